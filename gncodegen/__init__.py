@@ -1,0 +1,1 @@
+"""gncodegen: a compiler for small networks."""

@@ -1,0 +1,142 @@
+"""What a kernel is asked to do and how it will do it: Problem in, Plan of Launches with Schedules out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Constant = int | float | bool | str | tuple[int, ...] | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The facts of a target that schedules depend on.
+
+    Args:
+        target: "cpu" or a CUDA architecture such as "sm_90".
+        vector_bytes: width of a vector register in bytes.
+        vector_registers: how many there are.
+        l1, l2, l3: cache sizes in bytes, per core for l1 and l2.
+        cores: how many tiles can run at once; results never depend on it.
+    """
+
+    target: str = "cpu"
+    vector_bytes: int = 32
+    vector_registers: int = 16
+    l1: int = 32 << 10
+    l2: int = 1 << 20
+    l3: int = 16 << 20
+    cores: int = 1
+
+    def lanes(self, dtype: str) -> int:
+        """Elements of `dtype` in one vector register."""
+        return self.vector_bytes // ITEM_SIZE[dtype]
+
+
+ITEM_SIZE = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "uint8": 1}
+"""Bytes per element."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A dense, row-major array: extents and element type."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        product = 1
+        for extent in self.shape:
+            product *= extent
+        return product
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes."""
+        return self.count * ITEM_SIZE[self.dtype]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One gn op, without its IR: what goes in, what comes out, on which machine."""
+
+    op: str
+    operands: tuple[Tensor, ...]
+    results: tuple[Tensor, ...]
+    attributes: Mapping[str, Constant]
+    machine: Machine
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How one kernel does its work; equal schedules render to the same source file.
+
+    Args:
+        op: the gn op it serves.
+        template: stem of the template file in templates/<target>/.
+        target: as Machine.target.
+        dtype: storage type of the activations.
+        layout: storage order of the activations, for example "BSSC".
+        shape: the problem's extents and options, by the names the template uses.
+        tiles: the blocking choices, by the names the template uses.
+    """
+
+    op: str
+    template: str
+    target: str
+    dtype: str
+    layout: str = "channel-last"
+    shape: Mapping[str, Constant] = field(default_factory=dict[str, Constant])
+    tiles: Mapping[str, Constant] = field(default_factory=dict[str, Constant])
+
+    @property
+    def constants(self) -> dict[str, Constant]:
+        """Everything the template may name, besides dtype."""
+        return {**self.shape, **self.tiles}
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Hashable identity."""
+        shape, tiles = tuple(sorted(self.shape.items())), tuple(sorted(self.tiles.items()))
+        return (self.op, self.template, self.target, self.dtype, self.layout, shape, tiles)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One call of a kernel over a grid of tiles.
+
+    Args:
+        schedule: the kernel.
+        arguments: what each slot of `argv` is: "operand0", "result0", "workspace0", … or "hyperparameters".
+        grid: number of tiles; tiles are independent, so their order never changes the result.
+        writes: the slots the kernel writes (results and workspaces); all others are only read.
+        bytes: tensor-sized bytes read and written, by the design (for the report of predicted traffic).
+        flops: floating-point operations.
+    """
+
+    schedule: Schedule
+    arguments: tuple[str, ...]
+    grid: int
+    writes: tuple[int, ...]
+    bytes: int = 0
+    flops: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The launches that compute one gn op, in order.
+
+    Args:
+        launches: in order.
+        workspaces: scratch buffers that live for this op only.
+        in_place: pairs (result index, operand index) that may share memory when the operand dies here.
+    """
+
+    launches: tuple[Launch, ...]
+    workspaces: tuple[Tensor, ...] = ()
+    in_place: tuple[tuple[int, int], ...] = ()

@@ -1,0 +1,55 @@
+"""Settings of the process: the one place that reads GNCODEGEN_* environment variables."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from gncodegen.errors import OptionsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Process-wide settings, each read from GNCODEGEN_<NAME>.
+
+    Args:
+        cache_dir: where generated sources and objects lie (GNCODEGEN_CACHE_DIR; default: the user's cache directory).
+        threads: CPU threads, 0 = all cores (GNCODEGEN_THREADS).
+        compile_workers: processes that compile kernels, 0 = one per core (GNCODEGEN_COMPILE_WORKERS).
+        vector_bytes: vector width in bytes, 0 = the host's widest (GNCODEGEN_VECTOR_BYTES).
+        verify: verify the IR after every pass (GNCODEGEN_VERIFY).
+    """
+
+    cache_dir: Path
+    threads: int = 0
+    compile_workers: int = 0
+    vector_bytes: int = 0
+    verify: bool = True
+
+
+def _integer(name: str, allowed: str) -> int:
+    text = os.environ.get(f"GNCODEGEN_{name}", "0")
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise OptionsError(f"GNCODEGEN_{name}={text!r}; allowed: {allowed}; unset it or write GNCODEGEN_{name}=0")
+    return value
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    cache_dir = os.environ.get("GNCODEGEN_CACHE_DIR")
+    return Settings(
+        cache_dir=Path(cache_dir) if cache_dir else user_cache_path("gncodegen", appauthor=False),
+        threads=_integer("THREADS", "0 (all cores) or a positive int"),
+        compile_workers=_integer("COMPILE_WORKERS", "0 (one per core) or a positive int"),
+        vector_bytes=_integer("VECTOR_BYTES", "0 (the host's widest), 16, 32 or 64"),
+        verify=os.environ.get("GNCODEGEN_VERIFY", "1") != "0",
+    )
