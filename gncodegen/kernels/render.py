@@ -1,0 +1,100 @@
+"""Templates to kernel source: Jinja2 whose raw files stay Python.
+
+Line statements are `#: if activation == "relu"`, comments `##`, and `{{ n }}` only ever stands for a value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from gncodegen.errors import CompileError
+from gncodegen.kernels.schedule import Constant, Schedule
+
+
+class Identifier(str):
+    """Text that was checked to be a Python identifier, so it may stand unquoted in source."""
+
+
+def _identifier(text: str) -> Identifier:
+    if not text.isidentifier():
+        raise CompileError(f"{text!r} is not a Python identifier and cannot stand in generated source")
+    return Identifier(text)
+
+
+def _literal(value: object) -> str:
+    """What `{{ value }}` prints: a Python literal, never raw text."""
+    return str(value) if isinstance(value, (Identifier, jinja2.Undefined)) else repr(value)
+
+
+@cache
+def template_folder() -> Path:
+    """The folder of templates: inside the installed package, else the checkout's."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "templates", package.parent / "templates"):
+        if folder.is_dir():
+            return folder
+    raise CompileError(f"no templates beside {package}; reinstall gncodegen")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template_folder()),
+        line_statement_prefix="#:",
+        line_comment_prefix="##",
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        finalize=_literal,
+        autoescape=False,
+        auto_reload=False,
+    )
+    environment.filters["identifier"] = _identifier
+    return environment
+
+
+@cache
+def template_digest() -> str:
+    """A digest of all template files: a changed template is a changed compiler."""
+    digest = hashlib.sha256()
+    for path in sorted(template_folder().rglob("*.jinja")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def render(schedule: Schedule) -> str:
+    """The source of the kernel for `schedule`.
+
+    Raises:
+        CompileError: the template is missing or faulty; names the template file.
+    """
+    family = "cpu" if schedule.target == "cpu" else "cuda"
+    name = f"{family}/{schedule.template}.py.jinja"
+    context: dict[str, Any] = {**schedule.constants, "op": schedule.op, "dtype": schedule.dtype}
+    try:
+        body = _environment().get_template(name).render(context)
+    except jinja2.TemplateError as error:
+        raise CompileError(f"template {template_folder() / name}: {error}; schedule {schedule}") from error
+    docstring, _, rest = body.partition("\n")
+    return "\n".join([docstring, *_header(schedule, name), "", rest.lstrip("\n")])
+
+
+def _header(schedule: Schedule, name: str) -> list[str]:
+    """Comment lines that say where the file comes from, then the constants of shape and tiles."""
+    lines = [
+        "",
+        f"# op {schedule.op} · template {name} · target {schedule.target} · {schedule.dtype} · {schedule.layout}",
+        "# Generated: edit a copy, or the template.",
+    ]
+    for title, constants in (("shape", schedule.shape), ("tiles", schedule.tiles)):
+        if constants:
+            lines += [f"# {title}", *(f"{key.upper()} = {_source(value)}" for key, value in constants.items())]
+    return lines
+
+
+def _source(value: Constant) -> str:
+    return repr(value)

@@ -1,0 +1,131 @@
+"""Kernel source to LLVM IR and object files.
+
+Each source file defines `kernel(tile, argv)`. Numba compiles it to optimised LLVM IR; its text and the object emitted from it lie
+beside the source, so a later process needs neither Numba's compiler nor its cache. Several missing kernels are compiled by
+worker processes (`python -m gncodegen.targets.cpu.compile`), because Numba's compiler holds a global lock.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gncodegen.errors import CompileError
+from gncodegen.kernels.store import write_atomically
+from gncodegen.targets.cpu.host import cores
+from gncodegen.settings import settings
+
+ENTRY = "kernel"
+"""Name of the function in the source file, and the stem of the symbol in the object file."""
+
+
+def symbol(path: Path) -> str:
+    """The symbol of the compiled kernel: the file's stem is unique by content."""
+    return f"{ENTRY}_{path.stem}"
+
+
+def compile_source(path: Path) -> None:
+    """Compile one source file; writes `.ll` and `.o` beside it.
+
+    Raises:
+        CompileError: Numba refused the source; names the file.
+    """
+    import llvmlite.binding as llvm
+    from numba.core import types
+
+    from gncodegen.targets.cpu.intrinsics import FLAGS
+
+    try:
+        function = _load_module(path).kernel
+        from numba import cfunc
+
+        compiled: Any = cfunc(types.void(types.intp, types.intp), **FLAGS)(function)
+        text = compiled._library.get_llvm_str()
+    except Exception as error:
+        raise CompileError(f"generated file {path} does not compile: {error}") from error
+    text = text.replace(f'"{compiled._wrapper_name}"', symbol(path)).replace(compiled._wrapper_name, symbol(path))
+    module = llvm.parse_assembly(text)
+    for function in module.functions:
+        if not function.is_declaration and function.name != symbol(path):
+            function.linkage = "internal"
+    for variable in module.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"
+    machine: Any = compiled._library._codegen._tm
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    write_atomically(path.with_suffix(".ll"), str(module).encode())
+    write_atomically(path.with_suffix(".o"), machine.emit_object(module))
+
+
+def _load_module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def compile_missing(paths: Iterable[Path]) -> int:
+    """Compile every source without an object file, on all cores; returns how many there were."""
+    missing = deque(dict.fromkeys(path for path in paths if not path.with_suffix(".o").exists()))
+    count = len(missing)
+    workers = min(settings().compile_workers or cores(), max(1, count // 2)) - 1
+    failures: list[str] = []
+    threads = [threading.Thread(target=_drive_worker, args=(missing, failures), daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    while True:
+        try:
+            path = missing.popleft()
+        except IndexError:
+            break
+        compile_source(path)
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise CompileError("\n".join(failures))
+    return count
+
+
+def _drive_worker(missing: deque[Path], failures: list[str]) -> None:
+    """Feed one worker process from the shared queue, one path at a time."""
+    command = [sys.executable, "-m", "gncodegen.targets.cpu.compile"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        if process.stdout.readline().strip() != "ready":
+            return
+        while True:
+            try:
+                path = missing.popleft()
+            except IndexError:
+                return
+            print(path, file=process.stdin, flush=True)
+            answer = process.stdout.readline().strip()
+            if answer != "done":
+                failures.append(answer.replace("\\n", "\n") or f"the compile worker died on {path}")
+                return
+
+
+def _serve() -> None:
+    """A worker: paths on stdin, "done" or an error text per line on stdout."""
+    import numba  # noqa: F401  # imported before the first path arrives, so that no path waits for it
+
+    print("ready", flush=True)
+    for line in sys.stdin:
+        try:
+            compile_source(Path(line.strip()))
+            print("done", flush=True)
+        except CompileError as error:
+            print(str(error).replace("\n", "\\n"), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,56 @@
+"""The vocabulary of generated CPU kernels: everything a rendered file imports from gncodegen.
+
+A kernel is `kernel(tile, argv)`: it does tile number `tile` of the grid and finds its buffers' addresses in `argv`.
+"""
+
+from __future__ import annotations
+
+from math import erf as scalar_erf
+from math import exp as scalar_exp
+from math import log as scalar_log
+from math import tanh as scalar_tanh
+
+from numba import njit
+from numba.core.types import float32, float64, int32, int64, uint8
+
+from gncodegen.targets.cpu.tile import (
+    tile_add,
+    tile_add_row,
+    tile_fma,
+    tile_leaky_relu,
+    tile_load,
+    tile_store,
+    tile_zero,
+)
+from gncodegen.targets.cpu.vector import (
+    absolute,
+    convert,
+    exp,
+    fma,
+    lane,
+    load,
+    local,
+    maximum,
+    offset,
+    pointer,
+    prefetch,
+    reduce_add,
+    reduce_any,
+    select,
+    splat,
+    sqrt,
+    store,
+)
+
+FLAGS = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}
+"""How kernels are compiled: no exceptions, NaN and Inf honest, a·b + c may fuse, nothing is reassociated."""
+
+device = njit(**FLAGS)
+"""Decorator for a function that kernels of the same file call."""
+
+__all__ = [
+    "FLAGS", "absolute", "convert", "device", "exp", "float32", "float64", "fma", "int32", "int64", "lane", "load", "local",
+    "maximum", "offset", "pointer", "prefetch", "reduce_add", "reduce_any", "scalar_erf", "scalar_exp", "scalar_log",
+    "scalar_tanh", "select", "splat", "sqrt", "store", "tile_add", "tile_add_row", "tile_fma", "tile_leaky_relu", "tile_load",
+    "tile_store", "tile_zero", "uint8",
+]  # fmt: skip

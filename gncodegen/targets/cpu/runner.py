@@ -1,0 +1,77 @@
+"""The one runner: walks a list of launches and calls each kernel's address over its tiles, on all cores.
+
+It is the only parallel Numba function, so it is compiled once per machine and kept in Numba's own cache.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import get_num_threads, njit, prange, set_num_threads, threading_layer, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from gncodegen.targets.cpu.host import cores
+
+Int64Array = NDArray[np.int64]
+
+
+@intrinsic
+def _call(context: Any, function: Any, tile: Any, argv: Any) -> Any:
+    """Call the kernel at an address: void(tile, argv)."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [word, word])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1], args[2]])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), generate
+
+
+@njit(
+    [types.void(types.int64[::1], types.int64[::1], types.int64[::1], types.int64[::1], types.int64)],
+    parallel=True,
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def _run(functions: Any, grids: Any, argv: Any, starts: Any, serial_below: int) -> None:
+    base = argv.ctypes.data
+    for launch in range(functions.size):
+        function = functions[launch]
+        arguments = base + 8 * starts[launch]
+        if grids[launch] < serial_below:
+            for tile in range(grids[launch]):
+                _call(function, tile, arguments)
+        else:
+            for tile in prange(grids[launch]):
+                _call(function, tile, arguments)
+
+
+@cache
+def _serial_below() -> int:
+    """Launches of fewer tiles run on the calling thread; the slow fallback layer makes that worth more often."""
+    set_num_threads(min(cores(), get_num_threads()))
+    one = np.zeros(0, np.int64)
+    _run(one, one, np.zeros(1, np.int64), one, 2)
+    try:
+        layer = threading_layer()
+    except ValueError:
+        return 2
+    if layer == "workqueue":
+        warnings.warn(
+            "Numba found neither OpenMP nor TBB and uses its slow workqueue threads; install libgomp (or `pip install tbb`)",
+            stacklevel=2,
+        )
+        return 16
+    return 2
+
+
+def run(functions: Int64Array, grids: Int64Array, argv: Int64Array, starts: Int64Array) -> None:
+    """Run launches in order: `functions[i]` over tiles 0 … grids[i]−1 with the argument table at argv[starts[i]:]."""
+    _run(functions, grids, argv, starts, _serial_below())

@@ -1,0 +1,340 @@
+"""The Numba vector type: `Vec(dtype, lanes)` is an LLVM `<lanes x dtype>`, so vectors in kernels are certain, not hoped for.
+
+Any lane count is allowed; LLVM legalises the odd ones, so the tail of a row is simply a shorter vector.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.datamodel import models
+from numba.core.imputils import lower_cast
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, register_model
+
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+LLVM_TYPE = {
+    types.float32: ir.FloatType(),
+    types.float64: ir.DoubleType(),
+    types.boolean: ir.IntType(1),
+    types.int32: INT32,
+    types.int64: INT64,
+    types.uint8: ir.IntType(8),
+}
+
+
+class Vec(types.Type):
+    """A vector of `lanes` values of a scalar Numba type."""
+
+    def __init__(self, dtype: Any, lanes: int) -> None:
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"Vec({dtype}, {lanes})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        """The LLVM type."""
+        return ir.VectorType(LLVM_TYPE[self.dtype], self.lanes)
+
+
+@register_model(Vec)
+class _VecModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vec: Vec) -> None:
+        super().__init__(manager, vec, vec.llvm)
+
+
+def splat_value(builder: Any, scalar: Any, lanes: int) -> Any:
+    """LLVM: `lanes` copies of a scalar."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(INT32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes))
+
+
+def address(builder: Any, pointer: Any, index: Any) -> Any:
+    """LLVM: pointer + index elements; `index` is a Python int or an LLVM value."""
+    if isinstance(index, int):
+        return pointer if index == 0 else builder.gep(pointer, [ir.Constant(INT64, index)])
+    return builder.gep(pointer, [index])
+
+
+def load_value(builder: Any, pointer: Any, index: Any, lanes: int) -> Any:
+    """LLVM: an element-aligned vector load."""
+    at = address(builder, pointer, index)
+    vector = ir.VectorType(pointer.type.pointee, lanes)
+    return builder.load(builder.bitcast(at, vector.as_pointer()), align=_alignment(vector))
+
+
+def store_value(builder: Any, pointer: Any, index: Any, value: Any) -> None:
+    """LLVM: an element-aligned vector store."""
+    at = address(builder, pointer, index)
+    builder.store(value, builder.bitcast(at, value.type.as_pointer()), align=_alignment(value.type))
+
+
+def _alignment(vector: ir.VectorType) -> int:
+    return {"float": 4, "double": 8, "i32": 4, "i64": 8, "i8": 1}[str(vector.element)]
+
+
+def call_value(builder: Any, name: str, arguments: list[Any]) -> Any:
+    """LLVM: a call of an intrinsic overloaded on its first argument's type, such as llvm.fma.v8f32."""
+    kind = arguments[0].type
+    scalar = kind.element if isinstance(kind, ir.VectorType) else kind
+    suffix = ("f32" if isinstance(scalar, ir.FloatType) else "f64") if not isinstance(scalar, ir.IntType) else str(scalar)
+    if isinstance(kind, ir.VectorType):
+        suffix = f"v{kind.count}{suffix}"
+    function_type = ir.FunctionType(kind, [argument.type for argument in arguments])
+    function = cgutils.get_or_insert_function(builder.module, function_type, f"{name}.{suffix}")
+    return builder.call(function, arguments)
+
+
+def literal(value: Any, what: str) -> int:
+    """The Python int behind a literal argument; Numba reports the text where it is not one."""
+    if not isinstance(value, types.IntegerLiteral):
+        raise TypeError(f"{what} must be a constant known when the kernel is compiled")
+    return value.literal_value
+
+
+# ---- memory ------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def pointer(context: Any, argv: Any, slot: Any, dtype: Any) -> Any:
+    """`pointer(argv, slot, dtype)`: the address in slot `slot` of the argument table, as a typed pointer."""
+    element = dtype.dtype
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        table = builder.inttoptr(args[0], INT64.as_pointer())
+        value = builder.load(builder.gep(table, [args[1]]))
+        return builder.inttoptr(value, LLVM_TYPE[element].as_pointer())
+
+    return types.CPointer(element)(types.intp, types.intp, dtype), generate
+
+
+@intrinsic
+def offset(context: Any, base: Any, index: Any) -> Any:
+    """`offset(p, i)`: the pointer i elements further on."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
+
+    return base(base, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def local(context: Any, count: Any, dtype: Any) -> Any:
+    """`local(count, dtype)`: `count` uninitialised elements on the tile's stack, 64-byte aligned."""
+    element, size = dtype.dtype, literal(count, "count")
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        with builder.goto_entry_block():
+            memory = builder.alloca(ir.ArrayType(LLVM_TYPE[element], size))
+        memory.align = 64
+        return builder.bitcast(memory, LLVM_TYPE[element].as_pointer())
+
+    return types.CPointer(element)(count, dtype), generate
+
+
+@intrinsic(prefer_literal=True)
+def load(context: Any, base: Any, index: Any, lanes: Any) -> Any:
+    """`load(p, i, lanes)`: the vector p[i : i + lanes]."""
+    vec = Vec(base.dtype, literal(lanes, "lanes"))
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return load_value(builder, args[0], args[1], vec.lanes)
+
+    return vec(base, types.intp, lanes), generate
+
+
+@intrinsic
+def store(context: Any, base: Any, index: Any, value: Any) -> Any:
+    """`store(p, i, v)`: p[i : i + lanes] = v."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        store_value(builder, args[0], args[1], args[2])
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value), generate
+
+
+@intrinsic
+def prefetch(context: Any, base: Any, index: Any) -> Any:
+    """`prefetch(p, i)`: ask for p[i]'s cache line in L2."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte_pointer = ir.IntType(8).as_pointer()
+        function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, INT32, INT32, INT32])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+        at = builder.bitcast(builder.gep(args[0], [args[1]]), byte_pointer)
+        builder.call(function, [at, ir.Constant(INT32, 0), ir.Constant(INT32, 2), ir.Constant(INT32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp), generate
+
+
+# ---- values ------------------------------------------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def splat(context: Any, scalar: Any, lanes: Any) -> Any:
+    """`splat(s, lanes)`: lanes copies of the scalar."""
+    vec = Vec(types.unliteral(scalar), literal(lanes, "lanes"))
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return splat_value(builder, args[0], vec.lanes)
+
+    return vec(types.unliteral(scalar), lanes), generate
+
+
+def _elementwise(name: str, arity: int, documentation: str) -> Any:
+    """An intrinsic over vectors or scalars that is one LLVM intrinsic."""
+
+    def typed(context: Any, *operands: Any) -> Any:
+        kind = operands[0]
+
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return call_value(builder, name, list(args))
+
+        return kind(*[kind] * arity), generate
+
+    def one(context: Any, a: Any) -> Any:
+        return typed(context, a)
+
+    def three(context: Any, a: Any, b: Any, c: Any) -> Any:
+        return typed(context, a, b, c)
+
+    function = {1: one, 3: three}[arity]
+    function.__name__, function.__doc__ = name.rsplit(".", 1)[-1], documentation
+    return intrinsic(function)
+
+
+fma = _elementwise("llvm.fma", 3, "`fma(a, b, c)`: a·b + c with one rounding.")
+sqrt = _elementwise("llvm.sqrt", 1, "`sqrt(v)`: the square root of every lane.")
+absolute = _elementwise("llvm.fabs", 1, "`absolute(v)`: the magnitude of every lane.")
+exp = _elementwise("llvm.exp", 1, "`exp(v)`: e to the power of every lane.")
+
+
+@intrinsic
+def maximum(context: Any, a: Any, b: Any) -> Any:
+    """`maximum(a, b)`: per lane b where a < b, else a; a NaN in `a` stays, so `maximum(x, zero)` keeps NaN."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        left, right = args
+        return builder.select(builder.fcmp_ordered("<", left, right), right, left)
+
+    return a(a, a), generate
+
+
+@intrinsic
+def select(context: Any, mask: Any, a: Any, b: Any) -> Any:
+    """`select(mask, a, b)`: per lane a where mask, else b."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(args[0], args[1], args[2])
+
+    return a(mask, a, a), generate
+
+
+@intrinsic(prefer_literal=False)
+def convert(context: Any, value: Any, dtype: Any) -> Any:
+    """`convert(v, dtype)`: every lane as float32 or float64."""
+    source, target = value, Vec(dtype.dtype, value.lanes)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if source.dtype == target.dtype:
+            return args[0]
+        if target.dtype == types.float64:
+            return builder.fpext(args[0], target.llvm)
+        return builder.fptrunc(args[0], target.llvm)
+
+    return target(value, dtype), generate
+
+
+@intrinsic(prefer_literal=True)
+def lane(context: Any, value: Any, index: Any) -> Any:
+    """`lane(v, i)`: lane i as a scalar."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.extract_element(args[0], args[1])
+
+    return value.dtype(value, types.intp), generate
+
+
+@intrinsic
+def reduce_add(context: Any, value: Any) -> Any:
+    """`reduce_add(v)`: the sum of the lanes, first with last halves, always in the same order."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = [builder.extract_element(args[0], ir.Constant(INT32, i)) for i in range(value.lanes)]
+        while len(parts) > 1:
+            half = (len(parts) + 1) // 2
+            parts = [
+                builder.fadd(parts[i], parts[i + half]) if i + half < len(parts) else parts[i] for i in range(half)
+            ]
+        return parts[0]
+
+    return value.dtype(value), generate
+
+
+@intrinsic
+def reduce_any(context: Any, mask: Any) -> Any:
+    """`reduce_any(mask)`: True if any lane of the mask is set."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], ir.IntType(mask.lanes))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(mask), generate
+
+
+# ---- operators: Vec with Vec, and Vec with a scalar of the same type -----------------------------------------------
+
+
+@lower_cast(types.Float, Vec)
+@lower_cast(types.Integer, Vec)
+def _cast_scalar(context: Any, builder: Any, source: Any, target: Vec, value: Any) -> Any:
+    return splat_value(builder, context.cast(builder, value, source, target.dtype), target.lanes)
+
+
+def _operator(function: Any, emit: Any, result: Any) -> None:
+    class _Operator(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if kws or len(args) != 2:
+                return None
+            left, right = args
+            vec = left if isinstance(left, Vec) else right
+            if not isinstance(vec, Vec):
+                return None
+            if all(isinstance(a, (types.Number, Vec)) and (not isinstance(a, Vec) or a == vec) for a in args):
+                return signature(result(vec), vec, vec)
+            return None
+
+    infer_global(function)(_Operator)
+
+    @lower_builtin(function, Vec, Vec)
+    def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return emit(builder, args[0], args[1])
+
+
+def _same(vec: Vec) -> Vec:
+    return vec
+
+
+def _mask(vec: Vec) -> Vec:
+    return Vec(types.boolean, vec.lanes)
+
+
+_operator(operator.add, lambda b, x, y: b.fadd(x, y), _same)
+_operator(operator.sub, lambda b, x, y: b.fsub(x, y), _same)
+_operator(operator.mul, lambda b, x, y: b.fmul(x, y), _same)
+_operator(operator.truediv, lambda b, x, y: b.fdiv(x, y), _same)
+_operator(operator.iadd, lambda b, x, y: b.fadd(x, y), _same)
+_operator(operator.isub, lambda b, x, y: b.fsub(x, y), _same)
+_operator(operator.imul, lambda b, x, y: b.fmul(x, y), _same)
+_operator(operator.lt, lambda b, x, y: b.fcmp_ordered("<", x, y), _mask)
+_operator(operator.gt, lambda b, x, y: b.fcmp_ordered(">", x, y), _mask)
+_operator(operator.ge, lambda b, x, y: b.fcmp_ordered(">=", x, y), _mask)
+_operator(operator.le, lambda b, x, y: b.fcmp_ordered("<=", x, y), _mask)
+_operator(operator.eq, lambda b, x, y: b.fcmp_ordered("==", x, y), _mask)
+_operator(operator.and_, lambda b, x, y: b.and_(x, y), _same)
+_operator(operator.or_, lambda b, x, y: b.or_(x, y), _same)
