@@ -1,0 +1,62 @@
+"""The float64 NumPy oracle: every layer's forward and gradient, written to be read, sharing no code with the product.
+
+Each operation returns `(y, backward)`; `backward(dy)` returns one gradient per array operand, in operand order.
+Arrays are channel-last with the batch first unless an operation takes a `data_format`.
+"""
+
+from reference.finite import directional_error, numeric_gradient
+from reference.losses import cross_entropy, half_squared_error, one_hot
+from reference.network import Node, ReferenceNetwork
+from reference.normalization import (
+    batch_norm,
+    channel_normalize,
+    group_norm,
+    input_normalization,
+    instance_norm,
+    layer_norm,
+    running_statistics,
+)
+from reference.pointwise import (
+    activation,
+    addition,
+    depth_concatenation,
+    dropout,
+    fully_connected,
+    relu,
+    softmax,
+)
+from reference.sgdm import Sgdm, clip_gradients, learn_rate
+from reference.windows import average_pool, convolution, global_average_pool, max_pool, pad, same_padding
+
+__all__ = [
+    "Node",
+    "ReferenceNetwork",
+    "Sgdm",
+    "activation",
+    "addition",
+    "average_pool",
+    "batch_norm",
+    "channel_normalize",
+    "clip_gradients",
+    "convolution",
+    "cross_entropy",
+    "depth_concatenation",
+    "directional_error",
+    "dropout",
+    "fully_connected",
+    "global_average_pool",
+    "group_norm",
+    "half_squared_error",
+    "input_normalization",
+    "instance_norm",
+    "layer_norm",
+    "learn_rate",
+    "max_pool",
+    "numeric_gradient",
+    "one_hot",
+    "pad",
+    "relu",
+    "running_statistics",
+    "same_padding",
+    "softmax",
+]

@@ -1,0 +1,110 @@
+"""Activations, softmax, dropout, fully connected, addition and concatenation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Backward = Callable[[ArrayLike], tuple[Array, ...]]
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x))))
+
+
+def _gelu(x: Array) -> tuple[Array, Array]:
+    cumulative = 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2)))
+    return x * cumulative, cumulative + x * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def _gelu_tanh(x: Array) -> tuple[Array, Array]:
+    root = math.sqrt(2 / math.pi)
+    bent = np.tanh(root * (x + 0.044715 * x**3))
+    return 0.5 * x * (1 + bent), 0.5 * (1 + bent) + 0.5 * x * (1 - bent**2) * root * (1 + 3 * 0.044715 * x**2)
+
+
+def value_and_slope(x: Array, function: str, alpha: float) -> tuple[Array, Array]:  # noqa: PLR0911
+    """The activation's value and derivative at every element of x; at a kink, the derivative of the lower side."""
+    match function:
+        case "relu":
+            return np.maximum(x, 0), np.where(x > 0, 1.0, 0.0)
+        case "leaky-relu":
+            return np.where(x > 0, x, alpha * x), np.where(x > 0, 1.0, alpha)
+        case "clipped-relu":
+            return np.clip(x, 0, alpha), np.where((x > 0) & (x < alpha), 1.0, 0.0)
+        case "elu":
+            low = alpha * np.expm1(np.minimum(x, 0))
+            return np.where(x > 0, x, low), np.where(x > 0, 1.0, low + alpha)
+        case "tanh":
+            return np.tanh(x), 1 - np.tanh(x) ** 2
+        case "sigmoid":
+            return _sigmoid(x), _sigmoid(x) * _sigmoid(-x)
+        case "swish":
+            return x * _sigmoid(x), _sigmoid(x) * (1 + x * _sigmoid(-x))
+        case "softplus":
+            return np.logaddexp(0, x), _sigmoid(x)
+        case "gelu":
+            return _gelu(x)
+        case "gelu-tanh":
+            return _gelu_tanh(x)
+        case _:
+            raise ValueError(function)
+
+
+def activation(x: ArrayLike, function: str, *, alpha: float = 0.0) -> tuple[Array, Backward]:
+    """relu, leaky-relu, clipped-relu, elu, tanh, sigmoid, swish, gelu, gelu-tanh or softplus of every element."""
+    y, slope = value_and_slope(np.asarray(x, np.float64), function, alpha)
+    return y, lambda dy: (np.asarray(dy, np.float64) * slope,)
+
+
+def relu(x: ArrayLike) -> tuple[Array, Backward]:
+    """max(x, 0), NaN where x is."""
+    return activation(x, "relu")
+
+
+def softmax(x: ArrayLike) -> tuple[Array, Backward]:
+    """exp(x) over its sum along the last axis."""
+    x = np.asarray(x, np.float64)
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    y = powers / powers.sum(axis=-1, keepdims=True)
+
+    def backward(dy: ArrayLike) -> tuple[Array, ...]:
+        dy = np.asarray(dy, np.float64)
+        return (y * (dy - (dy * y).sum(axis=-1, keepdims=True)),)
+
+    return y, backward
+
+
+def dropout(x: ArrayLike, mask: ArrayLike, *, probability: float = 0.5) -> tuple[Array, Backward]:
+    """x where the mask is true, over 1 − probability; zero elsewhere."""
+    kept = np.asarray(mask, bool) / (1 - probability)
+    return np.asarray(x, np.float64) * kept, lambda dy: (np.asarray(dy, np.float64) * kept,)
+
+
+def fully_connected(x: ArrayLike, weights: ArrayLike, bias: ArrayLike) -> tuple[Array, Backward]:
+    """weights (outputs, inputs) · x + bias, each observation of x flattened in array order (H, W, C)."""
+    x, weights, bias = (np.asarray(array, np.float64) for array in (x, weights, bias))
+    rows = x.reshape(x.shape[0], weights.shape[1])
+
+    def backward(dy: ArrayLike) -> tuple[Array, ...]:
+        dy = np.asarray(dy, np.float64).reshape(x.shape[0], weights.shape[0])
+        return (dy @ weights).reshape(x.shape), dy.T @ rows, dy.sum(axis=0)
+
+    return rows @ weights.T + bias.reshape(-1), backward
+
+
+def addition(*inputs: ArrayLike) -> tuple[Array, Backward]:
+    """The sum of all inputs, which have one shape."""
+    arrays = [np.asarray(x, np.float64) for x in inputs]
+    return np.sum(arrays, axis=0), lambda dy: (np.asarray(dy, np.float64),) * len(arrays)
+
+
+def depth_concatenation(*inputs: ArrayLike) -> tuple[Array, Backward]:
+    """The inputs side by side along the last axis."""
+    ends = np.cumsum([np.shape(x)[-1] for x in inputs])[:-1]
+    y = np.concatenate([np.asarray(x, np.float64) for x in inputs], axis=-1)
+    return y, lambda dy: tuple(np.split(np.asarray(dy, np.float64), ends, axis=-1))
