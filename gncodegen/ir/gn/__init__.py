@@ -1,0 +1,18 @@
+"""The gn dialect: networks as pure ops on tensors. forward and pointwise, gradient, update; base holds what they share."""
+
+from xdsl.ir import Dialect
+
+from gncodegen.ir.gn.base import ACTIVATIONS, CLIPS, Cotangents, GnOperation
+from gncodegen.ir.gn.forward import PARAMETRIC
+from gncodegen.ir.gn.gradient import GRADIENTS
+from gncodegen.ir.gn.pointwise import POINTWISE, Loss
+from gncodegen.ir.gn.update import HYPERPARAMETERS, NORM_CLIPS, UPDATES
+
+OPERATIONS: dict[str, type[GnOperation]] = {
+    operation.name.removeprefix("gn."): operation for operation in (*PARAMETRIC, *POINTWISE, *GRADIENTS, *UPDATES)
+}
+"""Op name without "gn." → class."""
+
+GN = Dialect("gn", list(OPERATIONS.values()))
+
+__all__ = ["ACTIVATIONS", "CLIPS", "GN", "HYPERPARAMETERS", "NORM_CLIPS", "OPERATIONS", "Cotangents", "GnOperation", "Loss"]

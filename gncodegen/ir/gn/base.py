@@ -1,0 +1,152 @@
+"""The base of gn ops: pure, on tensors, with one shape rule that builds and verifies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from xdsl.builder import Builder
+from xdsl.dialects.builtin import AnyTensorTypeConstr
+from xdsl.ir import SSAValue
+from xdsl.irdl import traits_def, var_operand_def, var_result_def
+from xdsl.traits import Pure
+from xdsl.utils.exceptions import VerifyException
+
+from gncodegen.ir.operation import Declared, TextOperation
+from gncodegen.ir.values import Value, Values, encode, tensor_of, tensor_type
+from gncodegen.kernels.schedule import Tensor
+from gncodegen.layers.geometry import window_outputs
+
+Cotangents = Sequence[SSAValue | None]
+"""One derivative of the loss per value; None where the value does not reach the loss."""
+
+WINDOW = (Declared("stride", "ints"), Declared("dilation", "ints"), Declared("padding", "ints"))
+POOL = (Declared("window", "ints"), Declared("stride", "ints"), Declared("padding", "ints"))
+
+ACTIVATIONS = (
+    "relu", "leaky-relu", "clipped-relu", "elu", "tanh", "sigmoid", "swish", "gelu", "gelu-tanh", "softplus",
+)  # fmt: skip
+"""The functions gn.activation knows; each works element by element."""
+
+EPILOGUE = (Declared("activation", "text", "", ("", *ACTIVATIONS)), Declared("alpha", "float", 0.0))
+"""What an op carries after the fuse pass merged an activation into it."""
+
+CLIPS = ("none", "l2norm", "global-l2norm", "absolute-value")
+
+
+class GnOperation(TextOperation):
+    """One tensor op of the gn dialect.
+
+    Subclasses give `name`, `ATTRIBUTES`, the shape rule `infer`, and `gradient` if a loss can flow through them. An op
+    with `READS_HYPERPARAMETERS` takes the hyperparameters tensor as its last operand.
+    """
+
+    inputs = var_operand_def(AnyTensorTypeConstr)
+    outputs = var_result_def(AnyTensorTypeConstr)
+    traits = traits_def(Pure())
+    READS_HYPERPARAMETERS: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        operands: Sequence[SSAValue],
+        attributes: Mapping[str, Value] | None = None,
+        layers: Iterable[str] = (),
+    ) -> None:
+        """Builds the op; its result types follow from the shape rule, which raises VerifyException where nothing fits."""
+        encoded = self.encoded(attributes or {}, layers)
+        defaults = {d.name: d.default for d in self.ATTRIBUTES if d.default is not None}
+        values = Values(defaults | dict(attributes or {}))
+        self.require(values)
+        results = self.infer(tuple(map(tensor_of, operands)), values)
+        super().__init__(operands=[operands], result_types=[list(map(tensor_type, results))], attributes=encoded)
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        """The shape rule: result shapes and dtypes from operand shapes and dtypes and attributes."""
+        raise NotImplementedError(cls.name)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        """Inserts the gradient ops; one cotangent per operand from one per result."""
+        raise VerifyException(f"{self.name} has no gradient; run canonicalize before gradients, and fuse after it")
+
+    @classmethod
+    def require(cls, values: Values) -> None:
+        """Raises VerifyException if a required attribute is missing."""
+        for declared in cls.ATTRIBUTES:
+            if declared.name not in values:
+                raise VerifyException(f"{cls.name} lacks the attribute {declared.name} ({declared.kind})")
+
+    def set_attribute(self, name: str, value: Value) -> None:
+        """Replaces one attribute; the result types must stay what they are."""
+        self.attributes[name] = encode(value)
+
+    def verify_(self) -> None:
+        """Checks attributes, then that the written result types are those of the shape rule."""
+        self.check_attributes()
+        expected = self.infer(tuple(map(tensor_of, self.operands)), self.values)
+        found = tuple(map(tensor_of, self.results))
+        if len(expected) != len(found):
+            raise VerifyException(f"{self.name} has {len(found)} results; its shape rule gives {len(expected)}")
+        for index, (wanted, given) in enumerate(zip(expected, found, strict=True)):
+            if wanted != given:
+                raise VerifyException(
+                    f"{self.name}: result {index} is {shape_text(given)}; its shape rule gives {shape_text(wanted)}"
+                )
+
+
+def shape_text(tensor: Tensor) -> str:
+    """`32×28×28×8 float32`."""
+    return f"{'×'.join(map(str, tensor.shape)) or 'scalar'} {tensor.dtype}"
+
+
+def expect(holds: bool, message: str) -> None:
+    """Raises VerifyException with `message` unless `holds`."""
+    if not holds:
+        raise VerifyException(message)
+
+
+def expect_operands(operands: Sequence[Tensor], *allowed: int) -> None:
+    """The number of operands is one of `allowed`."""
+    expect(len(operands) in allowed, f"{len(operands)} operands; allowed: {' or '.join(map(str, allowed))}")
+
+
+def expect_shape(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """`tensor` has exactly this shape."""
+    expect(tensor.shape == shape, f"{what} has shape {list(tensor.shape)}; it must be {list(shape)}")
+
+
+def expect_same(what: str, first: Tensor, second: Tensor) -> None:
+    """Both tensors have the same shape and dtype."""
+    expect(first == second, f"{what} differ: {shape_text(first)} and {shape_text(second)}")
+
+
+def channels(tensor: Tensor) -> int:
+    """The extent of the last axis."""
+    expect(len(tensor.shape) >= 2, f"{shape_text(tensor)} needs a batch and a channel axis")
+    return tensor.shape[-1]
+
+
+def statistics_dtype(dtype: str) -> str:
+    """Statistics are float32, or float64 for float64 activations."""
+    return "float64" if dtype == "float64" else "float32"
+
+
+def window_shape(
+    x: Tensor, window: Sequence[int], values: Values, dilation: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """Batch and spatial extents of a window op's result."""
+    spatial, stride, padding = x.shape[1:-1], values.integers("stride"), values.integers("padding")
+    dilation = dilation or (1,) * len(window)
+    rank = len(spatial)
+    expect(rank >= 1, f"{shape_text(x)} has no spatial axis for a window of {list(window)}")
+    for name, entries, count in (
+        ("window", window, rank), ("stride", stride, rank), ("dilation", dilation, rank), ("padding", padding, 2 * rank),
+    ):  # fmt: skip
+        expect(len(entries) == count, f"{name} = {list(entries)} has {len(entries)} entries; {shape_text(x)} needs {count}")
+    expect(min((*window, *stride, *dilation)) >= 1, f"window {list(window)}, stride {list(stride)}: entries must be ≥ 1")
+    extents = window_outputs(spatial, window, stride, dilation, padding)
+    expect(
+        min(extents) >= 1,
+        f"window {list(window)} with padding {list(padding)} is larger than the input {list(spatial)}",
+    )
+    return (x.shape[0], *extents)

@@ -1,0 +1,334 @@
+"""Forward ops that hold parameters or windows, each with its gradient beside it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from xdsl.builder import Builder
+from xdsl.dialects.builtin import TensorType
+from xdsl.ir import Attribute, SSAValue
+from xdsl.irdl import irdl_op_definition
+
+from gncodegen.ir.gn import gradient as grad
+from gncodegen.ir.gn.base import (
+    EPILOGUE,
+    POOL,
+    WINDOW,
+    Cotangents,
+    GnOperation,
+    channels,
+    expect,
+    expect_operands,
+    expect_shape,
+    statistics_dtype,
+    window_shape,
+)
+from gncodegen.ir.operation import Declared
+from gncodegen.ir.values import Values, tensor_of
+from gncodegen.kernels.schedule import Tensor
+
+PAD_MODES = ("constant", "symmetric-include-edge", "symmetric-exclude-edge", "replicate")
+REDUCED = ("spatial-channel", "channel", "batch-spatial")
+METHODS = {"zerocenter": 1, "zscore": 2, "rescale-symmetric": 2, "rescale-zero-one": 2}
+"""Input normalization → how many statistics it takes."""
+
+
+def shape_of(value: SSAValue[Attribute]) -> tuple[int, ...]:
+    """The extents of a tensor value."""
+    assert isinstance(value.type, TensorType)
+    return value.type.get_shape()
+
+
+@irdl_op_definition
+class InputNormalization(GnOperation):
+    """(x, *statistics) → y."""
+
+    name = "gn.input_normalization"
+    ATTRIBUTES: ClassVar = (Declared("method", "text", None, tuple(METHODS)),)
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 1 + METHODS[values.text("method")])
+        x, *statistics = operands
+        for statistic in statistics:
+            allowed = ((1,), (channels(x),), x.shape[1:])
+            expect(
+                statistic.shape in allowed,
+                f"a statistic has shape {list(statistic.shape)}; allowed: {', '.join(str(list(s)) for s in allowed)}",
+            )
+        return (x,)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        statistics = self.operands[1:]
+        operation = grad.InputNormalizationGradient((dy, *statistics), {"method": self.attribute("method")}, self.layers)
+        return (builder.insert(operation).results[0], *(None for _ in statistics))
+
+
+@irdl_op_definition
+class Convolution(GnOperation):
+    """(x, weights[, bias]) → y: cross-correlation; bias and activation are there after fusion."""
+
+    name = "gn.convolution"
+    ATTRIBUTES: ClassVar = (*WINDOW, Declared("groups", "int", 1), *EPILOGUE)
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 2, 3)
+        x, weights = operands[:2]
+        expect(
+            len(weights.shape) == len(x.shape),
+            f"weights have {len(weights.shape)} axes and x has {len(x.shape)}; both need one per spatial axis plus two",
+        )
+        groups = values.integer("groups")
+        per_group, filters = weights.shape[-2:]
+        expect(
+            groups >= 1 and per_group * groups == channels(x),
+            f"{channels(x)} channels with groups = {groups} do not fit weights for {per_group} channels per group",
+        )
+        expect(filters % groups == 0, f"{filters} filters do not split into {groups} groups")
+        if len(operands) == 3:
+            expect_shape("bias", operands[2], (filters,))
+        extents = window_shape(x, weights.shape[:-2], values, values.integers("dilation"))
+        return (Tensor((*extents, filters), x.dtype),)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        x, weights = self.operands
+        shared = {name: self.attribute(name) for name in ("stride", "dilation", "padding", "groups")}
+        dx = grad.ConvolutionInputGradient((dy, weights), {"input_shape": shape_of(x), **shared}, self.layers)
+        dw = grad.ConvolutionWeightGradient((x, dy), {"weights_shape": shape_of(weights), **shared}, self.layers)
+        return builder.insert(dx).results[0], builder.insert(dw).results[0]
+
+
+@irdl_op_definition
+class Pad(GnOperation):
+    """x → y with pads at both ends of every spatial axis."""
+
+    name = "gn.pad"
+    ATTRIBUTES: ClassVar = (
+        Declared("padding", "ints"),
+        Declared("mode", "text", None, PAD_MODES),
+        Declared("value", "float", 0.0),
+    )
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 1)
+        (x,) = operands
+        padding, spatial = values.integers("padding"), x.shape[1:-1]
+        expect(
+            len(padding) == 2 * len(spatial),
+            f"padding = {list(padding)} has {len(padding)} entries; {len(spatial)} spatial axes need {2 * len(spatial)}",
+        )
+        limits = {"symmetric-include-edge": 0, "symmetric-exclude-edge": -1}
+        for extent, before, after in zip(spatial, padding[::2], padding[1::2], strict=True):
+            limit = extent + limits.get(values.text("mode"), max(before, after))
+            expect(
+                max(before, after) <= limit,
+                f"padding {max(before, after)} mirrors more than the {extent} elements there are; allowed: ≤ {limit}",
+            )
+        sums = (n + a + b for n, a, b in zip(spatial, padding[::2], padding[1::2], strict=True))
+        return (Tensor((x.shape[0], *sums, x.shape[-1]), x.dtype),)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        attributes = {name: self.attribute(name) for name in ("padding", "mode")}
+        return (builder.insert(grad.PadGradient((dy,), attributes, self.layers)).results[0],)
+
+
+@irdl_op_definition
+class Bias(GnOperation):
+    """(x, bias) → x + bias along the last axis."""
+
+    name = "gn.bias"
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 2)
+        expect_shape("bias", operands[1], (channels(operands[0]),))
+        return (operands[0],)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        return dy, builder.insert(grad.BiasGradient((dy,), layers=self.layers)).results[0]
+
+
+@irdl_op_definition
+class FullyConnected(GnOperation):
+    """(x, weights (outputs, inputs)[, bias]) → y (N, outputs); x is flattened in array order."""
+
+    name = "gn.fully_connected"
+    ATTRIBUTES: ClassVar = EPILOGUE
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 2, 3)
+        x, weights = operands[:2]
+        expect(len(weights.shape) == 2, f"weights have {len(weights.shape)} axes; they need 2 (outputs, inputs)")
+        features = Tensor(x.shape[1:], x.dtype).count
+        expect(
+            weights.shape[1] == features, f"weights take {weights.shape[1]} inputs; x has {features} per observation"
+        )
+        if len(operands) == 3:
+            expect_shape("bias", operands[2], (weights.shape[0],))
+        return (Tensor((x.shape[0], weights.shape[0]), x.dtype),)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        x, weights = self.operands
+        dx = grad.FullyConnectedInputGradient((dy, weights), {"input_shape": shape_of(x)}, self.layers)
+        dw = grad.FullyConnectedWeightGradient((x, dy), {}, self.layers)
+        return builder.insert(dx).results[0], builder.insert(dw).results[0]
+
+
+def group_count(x: Tensor, values: Values) -> int:
+    """The number of groups, its texts resolved; raises VerifyException where it does not divide the channels."""
+    groups, count = values["groups"], channels(x)
+    if isinstance(groups, str):
+        expect(groups in ("all-channels", "channel-wise"), f"groups = {groups!r}; allowed: all-channels, channel-wise")
+        groups = 1 if groups == "all-channels" else count
+    assert isinstance(groups, int)
+    expect(groups >= 1 and count % groups == 0, f"{count} channels do not split into {groups} groups")
+    return groups
+
+
+@irdl_op_definition
+class GroupNorm(GnOperation):
+    """(x, scale, offset) → y, statistics: (mean high, mean low, 1/sqrt(variance + epsilon)) per observation and group."""
+
+    name = "gn.group_norm"
+    ATTRIBUTES: ClassVar = (
+        Declared("groups", "int or text"),
+        Declared("epsilon", "float"),
+        Declared("reduced", "text", "spatial-channel", REDUCED),
+        *EPILOGUE,
+    )
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 3)
+        x, scale, offset = operands
+        groups, reduced = group_count(x, values), values.text("reduced")
+        expect_shape("scale", scale, (channels(x),))
+        expect_shape("offset", offset, (channels(x),))
+        expect(values.real("epsilon") > 0, f"epsilon = {values.real('epsilon')}; it must be > 0")
+        expect(
+            reduced != "batch-spatial" or groups == channels(x),
+            f"groups = {groups} with reduced = 'batch-spatial'; it must be {channels(x)}, one per channel",
+        )
+        rows = {"spatial-channel": x.shape[0], "batch-spatial": 1, "channel": Tensor(x.shape[:-1], x.dtype).count}
+        return x, Tensor((rows[reduced], groups, 3), statistics_dtype(x.dtype))
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        dy = cotangents[0]
+        assert dy is not None
+        x, scale, offset = self.operands
+        attributes = {name: self.attribute(name) for name in ("epsilon", "reduced")}
+        attributes["groups"] = group_count(tensor_of(x), self.values)
+        operands = (x, dy, scale, offset, self.results[1])
+        return builder.insert(grad.GroupNormGradient(operands, attributes, self.layers)).results
+
+
+@irdl_op_definition
+class BatchNorm(GnOperation):
+    """(x, scale, offset, trained mean, trained variance) → y; canonicalize replaces it."""
+
+    name = "gn.batch_norm"
+    ATTRIBUTES: ClassVar = (
+        Declared("epsilon", "float"),
+        Declared("mean_decay", "float", 0.1),
+        Declared("variance_decay", "float", 0.1),
+    )
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 5)
+        x, *parameters = operands
+        for what, parameter in zip(("scale", "offset", "mean", "variance"), parameters, strict=True):
+            expect_shape(what, parameter, (channels(x),))
+        return (x,)
+
+
+@irdl_op_definition
+class ChannelNormalize(GnOperation):
+    """(x, mean, variance, scale, offset) → y with given statistics per channel."""
+
+    name = "gn.channel_normalize"
+    ATTRIBUTES: ClassVar = (Declared("epsilon", "float"), *EPILOGUE)
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 5)
+        x, *parameters = operands
+        for what, parameter in zip(("mean", "variance", "scale", "offset"), parameters, strict=True):
+            expect_shape(what, parameter, (channels(x),))
+        return (x,)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        x, *parameters = self.operands
+        attributes = {"epsilon": self.attribute("epsilon")}
+        operation = grad.ChannelNormalizeGradient((x, dy, *parameters), attributes, self.layers)
+        dx, dscale, doffset = builder.insert(operation).results
+        return dx, None, None, dscale, doffset
+
+
+@irdl_op_definition
+class MaxPool(GnOperation):
+    """x → y: the maximum of each window; pads count as −∞."""
+
+    name = "gn.max_pool"
+    ATTRIBUTES: ClassVar = POOL
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 1)
+        (x,) = operands
+        return (Tensor((*window_shape(x, values.integers("window"), values), channels(x)), x.dtype),)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        operands = (self.operands[0], self.results[0], dy)
+        return (builder.insert(grad.MaxPoolGradient(operands, self.values, self.layers)).results[0],)
+
+
+@irdl_op_definition
+class AveragePool(GnOperation):
+    """x → y: the mean of each window."""
+
+    name = "gn.average_pool"
+    ATTRIBUTES: ClassVar = (*POOL, Declared("count_padding", "bool", True))
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 1)
+        (x,) = operands
+        return (Tensor((*window_shape(x, values.integers("window"), values), channels(x)), x.dtype),)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        attributes = {"input_shape": shape_of(self.operands[0]), **self.values}
+        return (builder.insert(grad.AveragePoolGradient((dy,), attributes, self.layers)).results[0],)
+
+
+PARAMETRIC = (
+    InputNormalization,
+    Convolution,
+    Pad,
+    Bias,
+    FullyConnected,
+    GroupNorm,
+    BatchNorm,
+    ChannelNormalize,
+    MaxPool,
+    AveragePool,
+)
