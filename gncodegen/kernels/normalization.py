@@ -1,9 +1,210 @@
-"""Plans of the normalization kernels."""
+"""Plans of the normalization kernels: how an observation is walked, and which launches share the work.
+
+An observation is ROWS rows of C channels. Vectors run across channels; where C is not a multiple of the vector length, several rows
+make one step, so that every vector is full. The tree of sums depends on one observation's shape only, so a batch slice keeps its bits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import gcd, lcm, prod
 
-from gncodegen.kernels.schedule import Plan, Problem
+from gncodegen.errors import CompileError
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 
-PLANS: Mapping[str, Callable[[Problem], Plan]] = {}
+CHUNK = 64
+"""Steps summed in the storage type before float64 takes over."""
+
+PART_BYTES = 128 << 10
+"""About how much of an observation one part holds: enough work for a tile, and it stays in L2."""
+
+WIDEST_STEP = 1 << 14
+"""Values of one step whose statistics fit the stack of a tile."""
+
+FUSED_ACTIVATIONS = ("", "relu", "leaky-relu")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How observations are cut: the constants that the templates name."""
+
+    observations: int
+    rows: int
+    channels: int
+    groups: int
+    blocks: int
+    repeat: int
+    steps: int
+    tail: int
+    parts: int
+    part_steps: int
+    per_tile: int
+
+    @property
+    def block_channels(self) -> int:
+        """Channels of one block; always whole groups."""
+        return self.channels // self.blocks
+
+    @property
+    def width(self) -> int:
+        """Values of one step of one block."""
+        return self.block_channels * self.repeat
+
+    def shape(self, problem: Problem) -> dict[str, Constant]:
+        """The constants of the problem."""
+        activation = str(problem.attributes.get("activation", ""))
+        if activation not in FUSED_ACTIVATIONS:
+            raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {FUSED_ACTIVATIONS}")
+        return {
+            "rows": self.rows,
+            "channels": self.channels,
+            "groups": self.groups,
+            "group_channels": self.channels // self.groups,
+            "count": float(self.rows * self.channels // self.groups),
+            "epsilon": float(problem.attributes.get("epsilon", 0.0)),  # pyright: ignore[reportArgumentType]
+            "activation": activation,
+            "alpha": float(problem.attributes.get("alpha", 0.0)),  # pyright: ignore[reportArgumentType]
+        }
+
+    def tiles(self, phase: str, vector: int) -> dict[str, Constant]:
+        """The constants of the blocking."""
+        tiles: dict[str, Constant] = {
+            "phase": phase,
+            "vector": vector,
+            "blocks": self.blocks,
+            "block_channels": self.block_channels,
+            "block_groups": self.groups // self.blocks,
+            "repeat": self.repeat,
+            "width": self.width,
+            "stride": self.channels * self.repeat,
+            "steps": self.steps,
+            "tail": self.tail,
+            "parts": self.parts,
+            "part_steps": self.part_steps,
+            "chunk": CHUNK,
+            "apply_steps": max(1, 2048 // self.width),
+            "per_tile": self.per_tile,
+        }
+        if self.per_tile > 1:
+            tiles["observations"] = self.observations
+        return tiles
+
+
+def view(problem: Problem) -> tuple[int, int, int, int]:
+    """(observations, rows, channels, groups) of x under the attribute `reduced`."""
+    shape, groups = problem.operands[0].shape, int(problem.attributes["groups"])  # pyright: ignore[reportArgumentType]
+    channels, positions = shape[-1], prod(shape[1:-1])
+    reduced = problem.attributes.get("reduced", "spatial-channel")
+    if reduced == "channel":
+        return shape[0] * positions, 1, channels, groups
+    if reduced == "batch-spatial":
+        return 1, shape[0] * positions, channels, groups
+    return shape[0], positions, channels, groups
+
+
+def walk(problem: Problem, machine: Machine) -> Walk:
+    """Cut the observations: channel blocks that fit half of L2, full vectors, parts of a fixed size."""
+    observations, rows, channels, groups = view(problem)
+    dtype = problem.operands[0].dtype
+    item, lanes = ITEM_SIZE[dtype], machine.lanes(dtype)
+    blocks = _blocks(rows, channels, groups, item, lanes, machine)
+    repeat = 1
+    if blocks == 1:
+        repeat = lanes // gcd(channels, lanes)
+        while channels * repeat < 4 * lanes and rows >= 16 * repeat:
+            repeat *= 2
+        if rows < repeat:
+            repeat = 1
+    if channels // blocks * repeat > WIDEST_STEP:
+        raise CompileError(
+            f"{problem.op}: {channels // groups} channels in a group; at most {WIDEST_STEP} are supported; use more groups"
+        )
+    steps = rows // repeat
+    tail = (rows - steps * repeat) * channels
+    step_bytes = channels // blocks * repeat * item
+    part_steps = max(CHUNK, PART_BYTES // step_bytes // CHUNK * CHUNK)
+    parts = max(1, -(-steps // part_steps))
+    slab = rows * channels // blocks * item
+    per_tile = max(1, (32 << 10) // slab) if blocks == 1 else 1
+    return Walk(observations, rows, channels, groups, blocks, repeat, steps, tail, parts, part_steps, per_tile)
+
+
+def _blocks(rows: int, channels: int, groups: int, item: int, lanes: int, machine: Machine) -> int:
+    """Channel blocks of whole groups, vectors and cache lines; the fewest that fit half of L2, else the most."""
+    unit = lcm(channels // groups, lanes, 64 // item)
+    if channels % unit:
+        return 1
+    allowed = [n for n in range(1, channels // unit + 1) if channels // unit % n == 0]
+    fitting = [n for n in allowed if rows * (channels // n) * item <= machine.l2 // 2]
+    return min(fitting) if fitting else 1
+
+
+def _whole(cut: Walk, item: int, machine: Machine) -> bool:
+    """Whether one tile does a whole block: there are blocks enough for the cores, or the observation is small."""
+    slab = cut.rows * cut.block_channels * item
+    return cut.parts == 1 or (cut.observations * cut.blocks >= 4 * machine.cores and slab * machine.cores <= machine.l3 // 2)
+
+
+def _schedule(problem: Problem, cut: Walk, template: str, phase: str, **more: Constant) -> Schedule:
+    dtype = problem.operands[0].dtype
+    tiles = {**cut.tiles(phase, problem.machine.lanes(dtype)), **more}
+    return Schedule(problem.op, template, "cpu", dtype, shape=cut.shape(problem), tiles=tiles)
+
+
+def _group_norm(problem: Problem) -> Plan:
+    """y, statistics from x, scale, offset: 1 read + 1 write of x where a block stays in cache, else one more read."""
+    x = problem.operands[0]
+    cut = walk(problem, problem.machine)
+    grid = -(-cut.observations // cut.per_tile) * cut.blocks
+    main = ("operand0", "operand1", "operand2", "result0", "result1")
+    if _whole(cut, ITEM_SIZE[x.dtype], problem.machine):
+        schedule = _schedule(problem, cut, "group_norm", "whole")
+        launch = Launch(schedule, main, grid, writes=(3, 4), bytes=2 * x.bytes, flops=8 * x.count)
+        return Plan((launch,), in_place=((0, 0),))
+    grid = cut.observations * cut.blocks * cut.parts
+    statistics = _schedule(problem, cut, "group_norm", "statistics")
+    apply = _schedule(problem, cut, "group_norm", "apply")
+    first = Launch(statistics, ("operand0", "workspace0"), grid, writes=(1,), bytes=x.bytes, flops=5 * x.count)
+    second = Launch(apply, (*main, "workspace0"), grid, writes=(3, 4), bytes=2 * x.bytes, flops=3 * x.count)
+    return Plan((first, second), workspaces=(Tensor((grid, 2, cut.width), "float64"),))
+
+
+def _group_norm_gradient(problem: Problem) -> Plan:
+    """dx, dscale, doffset from x, dy, scale, offset, statistics: 2 reads + 1 write where a block stays in cache."""
+    x = problem.operands[0]
+    cut = walk(problem, problem.machine)
+    inputs = tuple(f"operand{i}" for i in range(5))
+    observation_tiles = -(-cut.observations // cut.per_tile)
+    whole = _whole(cut, 2 * ITEM_SIZE[x.dtype], problem.machine)
+    rows = observation_tiles if whole else cut.observations
+    partial = Tensor((rows, 2, cut.channels), "float64")
+    block = min(cut.channels, 64)
+    shape: dict[str, Constant] = {"rows": rows, "channels": cut.channels}
+    parameters = Schedule(
+        problem.op, "group_norm_parameters", "cpu", x.dtype, shape=shape, tiles={"block": block}
+    )
+    add = Launch(
+        parameters, ("workspace0", "result1", "result2"), -(-cut.channels // block), writes=(1, 2), bytes=partial.bytes
+    )
+    if whole:
+        schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6)
+        launch = Launch(
+            schedule, (*inputs, "workspace0", "result0"), observation_tiles * cut.blocks, writes=(5, 6),
+            bytes=3 * x.bytes, flops=14 * x.count,
+        )  # fmt: skip
+        return Plan((launch, add), workspaces=(partial,), in_place=((0, 1),))
+    grid = cut.observations * cut.blocks * cut.parts
+    sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0)
+    apply = _schedule(problem, cut, "group_norm_gradient", "apply", dx_slot=7)
+    first = Launch(sums, (*inputs, "workspace1"), grid, writes=(5,), bytes=2 * x.bytes, flops=7 * x.count)
+    second = Launch(
+        apply, (*inputs, "workspace1", "workspace0", "result0"), grid, writes=(6, 7), bytes=3 * x.bytes, flops=7 * x.count
+    )
+    return Plan((first, second, add), workspaces=(partial, Tensor((grid, 2, cut.width), "float64")), in_place=((0, 1),))
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    "group_norm": _group_norm,
+    "group_norm_gradient": _group_norm_gradient,
+}

@@ -41,6 +41,23 @@ def template_folder() -> Path:
     raise CompileError(f"no templates beside {package}; reinstall gncodegen")
 
 
+def segments(width: int, vector: int) -> list[tuple[int, int, int]]:
+    """(begin, end, lanes) that cover `width` values: four vectors at a time, then two, one, and a short one.
+
+    Four independent vectors hide the latency of an addition.
+    """
+    result: list[tuple[int, int, int]] = []
+    begin = 0
+    for lanes in (4 * vector, 2 * vector, vector):
+        end = begin + (width - begin) // lanes * lanes
+        if end > begin:
+            result.append((begin, end, lanes))
+        begin = end
+    if begin < width:
+        result.append((begin, width, width - begin))
+    return result
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -54,6 +71,7 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters["identifier"] = _identifier
+    environment.globals["segments"] = segments
     return environment
 
 

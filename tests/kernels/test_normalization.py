@@ -1,0 +1,79 @@
+"""Group normalization kernels against float64 NumPy, over drawn shapes and every walk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+Execute = Callable[..., Any]
+
+SHAPES = [
+    # (shape, groups): vectors full, short rows, odd channels, one row, prime extents, many parts, wide groups
+    ((2, 8, 8, 32), 8),
+    ((3, 5, 7, 20), 4),
+    ((2, 11, 13, 3), 3),
+    ((4, 1, 1, 24), 4),
+    ((5, 12), 3),
+    ((1, 97, 101, 32), 8),
+    ((2, 9, 9, 7), 1),
+    ((1, 160, 160, 3), 1),
+    ((2, 6, 6, 64), 64),
+    ((3, 4, 1), 1),
+]
+
+
+def reference(x: np.ndarray, groups: int, scale: np.ndarray, offset: np.ndarray, epsilon: float):
+    """y, mean, inverse in float64; x is N × … × C."""
+    n, c = x.shape[0], x.shape[-1]
+    g = x.astype(np.float64).reshape(n, -1, groups, c // groups)
+    mean = g.mean((1, 3), keepdims=True)
+    inverse = 1 / np.sqrt(g.var((1, 3), keepdims=True) + epsilon)
+    normal = ((g - mean) * inverse).reshape(x.shape)
+    return normal * scale.astype(np.float64) + offset, normal, inverse
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("shape", "groups"), SHAPES)
+@pytest.mark.parametrize("activation", ["", "relu"])
+def test_forward_and_gradient(execute: Execute, shape, groups, dtype, activation):
+    rng = np.random.default_rng(0)
+    c = shape[-1]
+    x = (rng.standard_normal(shape) * 2 + 5).astype(dtype)
+    dy = rng.standard_normal(shape).astype(dtype)
+    scale, offset = (rng.standard_normal(c).astype(dtype) for _ in range(2))
+    attributes = {"groups": groups, "epsilon": 1e-5, "activation": activation, "alpha": 0.0}
+    statistics_shape = (shape[0], groups, 3)
+    y, statistics = execute("group_norm", [x, scale, offset], [(shape, dtype), (statistics_shape, dtype)], attributes)
+    expected, normal, inverse = reference(x, groups, scale, offset, 1e-5)
+    passes = np.ones(shape) if not activation else (expected > 0)
+    tolerance = 4e-6 if dtype == "float32" else 1e-12
+    assert np.abs(y - expected * passes).max() < tolerance
+    dx, dscale, doffset = execute(
+        "group_norm_gradient",
+        [x, dy, scale, offset, statistics],
+        [(shape, dtype), ((c,), dtype), ((c,), dtype)],
+        attributes,
+    )
+    g = dy.astype(np.float64) * passes
+    axes = tuple(range(len(shape) - 1))
+    assert np.abs(dscale - (g * normal).sum(axes)).max() < tolerance * 100
+    assert np.abs(doffset - g.sum(axes)).max() < tolerance * 100
+    gs = (g * scale).reshape(shape[0], -1, groups, c // groups)
+    xh = normal.reshape(gs.shape)
+    full = inverse * (gs - gs.mean((1, 3), keepdims=True) - xh * (gs * xh).mean((1, 3), keepdims=True))
+    assert np.abs(dx - full.reshape(shape)).max() < tolerance * np.abs(full).max() * 5
+
+
+@pytest.mark.parametrize("offset", [0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("shape", [(2, 56, 56, 64), (2, 31, 17, 20), (1, 160, 160, 3)])
+def test_accuracy_at_any_mean(execute: Execute, offset, shape):
+    x = (np.random.default_rng(1).standard_normal(shape) + offset).astype(np.float32)
+    groups, c = (32 if shape[-1] == 64 else 1), shape[-1]
+    one, zero = np.ones(c, np.float32), np.zeros(c, np.float32)
+    attributes = {"groups": groups, "epsilon": 1e-5}
+    y, _ = execute("group_norm", [x, one, zero], [(shape, "float32"), ((shape[0], groups, 3), "float32")], attributes)
+    error = np.abs(y - reference(x, groups, one, zero, 1e-5)[0]).max()
+    assert error <= 1e-6
