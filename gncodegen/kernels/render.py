@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels.schedule import Constant, Schedule
@@ -26,9 +27,11 @@ def _identifier(text: str) -> Identifier:
     return Identifier(text)
 
 
-def _literal(value: object) -> str:
-    """What `{{ value }}` prints: a Python literal, never raw text."""
-    return str(value) if isinstance(value, (Identifier, jinja2.Undefined)) else repr(value)
+def _literal(value: object) -> Markup:
+    """What `{{ value }}` prints: a Python literal, never raw text; the text of a macro, which is template text, stands as it is."""
+    if isinstance(value, Markup):
+        return Markup(value.strip())
+    return Markup(str(value) if isinstance(value, (Identifier, jinja2.Undefined)) else repr(value))
 
 
 @cache
@@ -67,7 +70,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         finalize=_literal,
-        autoescape=False,
+        autoescape=True,  # marks the text of macros, so that `_literal` knows it from a value
         auto_reload=False,
     )
     environment.filters["identifier"] = _identifier

@@ -211,7 +211,6 @@ def _elementwise(name: str, arity: int, documentation: str) -> Any:
 fma = _elementwise("llvm.fma", 3, "`fma(a, b, c)`: a·b + c with one rounding.")
 sqrt = _elementwise("llvm.sqrt", 1, "`sqrt(v)`: the square root of every lane.")
 absolute = _elementwise("llvm.fabs", 1, "`absolute(v)`: the magnitude of every lane.")
-exp = _elementwise("llvm.exp", 1, "`exp(v)`: e to the power of every lane.")
 
 
 @intrinsic
@@ -226,13 +225,25 @@ def maximum(context: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def minimum(context: Any, a: Any, b: Any) -> Any:
+    """`minimum(a, b)`: per lane b where a > b, else a; a NaN in `a` stays."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        left, right = args
+        return builder.select(builder.fcmp_ordered(">", left, right), right, left)
+
+    return a(a, a), generate
+
+
+@intrinsic
 def select(context: Any, mask: Any, a: Any, b: Any) -> Any:
-    """`select(mask, a, b)`: per lane a where mask, else b."""
+    """`select(mask, a, b)`: per lane a where mask, else b; one of them may be a scalar."""
+    kind = a if isinstance(a, Vec) else b
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.select(args[0], args[1], args[2])
 
-    return a(mask, a, a), generate
+    return kind(mask, kind, kind), generate
 
 
 @intrinsic(prefer_literal=False)
@@ -271,6 +282,21 @@ def reduce_add(context: Any, value: Any) -> Any:
             parts = [
                 builder.fadd(parts[i], parts[i + half]) if i + half < len(parts) else parts[i] for i in range(half)
             ]
+        return parts[0]
+
+    return value.dtype(value), generate
+
+
+@intrinsic
+def reduce_max(context: Any, value: Any) -> Any:
+    """`reduce_max(v)`: the largest lane; a NaN may be passed over."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = [builder.extract_element(args[0], ir.Constant(INT32, i)) for i in range(value.lanes)]
+        while len(parts) > 1:
+            pairs = zip(parts[::2], parts[1::2], strict=False)
+            larger = [builder.select(builder.fcmp_ordered("<", a, b), b, a) for a, b in pairs]
+            parts = larger + parts[len(larger) * 2 :]
         return parts[0]
 
     return value.dtype(value), generate
@@ -336,5 +362,6 @@ _operator(operator.gt, lambda b, x, y: b.fcmp_ordered(">", x, y), _mask)
 _operator(operator.ge, lambda b, x, y: b.fcmp_ordered(">=", x, y), _mask)
 _operator(operator.le, lambda b, x, y: b.fcmp_ordered("<=", x, y), _mask)
 _operator(operator.eq, lambda b, x, y: b.fcmp_ordered("==", x, y), _mask)
+_operator(operator.ne, lambda b, x, y: b.fcmp_unordered("!=", x, y), _mask)
 _operator(operator.and_, lambda b, x, y: b.and_(x, y), _same)
 _operator(operator.or_, lambda b, x, y: b.or_(x, y), _same)
