@@ -1,0 +1,139 @@
+"""What training tells while it runs (`TrainingState`) and afterwards (`TrainingInfo`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+StopReason = Literal["max-epochs-completed", "output-fcn", "validation-patience", "training-loss-is-nan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """What an output function is given.
+
+    Args:
+        state: "start" before the first iteration, "iteration" after each, "done" at the end.
+        epoch, iteration: counted from 1; 0 at the start.
+        time_since_start: seconds.
+        base_learn_rate: the rate before the parameters' own factors.
+        training_loss: of this mini-batch; None at the start.
+        training_accuracy, training_rmse: percent for classification, RMSE for regression; the other is None.
+        validation_loss, validation_accuracy, validation_rmse: None unless this iteration validated.
+        iterations: how many there will be if nothing stops the training.
+    """
+
+    state: Literal["start", "iteration", "done"]
+    epoch: int
+    iteration: int
+    time_since_start: float
+    base_learn_rate: float
+    training_loss: float | None = None
+    training_accuracy: float | None = None
+    training_rmse: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_rmse: float | None = None
+    iterations: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingInfo:
+    """The course of a training; arrays are float64 with one element per iteration, NaN where not validated.
+
+    Args:
+        training_loss: mini-batch loss.
+        training_accuracy, training_rmse: percent for classification, RMSE for regression; the other is None.
+        validation_loss, validation_accuracy, validation_rmse: likewise, of the validation data.
+        base_learn_rate: the rate before the parameters' own factors.
+        final_validation_loss: of the returned network; NaN without validation data.
+        final_validation_accuracy, final_validation_rmse: likewise.
+        output_network_iteration: the iteration the returned network comes from; 0 = untrained.
+        stop_reason: "max-epochs-completed", "output-fcn", "validation-patience" or "training-loss-is-nan".
+    """
+
+    training_loss: NDArray[np.float64]
+    training_accuracy: NDArray[np.float64] | None
+    training_rmse: NDArray[np.float64] | None
+    validation_loss: NDArray[np.float64]
+    validation_accuracy: NDArray[np.float64] | None
+    validation_rmse: NDArray[np.float64] | None
+    base_learn_rate: NDArray[np.float64]
+    final_validation_loss: float
+    final_validation_accuracy: float | None
+    final_validation_rmse: float | None
+    output_network_iteration: int
+    stop_reason: StopReason
+
+
+@dataclass(frozen=True)
+class Record:
+    """One iteration; `measure` is accuracy in percent or RMSE; None where there is no value."""
+
+    epoch: int
+    iteration: int
+    seconds: float
+    rate: float
+    loss: float | None = None
+    measure: float | None = None
+    validation_loss: float | None = None
+    validation_measure: float | None = None
+
+
+@dataclass
+class History:
+    """The records of a training.
+
+    Args:
+        classification: whether measures are accuracies, not RMSEs.
+        iterations: how many are planned.
+    """
+
+    classification: bool
+    iterations: int
+    records: list[Record] = field(default_factory=list[Record])
+
+    def state(self, state: Literal["start", "iteration", "done"], record: Record) -> TrainingState:
+        """A record as output functions see it."""
+        measure, validation = record.measure, record.validation_measure
+        return TrainingState(
+            state=state,
+            epoch=record.epoch,
+            iteration=record.iteration,
+            time_since_start=record.seconds,
+            base_learn_rate=record.rate,
+            training_loss=record.loss,
+            training_accuracy=measure if self.classification else None,
+            training_rmse=None if self.classification else measure,
+            validation_loss=record.validation_loss,
+            validation_accuracy=validation if self.classification else None,
+            validation_rmse=None if self.classification else validation,
+            iterations=self.iterations,
+        )
+
+    def info(self, final: tuple[float, float], output_iteration: int, reason: StopReason) -> TrainingInfo:
+        """The whole course; `final` is validation loss and measure of the returned network."""
+
+        def column(name: str) -> NDArray[np.float64]:
+            # None becomes NaN
+            return np.array([getattr(record, name) for record in self.records], dtype=np.float64)
+
+        training, validation = column("measure"), column("validation_measure")
+        accurate = self.classification
+        return TrainingInfo(
+            training_loss=column("loss"),
+            training_accuracy=training if accurate else None,
+            training_rmse=None if accurate else training,
+            validation_loss=column("validation_loss"),
+            validation_accuracy=validation if accurate else None,
+            validation_rmse=None if accurate else validation,
+            base_learn_rate=column("rate"),
+            final_validation_loss=final[0],
+            final_validation_accuracy=final[1] if accurate else None,
+            final_validation_rmse=None if accurate else final[1],
+            output_network_iteration=output_iteration,
+            stop_reason=reason,
+        )

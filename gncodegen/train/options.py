@@ -1,0 +1,197 @@
+"""`training_options("sgdm", …)`: every option, its default, what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, Literal, get_type_hints
+
+import numpy as np
+
+from gncodegen.errors import OptionsError
+from gncodegen.layers.checks import (
+    Check,
+    integer_from,
+    number_where,
+    one_of,
+    optional,
+    positive_int,
+    positive_number,
+    require,
+    shown,
+)
+
+OutputFcn = Callable[[Any], object]
+"""Called with a `TrainingState`; a true result stops the training."""
+
+
+def _infinity(value: Any) -> float:
+    require(isinstance(value, float | np.floating) and value == math.inf)
+    return math.inf
+
+
+def _flag(value: Any) -> bool:
+    require(isinstance(value, bool))
+    return value
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    require(isinstance(value, tuple | list))
+    x, y = value
+    return x, y
+
+
+def _functions(value: Any) -> tuple[OutputFcn, ...]:
+    if value is None:
+        return ()
+    functions: tuple[Any, ...] = (value,) if callable(value) else tuple(value)
+    require(all(map(callable, functions)))
+    return functions
+
+
+def _one(value: Any) -> int:
+    require(positive_int.accept(value) == 1)
+    return 1
+
+
+def _nothing(value: Any) -> None:
+    require(value is None)
+
+
+_infinite = Check(_infinity, "inf", "inf")
+_fraction = number_where(lambda x: 0 <= x <= 1, "a number from 0 to 1", "0.9")
+_flags = Check(_flag, "True or False", "True")
+_no_negative = number_where(lambda x: x >= 0, "a finite number ≥ 0", "1e-4")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingOptions:
+    """Options of stochastic gradient descent with momentum; build them with `training_options("sgdm", …)`.
+
+    For a parameter p with gradient g and velocity v: g ← g + l2_regularization·l2_factor·p; clip g;
+    v ← momentum·v − rate·learn_rate_factor·g; p ← p + v.
+
+    Args:
+        momentum: share of the last step kept, in [0, 1].
+        initial_learn_rate: > 0.
+        learn_rate_schedule: "none", or "piecewise": the rate drops.
+        learn_rate_drop_factor: the rate times this, in [0, 1], ...
+        learn_rate_drop_period: ... every so many epochs.
+        l2_regularization: ≥ 0, times each parameter's own factor.
+        gradient_threshold: > 0, or inf for no clipping.
+        gradient_threshold_method: clip the norm "l2norm" per parameter or "global-l2norm" over all of them,
+            or "absolute-value" each element.
+        max_epochs, mini_batch_size: positive ints. The last incomplete mini-batch of an epoch is dropped.
+        shuffle: "once" before training, "never", or "every-epoch".
+        verbose, verbose_frequency: print a table with a row at the first, every n-th and the last iteration, and at
+            validations.
+        validation_data: None or (x, y), arrays as for training.
+        validation_frequency: iterations, positive int; the first and the last iteration validate too.
+        validation_patience: training stops after so many validations in a row that do not lower the best loss.
+        output_network: "last-iteration" or "best-validation-loss".
+        checkpoint_path, checkpoint_frequency, checkpoint_frequency_unit: not built yet, leave the defaults.
+        execution_environment: "auto" or "cpu".
+        reset_input_normalization: recompute the input layer's statistics from the training data even where it has some.
+        batch_normalization_statistics: "population" (one more pass after training) or "moving".
+        output_fcn: a callable or a list of them, called with a `TrainingState` at the start, after each iteration
+            and at the end; a true result stops the training.
+        plots: "none".
+        seed: one int ≥ 0 that fixes initial values, shuffles and dropout; None draws one.
+
+    Raises:
+        OptionsError: naming the option, what was given, what is allowed and the cure.
+    """
+
+    momentum: Annotated[float, _fraction] = 0.9
+    initial_learn_rate: Annotated[float, positive_number] = 0.01
+    learn_rate_schedule: Annotated[Literal["none", "piecewise"], one_of("none", "piecewise")] = "none"
+    learn_rate_drop_factor: Annotated[float, _fraction] = 0.1
+    learn_rate_drop_period: Annotated[int, positive_int] = 10
+    l2_regularization: Annotated[float, _no_negative] = 1e-4
+    gradient_threshold: Annotated[float, positive_number | _infinite] = math.inf
+    gradient_threshold_method: Annotated[
+        Literal["l2norm", "global-l2norm", "absolute-value"], one_of("l2norm", "global-l2norm", "absolute-value")
+    ] = "l2norm"
+    max_epochs: Annotated[int, positive_int] = 30
+    mini_batch_size: Annotated[int, positive_int] = 128
+    shuffle: Annotated[Literal["once", "never", "every-epoch"], one_of("once", "never", "every-epoch")] = "once"
+    verbose: Annotated[bool, _flags] = True
+    verbose_frequency: Annotated[int, positive_int] = 50
+    validation_data: Annotated[tuple[Any, Any] | None, optional(Check(_pair, "a pair (x, y)", "(x, y)"))] = None
+    validation_frequency: Annotated[int, positive_int] = 50
+    validation_patience: Annotated[float, positive_int | _infinite] = math.inf
+    output_network: Annotated[
+        Literal["last-iteration", "best-validation-loss"], one_of("last-iteration", "best-validation-loss")
+    ] = "last-iteration"
+    checkpoint_path: Annotated[None, Check(_nothing, "None", "None")] = None
+    checkpoint_frequency: Annotated[int, Check(_one, "1", "1")] = 1
+    checkpoint_frequency_unit: Annotated[Literal["epoch"], one_of("epoch")] = "epoch"
+    execution_environment: Annotated[Literal["auto", "cpu"], one_of("auto", "cpu")] = "auto"
+    reset_input_normalization: Annotated[bool, _flags] = True
+    batch_normalization_statistics: Annotated[Literal["population", "moving"], one_of("population", "moving")] = (
+        "population"
+    )
+    output_fcn: Annotated[Any, Check(_functions, "None, a callable or a list of callables", "None")] = None
+    plots: Annotated[Literal["none"], one_of("none")] = "none"
+    seed: Annotated[int | None, optional(integer_from(0, "an int ≥ 0", "0"))] = None
+
+    def __post_init__(self) -> None:
+        for name, (check, default) in _checks().items():
+            given = getattr(self, name)
+            try:
+                canonical = check.accept(given)
+            except (ValueError, TypeError, OverflowError):
+                cure = _LATER.get(name, f"write {name}={default!r}, the default")
+                raise OptionsError(f"{name} = {shown(given)}; allowed: {check.allowed}; {cure}") from None
+            object.__setattr__(self, name, canonical)
+        if self.output_network == "best-validation-loss" and self.validation_data is None:
+            raise OptionsError(
+                "output_network = 'best-validation-loss' without validation data; "
+                "allowed: 'last-iteration', or with validation data; write validation_data=(x, y)"
+            )
+
+
+@cache
+def _checks() -> dict[str, tuple[Check, Any]]:
+    """Option → the check in its annotation, and its default."""
+    hints = get_type_hints(TrainingOptions, include_extras=True)
+    return {
+        field.name: (next(extra for extra in hints[field.name].__metadata__ if isinstance(extra, Check)), field.default)
+        for field in fields(TrainingOptions)
+    }
+
+
+_NO_CHECKPOINTS = "checkpoints are not built yet: save with net.save(folder) after training"
+_LATER = {
+    "checkpoint_path": _NO_CHECKPOINTS,
+    "checkpoint_frequency": _NO_CHECKPOINTS,
+    "checkpoint_frequency_unit": _NO_CHECKPOINTS,
+    "execution_environment": "training on a GPU or on several workers is not built yet: "
+    'write execution_environment="cpu", which uses every core',
+    "plots": "plots are not built yet: draw info.training_loss, or collect values in an output_fcn",
+}
+"""Options of the reference whose other values come in later versions, and what to do until then."""
+
+
+def training_options(solver: Literal["sgdm"] = "sgdm", /, **options: Any) -> TrainingOptions:
+    """Options for `train_network`.
+
+    Args:
+        solver: "sgdm", stochastic gradient descent with momentum.
+        options: the fields of `TrainingOptions`, by name.
+
+    Raises:
+        OptionsError: for an unknown solver or option, or a value that is not allowed.
+    """
+    if solver != "sgdm":
+        raise OptionsError(f'solver = {shown(solver)}; allowed: "sgdm"; write training_options("sgdm", …)')
+    known = [field.name for field in fields(TrainingOptions)]
+    for name in options:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            cure = f"write {close[0]}=…" if close else "leave it out"
+            raise OptionsError(f"{name}: no such option; allowed: {', '.join(known)}; {cure}")
+    return TrainingOptions(**options)

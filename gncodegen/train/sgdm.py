@@ -1,0 +1,43 @@
+"""What stochastic gradient descent with momentum asks of one iteration: its rate and its run-time numbers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gncodegen.train.options import TrainingOptions
+
+
+class Hyperparameters(Protocol):
+    """The numbers a compiled training step reads at run time."""
+
+    learn_rate: float
+    momentum: float
+    l2: float
+    threshold: float
+    iteration: int
+
+
+def learn_rate(options: TrainingOptions, epoch: int) -> float:
+    """The base learning rate of an epoch (1, 2, …).
+
+    "piecewise": initial_learn_rate · learn_rate_drop_factor^⌊(epoch − 1) / learn_rate_drop_period⌋.
+    """
+    if options.learn_rate_schedule == "none":
+        return options.initial_learn_rate
+    return options.initial_learn_rate * options.learn_rate_drop_factor ** (
+        (epoch - 1) // options.learn_rate_drop_period
+    )
+
+
+def prepare(hyperparameters: Hyperparameters, options: TrainingOptions, epoch: int, iteration: int) -> float:
+    """Sets the numbers of one iteration and returns its base learning rate.
+
+    The velocity is left as it is, also where the rate drops.
+    """
+    rate = learn_rate(options, epoch)
+    hyperparameters.learn_rate = rate
+    hyperparameters.momentum = options.momentum
+    hyperparameters.l2 = options.l2_regularization
+    hyperparameters.threshold = options.gradient_threshold
+    hyperparameters.iteration = iteration
+    return rate
