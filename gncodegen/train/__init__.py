@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gncodegen.train.history import TrainingInfo, TrainingState
-from gncodegen.train.network import TrainedNetwork, load, train_network
 from gncodegen.train.options import TrainingOptions, training_options
 
 __all__ = [
@@ -12,6 +11,5 @@ __all__ = [
     "TrainingOptions",
     "TrainingState",
     "load",
-    "train_network",
     "training_options",
 ]

@@ -33,8 +33,8 @@ def _elapsed(seconds: float) -> str:
 class Table:
     """Prints one line per shown iteration.
 
-    Columns: Epoch, Iteration, Time Elapsed, Mini-batch Accuracy (or RMSE), Validation Accuracy (or RMSE), Mini-batch Loss,
-    Validation Loss, Base Learning Rate.
+    Columns: Epoch, Iteration, Time Elapsed, Mini-batch Accuracy (or RMSE), Validation Accuracy (or RMSE), Mini-batch
+    Loss, Validation Loss, Base Learning Rate.
 
     Args:
         classification: whether the measure is accuracy, not RMSE.

@@ -1,0 +1,129 @@
+"""Every option: its default, what it takes, and how it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from gncodegen.errors import OptionsError
+from gncodegen.train.options import training_options
+
+DEFAULTS = {
+    "momentum": 0.9,
+    "initial_learn_rate": 0.01,
+    "learn_rate_schedule": "none",
+    "learn_rate_drop_factor": 0.1,
+    "learn_rate_drop_period": 10,
+    "l2_regularization": 1e-4,
+    "gradient_threshold": math.inf,
+    "gradient_threshold_method": "l2norm",
+    "max_epochs": 30,
+    "mini_batch_size": 128,
+    "shuffle": "once",
+    "verbose": True,
+    "verbose_frequency": 50,
+    "validation_data": None,
+    "validation_frequency": 50,
+    "validation_patience": math.inf,
+    "output_network": "last-iteration",
+    "checkpoint_path": None,
+    "checkpoint_frequency": 1,
+    "checkpoint_frequency_unit": "epoch",
+    "execution_environment": "auto",
+    "reset_input_normalization": True,
+    "batch_normalization_statistics": "population",
+    "output_fcn": (),
+    "plots": "none",
+    "seed": None,
+}
+
+REFUSED = {
+    "momentum": [-0.1, 1.1, math.nan, True, "0.9", None],
+    "initial_learn_rate": [0, -1, math.inf, math.nan, "fast"],
+    "learn_rate_schedule": ["step", None, 1],
+    "learn_rate_drop_factor": [-0.1, 1.5],
+    "learn_rate_drop_period": [0, 1.5, True],
+    "l2_regularization": [-1e-9, math.inf],
+    "gradient_threshold": [0, -1, math.nan, -math.inf],
+    "gradient_threshold_method": ["norm", None],
+    "max_epochs": [0, -1, 2.0, True],
+    "mini_batch_size": [0, 0.5, "all"],
+    "shuffle": ["always", True],
+    "verbose": [1, "yes"],
+    "verbose_frequency": [0],
+    "validation_data": [(1,), (1, 2, 3), 7],
+    "validation_frequency": [0, math.inf],
+    "validation_patience": [0, 1.5, math.nan],
+    "output_network": ["best", None],
+    "checkpoint_path": ["folder"],
+    "checkpoint_frequency": [2],
+    "checkpoint_frequency_unit": ["iteration"],
+    "execution_environment": ["gpu", "parallel", "multi-gpu", "tpu"],
+    "reset_input_normalization": ["yes"],
+    "batch_normalization_statistics": ["batch"],
+    "output_fcn": [3, [print, 3]],
+    "plots": ["training-progress"],
+    "seed": [-1, 0.5, True],
+}
+
+
+def test_defaults():
+    options = training_options("sgdm")
+    assert {name: getattr(options, name) for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize(("name", "given"), [(name, value) for name, values in REFUSED.items() for value in values])
+def test_refused_with_name_allowed_and_cure(name, given):
+    with pytest.raises(OptionsError) as error:
+        training_options("sgdm", **{name: given})
+    message = str(error.value)
+    assert message.startswith(f"{name} = ")
+    assert message.count("; ") >= 2
+    assert "allowed: " in message
+
+
+def test_every_option_has_a_refusal():
+    assert REFUSED.keys() == DEFAULTS.keys()
+
+
+def test_numpy_numbers_are_numbers():
+    options = training_options(
+        "sgdm", max_epochs=np.int64(3), momentum=np.float32(0.5), gradient_threshold=np.float64("inf"), seed=np.uint8(1)
+    )
+    assert (options.max_epochs, options.momentum, options.seed) == (3, 0.5, 1)
+    assert type(options.max_epochs) is int
+
+
+def test_the_ends_of_ranges():
+    training_options("sgdm", momentum=0, l2_regularization=0, learn_rate_drop_factor=1, validation_patience=1)
+    training_options("sgdm", momentum=1, gradient_threshold=1e-300)
+
+
+def test_unknown_options_and_solvers():
+    with pytest.raises(OptionsError, match="write mini_batch_size="):
+        training_options("sgdm", minibatchsize=3)
+    with pytest.raises(OptionsError, match="no such option"):
+        training_options("sgdm", zzz=3)
+    with pytest.raises(OptionsError, match='allowed: "sgdm"'):
+        training_options("adam")  # pyright: ignore[reportArgumentType]
+
+
+def test_best_validation_loss_needs_validation_data():
+    with pytest.raises(OptionsError, match="validation_data"):
+        training_options("sgdm", output_network="best-validation-loss")
+    training_options("sgdm", output_network="best-validation-loss", validation_data=(np.zeros(1), np.zeros(1)))
+
+
+def test_options_are_frozen():
+    options = training_options("sgdm")
+    with pytest.raises(AttributeError):
+        options.momentum = 0.5  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("functions", [print, [print], (print, repr)])
+def test_output_functions_become_a_tuple(functions):
+    options = training_options("sgdm", output_fcn=functions)
+    assert isinstance(options.output_fcn, tuple)
+    assert options.output_fcn[0] is print

@@ -1,0 +1,89 @@
+"""Labels of every kind become class indices; those that cannot are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gncodegen.errors import ArrayError
+from gncodegen.train.targets import class_targets, response_targets
+
+WHERE = "layer 6 'classoutput'"
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "indices"),
+    [
+        (["cat", "dog", "ant"], ("ant", "cat", "dog"), [1, 2, 0]),
+        (np.array([10, 30, 20, 30]), (10, 20, 30), [0, 2, 1, 2]),
+        (np.array([0.5, -1.0, 2.0]), (-1.0, 0.5, 2.0), [1, 0, 2]),
+        ([1, 1, 0], (0, 1, 2), [1, 1, 0]),  # fewer labels than outputs: class indices
+        ([2, 3, 1], (1, 2, 3), [1, 2, 0]),  # as many as outputs: labels
+        (np.eye(3)[[2, 0]], (0, 1, 2), [2, 0]),
+        (np.eye(3, dtype=bool)[[2, 0]], (0, 1, 2), [2, 0]),
+        (np.array(["x", "z", "y"], dtype=object), ("x", "y", "z"), [0, 2, 1]),
+        (np.array([2, 0], dtype=np.uint8), (0, 1, 2), [2, 0]),
+    ],
+)
+def test_automatic_classes(labels, classes, indices):
+    targets = class_targets(labels, None, 3, WHERE)
+    assert targets.classes == classes
+    assert targets.indices.tolist() == indices
+    assert targets.indices.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("labels", "indices"),
+    [(["dog", "cat"], [0, 1]), ([1, 0], [1, 0]), (np.eye(2)[[1, 0]], [1, 0])],
+)
+def test_given_classes_keep_their_order(labels, indices):
+    targets = class_targets(labels, ("dog", "cat"), 2, WHERE)
+    assert targets.classes == ("dog", "cat")
+    assert targets.indices.tolist() == indices
+
+
+def test_given_numbers_are_labels_not_indices():
+    assert class_targets([1, 0, 1], (1, 0), 2, WHERE).indices.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "words"),
+    [
+        (["a", "b"], None, "2 distinct labels for 3 outputs"),
+        ([0, 1, 2, 3], None, "4 distinct labels for 3 outputs"),
+        ([0, 3], None, "2 distinct labels"),
+        ([-1, 0], None, "2 distinct labels"),
+        (["a", "b", "q"], ("a", "b", "c"), "label 'q'"),
+        ([0, 7], ("a", "b", "c"), "label 0"),
+        ([[0.5, 0.5, 0.0]], None, "not one-hot"),
+        ([[1, 1, 0]], None, "not one-hot"),
+        ([[0, 0, 0]], None, "not one-hot"),
+        ([[np.nan, 1, 0]], None, "not one-hot"),
+        ([[0], [1]], None, "labels.ravel()"),
+        (np.zeros((2, 4)), None, "(2, 4)"),
+        (3, None, "shape ()"),
+        ([0.0, np.nan, 2.0], None, "undefined labels"),
+        (np.array(["a", None, "b"], dtype=object), None, "undefined labels"),
+        (np.array(["a", 1, 2.0], dtype=object), None, "no order"),
+    ],
+)
+def test_refused(labels, classes, words):
+    with pytest.raises(ArrayError) as error:
+        class_targets(labels, classes, 3, WHERE)
+    message = str(error.value)
+    assert message.startswith(WHERE)
+    assert words in message
+    assert "allowed: " in message
+
+
+def test_responses():
+    assert response_targets([1, 2, 3], (1,), WHERE).whole().shape == (3, 1)
+    assert response_targets(np.zeros((4, 2)), (2,), WHERE).gather(np.array([0, 3]), "float32").dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "responses", [np.zeros((4, 3)), np.zeros(4), np.array([["a", "b"]]), np.zeros((2, 2), complex)]
+)
+def test_wrong_responses(responses):
+    with pytest.raises(ArrayError, match="allowed: real numbers \\(N, 2\\)"):
+        response_targets(responses, (2,), WHERE)
