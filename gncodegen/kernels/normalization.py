@@ -13,8 +13,8 @@ from math import gcd, lcm, prod
 from gncodegen.errors import CompileError
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 
-CHUNK = 64
-"""Steps summed in the storage type before float64 takes over."""
+CHUNK = 16
+"""Steps summed in the storage type before float64 takes over; longer float32 sums of squares of quantised data (a large mean) are biased."""
 
 PART_BYTES = 128 << 10
 """About how much of an observation one part holds: enough work for a tile, and it stays in L2."""
