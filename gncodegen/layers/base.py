@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import LayerError
-
-Initializer = str | Callable[[tuple[int, ...]], Any]
-"""The name of an initializer, or a callable `f(shape) -> array`."""
+from gncodegen.layers.checks import Check, Initializer, shown, text
 
 Attribute = int | float | bool | str | tuple[int, ...] | tuple[float, ...]
 
@@ -82,24 +81,70 @@ class Operation:
     attributes: Mapping[str, Attribute] = field(default_factory=dict[str, Attribute])
 
 
-@dataclass(frozen=True, kw_only=True)
+@cache
+def _checks(layer_type: type[Layer]) -> tuple[tuple[str, Check], ...]:
+    """The checks in the annotations of a layer type's properties."""
+    hints = get_type_hints(layer_type, include_extras=True)
+    return tuple(
+        (field.name, extra)
+        for field in fields(layer_type)
+        for extra in getattr(hints[field.name], "__metadata__", ())
+        if isinstance(extra, Check)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
     """Base of all layers.
 
-    A new layer says its `kind` (the stem of automatic names), its output size, its parameters and its chain of operations.
+    A new layer says its `kind` (the stem of automatic names), its output size, its parameters and its operations.
+    A property with a check in its annotation (see `checks`) is checked at construction and stored in canonical form.
+    A parameter and the property that gives its starting value have the same name.
+    Layers are equal when their types and all their properties are, arrays included.
+
+    Args:
+        name: the layer's name; "" = one is made when the network is built.
     """
 
-    name: str = ""
+    name: Annotated[str, text] = ""
     kind: ClassVar[str] = "layer"
+    numbered: ClassVar[bool] = True
+    """Whether the first automatic name has a number too: "conv_1", but "softmax"."""
+    is_input: ClassVar[bool] = False
+    is_output: ClassVar[bool] = False
+    """Output layers compute the loss; their last operation takes the targets as second operand."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise LayerError(f"{type(self).__name__}: name = {self.name!r}; allowed: text; write name=\"{self.kind}_1\"")
+        for name, check in _checks(type(self)):
+            self._settle(name, check)
+
+    def _settle(self, name: str, check: Check) -> None:
+        """Replaces a property by its canonical form, or refuses it."""
+        value = getattr(self, name)
+        try:
+            canonical = check.accept(value)
+        except (ValueError, TypeError, OverflowError):
+            raise self._refusal(f"{name} = {shown(value)}", check.allowed, f"write {name}={check.example}") from None
+        object.__setattr__(self, name, canonical)
+
+    def _refusal(self, given: str, allowed: str, cure: str) -> LayerError:
+        label = type(self).__name__ + (f" {self.name!r}" if self.name else "")
+        return LayerError(f"{label}: {given}; allowed: {allowed}; {cure}")
+
+    def _identity(self) -> tuple[Any, ...]:
+        values = (getattr(self, field.name) for field in fields(self))
+        return (type(self), *((v.shape, v.dtype.str, v.tobytes()) if isinstance(v, np.ndarray) else v for v in values))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layer) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
 
     @property
     def num_inputs(self) -> int:
         """How many inputs the layer takes."""
-        return 1
+        return 0 if self.is_input else 1
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -109,15 +154,19 @@ class Layer:
     @property
     def num_outputs(self) -> int:
         """How many outputs the layer has."""
-        return 1
+        return 0 if self.is_output else 1
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """The names of the outputs."""
-        return ("out",)
+        return ("out",) * self.num_outputs
+
+    def misfits(self, inputs: tuple[Size, ...]) -> Iterator[str]:
+        """What makes these input sizes unfit, beyond what `output_size` raises: given, allowed and cure."""
+        yield from ()
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
-        """The size of the output for these input sizes; raises LayerError where they do not fit."""
+        """The size of the output for these input sizes; raises LayerError where there is none."""
         return inputs[0]
 
     def parameters(self, inputs: tuple[Size, ...]) -> tuple[Parameter, ...]:
@@ -125,5 +174,5 @@ class Layer:
         return ()
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
-        """The chain of gn ops that computes the layer; the first takes the layer's inputs."""
+        """The gn ops that compute the layer: the first takes the layer's inputs; an empty chain hands them on."""
         return ()

@@ -1,0 +1,105 @@
+"""The table of a network and everything that is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from gncodegen.layers.examine import Examination, examine
+
+if TYPE_CHECKING:
+    from gncodegen.layers.base import Size
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer of the table.
+
+    Args:
+        index: 1-based position in the array.
+        name: the layer's name.
+        type: its type.
+        activations: size and format of its output; None where it is unknown.
+        learnables: shape of each learnable, by name.
+        states: shape of each array that is not learned, such as a trained mean, by name.
+    """
+
+    index: int
+    name: str
+    type: str
+    activations: Size | None
+    learnables: dict[str, tuple[int, ...]]
+    states: dict[str, tuple[int, ...]]
+
+    @property
+    def num_learnables(self) -> int:
+        """How many numbers the layer learns."""
+        return sum(map(prod, self.learnables.values()))
+
+    def _cells(self) -> tuple[str, ...]:
+        arrays = (f"{name} {'×'.join(map(str, shape))}" for name, shape in self.learnables.items())
+        size = "unknown" if self.activations is None else str(self.activations)
+        return (str(self.index), self.name, self.type, size, ", ".join(arrays), f"{self.num_learnables:,}")
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `analyze_network` found; `str()` of it is a table.
+
+    Args:
+        rows: one per layer, in the order of the array.
+        issues: every fault found, one message each; empty where the network is sound.
+    """
+
+    rows: tuple[Row, ...]
+    issues: tuple[str, ...]
+
+    @property
+    def total_learnables(self) -> int:
+        """How many numbers the network learns."""
+        return sum(row.num_learnables for row in self.rows)
+
+    def __str__(self) -> str:
+        header = ("", "Name", "Type", "Activations", "Learnables", "Count")
+        table = [header, *(row._cells() for row in self.rows)]  # pyright: ignore[reportPrivateUsage]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        right = {0, len(header) - 1}
+        lines = [
+            "  ".join(
+                c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+            )
+            for cells in table
+        ]
+        lines.insert(1, "  ".join("─" * width for width in widths))
+        found = f"{len(self.issues)} issue{'s' * (len(self.issues) != 1)}" if self.issues else "no issues"
+        lines.append(f"{len(self.rows)} layers, {self.total_learnables:,} learnables, {found}")
+        return "\n".join([*lines, *(f"  {issue}" for issue in self.issues)])
+
+
+def analyze_network(layers: object, *, require_output: bool = True) -> Analysis:
+    """The table of a network, and every fault found; never raises for a faulty network.
+
+    Args:
+        layers: an array of layers, a `LayerGraph` or a `Network`.
+        require_output: count a missing output layer as a fault.
+    """
+    examination = examine(layers, require_output=require_output)
+    return Analysis(
+        tuple(_row(examination, position) for position in range(len(examination.placed))), examination.issues
+    )
+
+
+def _row(examination: Examination, position: int) -> Row:
+    p = examination.placed[position]
+    inputs = examination.input_sizes(position)
+    known = position in examination.sizes and inputs is not None
+    parameters = p.layer.parameters(inputs) if known and inputs is not None else ()
+    return Row(
+        p.index,
+        p.layer.name,
+        type(p.layer).__name__,
+        examination.sizes.get(position),
+        {parameter.name: parameter.shape for parameter in parameters if parameter.learnable},
+        {parameter.name: parameter.shape for parameter in parameters if not parameter.learnable},
+    )

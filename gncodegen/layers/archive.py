@@ -1,0 +1,78 @@
+"""A layer as JSON-able data plus arrays, and back."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gncodegen.errors import NetworkError
+from gncodegen.layers.base import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+
+def layer_types() -> dict[str, type[Layer]]:
+    """Every layer type of this package, by name."""
+    package = import_module("gncodegen.layers")
+    types = (getattr(package, name) for name in package.__all__)
+    return {t.__name__: t for t in types if isinstance(t, type) and issubclass(t, Layer)}
+
+
+def layer_to_json(layer: Layer) -> dict[str, Any]:
+    """The layer's type and properties, without arrays and callables."""
+    values = {field.name: getattr(layer, field.name) for field in fields(layer)}
+    return {"type": type(layer).__name__} | {
+        name: value for name, value in values.items() if not isinstance(value, np.ndarray) and not callable(value)
+    }
+
+
+def layer_arrays(layer: Layer) -> dict[str, NDArray[Any]]:
+    """The layer's arrays, by key "conv_1.weights"."""
+    values = {f"{layer.name}.{field.name}": getattr(layer, field.name) for field in fields(layer)}
+    return {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def layer_from_json(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Layer:
+    """The layer `layer_to_json` wrote, with those arrays that are its own.
+
+    Raises:
+        NetworkError: the type or a property is unknown.
+        LayerError: a property is out of range.
+    """
+    properties = dict(data)
+    type_name, name = properties.pop("type", None), properties.get("name", "")
+    types = layer_types()
+    if type_name not in types:
+        raise NetworkError(
+            [f"layer {name!r} is of type {type_name!r}; allowed: {', '.join(sorted(types))}; save the network again"]
+        )
+    known = {field.name for field in fields(types[type_name])}
+    unknown = sorted(set(properties) - known)
+    if unknown:
+        fault = f"{type_name} {name!r} has properties {', '.join(unknown)}"
+        raise NetworkError([f"{fault}; allowed: {', '.join(sorted(known))}; save the network again"])
+    properties |= {field: arrays[f"{name}.{field}"] for field in known if f"{name}.{field}" in arrays}
+    return types[type_name](**properties)
+
+
+def unwritable(layer: Layer, arrays: Container[str]) -> Iterator[str]:
+    """What of the layer cannot be written: foreign types, and callables unless an array stands for their result."""
+    if type(layer) is not layer_types().get(type(layer).__name__):
+        yield (
+            f"{type(layer).__name__} is not a layer of gncodegen, so it cannot be saved; allowed: layers of "
+            "gncodegen.layers; build the network in Python and assign the parameters"
+        )
+    for field in fields(layer):
+        stands_for = f"{layer.name}.{field.name.removesuffix('_initializer')}"
+        if callable(getattr(layer, field.name)) and stands_for not in arrays:
+            default = None if field.default is MISSING else field.default
+            yield (
+                f"{field.name} is a callable, which cannot be saved; allowed: a name, or values for the parameter; "
+                f"write {field.name}={default!r}"
+            )

@@ -1,0 +1,211 @@
+"""What a layer's property may be: checks that turn the given value into its canonical form or refuse it.
+
+A property states its check in its annotation: `epsilon: Annotated[float, positive_number] = 1e-5`.
+`Layer` runs it at construction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule for a property.
+
+    Args:
+        accept: given value → canonical value; raises ValueError or TypeError where it is not allowed.
+        allowed: what is allowed, in words.
+        example: a value that is, as Python text; the cure of the error message.
+    """
+
+    accept: Callable[[Any], Any]
+    allowed: str
+    example: str
+
+    def __or__(self, other: Check) -> Check:
+        def either(value: Any) -> Any:
+            try:
+                return self.accept(value)
+            except (ValueError, TypeError, OverflowError):
+                return other.accept(value)
+
+        return Check(either, f"{self.allowed} or {other.allowed}", self.example)
+
+
+def shown(value: object) -> str:
+    """The value as an error message shows it: short, and of a large array the shape and type only."""
+    if isinstance(value, np.ndarray) and cast("NDArray[Any]", value).size > 8:
+        array = cast("NDArray[Any]", value)
+        return f"<array of shape {array.shape}, {array.dtype}>"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def require(condition: bool) -> None:
+    """Refuse the value unless the condition holds."""
+    if not condition:
+        raise ValueError
+
+
+def _integer(value: Any) -> int:
+    require(isinstance(value, (int, np.integer)) and not isinstance(value, bool))
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    require(isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool))
+    number = float(value)
+    require(math.isfinite(number))
+    return number
+
+
+def integer_from(least: int, allowed: str, example: str) -> Check:
+    """Accepts Python and NumPy ints ≥ `least`; never a bool or a float."""
+
+    def accept(value: Any) -> int:
+        number = _integer(value)
+        require(number >= least)
+        return number
+
+    return Check(accept, allowed, example)
+
+
+def number_where(holds: Callable[[float], bool], allowed: str, example: str) -> Check:
+    """Accepts finite real scalars for which `holds` is true; never a bool, an array or a text."""
+
+    def accept(value: Any) -> float:
+        number = _number(value)
+        require(holds(number))
+        return number
+
+    return Check(accept, allowed, example)
+
+
+def one_of(*words: str) -> Check:
+    """Accepts exactly these texts."""
+
+    def accept(value: Any) -> str:
+        require(isinstance(value, str) and value in words)
+        return str(value)
+
+    quoted = [f'"{word}"' for word in words]
+    return Check(accept, " or ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]])), quoted[0])
+
+
+def optional(check: Check) -> Check:
+    """Accepts None too."""
+    return Check(lambda value: value if value is None else check.accept(value), f"None or {check.allowed}", "None")
+
+
+def tuple_of(check: Check, counts: Iterable[int], allowed: str, example: str) -> Check:
+    """Accepts a list, tuple or vector whose length is one of `counts` and whose every element passes `check`."""
+    lengths = tuple(counts)
+
+    def accept(value: Any) -> tuple[Any, ...]:
+        require(isinstance(value, (list, tuple, np.ndarray)))
+        elements = tuple(check.accept(element) for element in value)
+        require(len(elements) in lengths)
+        return elements
+
+    return Check(accept, allowed, example)
+
+
+def per_axis(check: Check, rank: int) -> Check:
+    """Accepts one value for all `rank` spatial axes or one for each; canonical is one for each."""
+    single = Check(lambda value: (check.accept(value),) * rank, check.allowed, check.example)
+    return single | tuple_of(check, (rank,), f"{rank} of them", f"({check.example},)")
+
+
+def _callable(value: Any) -> Any:
+    require(callable(value) and not isinstance(value, type))
+    return value
+
+
+def _array(value: Any) -> NDArray[Any]:
+    array = np.array(value, order="C")
+    require(array.dtype.kind in "fiu" and array.size > 0)
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
+    array.flags.writeable = False
+    return array
+
+
+def _vector(value: Any) -> NDArray[Any]:
+    array = _array(value)
+    require(array.ndim == 1)
+    return array
+
+
+def _variances(value: Any) -> NDArray[Any]:
+    array = _vector(value)
+    require(not bool(np.any(array < 0)))
+    return array
+
+
+def _statistic(value: Any) -> NDArray[Any]:
+    array = _array(value)
+    return array.reshape(1) if array.ndim == 0 else array
+
+
+def _text(value: Any) -> str:
+    require(isinstance(value, str))
+    return str(value)
+
+
+def _labels(value: Any) -> tuple[Any, ...]:
+    require(isinstance(value, (list, tuple, np.ndarray)))
+    labels = tuple(label.item() if isinstance(label, np.generic) else label for label in value)
+    require(bool(labels) and all(isinstance(label, (str, int, float)) for label in labels))
+    require(len(set(labels)) == len(labels))
+    return labels
+
+
+def _class_weights(value: Any) -> tuple[float, ...]:
+    require(isinstance(value, (list, tuple, np.ndarray)))
+    weights = tuple(positive_number.accept(weight) for weight in value)
+    require(bool(weights))
+    return weights
+
+
+text = Check(_text, "text", '"layer_1"')
+positive_int = integer_from(1, "a positive int", "8")
+non_negative_int = integer_from(0, "a non-negative int", "0")
+positive_number = number_where(lambda x: x > 0, "a finite number > 0", "1e-5")
+non_negative_number = number_where(lambda x: x >= 0, "a finite number ≥ 0", "1")
+finite_number = number_where(lambda _: True, "a finite number", "0")
+decay = number_where(lambda x: 0 <= x <= 1, "a number from 0 to 1", "0.1")
+probability = number_where(lambda x: 0 <= x < 1, "a number from 0 up to, not including, 1", "0.5")
+function = Check(_callable, "a callable", "lambda x: x")
+initializer_function = Check(_callable, "a callable f(shape) -> array", "numpy.zeros")
+array = Check(_array, "an array of real numbers", "None")
+vector = Check(_vector, "a vector of real numbers, one per channel", "None")
+variances = Check(_variances, "a vector of numbers ≥ 0, one per channel", "None")
+statistic = Check(_statistic, "an array of real numbers", "None")
+labels = Check(_labels, "distinct texts or numbers", '("cat", "dog")')
+class_weights = Check(_class_weights, "a vector of finite numbers > 0, one per class", "(1.0, 2.0)")
+
+WEIGHT_INITIALIZERS = ("glorot", "he", "orthogonal", "narrow-normal", "zeros", "ones")
+VECTOR_INITIALIZERS = ("zeros", "ones", "narrow-normal")
+
+PositiveInt = Annotated[int, positive_int]
+Epsilon = Annotated[float, positive_number]
+Factor = Annotated[float, non_negative_number]
+Decay = Annotated[float, decay]
+Probability = Annotated[float, probability]
+Channels = Annotated[int | str, positive_int | one_of("auto")]
+Initializer = str | Callable[[tuple[int, ...]], Any]
+"""The name of an initializer, or a callable `f(shape) -> array`."""
+VectorInitializer = Annotated[Initializer, one_of(*VECTOR_INITIALIZERS) | initializer_function]
+WeightInitializer = Annotated[Initializer, one_of(*WEIGHT_INITIALIZERS) | initializer_function]
+Array = Annotated[NDArray[Any] | None, optional(array)]
+Vector = Annotated[NDArray[Any] | None, optional(vector)]
+ClassWeights = Annotated[Sequence[float] | None, optional(class_weights)]
+Variances = Annotated[NDArray[Any] | None, optional(variances)]
+Statistic = Annotated[NDArray[Any] | float | None, optional(statistic)]

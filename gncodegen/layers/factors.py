@@ -1,0 +1,81 @@
+"""Learning rate and L2 factors of single parameters, changed by name."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any, TypeVar, overload
+
+from gncodegen.errors import LayerError
+from gncodegen.layers.base import Layer
+from gncodegen.layers.graph import LayerGraph
+from gncodegen.layers.network import Network
+from gncodegen.layers.wiring import name_layers
+
+Target = TypeVar("Target", LayerGraph, Network, list[Layer])
+AnyLayer = TypeVar("AnyLayer", bound=Layer)
+
+
+@overload
+def set_learn_rate_factor(target: AnyLayer, parameter: str, factor: float, /) -> AnyLayer: ...
+@overload
+def set_learn_rate_factor(target: Target, layer: str, parameter: str, factor: float, /) -> Target: ...
+def set_learn_rate_factor(target: Any, *arguments: Any) -> Any:
+    """Sets how a parameter's learning rate relates to the global one; the given object stays as it is.
+
+        layer = set_learn_rate_factor(layer, "scale", 0)
+        graph = set_learn_rate_factor(graph, "gn1", "scale", 0)
+
+    Args:
+        target: a layer; or an array of layers, a `LayerGraph` or a `Network`, followed by the layer's name.
+        arguments: the parameter's name, such as "weights", and the factor, ≥ 0.
+
+    Returns:
+        The changed layer, array, graph or network.
+
+    Raises:
+        LayerError: there is no such parameter, or the factor is negative.
+        NetworkError: there is no such layer.
+    """
+    return _set_factor(target, "learn_rate_factor", arguments)
+
+
+@overload
+def set_l2_factor(target: AnyLayer, parameter: str, factor: float, /) -> AnyLayer: ...
+@overload
+def set_l2_factor(target: Target, layer: str, parameter: str, factor: float, /) -> Target: ...
+def set_l2_factor(target: Any, *arguments: Any) -> Any:
+    """Sets how a parameter's L2 regularization relates to the global one; otherwise as `set_learn_rate_factor`."""
+    return _set_factor(target, "l2_factor", arguments)
+
+
+def _set_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> Any:
+    if isinstance(target, Layer):
+        return _changed(target, factor, *arguments)
+    name, *rest = arguments
+    if isinstance(target, (list, tuple)):
+        graph = LayerGraph(target)
+        named = [layer.name for layer in name_layers(target)]
+        layer = _changed(graph[name], factor, *rest)
+        return [layer if n == name else old for n, old in zip(named, target, strict=True)]
+    if isinstance(target, LayerGraph):
+        return target.copy().replace(name, _changed(target[name], factor, *rest))
+    if isinstance(target, Network):
+        changed = _changed(target[name].layer, factor, *rest)
+        return Network(tuple(replace(n, layer=changed) if n.name == name else n for n in target.nodes))
+    raise LayerError(
+        f"target = {target!r}; allowed: a layer, a list of layers, a LayerGraph or a Network; "
+        'write set_learn_rate_factor(layer, "scale", 0)'
+    )
+
+
+def _changed(layer: Layer, factor: str, parameter: str, value: float) -> Layer:
+    names = [field.name for field in fields(layer) if field.name.endswith(factor)]
+    # The factors of `weights` are named in the singular, as in the reference.
+    name = f"{'weight' if parameter == 'weights' else parameter}_{factor}"
+    if name not in names:
+        stems = [n.removesuffix(f"_{factor}").replace("weight", "weights") for n in names]
+        raise LayerError(
+            f"{type(layer).__name__} {layer.name!r}: parameter {parameter!r}; allowed: {', '.join(stems) or 'none'}; "
+            "name one of the layer's learnables"
+        )
+    return replace(layer, **{name: value})

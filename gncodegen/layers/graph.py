@@ -1,0 +1,214 @@
+"""A layer graph: layers and the connections between them, for networks that are not one chain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from gncodegen.errors import NetworkError
+from gncodegen.layers.base import Layer
+from gncodegen.layers.wiring import Placed, free_name, name_layers, wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class LayerGraph:
+    """Layers and connections, changed in place; every method returns the graph.
+
+    A residual block:
+
+        graph = LayerGraph([ImageInputLayer((8, 8, 4)), ReluLayer(name="a"), ReluLayer(name="b"),
+                            AdditionLayer(2, name="add"), SoftmaxLayer()])
+        graph.connect("a", "add/in2")
+
+    Args:
+        layers: an array of layers, connected one after another; unnamed layers get their names at once.
+    """
+
+    def __init__(self, layers: Sequence[Layer] | Layer = ()) -> None:
+        self._layers: dict[str, Layer] = {}
+        self._sources: dict[tuple[str, str], str] = {}
+        self.add(layers)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in the order they were added."""
+        return tuple(self._layers.values())
+
+    @property
+    def connections(self) -> tuple[tuple[str, str], ...]:
+        """(source, destination) pairs such as ("relu_1", "add/in2")."""
+        return tuple((source, f"{layer}/{port}") for (layer, port), source in self._sources.items())
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The layers in their places."""
+        positions = {name: position for position, name in enumerate(self._layers)}
+        return tuple(
+            Placed(
+                positions[name] + 1,
+                layer,
+                tuple(positions.get(self._sources.get((name, port), "")) for port in layer.input_names),
+            )
+            for name, layer in self._layers.items()
+        )
+
+    def add(self, layers: Sequence[Layer] | Layer) -> LayerGraph:
+        """Adds layers, connected one after another, but not to those already there.
+
+        Raises:
+            NetworkError: something is no layer, or a name is taken.
+        """
+        array = [layers] if isinstance(layers, Layer) else layers
+        _, issues = wire(array)
+        if issues:
+            raise NetworkError(issues)
+        named = name_layers(array, self._layers)
+        self._require_free([layer.name for layer in named])
+        self._layers.update({layer.name: layer for layer in named})
+        for source, target in pairwise(named):
+            if source.num_outputs and target.num_inputs:
+                self._sources[target.name, target.input_names[0]] = source.name
+        return self
+
+    def connect(self, source: str, destination: str) -> LayerGraph:
+        """Joins a layer's output to a layer's input, `connect("relu_1", "add/in2")`.
+
+        Raises:
+            NetworkError: there is no such layer or input, or the input is connected already.
+        """
+        layer, port = self._input(destination)
+        origin = self._output(source)
+        fed_by = self._sources.get((layer, port))
+        if fed_by is not None:
+            raise _refusal(
+                f"'{layer}/{port}' is connected to {fed_by!r} already",
+                "one source per input",
+                f"write graph.disconnect({fed_by!r}, '{layer}/{port}') first",
+            )
+        self._sources[layer, port] = origin
+        return self
+
+    def disconnect(self, source: str, destination: str) -> LayerGraph:
+        """Takes a connection away.
+
+        Raises:
+            NetworkError: there is no such connection.
+        """
+        target, origin = self._input(destination), self._output(source)
+        if self._sources.get(target) != origin:
+            raise _refusal(
+                f"{source!r} is not connected to {destination!r}",
+                "a pair of graph.connections",
+                f"the source is {self._sources.get(target)!r}",
+            )
+        del self._sources[target]
+        return self
+
+    def remove(self, name: str) -> LayerGraph:
+        """Takes a layer and its connections away.
+
+        Raises:
+            NetworkError: there is no such layer.
+        """
+        self._require_layer(name)
+        del self._layers[name]
+        self._sources = {key: source for key, source in self._sources.items() if name not in (key[0], source)}
+        return self
+
+    def replace(self, name: str, layer: Layer) -> LayerGraph:
+        """Puts a layer in the place of another; connections stay, and so does the name if the new layer has none.
+
+        Raises:
+            NetworkError: there is no such layer, the new name is taken, or the new layer lacks a connected input.
+        """
+        self._require_layer(name)
+        named = layer if layer.name else replace(layer, name=name)
+        if named.name != name:
+            self._require_free([named.name])
+        ports = [port for target, port in self._sources if target == name]
+        missing = sorted(set(ports) - set(named.input_names))
+        if missing:
+            raise _refusal(
+                f"{type(layer).__name__} has no input {', '.join(missing)}, which is connected in {name!r}",
+                f"layers with inputs {', '.join(ports)}",
+                f"disconnect {name!r} first",
+            )
+        self._layers = {n if n != name else named.name: old if n != name else named for n, old in self._layers.items()}
+        renamed = {name: named.name}
+        self._sources = {
+            (renamed.get(target, target), port): renamed.get(source, source)
+            for (target, port), source in self._sources.items()
+        }
+        return self
+
+    def copy(self) -> LayerGraph:
+        """A graph of the same layers and connections."""
+        twin = LayerGraph()
+        twin._layers, twin._sources = dict(self._layers), dict(self._sources)
+        return twin
+
+    def __getitem__(self, name: str) -> Layer:
+        """The layer of that name; raises NetworkError where there is none."""
+        return self._layers[self._require_layer(name)]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers.values())
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __repr__(self) -> str:
+        return f"LayerGraph({len(self._layers)} layers, {len(self._sources)} connections)"
+
+    def _require_free(self, names: Sequence[str]) -> None:
+        seen = dict(self._layers)
+        issues: list[str] = []
+        for name in names:
+            if name in seen:
+                layer = self._layers.get(name) or Layer(name=name)
+                issues.append(f"the name {name!r} is taken; allowed: unique names; write {free_name(layer, seen)!r}")
+            seen[name] = Layer()
+        if issues:
+            raise NetworkError(issues)
+
+    def _require_layer(self, name: str) -> str:
+        if name not in self._layers:
+            raise _refusal(
+                f"there is no layer {name!r}",
+                ", ".join(map(repr, self._layers)) or "none yet",
+                "add it with graph.add(layers) or correct the name",
+            )
+        return name
+
+    def _input(self, text: str) -> tuple[str, str]:
+        """Layer and input of "add/in2", or of "relu_1" where there is one input."""
+        name, port = self._split(text)
+        allowed = self._layers[name].input_names
+        if port in allowed or (not port and len(allowed) == 1):
+            return name, port or allowed[0]
+        if not allowed:
+            raise _refusal(f"{name!r} is an input layer", "layers that take an input", "connect from it instead")
+        raise _refusal(f"{text!r} names no input", ", ".join(allowed), f"write '{name}/{allowed[-1]}'")
+
+    def _output(self, text: str) -> str:
+        """The layer of "relu_1" or "relu_1/out"."""
+        name, port = self._split(text)
+        allowed = self._layers[name].output_names
+        if not allowed:
+            raise _refusal(f"{name!r} is an output layer", "layers with an output", "connect to it instead")
+        if port and port not in allowed:
+            raise _refusal(f"{text!r} names no output", ", ".join(allowed), f"write {name!r}")
+        return name
+
+    def _split(self, text: str) -> tuple[str, str]:
+        if text in self._layers:
+            return text, ""
+        name, _, port = text.rpartition("/")
+        return (name, port) if name in self._layers else (self._require_layer(text), "")
+
+
+def _refusal(given: str, allowed: str, cure: str) -> NetworkError:
+    return NetworkError([f"{given}; allowed: {allowed}; {cure}"])

@@ -1,0 +1,88 @@
+"""Starting values of parameters."""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gncodegen.errors import LayerError
+from gncodegen.layers.checks import WEIGHT_INITIALIZERS
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from gncodegen.layers.base import Parameter
+
+
+def initialize(parameter: Parameter, generator: np.random.Generator, dtype: DTypeLike) -> NDArray[Any]:
+    """The starting value of a parameter: its given value, else what its initializer makes.
+
+    "glorot": uniform within ± sqrt(6 / (fan_in + fan_out)); "he": normal, variance 2 / fan_in; "orthogonal": Q of the
+    QR decomposition of a normal matrix; "narrow-normal": normal, standard deviation 0.01. Numbers are drawn in float64
+    whatever `dtype` is, so every dtype starts from the same draw.
+
+    Args:
+        parameter: shape, fans and initializer.
+        generator: the source of random numbers.
+        dtype: of the result.
+
+    Raises:
+        LayerError: a callable's result does not have the parameter's shape or is not numeric.
+
+    Source: Glorot and Bengio, AISTATS 2010; He et al., ICCV 2015; Saxe, McClelland and Ganguli, ICLR 2014.
+    """
+    if parameter.value is not None:
+        value: NDArray[Any] = parameter.value
+    elif callable(parameter.initializer):
+        value = _called(parameter)
+    else:
+        value = _drawn(parameter, parameter.initializer, generator)
+    return np.array(value, dtype=dtype, order="C")
+
+
+def _drawn(parameter: Parameter, initializer: str, generator: np.random.Generator) -> NDArray[np.float64]:
+    shape = parameter.shape
+    fan_in, fan_out = parameter.fans
+    match initializer:
+        case "glorot":
+            bound = sqrt(6 / (fan_in + fan_out))
+            return generator.uniform(-bound, bound, shape)
+        case "he":
+            return generator.normal(0.0, sqrt(2 / fan_in), shape)
+        case "orthogonal":
+            return _orthogonal(shape, fan_in, generator)
+        case "narrow-normal":
+            return generator.normal(0.0, 0.01, shape)
+        case "zeros":
+            return np.zeros(shape)
+        case "ones":
+            return np.ones(shape)
+        case _:
+            raise LayerError(
+                f"{parameter.name}: initializer {initializer!r}; allowed: {', '.join(WEIGHT_INITIALIZERS)} or a "
+                'callable f(shape) -> array; write "glorot"'
+            )
+
+
+def _orthogonal(shape: tuple[int, ...], fan_in: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Orthonormal rows or columns of the matrix fan_in × outputs (or outputs × fan_in), whichever are fewer."""
+    columns = prod(shape) // fan_in
+    matrix = generator.normal(size=(fan_in, columns) if len(shape) > 2 else (columns, fan_in))
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    q, r = np.linalg.qr(tall)
+    # The signs of R's diagonal make the distribution uniform over orthogonal matrices.
+    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    return (q if tall is matrix else q.T).reshape(shape)
+
+
+def _called(parameter: Parameter) -> NDArray[Any]:
+    assert callable(parameter.initializer)
+    value: NDArray[Any] = np.asarray(parameter.initializer(parameter.shape))
+    if value.shape != parameter.shape or value.dtype.kind not in "fiu":
+        raise LayerError(
+            f"{parameter.name}: its initializer returned shape {value.shape} of type {value.dtype}; "
+            f"allowed: real numbers of shape {parameter.shape}; return an array of the shape the callable is given"
+        )
+    return value

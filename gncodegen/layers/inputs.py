@@ -1,0 +1,169 @@
+"""Input layers: the size of one observation and how it is normalized."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from gncodegen.errors import ArrayError
+from gncodegen.layers.base import Layer, Operation, Parameter, Size
+from gncodegen.layers.checks import PositiveInt, Statistic, function, one_of, positive_int, tuple_of
+from gncodegen.layers.statistics import extremes, moments
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_STATISTICS: dict[str, tuple[str, ...]] = {
+    "zerocenter": ("mean",),
+    "zscore": ("mean", "standard_deviation"),
+    "rescale-symmetric": ("min", "max"),
+    "rescale-zero-one": ("min", "max"),
+}
+_NEUTRAL = {"mean": "zeros", "standard_deviation": "ones", "min": "zeros", "max": "ones"}
+
+Normalization = Annotated[str | Callable[[Any], Any], one_of(*_STATISTICS, "none") | function]
+
+
+@dataclass(frozen=True, eq=False)
+class InputLayer(Layer):
+    """Takes the observations into the network.
+
+    "zerocenter": x - mean; "zscore": (x - mean) / standard_deviation; "rescale-symmetric": (min, max) → (-1, 1);
+    "rescale-zero-one": (min, max) → (0, 1). A constant channel is only shifted, never divided by zero.
+
+    Args:
+        normalization: one of the above, "none", or a callable that takes and returns the array of observations; it runs
+            before the network does.
+        normalization_dimension: "channel" = one statistic per channel; "element" = one per element; "all" = one;
+            "auto" = as the given statistics have it, else per channel.
+        mean: given statistic, (C,), the input's shape or a number; None = from the training data.
+        standard_deviation: likewise.
+        min: likewise.
+        max: likewise.
+    """
+
+    _: KW_ONLY
+    normalization: Normalization = "none"
+    normalization_dimension: Annotated[str, one_of("auto", "channel", "element", "all")] = "auto"
+    mean: Statistic = field(default=None, repr=False)
+    standard_deviation: Statistic = field(default=None, repr=False)
+    min: Statistic = field(default=None, repr=False)
+    max: Statistic = field(default=None, repr=False)
+    numbered: ClassVar[bool] = False
+    is_input: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shapes = self._shapes()
+        for name, value in self._given().items():
+            if value.shape not in shapes.values():
+                raise self._refusal(
+                    f"{name} has shape {value.shape}",
+                    " or ".join(f'{shape} for "{dimension}"' for dimension, shape in shapes.items()),
+                    f"give {name} one number per channel",
+                )
+        if len({value.shape for value in self._given().values()}) > 1:
+            given = ", ".join(f"{name} {value.shape}" for name, value in self._given().items())
+            raise self._refusal(f"statistics of shapes {given}", "statistics of one shape", "give them the same shape")
+
+    def _size(self) -> Size:
+        """The size of one observation."""
+        raise NotImplementedError
+
+    def _given(self) -> dict[str, NDArray[Any]]:
+        values = {name: getattr(self, name) for name in _NEUTRAL}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of a statistic, by the dimensions that are open."""
+        size = self._size()
+        shapes = {"channel": (size.channels,), "element": size.shape, "all": (1,)}
+        chosen = self.normalization_dimension
+        return shapes if chosen == "auto" else {chosen: shapes[chosen]}
+
+    def _statistic_shape(self) -> tuple[int, ...]:
+        given = [value.shape for value in self._given().values()]
+        return given[0] if given else next(iter(self._shapes().values()))
+
+    def _statistics(self) -> tuple[str, ...]:
+        """The statistics the normalization needs."""
+        return _STATISTICS.get(self.normalization, ()) if isinstance(self.normalization, str) else ()
+
+    def statistics(self, x: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+        """The statistics the normalization needs, of training data.
+
+        Args:
+            x: observations (N, *input size), any real dtype, N ≥ 1.
+
+        Returns:
+            float64 arrays by parameter name; a constant channel has standard deviation exactly 0.
+
+        Raises:
+            ArrayError: x has another shape, or no observation.
+        """
+        if x.shape[1:] != self._size().shape or not x.size:
+            raise ArrayError(
+                f"{type(self).__name__} {self.name!r}: training data of shape {x.shape}; "
+                f"allowed: (N, {', '.join(map(str, self._size().shape))}) with N ≥ 1; reshape it"
+            )
+        shape = self._statistic_shape()
+        # Axes to reduce: the batch always, then whichever axes the statistic does not have.
+        axes = {(1,): tuple(range(x.ndim)), self._size().shape: (0,)}.get(shape, tuple(range(x.ndim - 1)))
+        names = self._statistics()
+        compute = moments if "mean" in names else extremes
+        return {name: value.reshape(shape) for name, value in zip(names, compute(x, axes), strict=False)}
+
+    def output_size(self, inputs: tuple[Size, ...]) -> Size:
+        return self._size()
+
+    def parameters(self, inputs: tuple[Size, ...]) -> tuple[Parameter, ...]:
+        shape = self._statistic_shape()
+        given = self._given()
+        return tuple(
+            Parameter(name, shape, _NEUTRAL[name], given.get(name), learnable=False) for name in self._statistics()
+        )
+
+    def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
+        names = self._statistics()
+        return (Operation("input_normalization", names, {"method": str(self.normalization)}),) if names else ()
+
+
+_IMAGE = tuple_of(positive_int, (3,), "3 positive ints (height, width, channels)", "(28, 28, 1)")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageInputLayer(InputLayer):
+    """Two-dimensional images: `ImageInputLayer((28, 28, 1))`.
+
+    Args:
+        input_size: (height, width, channels).
+
+    The other properties are those of `InputLayer`; the default normalization is "zerocenter".
+    """
+
+    input_size: Annotated[tuple[int, int, int], _IMAGE]
+    _: KW_ONLY
+    normalization: Normalization = "zerocenter"
+    kind: ClassVar[str] = "imageinput"
+
+    def _size(self) -> Size:
+        return Size("SSC", self.input_size)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureInputLayer(InputLayer):
+    """Vectors of features: `FeatureInputLayer(21)`.
+
+    Args:
+        num_features: features per observation.
+
+    The other properties are those of `InputLayer`.
+    """
+
+    num_features: PositiveInt
+    kind: ClassVar[str] = "featureinput"
+
+    def _size(self) -> Size:
+        return Size("C", (self.num_features,))

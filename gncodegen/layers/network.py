@@ -1,0 +1,253 @@
+"""The checked, connected network: what every later stage starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gncodegen.errors import ArrayError, LayerError, NetworkError
+from gncodegen.layers.archive import layer_arrays, layer_from_json, layer_to_json, unwritable
+from gncodegen.layers.base import Layer, Parameter, Size
+from gncodegen.layers.examine import examine
+from gncodegen.layers.graph import LayerGraph
+from gncodegen.layers.initializers import initialize
+from gncodegen.layers.wiring import Placed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+
+_VERSION = 1
+"""Of the JSON form; a reader refuses others."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer in its network.
+
+    Args:
+        index: 1-based position in the array the user wrote.
+        layer: the layer, named.
+        inputs: names of the layers that feed it, one per input.
+        input_sizes: their sizes.
+        size: the size of its output; of an output layer, that of its input.
+    """
+
+    index: int
+    layer: Layer
+    inputs: tuple[str, ...]
+    input_sizes: tuple[Size, ...]
+    size: Size
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.layer.name
+
+    @property
+    def label(self) -> str:
+        """How messages name the layer: "layer 3 'gn1'"."""
+        return f"layer {self.index} {self.name!r}"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The arrays the layer owns, resolved for its input sizes."""
+        return self.layer.parameters(self.input_sizes)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers in topological order, every size known; `Network.build` makes one.
+
+    Args:
+        nodes: one per layer, each after those that feed it.
+    """
+
+    nodes: tuple[Node, ...]
+
+    @staticmethod
+    def build(layers: Sequence[Layer] | LayerGraph | Network, *, require_output: bool = True) -> Network:
+        """The network of an array of layers (each feeds the next), a `LayerGraph`, or a network.
+
+        Args:
+            layers: what to build from.
+            require_output: refuse a network without output layer; pass False for prediction.
+
+        Raises:
+            NetworkError: with every fault found.
+        """
+        examination = examine(layers, require_output=require_output)
+        if examination.issues:
+            raise NetworkError(examination.issues)
+        placed = examination.placed
+        return Network(
+            tuple(
+                Node(
+                    placed[position].index,
+                    placed[position].layer,
+                    tuple(placed[source].layer.name for source in placed[position].sources if source is not None),
+                    examination.input_sizes(position) or (),
+                    examination.sizes[position],
+                )
+                for position in examination.order
+            )
+        )
+
+    @cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    def __getitem__(self, name: str) -> Node:
+        """The node of a layer name; raises NetworkError where there is none."""
+        if name not in self._by_name:
+            raise NetworkError(
+                [f"there is no layer {name!r}; allowed: {', '.join(map(repr, self._by_name))}; correct the name"]
+            )
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, named, in the order the user wrote them."""
+        return tuple(node.layer for node in sorted(self.nodes, key=lambda node: node.index))
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The layers in their places."""
+        positions = {node.name: position for position, node in enumerate(self.nodes)}
+        return tuple(Placed(node.index, node.layer, tuple(positions[n] for n in node.inputs)) for node in self.nodes)
+
+    @property
+    def connections(self) -> tuple[tuple[str, str], ...]:
+        """(source, destination) pairs such as ("relu_1", "add/in2")."""
+        return tuple(
+            (source, f"{node.name}/{port}")
+            for node in self.nodes
+            for source, port in zip(node.inputs, node.layer.input_names, strict=True)
+        )
+
+    @property
+    def input(self) -> Node:
+        """The node of the input layer."""
+        return next(node for node in self.nodes if node.layer.is_input)
+
+    @property
+    def output(self) -> Node:
+        """The node whose result prediction returns: what feeds the output layer, or the last where there is none."""
+        loss = next((node for node in self.nodes if node.layer.is_output), None)
+        if loss:
+            return self[loss.inputs[0]]
+        used = {name for node in self.nodes for name in node.inputs}
+        return next(node for node in self.nodes if node.name not in used)
+
+    @property
+    def input_layer(self) -> Layer:
+        """The input layer."""
+        return self.input.layer
+
+    @property
+    def output_layer(self) -> Layer | None:
+        """The layer that computes the loss; None in a network for prediction."""
+        return next((node.layer for node in self.nodes if node.layer.is_output), None)
+
+    @property
+    def sizes(self) -> dict[str, Size]:
+        """Output size by layer name."""
+        return {node.name: node.size for node in self.nodes}
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter, state included, by key "groupnorm_1.scale", in topological order."""
+        return {f"{node.name}.{p.name}": p for node in self.nodes for p in node.parameters}
+
+    def initial_values(self, generator: np.random.Generator, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
+        """Starting values of all parameters, by key.
+
+        Args:
+            generator: draws the numbers, in topological order.
+            dtype: of the arrays.
+
+        Raises:
+            LayerError: a callable initializer returned the wrong shape.
+        """
+        values: dict[str, NDArray[Any]] = {}
+        for node in self.nodes:
+            for parameter in node.parameters:
+                try:
+                    values[f"{node.name}.{parameter.name}"] = initialize(parameter, generator, dtype)
+                except LayerError as error:
+                    raise LayerError(f"{node.label}: {error}") from error
+        return values
+
+    def with_values(self, values: Mapping[str, NDArray[Any]]) -> Network:
+        """The network whose layers start from these values, by key; layers without a value here stay as they are.
+
+        Raises:
+            ArrayError: a key is unknown or an array has another shape than the parameter.
+        """
+        for key, value in values.items():
+            if key not in self.parameters:
+                raise ArrayError(
+                    f"there is no parameter {key!r}; allowed: {', '.join(self.parameters)}; correct the name"
+                )
+            if np.shape(value) != self.parameters[key].shape:
+                raise ArrayError(
+                    f"{key} has shape {np.shape(value)}; allowed: {self.parameters[key].shape}; "
+                    "give an array of that shape"
+                )
+        return Network(tuple(_with_values(node, values) for node in self.nodes))
+
+    def to_json(
+        self, values: Mapping[str, NDArray[Any]] | None = None
+    ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The network as data for `json.dumps`, and its arrays by key "conv_1.weights".
+
+        Args:
+            values: parameter values by key, such as trained ones; they replace the layers' own starting values, and
+                callable initializers of these parameters are dropped.
+
+        Raises:
+            NetworkError: a callable, or a layer type of another package, cannot be written.
+            ArrayError: a value is for no parameter or has the wrong shape.
+        """
+        network = self.with_values(values or {})
+        arrays = {key: array for layer in network.layers for key, array in layer_arrays(layer).items()}
+        issues = [f"{node.label}: {fault}" for node in network.nodes for fault in unwritable(node.layer, arrays)]
+        if issues:
+            raise NetworkError(issues)
+        data: dict[str, Any] = {
+            "version": _VERSION,
+            "layers": [layer_to_json(layer) for layer in network.layers],
+            "connections": [list(pair) for pair in network.connections],
+        }
+        return data, arrays
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> Network:
+        """The network that `to_json` wrote.
+
+        Raises:
+            NetworkError: the data is of another version, or names an unknown layer type.
+            LayerError: a property is out of range.
+        """
+        if data.get("version") != _VERSION:
+            given = f"network data of version {data.get('version')!r}"
+            raise NetworkError([f"{given}; allowed: {_VERSION}; save the network again"])
+        graph = LayerGraph()
+        for properties in data["layers"]:
+            graph.add(layer_from_json(properties, arrays or {}))
+        for source, destination in data["connections"]:
+            graph.connect(source, destination)
+        return Network.build(graph, require_output=False)
+
+
+def _with_values(node: Node, values: Mapping[str, NDArray[Any]]) -> Node:
+    keys = {p.name: f"{node.name}.{p.name}" for p in node.parameters}
+    given: dict[str, Any] = {name: values[key] for name, key in keys.items() if key in values}
+    return replace(node, layer=replace(node.layer, **given)) if given else node
