@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import normalization
+from gncodegen.kernels import elementwise, normalization
 from gncodegen.kernels.schedule import Plan, Problem
 
 Planner = Callable[[Problem], Plan]
 
 PLANS: Mapping[str, Planner] = {
+    **elementwise.PLANS,
     **normalization.PLANS,
 }
 

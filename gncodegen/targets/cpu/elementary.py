@@ -107,9 +107,26 @@ def _erf(b: Any, x: Any) -> Any:
     return b.fdiv(b.fmul(x, _polynomial(b, square, ERF_ABOVE)), _polynomial(b, square, ERF_BELOW))
 
 
+def _exp_of_any(b: Any, x: Any) -> Any:
+    return _exp(b, x) if isinstance(x.type.element, ir.FloatType) else _by_lane(b, x, "exp")
+
+
+def _sigmoid(b: Any, x: Any) -> Any:
+    one = _constant(x.type, 1.0)
+    return b.fdiv(one, b.fadd(one, _exp_of_any(b, b.fneg(x))))
+
+
+def _sigmoid_slope(b: Any, x: Any) -> Any:
+    # e / (1 + e)² with e = exp(−|x|) loses nothing where 1 − sigmoid(x) would.
+    power = _exp_of_any(b, b.fneg(call_value(b, "llvm.fabs", [x])))
+    below = b.fadd(_constant(x.type, 1.0), power)
+    return b.fdiv(power, b.fmul(below, below))
+
+
 def _by_lane(b: Any, x: Any, name: str) -> Any:
     """LLVM, float64: the C library's function of every lane."""
     function = cgutils.get_or_insert_function(b.module, ir.FunctionType(x.type.element, [x.type.element]), name)
+    function.attributes.add("readnone")
     value = ir.Constant(x.type, ir.Undefined)
     for i in range(x.type.count):
         result = b.call(function, [b.extract_element(x, ir.Constant(INT32, i))])
@@ -117,12 +134,14 @@ def _by_lane(b: Any, x: Any, name: str) -> Any:
     return value
 
 
-def _function(name: str, polynomial: Any, documentation: str) -> Any:
-    """An intrinsic over vectors: `polynomial` for float32, the C library's `name` for float64."""
+def _function(name: str, polynomial: Any, documentation: str, *, library: bool = True) -> Any:
+    """An intrinsic over vectors: `polynomial`, but for float64 the C library's `name` if it has one."""
 
     def typed(context: Any, v: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return polynomial(builder, args[0]) if v.dtype == types.float32 else _by_lane(builder, args[0], name)
+            if library and v.dtype == types.float64:
+                return _by_lane(builder, args[0], name)
+            return polynomial(builder, args[0])
 
         return v(v), generate
 
@@ -135,3 +154,5 @@ expm1 = _function("expm1", _expm1, "`expm1(v)`: e^v − 1, accurate near 0; floa
 log1p = _function("log1p", _log1p, "`log1p(v)`: ln(1 + v), accurate near 0, for 0 ≤ v ≤ 1.")
 tanh = _function("tanh", _tanh, "`tanh(v)`: the hyperbolic tangent of every lane.")
 erf = _function("erf", _erf, "`erf(v)`: the error function of every lane; float32 within 4 units in the last place.")
+sigmoid = _function("sigmoid", _sigmoid, "`sigmoid(v)`: 1 / (1 + e^−v).", library=False)
+sigmoid_slope = _function("sigmoid_slope", _sigmoid_slope, "`sigmoid_slope(v)`: the derivative of sigmoid.", library=False)

@@ -13,7 +13,7 @@ from math import tanh as scalar_tanh
 from numba import njit
 from numba.core.types import float32, float64, int32, int64, uint8, uint64
 
-from gncodegen.targets.cpu.elementary import erf, exp, expm1, log1p, tanh
+from gncodegen.targets.cpu.elementary import erf, exp, expm1, log1p, sigmoid, sigmoid_slope, tanh
 from gncodegen.targets.cpu.tile import (
     tile_add,
     tile_add_row,
@@ -58,6 +58,8 @@ device = njit(**FLAGS)
 __all__ = [
     "FLAGS", "absolute", "convert", "device", "erf", "exp", "expm1", "float32", "float64", "fma", "int32", "int64",
     "lane", "load", "local", "log1p", "maximum", "minimum", "offset", "pointer", "prefetch", "reduce_add",
-    "reduce_any", "reduce_max", "scalar_erf", "scalar_exp", "scalar_log", "scalar_tanh", "select", "splat", "sqrt", "store", "tile_add", "tile_add_row", "tile_ceiling", "tile_dot", "tile_fma",
-    "tile_leaky_relu", "tile_load", "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero", "uint8",
+    "reduce_any", "reduce_max", "scalar_erf", "scalar_exp", "scalar_log", "scalar_tanh", "select", "sigmoid",
+    "sigmoid_slope", "splat", "sqrt", "store", "tile_add", "tile_add_row", "tile_ceiling", "tile_dot", "tile_fma",
+    "tile_leaky_relu", "tile_load", "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero",
+    "uint64", "uint8",
 ]  # fmt: skip

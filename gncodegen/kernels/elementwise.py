@@ -1,0 +1,179 @@
+"""Plans of kernels that treat every element alike: activations, addition, dropout, and the affine maps of whole columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import gcd
+
+from gncodegen.kernels.activations import FLOPS, checked
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+
+BLOCK = 16384
+"""Elements of one tile; a multiple of every vector length."""
+
+WIDEST_TABLE = 2048
+"""Values per column that a tile keeps on its stack; longer rows read them from memory."""
+
+
+def text(problem: Problem, name: str) -> str:
+    """A text attribute, "" where it is missing."""
+    return str(problem.attributes.get(name, ""))
+
+
+def number(problem: Problem, name: str) -> float:
+    """A number attribute, 0 where it is missing."""
+    value = problem.attributes.get(name, 0.0)
+    assert isinstance(value, (int, float))
+    return float(value)
+
+
+def slots(problem: Problem) -> tuple[str, ...]:
+    """The argument table of a single launch: all operands, then all results."""
+    operands = tuple(f"operand{i}" for i in range(len(problem.operands)))
+    return operands + tuple(f"result{i}" for i in range(len(problem.results)))
+
+
+def traffic(problem: Problem) -> int:
+    """Bytes of every operand and result, each touched once."""
+    return sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
+
+
+def fused(problem: Problem) -> dict[str, Constant]:
+    """The constants of an activation that is part of another op."""
+    return {"activation": checked(text(problem, "activation")), "alpha": number(problem, "alpha")}
+
+
+def _flat(
+    problem: Problem,
+    template: str,
+    shape: Mapping[str, Constant],
+    flops: int,
+    in_place: tuple[tuple[int, int], ...],
+    *more: str,
+) -> Plan:
+    """One launch over the elements of the first result, in blocks."""
+    y = problem.results[0]
+    schedule = Schedule(
+        problem.op,
+        template,
+        "cpu",
+        y.dtype,
+        shape={"count": y.count, **shape},
+        tiles={"block": BLOCK, "vector": problem.machine.lanes(y.dtype)},
+    )
+    arguments = (*slots(problem), *more)
+    launch = Launch(
+        schedule,
+        arguments,
+        grid=-(-y.count // BLOCK),
+        writes=(len(problem.operands),),
+        bytes=traffic(problem),
+        flops=flops * y.count,
+    )
+    return Plan((launch,), in_place=in_place)
+
+
+def _activation(problem: Problem) -> Plan:
+    """Y = f(x)."""
+    function = checked(text(problem, "function"))
+    shape: dict[str, Constant] = {"activation": function, "alpha": number(problem, "alpha")}
+    return _flat(problem, "activation", shape, FLOPS[function], ((0, 0),))
+
+
+def _activation_gradient(problem: Problem) -> Plan:
+    """Dx = f′ · dy, with f′ from the activation's input or output."""
+    function = checked(text(problem, "function"))
+    shape: dict[str, Constant] = {
+        "activation": function,
+        "alpha": number(problem, "alpha"),
+        "source": text(problem, "from"),
+    }
+    return _flat(problem, "activation_gradient", shape, FLOPS[function] + 2, ((0, 1), (0, 0)))
+
+
+def _add(problem: Problem) -> Plan:
+    """Y = f(x1 + … + xN)."""
+    inputs, constants = len(problem.operands), fused(problem)
+    flops = inputs - 1 + FLOPS[str(constants["activation"])]
+    in_place = tuple((0, i) for i in range(inputs))
+    return _flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
+
+
+def _dropout(problem: Problem) -> Plan:
+    """Y = x / (1 − p) where the stream of (seed, iteration, index) keeps the element, else x · 0."""
+    probability = number(problem, "probability")
+    shape: dict[str, Constant] = {
+        "index": int(number(problem, "index")),
+        "threshold": round(probability * 2**32),
+        "scale": 1.0 / (1.0 - probability) if probability < 1 else 0.0,
+    }
+    return _flat(problem, "dropout", shape, 4, ((0, 0),), "hyperparameters")
+
+
+def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flops: int) -> Plan:
+    """One launch over rows as long as the statistics; short rows are joined until vectors are full."""
+    y, period = problem.results[0], problem.operands[1].count
+    lanes = problem.machine.lanes(y.dtype)
+    if period > WIDEST_TABLE:
+        repeat, block = 1, BLOCK
+        grid = y.count // period * -(-period // BLOCK)
+    else:
+        repeat = lanes // gcd(period, lanes)
+        while period * repeat < 4 * lanes:
+            repeat *= 2
+        block = max(1, BLOCK // (period * repeat))
+        grid = -(-y.count // (block * period * repeat))
+    width = period * repeat
+    schedule = Schedule(
+        problem.op,
+        template,
+        "cpu",
+        y.dtype,
+        shape={"period": period, **shape},
+        tiles={
+            "vector": lanes,
+            "repeat": repeat,
+            "width": width,
+            "rows": y.count // width,
+            "tail": y.count % width,
+            "block": block,
+            "tabled": period <= WIDEST_TABLE,
+        },
+    )
+    launch = Launch(
+        schedule,
+        slots(problem),
+        grid,
+        writes=(len(problem.operands),),
+        bytes=traffic(problem),
+        flops=flops * y.count,
+    )
+    return Plan((launch,), in_place=((0, 0),))
+
+
+def _input_normalization(problem: Problem) -> Plan:
+    """Y = (x − shift) · factor + added, by the statistics of its column."""
+    return _columns(problem, "input_normalization", {"method": text(problem, "method"), "gradient": False}, 3)
+
+
+def _input_normalization_gradient(problem: Problem) -> Plan:
+    """Dx = dy · factor."""
+    return _columns(problem, "input_normalization", {"method": text(problem, "method"), "gradient": True}, 1)
+
+
+def _channel_normalize(problem: Problem) -> Plan:
+    """Y = f((x − mean) · scale / sqrt(variance + epsilon) + offset), per channel."""
+    constants = fused(problem)
+    shape = {"epsilon": number(problem, "epsilon"), **constants}
+    return _columns(problem, "channel_normalize", shape, 3 + FLOPS[str(constants["activation"])])
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    "activation": _activation,
+    "activation_gradient": _activation_gradient,
+    "add": _add,
+    "dropout": _dropout,
+    "input_normalization": _input_normalization,
+    "input_normalization_gradient": _input_normalization_gradient,
+    "channel_normalize": _channel_normalize,
+}
