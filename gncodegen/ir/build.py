@@ -1,0 +1,141 @@
+"""From a checked network to its first IR: one function on channel-last tensors, one op per link of each layer's chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Region, SSAValue
+from xdsl.utils.exceptions import VerifyException
+
+from gncodegen.errors import CompileError
+from gncodegen.ir.function import Slot, add_argument, set_results
+from gncodegen.ir.gn import HYPERPARAMETERS, OPERATIONS, GnOperation
+from gncodegen.ir.gn.base import shape_text
+from gncodegen.ir.values import Value, encode, tensor_of, tensor_type
+from gncodegen.kernels.schedule import Tensor
+from gncodegen.layers.base import Operation
+from gncodegen.layers.network import Network, Node
+
+FUNCTIONS = ("predict", "loss", "gradients", "train_step", "evaluate")
+"""What can be compiled of a network. predict: x → y; loss, train_step, evaluate: x, t → loss, y; gradients: x, t → loss,
+and, once the gradients pass ran, a gradient per learnable and of the input."""
+
+
+def build_module(
+    network: Network,
+    function: str,
+    *,
+    batch_size: int,
+    dtype: str = "float32",
+    training: bool = True,
+    activations: Sequence[str] = (),
+) -> ModuleOp:
+    """The verified gn module of one function of a network.
+
+    Args:
+        network: checked and connected.
+        function: one of FUNCTIONS.
+        batch_size: observations per call.
+        dtype: of activations, parameters and targets.
+        training: whether "loss" and "gradients" see dropout and batch statistics; the other functions decide that alone.
+        activations: names of layers whose outputs are returned too.
+
+    Raises:
+        CompileError: the function is unknown, needs an output layer the network lacks, or a layer's ops do not fit.
+    """
+    if function not in FUNCTIONS:
+        raise CompileError(f"function {function!r}; allowed: {', '.join(FUNCTIONS)}")
+    if function != "predict" and network.output_layer is None:
+        raise CompileError(f"{function!r} needs a loss; add a ClassificationLayer or RegressionLayer at the end")
+    mode = function == "train_step" or (training and function in ("loss", "gradients"))
+    attributes = {"gn.function": encode(function), "gn.training": encode(mode)}
+    return _Construction(network, function, batch_size, dtype, attributes).run(activations)
+
+
+class _Construction:
+    """The function under construction: its block, and the value of every layer's output."""
+
+    def __init__(
+        self, network: Network, function: str, batch_size: int, dtype: str, attributes: Mapping[str, object]
+    ) -> None:
+        self.network, self.batch_size, self.dtype = network, batch_size, dtype
+        self.with_loss = function != "predict"
+        self.block = Block()
+        self.block.add_op(ReturnOp())
+        self.function = FuncOp(function, ([], []), Region(self.block))
+        self.function.attributes.update(attributes)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        self.outputs: dict[str, SSAValue] = {}
+        self.parameters: dict[str, SSAValue] = {}
+        self.hyperparameters: SSAValue | None = None
+        self.dropouts = 0
+
+    def run(self, activations: Sequence[str]) -> ModuleOp:
+        network = self.network
+        x = self._array("input", "x", network.input)
+        y = network.output
+        target = self._array("target", "t", y) if self.with_loss else None
+        for key, parameter in network.parameters.items():
+            kind = "parameter" if parameter.learnable else "state"
+            factors = (parameter.learn_rate_factor, parameter.l2_factor) if parameter.learnable else (1.0, 1.0)
+            slot = Slot(kind, key, "", "", float(factors[0]), float(factors[1]))
+            self.parameters[key] = add_argument(self.function, tensor_type(Tensor(parameter.shape, self.dtype)), slot)
+        slot = Slot("hyperparameters", "hyperparameters")
+        self.hyperparameters = add_argument(self.function, tensor_type(HYPERPARAMETERS), slot)
+        for node in network.nodes:
+            if node.layer.is_output and not self.with_loss:
+                continue
+            inputs = [x] if node.layer.is_input else [self.outputs[name] for name in node.inputs]
+            self.outputs[node.name] = self._layer(node, inputs, target)
+        returned: list[tuple[SSAValue, Slot]] = []
+        if self.with_loss:
+            loss = next(node for node in network.nodes if node.layer.is_output)
+            returned.append((self.outputs[loss.name], Slot("loss", "loss")))
+        returned.append((self.outputs[y.name], Slot("output", "y", "B" + y.size.format)))
+        for name in activations:
+            returned.append((self.outputs[name], Slot("activation", name, "B" + network[name].size.format)))
+        set_results(self.function, returned)
+        module = ModuleOp([self.function])
+        module.verify()
+        return module
+
+    def _array(self, kind: str, name: str, node: Node) -> SSAValue:
+        tensor = Tensor((self.batch_size, *node.size.shape), self.dtype)
+        return add_argument(self.function, tensor_type(tensor), Slot(kind, name, "B" + node.size.format))
+
+    def _layer(self, node: Node, inputs: Sequence[SSAValue], target: SSAValue | None) -> SSAValue:
+        """Appends the layer's chain of ops and gives the value of its output."""
+        values = list(inputs)
+        chain = node.layer.operations(node.input_sizes)
+        for position, link in enumerate(chain):
+            operands = [*values, *(self.parameters[f"{node.name}.{name}"] for name in link.parameters)]
+            if node.layer.is_output and position == len(chain) - 1:
+                assert target is not None
+                operands.append(target)
+            try:
+                operation = self._operation(node, link, operands)
+            except VerifyException as error:
+                raise CompileError(f"{node.label}: gn.{link.op}: {error}") from error
+            assert self.block.last_op is not None
+            self.block.insert_op_before(operation, self.block.last_op)
+            values = [operation.results[0]]
+        given, wanted = tensor_of(values[0]), Tensor((self.batch_size, *node.size.shape), self.dtype)
+        if not node.layer.is_output and given != wanted:
+            raise CompileError(f"{node.label}: its ops give {shape_text(given)}; its size is {shape_text(wanted)}")
+        return values[0]
+
+    def _operation(self, node: Node, link: Operation, operands: list[SSAValue]) -> GnOperation:
+        if link.op not in OPERATIONS:
+            raise VerifyException(f"there is no such op; allowed: {', '.join(OPERATIONS)}")
+        kind = OPERATIONS[link.op]
+        attributes: dict[str, Value] = dict(link.attributes)
+        if link.op == "dropout":
+            attributes["index"] = self.dropouts
+            self.dropouts += 1
+        if link.op == "reshape":
+            attributes["shape"] = (self.batch_size, *node.size.shape)
+        if kind.READS_HYPERPARAMETERS:
+            assert self.hyperparameters is not None
+            operands.append(self.hyperparameters)
+        return kind(operands, attributes, (node.name,))

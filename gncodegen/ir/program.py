@@ -1,0 +1,65 @@
+"""The last step of lowering: a placed kern module becomes a Program."""
+
+from __future__ import annotations
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.utils.exceptions import VerifyException
+
+from gncodegen.ir.function import function_of, operations_of, setting, slots
+from gncodegen.ir.kern import Alloc, Kernel, Launch, View
+from gncodegen.ir.operation import texts
+from gncodegen.ir.values import decode, tensor_of
+from gncodegen.kernels.program import Buffer, Call, Program
+
+
+def program_of(module: ModuleOp) -> Program:
+    """The Program of a module that the memory pass has placed; raises VerifyException for any other."""
+    function = function_of(module)
+    arena_bytes = function.attributes.get("kern.arena_bytes")
+    if arena_bytes is None:
+        raise VerifyException("the function has no arena; run the passes up to memory")
+    buffers: list[Buffer] = []
+    index: dict[SSAValue, int] = {}
+    calls: list[Call] = []
+
+    def add(value: SSAValue, kind: str, name: str = "", offset: int = 0, of: int = -1, format: str = "") -> None:
+        tensor = tensor_of(value)
+        index[value] = len(buffers)
+        buffers.append(Buffer(kind, name, tensor.shape, tensor.dtype, offset, of, format))
+
+    for value, slot in slots(function):
+        add(value, slot.kind, slot.name, format=slot.format)
+    for operation in operations_of(function):
+        match operation:
+            case Alloc():
+                add(operation.buffer, "arena", offset=operation.values.integer("offset"))
+            case View():
+                add(operation.buffer, "view", of=index[operation.source])
+            case Launch():
+                calls.append(_call(operation, index))
+            case _:
+                raise VerifyException(f"{operation.name} is left; run the passes up to memory")
+    kernels = {str(decode(op.sym_name)): op.schedule for op in module.ops if isinstance(op, Kernel)}
+    return Program(
+        function=str(setting(function, "function", function.sym_name.data)),
+        kernels=kernels,
+        buffers=tuple(buffers),
+        calls=tuple(calls),
+        arena_bytes=int(decode(arena_bytes)),  # pyright: ignore[reportArgumentType]
+        fused=texts(module, "gn.fused"),
+    )
+
+
+def _call(launch: Launch, index: dict[SSAValue, int]) -> Call:
+    values = launch.values
+    return Call(
+        kernel=launch.kernel_name,
+        arguments=tuple(index[operand] for operand in launch.operands),
+        writes=values.integers("writes"),
+        grid=values.integer("grid"),
+        step=values.integer("step"),
+        layers=launch.layers,
+        bytes=values.integer("bytes"),
+        flops=values.integer("flops"),
+    )

@@ -1,0 +1,148 @@
+"""The Program: what is left of a function when the compiler is done. Buffers with their places, calls in order; no IR."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from gncodegen.kernels.schedule import Constant, Schedule, Tensor
+
+OUTPUT_KINDS = ("loss", "output", "activation", "gradient")
+"""Kinds of argument that a call only writes; the caller supplies the arrays."""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One array of the program.
+
+    Args:
+        kind: "arena" (placed at `offset`), "view" (the memory of buffer `of`), or an argument: "input", "target",
+            "parameter", "state", "velocity", "hyperparameters", or one of OUTPUT_KINDS.
+        name: which array an argument is: "x", "t", "y", "loss", "conv_1.weights", "input" (gradient); "" elsewhere.
+        shape: extents, row-major and dense.
+        dtype: element type.
+        offset: bytes from the start of the arena, a multiple of 64; for "arena".
+        of: index of the buffer seen; for "view".
+        format: axis letters of an input, target or output, for example "BSSC"; "" elsewhere.
+    """
+
+    kind: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int = 0
+    of: int = -1
+    format: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes."""
+        return Tensor(self.shape, self.dtype).bytes
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether the caller supplies the array."""
+        return self.kind not in ("arena", "view")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One launch: a kernel over `grid` tiles.
+
+    Args:
+        kernel: key of `Program.kernels`.
+        arguments: indices of buffers, one per slot of `argv`.
+        writes: the slots it writes.
+        grid: number of independent tiles.
+        step: number of the gn op it comes from.
+        layers: names of the layers it computes.
+        bytes: tensor-sized bytes read and written, by design.
+        flops: floating-point operations.
+    """
+
+    kernel: str
+    arguments: tuple[int, ...]
+    writes: tuple[int, ...]
+    grid: int
+    step: int = 0
+    layers: tuple[str, ...] = ()
+    bytes: int = 0
+    flops: int = 0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A function as a list of calls.
+
+    Args:
+        function: "predict", "loss", "gradients", "train_step" or "evaluate".
+        kernels: name → Schedule; names are made of op and number.
+        buffers: all arrays; calls and views name them by index.
+        calls: in order; each sees what the calls before it wrote.
+        arena_bytes: size of the one arena all "arena" buffers lie in.
+        fused: what the compiler fused, one readable line each.
+    """
+
+    function: str
+    kernels: Mapping[str, Schedule]
+    buffers: tuple[Buffer, ...]
+    calls: tuple[Call, ...]
+    arena_bytes: int
+    fused: tuple[str, ...] = ()
+
+    @cached_property
+    def arguments(self) -> dict[tuple[str, str], int]:
+        """(kind, name) → index of every buffer the caller supplies."""
+        return {(b.kind, b.name): index for index, b in enumerate(self.buffers) if b.is_argument}
+
+    def root(self, index: int) -> int:
+        """The buffer whose memory buffer `index` uses: itself, or what its views lead to."""
+        while self.buffers[index].kind == "view":
+            index = self.buffers[index].of
+        return index
+
+    def layers_of(self, kernel: str) -> tuple[str, ...]:
+        """The layers a kernel computes, each once, in order of its calls."""
+        return tuple(dict.fromkeys(name for call in self.calls if call.kernel == kernel for name in call.layers))
+
+    def lifetimes(self) -> dict[int, tuple[int, int]]:
+        """Index of each arena buffer → (first, last) call that uses it."""
+        lives: dict[int, tuple[int, int]] = {}
+        for position, call in enumerate(self.calls):
+            for index in map(self.root, call.arguments):
+                if self.buffers[index].kind == "arena":
+                    lives[index] = (lives.get(index, (position, 0))[0], position)
+        return lives
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that json.dumps takes."""
+        return {
+            "function": self.function,
+            "kernels": {name: asdict(schedule) for name, schedule in self.kernels.items()},
+            "buffers": [asdict(buffer) for buffer in self.buffers],
+            "calls": [asdict(call) for call in self.calls],
+            "arena_bytes": self.arena_bytes,
+            "fused": list(self.fused),
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Program:
+        """The program of such a dictionary, also after json has turned its tuples into lists."""
+        return Program(
+            function=data["function"],
+            kernels={name: _schedule(given) for name, given in data["kernels"].items()},
+            buffers=tuple(Buffer(**_tuples(given)) for given in data["buffers"]),
+            calls=tuple(Call(**_tuples(given)) for given in data["calls"]),
+            arena_bytes=data["arena_bytes"],
+            fused=tuple(data["fused"]),
+        )
+
+
+def _schedule(given: Mapping[str, Any]) -> Schedule:
+    return Schedule(**(dict(given) | {"shape": _tuples(given["shape"]), "tiles": _tuples(given["tiles"])}))
+
+
+def _tuples(given: Mapping[str, Any]) -> dict[str, Constant]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}

@@ -1,0 +1,223 @@
+"""fuse: neighbours become one op, so that an activation tensor is read and written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation, OpResult, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import (
+    GreedyRewritePatternApplier,
+    PatternRewriter,
+    PatternRewriteWalker,
+    RewritePattern,
+    op_type_rewrite_pattern,
+)
+from xdsl.rewriter import InsertPoint
+
+from gncodegen.ir.gn import GnOperation
+from gncodegen.ir.gn.forward import Bias, ChannelNormalize, Convolution, FullyConnected, GroupNorm
+from gncodegen.ir.gn.gradient import (
+    ActivationGradient,
+    BiasGradient,
+    ChannelNormalizeGradient,
+    ConvolutionWeightGradient,
+    CrossEntropyGradient,
+    FullyConnectedWeightGradient,
+    GroupNormGradient,
+    SoftmaxCrossEntropyGradient,
+    SoftmaxGradient,
+)
+from gncodegen.ir.gn.pointwise import Activation, Add, CrossEntropy, Softmax, SoftmaxCrossEntropy
+from gncodegen.ir.operation import merged_layers, only_user, texts, users
+from gncodegen.ir.values import encode
+
+FROM_OUTPUT = ("relu", "leaky-relu")
+"""Activations whose derivative follows from their output, so that the input need not be kept."""
+
+NORMS: dict[type[GnOperation], type[GnOperation]] = {
+    GroupNorm: GroupNormGradient, ChannelNormalize: ChannelNormalizeGradient,
+}  # fmt: skip
+"""Ops whose gradient recomputes the activation's mask from x."""
+
+
+class Fusion(RewritePattern):
+    """A pattern that notes what it fused."""
+
+    def __init__(self, report: list[str]) -> None:
+        self.report = report
+
+    def note(self, *operations: Operation) -> None:
+        """`groupnorm_1 + relu_1`, or `conv_1: convolution + bias` inside one layer."""
+        layers = merged_layers(operations)
+        parts = " + ".join(operation.name.removeprefix("gn.") for operation in operations)
+        self.report.append(" + ".join(layers) if len(layers) > 1 else f"{''.join(layers) or 'unnamed'}: {parts}")
+
+
+class BiasIntoProducer(Fusion):
+    """convolution, bias → convolution with a bias operand; likewise fully_connected."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: Bias, rewriter: PatternRewriter) -> None:
+        producer = _owner(op.operands[0])
+        if not isinstance(producer, (Convolution, FullyConnected)) or not producer.results[0].has_one_use():
+            return
+        if len(producer.operands) == 3 or producer.attribute("activation"):
+            return
+        operands = (*producer.operands, op.operands[1])
+        fused = type(producer)(operands, producer.values, merged_layers((producer, op)))
+        self.note(producer, op)
+        rewriter.replace(op, fused)
+        rewriter.erase(producer)
+
+
+class ActivationIntoProducer(Fusion):
+    """producer, activation → producer{activation}, if the activation and its gradient are the only users between.
+
+    After group_norm the gradient op recomputes the mask from x; after the others the mask comes from the output.
+    """
+
+    def __init__(self, report: list[str], activations: Sequence[str]) -> None:
+        super().__init__(report)
+        self.activations = activations
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: Activation, rewriter: PatternRewriter) -> None:
+        between = op.operands[0]
+        producer = _owner(between)
+        if not isinstance(producer, (Convolution, FullyConnected, Add, GroupNorm, ChannelNormalize)):
+            return
+        if producer.attribute("activation") or op.attribute("function") not in self.activations:
+            return
+        others = [user for user in users(between) if user is not op]
+        gradients = [user for user in others if isinstance(user, ActivationGradient) and self._belongs(user, op)]
+        if len(gradients) != len(others):
+            return
+        if type(producer) in NORMS:
+            self._fuse_norm(producer, op, gradients, rewriter)
+        elif not gradients or (op.attribute("function") in FROM_OUTPUT and op.values.real("alpha") >= 0):
+            self._fuse_linear(producer, op, gradients, rewriter)
+
+    def _belongs(self, gradient: ActivationGradient, op: Activation) -> bool:
+        same = all(gradient.attribute(name) == op.attribute(name) for name in ("function", "alpha"))
+        return same and gradient.operands[0] is op.operands[0] and gradient.attribute("from") == "input"
+
+    def _fused(self, producer: GnOperation, op: Activation, rewriter: PatternRewriter) -> GnOperation:
+        """The producer with the activation; takes the place of both."""
+        attributes = dict(producer.values) | {"activation": op.attribute("function"), "alpha": op.attribute("alpha")}
+        fused = type(producer)(producer.operands, attributes, merged_layers((producer, op)))
+        self.note(producer, op)
+        rewriter.insert(fused, InsertPoint.before(producer))
+        for old, new in zip(producer.results[1:], fused.results[1:], strict=True):
+            rewriter.replace_all_uses_with(old, new)
+        rewriter.replace(op, (), [fused.results[0]])
+        return fused
+
+    def _fuse_norm(
+        self, producer: GnOperation, op: Activation, gradients: Iterable[ActivationGradient], rewriter: PatternRewriter
+    ) -> None:
+        pairs = [(gradient, only_user(gradient.results[0])) for gradient in gradients]
+        for gradient, user in pairs:
+            if not isinstance(user, NORMS[type(producer)]) or user.operands[1] is not gradient.results[0]:
+                return
+            if user.operands[0] is not producer.operands[0] or not set(producer.results[1:]) <= set(user.operands):
+                return
+        activation = {"activation": op.attribute("function"), "alpha": op.attribute("alpha")}
+        self._fused(producer, op, rewriter)
+        for gradient, user in pairs:
+            assert isinstance(user, GnOperation)
+            operands = (user.operands[0], gradient.operands[1], *user.operands[2:])
+            layers = merged_layers((user, gradient))
+            rewriter.replace(user, type(user)(operands, dict(user.values) | activation, layers), None)
+            rewriter.erase(gradient)
+        rewriter.erase(producer)
+
+    def _fuse_linear(
+        self, producer: GnOperation, op: Activation, gradients: Iterable[ActivationGradient], rewriter: PatternRewriter
+    ) -> None:
+        fused = self._fused(producer, op, rewriter)
+        for gradient in gradients:
+            attributes = dict(gradient.values) | {"from": "output"}
+            operands = (fused.results[0], gradient.operands[1])
+            rewriter.replace(gradient, ActivationGradient(operands, attributes, gradient.layers))
+        rewriter.erase(producer)
+
+
+class BiasGradientIntoWeightGradient(Fusion):
+    """weight_gradient, bias_gradient of one layer over the same cotangent → weight_gradient{bias = true}."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: BiasGradient, rewriter: PatternRewriter) -> None:
+        dy = op.operands[0]
+        for user in users(dy):
+            if not isinstance(user, (ConvolutionWeightGradient, FullyConnectedWeightGradient)):
+                continue
+            if user.operands[1] is dy and not user.attribute("bias") and user.layers == op.layers:
+                both = type(user)(user.operands, dict(user.values) | {"bias": True}, user.layers)
+                rewriter.insert(both, InsertPoint.before(op))
+                rewriter.replace(user, (), [both.results[0]])
+                rewriter.replace(op, (), [both.results[1]])
+                return
+
+
+class SoftmaxIntoLoss(Fusion):
+    """softmax, cross_entropy → softmax_cross_entropy, and their two gradients → one."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: CrossEntropy, rewriter: PatternRewriter) -> None:
+        y, target = op.operands
+        softmax = _owner(y)
+        if not isinstance(softmax, Softmax):
+            return
+        chains = [(user, only_user(user.results[0])) for user in users(y) if isinstance(user, CrossEntropyGradient)]
+        if not all(isinstance(after, SoftmaxGradient) for _, after in chains):
+            return
+        layers = merged_layers((softmax, op))
+        fused = SoftmaxCrossEntropy((softmax.operands[0], target), op.values, layers)
+        self.note(softmax, op)
+        rewriter.insert(fused, InsertPoint.before(softmax))
+        loss, probabilities = fused.results
+        for gradient, after in chains:
+            assert after is not None
+            operation = SoftmaxCrossEntropyGradient((probabilities, gradient.operands[1]), gradient.values, layers)
+            rewriter.replace(after, operation)
+            rewriter.erase(gradient)
+        rewriter.replace(op, (), [loss])
+        rewriter.replace(softmax, (), [probabilities])
+
+
+@dataclass(frozen=True)
+class Fuse(ModulePass):
+    """Applies the patterns above; the module attribute gn.fused lists what was fused, one readable line each.
+
+    Args:
+        activations: the activations that kernels can apply as they write their result.
+    """
+
+    name: ClassVar[str] = "fuse"
+    activations: tuple[str, ...] = FROM_OUTPUT
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        report = list(fused_lines(op))
+        patterns: list[RewritePattern] = [
+            BiasIntoProducer(report),
+            ActivationIntoProducer(report, self.activations),
+            BiasGradientIntoWeightGradient(report),
+            SoftmaxIntoLoss(report),
+        ]
+        PatternRewriteWalker(GreedyRewritePatternApplier(patterns)).rewrite_module(op)
+        if report:
+            op.attributes["gn.fused"] = encode(tuple(report))
+
+
+def fused_lines(module: ModuleOp) -> tuple[str, ...]:
+    """What was fused, one readable line each: `groupnorm_1 + relu_1`."""
+    return texts(module, "gn.fused")
+
+
+def _owner(value: SSAValue) -> Operation | None:
+    return value.op if isinstance(value, OpResult) else None

@@ -1,0 +1,144 @@
+"""gradients: reverse-mode differentiation on the gn dialect; appends gradient ops and, for a train step, the update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from xdsl.builder import Builder
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import BlockArgument, OpResult, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.rewriter import InsertPoint
+from xdsl.utils.exceptions import PassFailedException
+
+from gncodegen.ir.function import (
+    Slot,
+    add_argument,
+    argument,
+    name_hint,
+    operations_of,
+    results,
+    return_of,
+    set_results,
+    setting,
+    slots,
+)
+from gncodegen.ir.function import function_of as only_function
+from gncodegen.ir.gn import CLIPS, NORM_CLIPS, GnOperation, Loss
+from gncodegen.ir.gn.pointwise import Add
+from gncodegen.ir.gn.update import GradientNorms, SgdmUpdate
+from gncodegen.ir.operation import merged_layers
+
+
+@dataclass
+class Tape:
+    """The cotangents met so far on the way back: per value, one summand per use that was differentiated."""
+
+    builder: Builder
+    summands: dict[SSAValue, list[SSAValue]] = field(default_factory=dict[SSAValue, list[SSAValue]])
+
+    def add(self, value: SSAValue, cotangent: SSAValue | None) -> None:
+        """Another use of `value` contributes `cotangent`."""
+        if cotangent is not None:
+            self.summands.setdefault(value, []).append(cotangent)
+
+    def total(self, value: SSAValue) -> SSAValue | None:
+        """The cotangent of `value`: the sum over its uses; None if no use reaches the loss."""
+        parts = self.summands.get(value, [])
+        if len(parts) > 1:
+            owners = [part.op for part in parts if isinstance(part, OpResult)]
+            total = self.builder.insert(Add(parts, layers=merged_layers(owners))).results[0]
+            self.summands[value] = parts = [total]
+        return parts[0] if parts else None
+
+
+def differentiate(function: FuncOp) -> Tape:
+    """Inserts the gradient ops of the function's loss; the tape then gives the cotangent of every argument."""
+    tape = Tape(Builder(InsertPoint.before(return_of(function))))
+    losses = {value for value, slot in results(function) if slot.kind == "loss"}
+    if len(losses) != 1:
+        raise PassFailedException(
+            f"function {function.sym_name.data} returns {len(losses)} losses; allowed: 1; give the network an output layer"
+        )
+    for operation in reversed(operations_of(function)):
+        assert isinstance(operation, GnOperation)
+        cotangents = [tape.total(result) for result in operation.results]
+        is_loss = isinstance(operation, Loss) and operation.results[0] in losses
+        if is_loss or any(cotangent is not None for cotangent in cotangents):
+            for operand, cotangent in zip(operation.operands, operation.gradient(tape.builder, cotangents), strict=True):
+                tape.add(operand, cotangent)
+    return tape
+
+
+@dataclass(frozen=True)
+class Gradients(ModulePass):
+    """Differentiates a "gradients" or "train_step" function; leaves others alone.
+
+    Args:
+        function: "gradients" or "train_step"; "" = as the function's attribute gn.function says.
+        clip: gradient_threshold_method of a train step, one of CLIPS.
+    """
+
+    name: ClassVar[str] = "gradients"
+    function: str = ""
+    clip: str = "none"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        function = only_function(op)
+        wanted = self.function or setting(function, "function", "")
+        if self.clip not in CLIPS:
+            raise PassFailedException(f"clip = {self.clip!r}; allowed: {', '.join(CLIPS)}")
+        if wanted == "gradients":
+            self._return_gradients(function)
+        elif wanted == "train_step":
+            self._update(function)
+
+    def _return_gradients(self, function: FuncOp) -> None:
+        tape = differentiate(function)
+        returned = results(function)
+        for value, slot in slots(function):
+            if slot.kind in ("parameter", "input"):
+                name = "input" if slot.kind == "input" else slot.name
+                target = Slot("gradient", name, format=slot.format)
+                returned.append((_reached(tape, value, slot, target), target))
+        set_results(function, returned)
+
+    def _update(self, function: FuncOp) -> None:
+        """One gn.sgdm_update for all parameters whose learn rate factor is not 0; the others stay as they are."""
+        tape = differentiate(function)
+        trained = [(value, slot) for value, slot in slots(function) if slot.kind == "parameter" and slot.learn_rate_factor]
+        if not trained:
+            return
+        parameters = [value for value, _ in trained]
+        gradients = [_reached(tape, value, slot, Slot("gradient", slot.name)) for value, slot in trained]
+        velocities = [add_argument(function, value.type, Slot("velocity", slot.name)) for value, slot in trained]
+        hyperparameters = argument(function, "hyperparameters", "hyperparameters")
+        names = tuple(slot.name for _, slot in trained)
+        shared = {"names": names, "l2_factors": tuple(slot.l2_factor for _, slot in trained)}
+        layers = [name.rpartition(".")[0] for name in names]
+        norms: list[SSAValue] = []
+        if self.clip in NORM_CLIPS:
+            operands = (*parameters, *gradients, hyperparameters)
+            norms = [tape.builder.insert(GradientNorms(operands, shared, layers)).results[0]]
+        factors = tuple(slot.learn_rate_factor for _, slot in trained)
+        update = SgdmUpdate(
+            (*parameters, *gradients, *velocities, *norms, hyperparameters),
+            shared | {"learn_rate_factors": factors, "clip": self.clip},
+            layers,
+        )
+        updated = [Slot("update", name, updates=kind) for kind in ("parameter", "velocity") for name in names]
+        returned = zip(tape.builder.insert(update).results, updated, strict=True)
+        set_results(function, [*results(function), *returned])
+
+
+def _reached(tape: Tape, value: BlockArgument, slot: Slot, target: Slot) -> SSAValue:
+    """The cotangent of an argument, named after it."""
+    cotangent = tape.total(value)
+    if cotangent is None:
+        raise PassFailedException(f"{slot.kind} {slot.name!r} does not reach the loss; connect its layer to the output")
+    if cotangent.name_hint is None:
+        cotangent.name_hint = name_hint(target)
+    return cotangent

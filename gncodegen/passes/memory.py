@@ -1,0 +1,85 @@
+"""memory: every kern.alloc gets its place in one arena, from the lifetimes over the launches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import OpResult, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.rewriter import Rewriter
+from xdsl.utils.exceptions import PassFailedException
+
+from gncodegen.ir.function import function_of, operations_of
+from gncodegen.ir.kern import Alloc, Launch, View
+from gncodegen.ir.values import encode, tensor_of
+from gncodegen.passes.placement import Lifetime, place
+
+
+def root_of(value: SSAValue) -> SSAValue:
+    """The buffer a view looks at, through any number of views."""
+    while isinstance(value, OpResult) and isinstance(value.op, View):
+        value = value.op.source
+    return value
+
+
+def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
+    """The lifetime of every alloc that a launch uses, over the indices of the launches.
+
+    Raises:
+        PassFailedException: a launch reads a buffer that nothing has written.
+    """
+    operations = operations_of(function)
+    allocs = [operation for operation in operations if isinstance(operation, Alloc)]
+    launches = [operation for operation in operations if isinstance(operation, Launch)]
+    step_end = {launch.values.integer("step"): index for index, launch in enumerate(launches)}
+    first: dict[SSAValue, int] = {}
+    last: dict[SSAValue, int] = {}
+    shared: set[tuple[SSAValue, int]] = set()
+    for index, launch in enumerate(launches):
+        written = {root_of(value) for value in launch.written}
+        roots = [root_of(value) for value in launch.operands]
+        for root in roots:
+            if root not in first and root not in written and isinstance(root.owner, Alloc):
+                raise PassFailedException(f"kern.launch @{launch.kernel_name} reads a buffer that no launch has written")
+            first.setdefault(root, index)
+            last[root] = index
+            if roots.count(root) > 1:
+                shared.add((root, launch.values.integer("step")))
+    used = {alloc: index for index, alloc in enumerate(alloc for alloc in allocs if alloc.buffer in first)}
+    lives: dict[Alloc, Lifetime] = {}
+    for alloc in used:
+        buffer = alloc.buffer
+        step = launches[first[buffer]].values.integer("step")
+        candidates = [root_of(operand) for operand in alloc.operands]
+        takes_over = tuple(
+            used[root.owner]
+            for root in candidates
+            # A buffer that fills two operands of one launch is still read as the other while this one is written.
+            if isinstance(root.owner, Alloc) and root.owner in used and (root, step) not in shared
+        )
+        lives[alloc] = Lifetime(tensor_of(buffer).bytes, first[buffer], last[buffer], takes_over, step_end[step])
+    return lives
+
+
+@dataclass(frozen=True)
+class Memory(ModulePass):
+    """Greedy best fit, largest first, 64-byte aligned; the function's attribute kern.arena_bytes is the peak."""
+
+    name: ClassVar[str] = "memory"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        function = function_of(op)
+        lives = lifetimes(function)
+        placement = place(list(lives.values()))
+        for alloc, offset in zip(lives, placement.offsets, strict=True):
+            alloc.place(offset)
+        for operation in operations_of(function):
+            if isinstance(operation, Alloc):
+                operation.operands = []
+                if operation not in lives:
+                    Rewriter.erase_op(operation)
+        function.attributes["kern.arena_bytes"] = encode(placement.peak)

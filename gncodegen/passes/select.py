@@ -1,0 +1,154 @@
+"""select: gn ops become launches. Kernels are planned by shape and machine; values become buffers, reshapes views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
+
+from xdsl.builder import Builder
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.passes import ModulePass
+from xdsl.rewriter import InsertPoint, Rewriter
+from xdsl.utils.exceptions import PassFailedException
+
+from gncodegen.errors import CompileError
+from gncodegen.ir.function import function_of, operations_of
+from gncodegen.ir.gn import GnOperation
+from gncodegen.ir.gn.pointwise import Reshape
+from gncodegen.ir.kern import Alloc, Kernel, Launch, View
+from gncodegen.ir.values import memref_type, tensor_of
+from gncodegen.kernels import catalog
+from gncodegen.kernels.schedule import Constant, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.passes.destinations import bind_results
+
+Planner = Callable[[Problem], Plan]
+
+
+@dataclass
+class Selection:
+    """One run of the pass: the kernels chosen so far and where launches go."""
+
+    module: ModuleOp
+    machine: Machine
+    planner: Planner
+    kernels: dict[Schedule, str] = field(default_factory=dict[Schedule, str])
+    step: int = 0
+
+    def run(self) -> None:
+        """Replaces every gn op of the function, in order."""
+        function = function_of(self.module)
+        for argument in function.args:
+            Rewriter.replace_value_with_new_type(argument, memref_type(tensor_of(argument)))
+        for operation in operations_of(function):
+            if isinstance(operation, GnOperation):
+                builder = Builder(InsertPoint.before(operation))
+                buffers = self._lowered(operation, builder)
+                for result, buffer in zip(operation.results, buffers, strict=True):
+                    buffer.name_hint = result.name_hint
+                    result.replace_all_uses_with(buffer)
+                Rewriter.erase_op(operation)
+        bind_results(function, self.copy)
+
+    def _lowered(self, operation: GnOperation, builder: Builder) -> list[SSAValue]:
+        """Emits the views, allocs and launches of one op; the buffers of its results."""
+        if isinstance(operation, Reshape):
+            shape = operation.values.integers("shape")
+            return [builder.insert(View(operation.operands[0], shape)).buffer]
+        operands = list(operation.operands)
+        named: dict[str, SSAValue] = {}
+        if operation.READS_HYPERPARAMETERS:
+            named["hyperparameters"] = operands.pop()
+        problem = Problem(
+            op=operation.name.removeprefix("gn."),
+            operands=tuple(map(tensor_of, operands)),
+            results=tuple(map(tensor_of, operation.results)),
+            attributes={name: _constant(value) for name, value in operation.values.items()},
+            machine=self.machine,
+        )
+        named |= {f"operand{index}": operand for index, operand in enumerate(operands)}
+        return self.emit(builder, problem, named, operation.layers)
+
+    def emit(
+        self, builder: Builder, problem: Problem, named: dict[str, SSAValue], layers: tuple[str, ...]
+    ) -> list[SSAValue]:
+        """Emits the allocs and launches of a problem whose operands are `named`; the result buffers it allocated.
+
+        A result that is already named is written where it is.
+        """
+        try:
+            plan = self.planner(problem)
+        except CompileError as error:
+            raise CompileError(f"{' + '.join(layers) or problem.op}: {error}") from error
+        results: list[SSAValue] = []
+        for index, tensor in enumerate(problem.results):
+            if f"result{index}" not in named:
+                candidates = [named[f"operand{operand}"] for result, operand in plan.in_place if result == index]
+                named[f"result{index}"] = builder.insert(Alloc(tensor, candidates)).buffer
+            results.append(named[f"result{index}"])
+        for index, tensor in enumerate(plan.workspaces):
+            named[f"workspace{index}"] = builder.insert(Alloc(tensor)).buffer
+        for launch in plan.launches:
+            unknown = [slot for slot in launch.arguments if slot not in named]
+            if unknown:
+                raise PassFailedException(f"the plan of {problem.op} names {unknown[0]!r}; it has {', '.join(named)}")
+            attributes = {
+                "grid": launch.grid, "writes": launch.writes, "step": self.step, "bytes": launch.bytes, "flops": launch.flops,
+            }  # fmt: skip
+            arguments = [named[slot] for slot in launch.arguments]
+            builder.insert(Launch(self._kernel(launch.schedule), arguments, attributes, layers))
+        self.step += 1
+        return results
+
+    def copy(self, builder: Builder, source: SSAValue, target: SSAValue) -> None:
+        """Emits a copy of one buffer into another of the same shape."""
+        tensor = tensor_of(source)
+        flat = Tensor((1, tensor.count), tensor.dtype)
+        views = [builder.insert(View(value, flat.shape)).buffer for value in (source, target)]
+        problem = Problem("transpose", (flat,), (flat,), {"permutation": (0, 1)}, self.machine)
+        self.emit(builder, problem, {"operand0": views[0], "result0": views[1]}, ())
+
+    def _kernel(self, schedule: Schedule) -> str:
+        """The symbol of a schedule; equal schedules share one kernel."""
+        if schedule not in self.kernels:
+            count = sum(known.op == schedule.op for known in self.kernels)
+            name = f"{schedule.op}_{count + 1}"
+            self.kernels[schedule] = name
+            function = function_of(self.module)
+            self.module.body.block.insert_op_before(Kernel(name, schedule), function)
+        return self.kernels[schedule]
+
+
+def _constant(value: object) -> Constant:
+    if isinstance(value, (int, float, bool, str, tuple)):
+        return value  # pyright: ignore[reportUnknownVariableType]
+    raise PassFailedException(f"attribute {value!r} cannot go into a schedule")
+
+
+@dataclass(frozen=True)
+class Select(ModulePass):
+    """Plans kernels for a machine; the fields are those of Machine."""
+
+    name: ClassVar[str] = "select"
+    target: str = "cpu"
+    vector_bytes: int = 32
+    vector_registers: int = 16
+    l1: int = 32 << 10
+    l2: int = 1 << 20
+    l3: int = 16 << 20
+    cores: int = 1
+
+    @staticmethod
+    def of(machine: Machine) -> Select:
+        """The pass for a machine."""
+        return Select(**{entry.name: getattr(machine, entry.name) for entry in fields(machine)})
+
+    @property
+    def machine(self) -> Machine:
+        """The machine the options describe."""
+        return Machine(**{entry.name: getattr(self, entry.name) for entry in fields(Machine)})
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        Selection(op, self.machine, catalog.plan).run()
