@@ -1,4 +1,4 @@
-"""From a checked network to its first IR: one function on channel-last tensors, one op per link of each layer's chain."""
+"""From a checked network to its first IR: one function on channel-last tensors, one op per link of a layer's chain."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from gncodegen.layers.base import Operation
 from gncodegen.layers.network import Network, Node
 
 FUNCTIONS = ("predict", "loss", "gradients", "train_step", "evaluate")
-"""What can be compiled of a network. predict: x → y; loss, train_step, evaluate: x, t → loss, y; gradients: x, t → loss,
-and, once the gradients pass ran, a gradient per learnable and of the input."""
+"""What can be compiled of a network.
+
+predict: x → y; loss, train_step and evaluate: x, t → loss, y; gradients: likewise, and, once the gradients pass ran, a
+gradient per learnable and of the input.
+"""
 
 
 def build_module(
@@ -39,7 +42,7 @@ def build_module(
         function: one of FUNCTIONS.
         batch_size: observations per call.
         dtype: of activations, parameters and targets.
-        training: whether "loss" and "gradients" see dropout and batch statistics; the other functions decide that alone.
+        training: whether "loss" and "gradients" run in training mode; train_step always does, predict, evaluate never.
         activations: names of layers whose outputs are returned too.
 
     Raises:
@@ -93,8 +96,9 @@ class _Construction:
             loss = next(node for node in network.nodes if node.layer.is_output)
             returned.append((self.outputs[loss.name], Slot("loss", "loss")))
         returned.append((self.outputs[y.name], Slot("output", "y", "B" + y.size.format)))
-        for name in activations:
-            returned.append((self.outputs[name], Slot("activation", name, "B" + network[name].size.format)))
+        returned += [
+            (self.outputs[name], Slot("activation", name, "B" + network[name].size.format)) for name in activations
+        ]
         set_results(self.function, returned)
         module = ModuleOp([self.function])
         module.verify()

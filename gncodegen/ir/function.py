@@ -23,7 +23,7 @@ class Slot:
 
     Args:
         kind: one of ARGUMENT_KINDS for arguments, RESULT_KINDS for results.
-        name: `"x"`, `"t"`, `"y"`, `"loss"`, `"conv_1.weights"`; together with `kind` unique among arguments and results.
+        name: "x", "t", "y", "loss", "conv_1.weights"; unique among arguments, and among results, of one kind.
         format: axis letters such as "BSSC" where the layout pass may reorder the axes; "" elsewhere.
         updates: for kind "update", the kind of argument the result replaces in place.
         learn_rate_factor: of a parameter; times the global rate.

@@ -20,7 +20,7 @@ from xdsl.traits import SymbolOpInterface, SymbolTable
 from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.ir.operation import Declared, TextOperation
-from gncodegen.ir.values import Value, encode, memref_type, tensor_of
+from gncodegen.ir.values import Value, constant, encode, memref_type, tensor_of
 from gncodegen.kernels.schedule import Constant, Schedule, Tensor
 
 _MEMREF = BaseAttr[MemRefType[Attribute]](MemRefType)
@@ -164,7 +164,7 @@ class Launch(TextOperation):
 
 def _constants(value: Value) -> dict[str, Constant]:
     assert isinstance(value, Mapping)
-    return dict(value)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return {name: constant(entry) for name, entry in value.items()}
 
 
 KERN = Dialect("kern", [Kernel, Alloc, View, Launch])

@@ -61,7 +61,7 @@ class TextOperation(IRDLOperation):
     """An op written `%r = dialect.op @symbol(%a, %b) {name = value} : (types) -> types`; the symbol is optional.
 
     `ATTRIBUTES` declares what the braces may hold; `layers`, the names of the layers an op computes, is always allowed.
-    `SYMBOL` names the property that holds the symbol; an op that defines one ("sym_name") has neither operands nor results.
+    `SYMBOL` names the property that holds the symbol; an op that defines one ("sym_name") has no operands and results.
     """
 
     ATTRIBUTES: ClassVar[tuple[Declared, ...]] = ()
@@ -135,7 +135,9 @@ class TextOperation(IRDLOperation):
         if self.SYMBOL:
             printer.print_string(" ")
             symbol = self.properties[self.SYMBOL]
-            printer.print_symbol_name(symbol.string_value() if isinstance(symbol, SymbolRefAttr) else str(decode(symbol)))
+            printer.print_symbol_name(
+                symbol.string_value() if isinstance(symbol, SymbolRefAttr) else str(decode(symbol))
+            )
         if self.SYMBOL != "sym_name":
             printer.print_operands(self.operands)
         if self.attributes:

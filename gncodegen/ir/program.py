@@ -23,13 +23,13 @@ def program_of(module: ModuleOp) -> Program:
     index: dict[SSAValue, int] = {}
     calls: list[Call] = []
 
-    def add(value: SSAValue, kind: str, name: str = "", offset: int = 0, of: int = -1, format: str = "") -> None:
+    def add(value: SSAValue, kind: str, name: str = "", offset: int = 0, of: int = -1, axes: str = "") -> None:
         tensor = tensor_of(value)
         index[value] = len(buffers)
-        buffers.append(Buffer(kind, name, tensor.shape, tensor.dtype, offset, of, format))
+        buffers.append(Buffer(kind, name, tensor.shape, tensor.dtype, offset, of, axes))
 
     for value, slot in slots(function):
-        add(value, slot.kind, slot.name, format=slot.format)
+        add(value, slot.kind, slot.name, axes=slot.format)
     for operation in operations_of(function):
         match operation:
             case Alloc():

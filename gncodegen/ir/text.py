@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from io import StringIO
@@ -29,7 +29,7 @@ def context() -> Context:
 
 
 @contextmanager
-def reported(stage: str) -> Iterator[None]:
+def reported(stage: str) -> Generator[None]:
     """Turns whatever xDSL raises inside into a CompileError that names the stage.
 
     The text of a verification error ends with the IR, the faulty op underlined.

@@ -30,7 +30,7 @@ from xdsl.ir import Attribute, SSAValue
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
-from gncodegen.kernels.schedule import Tensor
+from gncodegen.kernels.schedule import Constant, Tensor
 
 Value = int | float | bool | str | tuple["Value", ...] | Mapping[str, "Value"]
 """What an attribute of an op can be in Python."""
@@ -83,11 +83,22 @@ def decode(attribute: Attribute) -> Value:
         case BytesAttr():
             return attribute.data.decode()
         case ArrayAttr():
-            return tuple(decode(entry) for entry in cast("ArrayAttr[Attribute]", attribute).data)
+            return tuple(decode(entry) for entry in attribute.data)
         case DictionaryAttr():
             return {name: decode(entry) for name, entry in attribute.data.items()}
         case _:
             raise VerifyException(f"attribute {attribute} is not a number, text, list or dictionary")
+
+
+def constant(value: Value) -> Constant:
+    """A value as a schedule holds it; raises VerifyException for dictionaries, texts in lists and mixed lists."""
+    if isinstance(value, (int, float, str)):
+        return value
+    if isinstance(value, tuple) and all(isinstance(entry, int) for entry in value):
+        return cast("tuple[int, ...]", value)
+    if isinstance(value, tuple) and all(isinstance(entry, (int, float)) for entry in value):
+        return cast("tuple[float, ...]", value)
+    raise VerifyException(f"{value!r} cannot be a constant of a schedule")
 
 
 def print_value(printer: Printer, attribute: Attribute) -> None:
@@ -99,9 +110,7 @@ def print_value(printer: Printer, attribute: Attribute) -> None:
             printer.print_string(_float_literal(attribute.value.data))
         case ArrayAttr():
             with printer.in_square_brackets():
-                printer.print_list(
-                    cast("ArrayAttr[Attribute]", attribute).data, lambda entry: print_value(printer, entry)
-                )
+                printer.print_list(attribute.data, lambda entry: print_value(printer, entry))
         case DictionaryAttr():
             print_dictionary(printer, attribute.data)
         case _:

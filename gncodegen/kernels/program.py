@@ -1,4 +1,4 @@
-"""The Program: what is left of a function when the compiler is done. Buffers with their places, calls in order; no IR."""
+"""The Program: what is left of a function when the compiler is done; buffers in their places, calls in order, no IR."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from gncodegen.kernels.schedule import Constant, Schedule, Tensor
+from gncodegen.kernels.schedule import Schedule, Tensor
 
 OUTPUT_KINDS = ("loss", "output", "activation", "gradient")
 """Kinds of argument that a call only writes; the caller supplies the arrays."""
@@ -141,8 +141,9 @@ class Program:
 
 
 def _schedule(given: Mapping[str, Any]) -> Schedule:
-    return Schedule(**(dict(given) | {"shape": _tuples(given["shape"]), "tiles": _tuples(given["tiles"])}))
+    fields: dict[str, Any] = {**given, "shape": _tuples(given["shape"]), "tiles": _tuples(given["tiles"])}
+    return Schedule(**fields)
 
 
-def _tuples(given: Mapping[str, Any]) -> dict[str, Constant]:
+def _tuples(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}

@@ -40,7 +40,7 @@ class GroupsAsNumber(RewritePattern):
 
 
 class BatchNormByMode(RewritePattern):
-    """Training: group norm over the batch, and new running statistics in a train step. Prediction: trained statistics."""
+    """Training: group norm over the batch, in a train step also new running statistics. Prediction: trained ones."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: BatchNorm, rewriter: PatternRewriter) -> None:
@@ -81,7 +81,7 @@ class DropoutByMode(RewritePattern):
 
 
 class WithoutEffect(RewritePattern):
-    """Ops that hand their operand on: pads of 0, windows of 1, one summand, reshapes and transposes that change nothing."""
+    """Ops that hand their operand on: pads of 0, windows of 1, one summand, reshapes and transposes to the same."""
 
     def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter) -> None:
         match op:
@@ -130,6 +130,3 @@ def _function(operation: Operation) -> FuncOp:
     parent = operation.parent_op()
     assert isinstance(parent, FuncOp)
     return parent
-
-
-

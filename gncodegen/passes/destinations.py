@@ -42,7 +42,7 @@ def bind_results(function: FuncOp, copy: Copy) -> None:
 
 
 def _replaces(value: SSAValue, target: SSAValue) -> bool:
-    """Lets the op that computes `value` write into `target` in place, if it may and nothing reads the old value later."""
+    """Lets the op that computes `value` write `target` in place, if it may and nothing reads the old value later."""
     alloc = value.op if isinstance(value, OpResult) else None
     if not isinstance(alloc, Alloc) or target not in alloc.operands:
         return False
@@ -94,5 +94,3 @@ def _readers(value: SSAValue) -> list[Launch]:
         elif isinstance(user, View):
             pending.extend(users(user.buffer))
     return found
-
-

@@ -51,7 +51,8 @@ class Tape:
         if len(parts) > 1:
             owners = [part.op for part in parts if isinstance(part, OpResult)]
             total = self.builder.insert(Add(parts, layers=merged_layers(owners))).results[0]
-            self.summands[value] = parts = [total]
+            parts: list[SSAValue] = [total]
+            self.summands[value] = parts
         return parts[0] if parts else None
 
 
@@ -61,14 +62,16 @@ def differentiate(function: FuncOp) -> Tape:
     losses = {value for value, slot in results(function) if slot.kind == "loss"}
     if len(losses) != 1:
         raise PassFailedException(
-            f"function {function.sym_name.data} returns {len(losses)} losses; allowed: 1; give the network an output layer"
+            f"function {function.sym_name.data} returns {len(losses)} losses; allowed: 1; add an output layer"
         )
     for operation in reversed(operations_of(function)):
         assert isinstance(operation, GnOperation)
         cotangents = [tape.total(result) for result in operation.results]
         is_loss = isinstance(operation, Loss) and operation.results[0] in losses
         if is_loss or any(cotangent is not None for cotangent in cotangents):
-            for operand, cotangent in zip(operation.operands, operation.gradient(tape.builder, cotangents), strict=True):
+            for operand, cotangent in zip(
+                operation.operands, operation.gradient(tape.builder, cotangents), strict=True
+            ):
                 tape.add(operand, cotangent)
     return tape
 
@@ -109,7 +112,9 @@ class Gradients(ModulePass):
     def _update(self, function: FuncOp) -> None:
         """One gn.sgdm_update for all parameters whose learn rate factor is not 0; the others stay as they are."""
         tape = differentiate(function)
-        trained = [(value, slot) for value, slot in slots(function) if slot.kind == "parameter" and slot.learn_rate_factor]
+        trained = [
+            (value, slot) for value, slot in slots(function) if slot.kind == "parameter" and slot.learn_rate_factor
+        ]
         if not trained:
             return
         parameters = [value for value, _ in trained]

@@ -117,8 +117,9 @@ class Layout(ModulePass):
             outer = user_format(self.data_format, slot.format) if slot.format else ""
             if outer != slot.format:
                 operation = _transposed(value, permutation(slot.format, outer), end)
-                value, slot = operation.results[0], replace(slot, format=outer)
-            returned.append((value, slot))
+                returned.append((operation.results[0], replace(slot, format=outer)))
+            else:
+                returned.append((value, slot))
         set_results(function, returned)
 
 

@@ -44,7 +44,9 @@ def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
         roots = [root_of(value) for value in launch.operands]
         for root in roots:
             if root not in first and root not in written and isinstance(root.owner, Alloc):
-                raise PassFailedException(f"kern.launch @{launch.kernel_name} reads a buffer that no launch has written")
+                raise PassFailedException(
+                    f"kern.launch @{launch.kernel_name} reads a buffer that no launch has written"
+                )
             first.setdefault(root, index)
             last[root] = index
             if roots.count(root) > 1:

@@ -17,8 +17,7 @@ class Lifetime:
         bytes: its size.
         first: index of the launch that first writes it.
         last: index of the last launch that uses it.
-        takes_over: buffers (by index) whose memory it may continue to use although they are read in the step that writes
-            this one.
+        takes_over: indices of buffers whose memory it may go on using, although the step that writes it reads them.
         until: last launch of the step that writes it: a buffer it takes over must not be used after that.
     """
 
@@ -75,7 +74,7 @@ def place(lifetimes: Sequence[Lifetime]) -> Placement:
 
 
 def _chained(lifetimes: Sequence[Lifetime]) -> tuple[list[_Chain], list[int | None]]:
-    """Joins each buffer to a buffer it may take over, if that one is the end of its chain, dies in time and is large enough."""
+    """Joins each buffer to one it may take over that ends its chain, dies in time and is large enough."""
     chain_of: dict[int, _Chain] = {}
     chains: list[_Chain] = []
     in_place: list[int | None] = [None] * len(lifetimes)
@@ -85,7 +84,12 @@ def _chained(lifetimes: Sequence[Lifetime]) -> tuple[list[_Chain], list[int | No
             chain, old = chain_of.get(candidate), lifetimes[candidate]
             if chain is None or chain.members[-1] != candidate:
                 continue
-            if old.first < life.first and old.last <= life.until and chain.last <= life.until and life.bytes <= chain.bytes:
+            if (
+                old.first < life.first
+                and old.last <= life.until
+                and chain.last <= life.until
+                and life.bytes <= chain.bytes
+            ):
                 chain.members.append(index)
                 chain.last = max(chain.last, life.last)
                 chain_of[index] = chain

@@ -19,9 +19,9 @@ from gncodegen.ir.function import function_of, operations_of
 from gncodegen.ir.gn import GnOperation
 from gncodegen.ir.gn.pointwise import Reshape
 from gncodegen.ir.kern import Alloc, Kernel, Launch, View
-from gncodegen.ir.values import memref_type, tensor_of
+from gncodegen.ir.values import constant, memref_type, tensor_of
 from gncodegen.kernels import catalog
-from gncodegen.kernels.schedule import Constant, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.passes.destinations import bind_results
 
 Planner = Callable[[Problem], Plan]
@@ -65,7 +65,8 @@ class Selection:
             op=operation.name.removeprefix("gn."),
             operands=tuple(map(tensor_of, operands)),
             results=tuple(map(tensor_of, operation.results)),
-            attributes={name: _constant(value) for name, value in operation.values.items()},
+            # Kernels never see names: what a user typed stays out of schedules and sources.
+            attributes={name: constant(value) for name, value in operation.values.items() if name != "names"},
             machine=self.machine,
         )
         named |= {f"operand{index}": operand for index, operand in enumerate(operands)}
@@ -94,9 +95,8 @@ class Selection:
             unknown = [slot for slot in launch.arguments if slot not in named]
             if unknown:
                 raise PassFailedException(f"the plan of {problem.op} names {unknown[0]!r}; it has {', '.join(named)}")
-            attributes = {
-                "grid": launch.grid, "writes": launch.writes, "step": self.step, "bytes": launch.bytes, "flops": launch.flops,
-            }  # fmt: skip
+            attributes = {name: getattr(launch, name) for name in ("grid", "writes", "bytes", "flops")}
+            attributes["step"] = self.step
             arguments = [named[slot] for slot in launch.arguments]
             builder.insert(Launch(self._kernel(launch.schedule), arguments, attributes, layers))
         self.step += 1
@@ -119,12 +119,6 @@ class Selection:
             function = function_of(self.module)
             self.module.body.block.insert_op_before(Kernel(name, schedule), function)
         return self.kernels[schedule]
-
-
-def _constant(value: object) -> Constant:
-    if isinstance(value, (int, float, bool, str, tuple)):
-        return value  # pyright: ignore[reportUnknownVariableType]
-    raise PassFailedException(f"attribute {value!r} cannot go into a schedule")
 
 
 @dataclass(frozen=True)

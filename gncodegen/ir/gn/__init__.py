@@ -1,4 +1,4 @@
-"""The gn dialect: networks as pure ops on tensors. forward and pointwise, gradient, update; base holds what they share."""
+"""The gn dialect: networks as pure ops on tensors. Forward, pointwise, gradient and update ops."""
 
 from xdsl.ir import Dialect
 
@@ -15,4 +15,14 @@ OPERATIONS: dict[str, type[GnOperation]] = {
 
 GN = Dialect("gn", list(OPERATIONS.values()))
 
-__all__ = ["ACTIVATIONS", "CLIPS", "GN", "HYPERPARAMETERS", "NORM_CLIPS", "OPERATIONS", "Cotangents", "GnOperation", "Loss"]
+__all__ = [
+    "ACTIVATIONS",
+    "CLIPS",
+    "GN",
+    "HYPERPARAMETERS",
+    "NORM_CLIPS",
+    "OPERATIONS",
+    "Cotangents",
+    "GnOperation",
+    "Loss",
+]

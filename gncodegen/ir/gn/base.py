@@ -52,7 +52,7 @@ class GnOperation(TextOperation):
         attributes: Mapping[str, Value] | None = None,
         layers: Iterable[str] = (),
     ) -> None:
-        """Builds the op; its result types follow from the shape rule, which raises VerifyException where nothing fits."""
+        """Builds the op; its result types follow from the shape rule, which raises VerifyException on a misfit."""
         encoded = self.encoded(attributes or {}, layers)
         defaults = {d.name: d.default for d in self.ATTRIBUTES if d.default is not None}
         values = Values(defaults | dict(attributes or {}))
@@ -139,11 +139,14 @@ def window_shape(
     dilation = dilation or (1,) * len(window)
     rank = len(spatial)
     expect(rank >= 1, f"{shape_text(x)} has no spatial axis for a window of {list(window)}")
-    for name, entries, count in (
-        ("window", window, rank), ("stride", stride, rank), ("dilation", dilation, rank), ("padding", padding, 2 * rank),
-    ):  # fmt: skip
-        expect(len(entries) == count, f"{name} = {list(entries)} has {len(entries)} entries; {shape_text(x)} needs {count}")
-    expect(min((*window, *stride, *dilation)) >= 1, f"window {list(window)}, stride {list(stride)}: entries must be ≥ 1")
+    counts = {"window": (window, rank), "stride": (stride, rank), "dilation": (dilation, rank)}
+    for name, (entries, count) in (counts | {"padding": (padding, 2 * rank)}).items():
+        expect(
+            len(entries) == count, f"{name} = {list(entries)} has {len(entries)} entries; {shape_text(x)} needs {count}"
+        )
+    expect(
+        min((*window, *stride, *dilation)) >= 1, f"window {list(window)}, stride {list(stride)}: entries must be ≥ 1"
+    )
     extents = window_outputs(spatial, window, stride, dilation, padding)
     expect(
         min(extents) >= 1,

@@ -62,7 +62,9 @@ class InputNormalization(GnOperation):
         (dy,) = cotangents
         assert dy is not None
         statistics = self.operands[1:]
-        operation = grad.InputNormalizationGradient((dy, *statistics), {"method": self.attribute("method")}, self.layers)
+        operation = grad.InputNormalizationGradient(
+            (dy, *statistics), {"method": self.attribute("method")}, self.layers
+        )
         return (builder.insert(operation).results[0], *(None for _ in statistics))
 
 
@@ -121,7 +123,7 @@ class Pad(GnOperation):
         padding, spatial = values.integers("padding"), x.shape[1:-1]
         expect(
             len(padding) == 2 * len(spatial),
-            f"padding = {list(padding)} has {len(padding)} entries; {len(spatial)} spatial axes need {2 * len(spatial)}",
+            f"padding = {list(padding)} has {len(padding)} entries; {len(spatial)} axes need {2 * len(spatial)}",
         )
         limits = {"symmetric-include-edge": 0, "symmetric-exclude-edge": -1}
         for extent, before, after in zip(spatial, padding[::2], padding[1::2], strict=True):
@@ -200,7 +202,11 @@ def group_count(x: Tensor, values: Values) -> int:
 
 @irdl_op_definition
 class GroupNorm(GnOperation):
-    """(x, scale, offset) → y, statistics: (mean high, mean low, 1/sqrt(variance + epsilon)) per observation and group."""
+    """(x, scale, offset) → y, statistics.
+
+    statistics (rows, groups, 3): mean high, mean low, 1/sqrt(variance + epsilon); mean = high + low. One row per
+    observation; per position for reduced = "channel"; one in all for "batch-spatial".
+    """
 
     name = "gn.group_norm"
     ATTRIBUTES: ClassVar = (

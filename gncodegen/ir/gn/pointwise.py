@@ -49,7 +49,7 @@ class Activation(GnOperation):
 
 @irdl_op_definition
 class Dropout(GnOperation):
-    """(x, hyperparameters) → x masked and scaled by 1/(1 − probability); the mask follows from seed, iteration, index."""
+    """(x, hyperparameters) → x masked and scaled by 1/(1 − probability); seed, iteration and index give the mask."""
 
     name = "gn.dropout"
     ATTRIBUTES: ClassVar = (Declared("probability", "float"), Declared("index", "int"))

@@ -1,5 +1,7 @@
-"""Update ops: what a training step does to parameters, velocities and running statistics. Values in, new values out;
-the function's result attributes say which argument each new value replaces in place."""
+"""Update ops: what a training step does to parameters, velocities and running statistics.
+
+Values in, new values out; the function's result attributes say which argument each new value replaces in place.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ class GradientNorms(GnOperation):
 
 @irdl_op_definition
 class SgdmUpdate(GnOperation):
-    """(p1…, g1…, v1…, norms if a norm clips, hyperparameters) → p1…, v1…
+    """(p1…, g1…, v1…, norms if a norm clips, hyperparameters) → p1…, v1….
 
     g ← g + l2·l2_factor·p; clip g; v ← momentum·v − learn_rate·learn_rate_factor·g; p ← p + v.
     """
