@@ -69,13 +69,15 @@ def _set_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def _changed(layer: Layer, factor: str, parameter: str, value: float) -> Layer:
-    names = [field.name for field in fields(layer) if field.name.endswith(factor)]
-    # The factors of `weights` are named in the singular, as in the reference.
-    name = f"{'weight' if parameter == 'weights' else parameter}_{factor}"
-    if name not in names:
-        stems = [n.removesuffix(f"_{factor}").replace("weight", "weights") for n in names]
+    properties = {
+        # The factors of `weights` are named in the singular, as in the reference.
+        field.name.removesuffix(f"_{factor}").replace("weight", "weights"): field.name
+        for field in fields(layer)
+        if field.name.endswith(factor)
+    }
+    if parameter not in properties:
         raise LayerError(
-            f"{type(layer).__name__} {layer.name!r}: parameter {parameter!r}; allowed: {', '.join(stems) or 'none'}; "
-            "name one of the layer's learnables"
+            f"{type(layer).__name__} {layer.name!r}: parameter {parameter!r}; "
+            f"allowed: {', '.join(properties) or 'none'}; name one of the layer's learnables"
         )
-    return replace(layer, **{name: value})
+    return replace(layer, **{properties[parameter]: value})

@@ -66,7 +66,7 @@ class LayerGraph:
         if issues:
             raise NetworkError(issues)
         named = name_layers(array, self._layers)
-        self._require_free([layer.name for layer in named])
+        self._require_free(named)
         self._layers.update({layer.name: layer for layer in named})
         for source, target in pairwise(named):
             if source.num_outputs and target.num_inputs:
@@ -127,7 +127,7 @@ class LayerGraph:
         self._require_layer(name)
         named = layer if layer.name else replace(layer, name=name)
         if named.name != name:
-            self._require_free([named.name])
+            self._require_free([named])
         ports = [port for target, port in self._sources if target == name]
         missing = sorted(set(ports) - set(named.input_names))
         if missing:
@@ -163,14 +163,14 @@ class LayerGraph:
     def __repr__(self) -> str:
         return f"LayerGraph({len(self._layers)} layers, {len(self._sources)} connections)"
 
-    def _require_free(self, names: Sequence[str]) -> None:
-        seen = dict(self._layers)
+    def _require_free(self, layers: Sequence[Layer]) -> None:
+        seen = set(self._layers)
         issues: list[str] = []
-        for name in names:
-            if name in seen:
-                layer = self._layers.get(name) or Layer(name=name)
-                issues.append(f"the name {name!r} is taken; allowed: unique names; write {free_name(layer, seen)!r}")
-            seen[name] = Layer()
+        for layer in layers:
+            if layer.name in seen:
+                free = free_name(layer, seen)
+                issues.append(f"the name {layer.name!r} is taken; allowed: unique names; write {free!r}")
+            seen.add(layer.name)
         if issues:
             raise NetworkError(issues)
 

@@ -1,0 +1,65 @@
+"""The table, and faults found together."""
+
+import gncodegen.layers as gnl
+from gncodegen.layers import LayerGraph, Network, Size, analyze_network
+
+
+def test_table(classifier):
+    analysis = analyze_network(classifier)
+    assert analysis.issues == ()
+    assert analysis.total_learnables == 80 + 16 + (9 * 8 * 16 + 16) + 32 + (10 * 2304 + 10)
+    row = analysis.rows[6]
+    assert (row.index, row.name, row.type) == (7, "bn", "BatchNormalizationLayer")
+    assert row.activations == Size("SSC", (12, 12, 16))
+    assert row.learnables == {"scale": (16,), "offset": (16,)}
+    assert row.states == {"trained_mean": (16,), "trained_variance": (16,)}
+    assert row.num_learnables == 32
+
+
+def test_text_is_aligned(classifier):
+    lines = str(analyze_network(classifier)).splitlines()
+    assert len({len(line) for line in lines[:-1]}) == 1
+    assert " 2  conv_1       Convolution2dLayer       28×28×8 (SSC)" in lines[3]
+    assert lines[-1] == "11 layers, 24,346 learnables, no issues"
+
+
+def test_accepts_graphs_and_networks(residual):
+    assert str(analyze_network(residual)) == str(analyze_network(LayerGraph.copy(residual)))
+    assert analyze_network(Network.build(residual)).total_learnables == analyze_network(residual).total_learnables
+
+
+def test_all_issues_at_once():
+    analysis = analyze_network(
+        [
+            gnl.Convolution2dLayer(3, 64, num_channels=3),
+            gnl.ImageInputLayer((8, 8, 1)),
+            gnl.Convolution2dLayer(3, 64, num_channels=3),
+            gnl.GroupNormalizationLayer(5, name="gn1", num_channels="auto", scale=[1.0]),
+            gnl.AdditionLayer(2, name="gn1"),
+            gnl.MaxPooling2dLayer(9),
+            gnl.FullyConnectedLayer(4),
+            gnl.ClassificationLayer(classes=["a", "b", "c", "x", "y"]),
+        ]
+    )
+    expected = [
+        "layer 5 'gn1': the name is that of layer 4",
+        "layer 1 'conv_1': its input 'in' is not connected",
+        "layer 1 'conv_1': no layer takes its output",
+        "layer 5 'gn1': its input 'in2' is not connected",
+        "layer 8 'classoutput': it follows layer 7 'fc_1'",
+        "layer 3 'conv_2': num_channels = 3, but the input 8×8×1 (SSC) has 1 channels",
+        "layer 4 'gn1': 64 channels do not split into 5 groups; divisors are 1, 2, 4, 8, 16, 32, 64",
+        "layer 4 'gn1': scale has shape (1,); allowed: (64,)",
+    ]
+    for start in expected:
+        assert any(issue.startswith(start) for issue in analysis.issues), start
+    assert len(analysis.issues) == len(expected)
+    assert analysis.rows[5].activations is None
+    assert "8 issues" in str(analysis)
+
+
+def test_never_raises():
+    for layers in (None, 5, "relu", [], [None], [gnl.ReluLayer], [gnl.ReluLayer()], [[gnl.ReluLayer()]], LayerGraph()):
+        analysis = analyze_network(layers)
+        assert analysis.issues
+        assert str(analysis)

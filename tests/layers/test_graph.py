@@ -1,0 +1,64 @@
+"""Editing layer graphs."""
+
+import pytest
+
+import gncodegen.layers as gnl
+from gncodegen.errors import NetworkError
+from gncodegen.layers import LayerGraph, Network
+
+
+def test_add_chains_only_what_is_added():
+    graph = LayerGraph([gnl.FeatureInputLayer(2), gnl.ReluLayer()]).add([gnl.ReluLayer(), gnl.TanhLayer()])
+    assert graph.connections == (("featureinput", "relu_1/in"), ("relu_2", "tanh_1/in"))
+    assert len(graph) == 4
+    assert [layer.name for layer in graph] == ["featureinput", "relu_1", "relu_2", "tanh_1"]
+
+
+def test_replace_keeps_connections(residual):
+    residual.replace("relu_1", gnl.TanhLayer()).replace("add", gnl.AdditionLayer(3, name="sum"))
+    assert ("relu_1", "sum/in1") in residual.connections
+    assert isinstance(residual["relu_1"], gnl.TanhLayer)
+    with pytest.raises(NetworkError, match=r"ReluLayer has no input in1, in2.*disconnect 'sum' first"):
+        residual.replace("sum", gnl.ReluLayer())
+
+
+def test_remove_and_disconnect(residual):
+    copy = residual.copy()
+    residual.disconnect("skip", "add/in2").remove("skip")
+    assert len(copy) == len(residual) + 1
+    residual.connect("imageinput", "add/in2")
+    assert Network.build(residual)["add"].inputs == ("relu_1", "imageinput")
+
+
+def test_names_with_slashes():
+    graph = LayerGraph([gnl.FeatureInputLayer(2, name="a/b"), gnl.AdditionLayer(2, name="c/in")])
+    graph.connect("a/b/out", "c/in/in2")
+    assert Network.build(graph, require_output=False)["c/in"].inputs == ("a/b", "a/b")
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "message"),
+    [
+        ("relu_9", "add/in2", r"no layer 'relu_9'; allowed: 'imageinput', .*correct the name"),
+        ("relu_1", "add/in3", r"'add/in3' names no input; allowed: in1, in2; write 'add/in2'"),
+        ("relu_1", "add", r"'add' names no input; allowed: in1, in2"),
+        ("relu_1/out2", "add/in2", r"'relu_1/out2' names no output; allowed: out; write 'relu_1'"),
+        ("relu_1", "add/in1", r"'add/in1' is connected to 'relu_1' already; .*graph.disconnect\('relu_1', 'add/in1'\)"),
+        ("relu_1", "imageinput", r"'imageinput' is an input layer"),
+        ("regressionoutput", "add/in2", r"'regressionoutput' is an output layer"),
+    ],
+)
+def test_connections_that_cannot_be(residual, source, destination, message):
+    with pytest.raises(NetworkError, match=message):
+        residual.disconnect("skip", "add/in2").connect(source, destination)
+
+
+def test_other_refusals(residual):
+    with pytest.raises(NetworkError, match="the name 'add' is taken; allowed: unique names; write 'relu_2'"):
+        residual.add(gnl.ReluLayer(name="add"))
+    with pytest.raises(NetworkError, match="layer 1: 'relu' is no layer"):
+        residual.add(["relu"])
+    with pytest.raises(NetworkError, match=r"'relu_1' is not connected to 'add/in2'; .*'skip'"):
+        residual.disconnect("relu_1", "add/in2")
+    with pytest.raises(NetworkError, match="no layer 'x'"):
+        residual.remove("x")

@@ -1,0 +1,83 @@
+"""Input layers: statistics of training data and their parameters."""
+
+import numpy as np
+import pytest
+
+import gncodegen.layers as gnl
+from gncodegen.errors import ArrayError
+from gncodegen.layers import Operation, statistics
+
+METHODS = {
+    "zerocenter": ("mean",),
+    "zscore": ("mean", "standard_deviation"),
+    "rescale-symmetric": ("min", "max"),
+    "rescale-zero-one": ("min", "max"),
+}
+REFERENCE = {"mean": np.mean, "standard_deviation": np.std, "min": np.min, "max": np.max}
+DIMENSIONS = {"auto": (0, 1, 2), "channel": (0, 1, 2), "element": (0,), "all": (0, 1, 2, 3)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_statistics_agree_with_numpy(method, dimension, monkeypatch):
+    monkeypatch.setattr(statistics, "_PIECE", 100)
+    x = np.random.default_rng(0).normal(3, 2, (11, 4, 5, 3)).astype(np.float32)
+    layer = gnl.ImageInputLayer((4, 5, 3), normalization=method, normalization_dimension=dimension)
+    found = layer.statistics(x)
+    assert tuple(found) == METHODS[method]
+    for parameter in layer.parameters(()):
+        value = found[parameter.name]
+        assert value.shape == parameter.shape
+        assert value.dtype == np.float64
+        assert not parameter.learnable
+        expected = REFERENCE[parameter.name](x.astype(np.float64), axis=DIMENSIONS[dimension])
+        np.testing.assert_allclose(value, np.reshape(expected, parameter.shape), rtol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0.1, 1e6, -7])
+def test_constant_channel_deviates_by_exactly_zero(offset):
+    x = np.full((50, 3, 3, 2), offset, dtype=np.float32)
+    x[..., 1] += np.arange(50)[:, None, None]
+    found = gnl.ImageInputLayer((3, 3, 2), normalization="zscore").statistics(x)
+    assert found["standard_deviation"][0] == 0
+    assert found["mean"][0] == np.float64(np.float32(offset))
+
+
+def test_integers_and_views():
+    x = np.arange(24, dtype=np.uint8).reshape(4, 6)[:, ::2]
+    found = gnl.FeatureInputLayer(3, normalization="zscore").statistics(x)
+    np.testing.assert_allclose(found["mean"], x.mean(0))
+    np.testing.assert_allclose(found["standard_deviation"], x.std(0))
+
+
+def test_operations_and_neutral_starts():
+    layer = gnl.ImageInputLayer((4, 4, 2), normalization="zscore")
+    names = ("mean", "standard_deviation")
+    assert layer.operations(()) == (Operation("input_normalization", names, {"method": "zscore"}),)
+    assert [(p.name, p.initializer, p.shape) for p in layer.parameters(())] == [
+        ("mean", "zeros", (2,)),
+        ("standard_deviation", "ones", (2,)),
+    ]
+
+
+@pytest.mark.parametrize("normalization", ["none", np.sqrt])
+def test_none_and_callables_are_no_operation(normalization):
+    layer = gnl.ImageInputLayer((4, 4, 2), normalization=normalization)
+    assert layer.operations(()) == ()
+    assert layer.parameters(()) == ()
+    assert layer.statistics(np.zeros((1, 4, 4, 2))) == {}
+
+
+@pytest.mark.parametrize(("mean", "shape"), [(0.5, (1,)), ([1, 2], (2,)), (np.zeros((4, 4, 2)), (4, 4, 2))])
+def test_given_statistics_settle_the_dimension(mean, shape):
+    layer = gnl.ImageInputLayer((4, 4, 2), mean=mean)
+    (parameter,) = layer.parameters(())
+    assert parameter.shape == shape
+    np.testing.assert_array_equal(parameter.value, np.reshape(mean, shape))
+    assert layer.statistics(np.ones((3, 4, 4, 2)))["mean"].shape == shape
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (3, 4, 4, 1), (0, 4, 4, 2)])
+def test_wrong_training_data(shape):
+    with pytest.raises(ArrayError, match=r"ImageInputLayer 'in': .*allowed: \(N, 4, 4, 2\)"):
+        gnl.ImageInputLayer((4, 4, 2), name="in").statistics(np.zeros(shape))

@@ -1,0 +1,194 @@
+"""Sizes, parameters and operation chains of single layers."""
+
+import numpy as np
+import pytest
+
+import gncodegen.layers as gnl
+from gncodegen.layers import Operation, Size
+
+IMAGE = Size("SSC", (8, 6, 4))
+FEATURES = Size("C", (12,))
+SEQUENCE = Size("TC", (5, 12))
+
+
+def chain(layer, *sizes):
+    return layer.operations(sizes or (IMAGE,))
+
+
+def shapes(layer, *sizes):
+    return {p.name: p.shape for p in layer.parameters(sizes or (IMAGE,))}
+
+
+def window(stride=(1, 1), dilation=(1, 1), padding=(0, 0, 0, 0)):
+    return {"stride": stride, "dilation": dilation, "padding": padding, "groups": 1}
+
+
+def test_size():
+    assert (IMAGE.channels, IMAGE.spatial, IMAGE.count, str(IMAGE)) == (4, (8, 6), 192, "8×6×4 (SSC)")
+
+
+def test_convolution():
+    layer = gnl.Convolution2dLayer((3, 5), 7, padding="same", stride=(2, 1))
+    assert layer.output_size((IMAGE,)) == Size("SSC", (4, 6, 7))
+    assert shapes(layer) == {"weights": (3, 5, 4, 7), "bias": (7,)}
+    assert chain(layer) == (
+        Operation("convolution", ("weights",), window((2, 1), padding=(0, 1, 2, 2))),
+        Operation("bias", ("bias",)),
+    )
+    weights, bias = layer.parameters((IMAGE,))
+    assert weights.fans == (3 * 5 * 4, 3 * 5 * 7)
+    assert (weights.initializer, weights.l2_factor, bias.initializer, bias.l2_factor) == ("glorot", 1, "zeros", 0)
+
+
+def test_dilated_convolution():
+    layer = gnl.Convolution2dLayer(3, 2, dilation_factor=2)
+    assert layer.output_size((IMAGE,)) == Size("SSC", (4, 2, 2))
+    assert chain(layer)[0].attributes == window(dilation=(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("value", "mode", "number"),
+    [
+        (1.5, "constant", 1.5),
+        ("replicate", "replicate", 0.0),
+        ("symmetric-include-edge", "symmetric-include-edge", 0.0),
+        ("symmetric-exclude-edge", "symmetric-exclude-edge", 0.0),
+    ],
+)
+def test_padding_value_pads_first(value, mode, number):
+    layer = gnl.Convolution2dLayer(3, 2, padding=(1, 1, 0, 2), padding_value=value)
+    pad, convolution, _ = chain(layer)
+    assert pad == Operation("pad", (), {"padding": (1, 1, 0, 2), "mode": mode, "value": number})
+    assert convolution.attributes == window()
+    assert layer.output_size((IMAGE,)) == Size("SSC", (8, 6, 2))
+
+
+def test_padding_value_without_padding_pads_nothing():
+    assert [o.op for o in chain(gnl.Convolution2dLayer(3, 2, padding_value=1))] == ["convolution", "bias"]
+
+
+@pytest.mark.parametrize("groups", [2, "all-channels", "channel-wise"])
+def test_group_norm_keeps_the_users_words(groups):
+    layer = gnl.GroupNormalizationLayer(groups, epsilon=1e-3)
+    attributes = {"groups": groups, "epsilon": 1e-3, "reduced": "spatial-channel"}
+    assert chain(layer) == (Operation("group_norm", ("scale", "offset"), attributes),)
+    assert shapes(layer) == {"scale": (4,), "offset": (4,)}
+    scale, offset = layer.parameters((IMAGE,))
+    assert (scale.initializer, offset.initializer) == ("ones", "zeros")
+    assert (scale.l2_factor, offset.l2_factor) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "size", "reduced"),
+    [
+        ("auto", IMAGE, "spatial-channel"),
+        ("auto", SEQUENCE, "channel"),
+        ("auto", FEATURES, "channel"),
+        ("channel-only", IMAGE, "channel"),
+        ("spatial-channel", IMAGE, "spatial-channel"),
+        ("spatial-channel", SEQUENCE, "channel"),
+        ("batch-excluded", IMAGE, "spatial-channel"),
+        ("batch-excluded", SEQUENCE, "spatial-channel"),
+    ],
+)
+def test_layer_norm_dimensions(dimension, size, reduced):
+    (operation,) = chain(gnl.LayerNormalizationLayer(operation_dimension=dimension), size)
+    assert operation.op == "group_norm"
+    assert operation.attributes == {"groups": "all-channels", "epsilon": 1e-5, "reduced": reduced}
+
+
+def test_instance_norm_is_group_norm():
+    (operation,) = chain(gnl.InstanceNormalizationLayer())
+    assert operation.attributes["groups"] == "channel-wise"
+
+
+def test_batch_norm():
+    layer = gnl.BatchNormalizationLayer(mean_decay=0.2, trained_variance=np.full(4, 2.0))
+    names = ("scale", "offset", "trained_mean", "trained_variance")
+    assert chain(layer) == (
+        Operation("batch_norm", names, {"epsilon": 1e-5, "mean_decay": 0.2, "variance_decay": 0.1}),
+    )
+    parameters = layer.parameters((IMAGE,))
+    assert [p.name for p in parameters] == list(names)
+    assert [p.learnable for p in parameters] == [True, True, False, False]
+    assert [p.initializer for p in parameters] == ["ones", "zeros", "zeros", "ones"]
+    assert parameters[3].value is layer.trained_variance
+
+
+@pytest.mark.parametrize(
+    ("layer", "function", "alpha"),
+    [
+        (gnl.ReluLayer(), "relu", 0),
+        (gnl.LeakyReluLayer(0.2), "leaky-relu", 0.2),
+        (gnl.ClippedReluLayer(6), "clipped-relu", 6),
+        (gnl.EluLayer(2), "elu", 2),
+        (gnl.TanhLayer(), "tanh", 0),
+        (gnl.SigmoidLayer(), "sigmoid", 0),
+        (gnl.SwishLayer(), "swish", 0),
+        (gnl.GeluLayer(), "gelu", 0),
+        (gnl.GeluLayer(approximation="tanh"), "gelu-tanh", 0),
+        (gnl.SoftplusLayer(), "softplus", 0),
+    ],
+)
+def test_activations(layer, function, alpha):
+    assert chain(layer) == (Operation("activation", (), {"function": function, "alpha": alpha}),)
+    assert layer.output_size((IMAGE,)) == IMAGE
+
+
+def test_pooling():
+    layer = gnl.MaxPooling2dLayer((3, 2), stride=2, padding=(1, 0, 1, 1))
+    attributes = {"window": (3, 2), "stride": (2, 2), "padding": (1, 0, 1, 1)}
+    assert layer.output_size((IMAGE,)) == Size("SSC", (4, 4, 4))
+    assert chain(layer) == (Operation("max_pool", (), attributes),)
+
+
+@pytest.mark.parametrize(("value", "counted"), [(0, True), ("mean", False)])
+def test_average_pooling_counts_its_padding(value, counted):
+    layer = gnl.AveragePooling2dLayer(3, padding="same", padding_value=value)
+    attributes = {"window": (3, 3), "stride": (1, 1), "padding": (1, 1, 1, 1), "count_padding": counted}
+    assert chain(layer) == (Operation("average_pool", (), attributes),)
+
+
+@pytest.mark.parametrize(
+    ("layer", "op", "more"),
+    [
+        (gnl.GlobalAveragePooling2dLayer(), "average_pool", {"count_padding": True}),
+        (gnl.GlobalMaxPooling2dLayer(), "max_pool", {}),
+    ],
+)
+def test_global_pooling(layer, op, more):
+    assert layer.output_size((IMAGE,)) == Size("SSC", (1, 1, 4))
+    attributes = {"window": (8, 6), "stride": (1, 1), "padding": (0, 0, 0, 0)}
+    assert chain(layer) == (Operation(op, (), attributes | more),)
+
+
+def test_fully_connected():
+    layer = gnl.FullyConnectedLayer(10)
+    assert layer.output_size((IMAGE,)) == Size("C", (10,))
+    assert layer.output_size((SEQUENCE,)) == Size("TC", (5, 10))
+    assert shapes(layer) == {"weights": (10, 192), "bias": (10,)}
+    assert layer.parameters((IMAGE,))[0].fans == (192, 10)
+    assert chain(layer) == (Operation("fully_connected", ("weights",)), Operation("bias", ("bias",)))
+
+
+def test_flatten_is_nothing_where_there_is_nothing_to_flatten():
+    assert gnl.FlattenLayer().output_size((IMAGE,)) == Size("C", (192,))
+    assert chain(gnl.FlattenLayer()) == (Operation("reshape"),)
+    assert chain(gnl.FlattenLayer(), FEATURES) == ()
+
+
+def test_joining():
+    assert chain(gnl.AdditionLayer(3), *[IMAGE] * 3) == (Operation("add"),)
+    narrow = Size("SSC", (8, 6, 3))
+    assert gnl.DepthConcatenationLayer(2).output_size((IMAGE, narrow)) == Size("SSC", (8, 6, 7))
+    assert list(gnl.DepthConcatenationLayer(2).misfits((IMAGE, narrow))) == []
+    assert chain(gnl.DepthConcatenationLayer(2), IMAGE, narrow) == (Operation("concatenate"),)
+
+
+def test_rest():
+    assert chain(gnl.DropoutLayer(0.25)) == (Operation("dropout", (), {"probability": 0.25, "index": 0}),)
+    assert chain(gnl.SoftmaxLayer()) == (Operation("softmax"),)
+    assert chain(gnl.RegressionLayer()) == (Operation("half_squared_error"),)
+    assert chain(gnl.ClassificationLayer()) == (Operation("cross_entropy", (), {"class_weights": ()}),)
+    weighted = gnl.ClassificationLayer(class_weights=[1, 2])
+    assert chain(weighted, Size("C", (2,)))[0].attributes == {"class_weights": (1.0, 2.0)}

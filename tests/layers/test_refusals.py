@@ -1,0 +1,234 @@
+"""Wrong properties and wrong networks, each refused with the layer, what was given, what is allowed, and the cure."""
+
+import numpy as np
+import pytest
+
+import gncodegen.layers as gnl
+from gncodegen.errors import LayerError, NetworkError
+
+PROPERTIES = [
+    # (what is built, pieces of the message)
+    (
+        lambda: gnl.GroupNormalizationLayer(0, name="gn1"),
+        ["GroupNormalizationLayer 'gn1'", "num_groups = 0", "positive int", "write num_groups=8"],
+    ),
+    (lambda: gnl.GroupNormalizationLayer(-1), ["num_groups = -1", '"all-channels"', '"channel-wise"']),
+    (lambda: gnl.GroupNormalizationLayer(2.5), ["num_groups = 2.5", "positive int"]),
+    (lambda: gnl.GroupNormalizationLayer(True), ["num_groups = True", "positive int"]),
+    (lambda: gnl.GroupNormalizationLayer(np.bool_(True)), ["num_groups = ", "True", "positive int"]),
+    (lambda: gnl.GroupNormalizationLayer("all"), ["num_groups = 'all'", '"all-channels"']),
+    (
+        lambda: gnl.GroupNormalizationLayer(5, num_channels=64),
+        ["64 channels do not split into 5 groups", "divisors are 1, 2, 4"],
+    ),
+    (lambda: gnl.GroupNormalizationLayer(2, num_channels=0), ["num_channels = 0", 'positive int or "auto"']),
+    (lambda: gnl.GroupNormalizationLayer(2, epsilon=0), ["epsilon = 0", "finite number > 0", "write epsilon=1e-5"]),
+    (lambda: gnl.GroupNormalizationLayer(2, epsilon=float("nan")), ["epsilon = nan", "finite number > 0"]),
+    (lambda: gnl.GroupNormalizationLayer(2, epsilon=float("inf")), ["epsilon = inf", "finite number > 0"]),
+    (lambda: gnl.GroupNormalizationLayer(2, epsilon=[1e-5]), ["epsilon = [1e-05]", "finite number > 0"]),
+    (
+        lambda: gnl.GroupNormalizationLayer(2, scale_learn_rate_factor=-1),
+        ["scale_learn_rate_factor = -1", "finite number ≥ 0"],
+    ),
+    (lambda: gnl.GroupNormalizationLayer(2, offset_l2_factor="1"), ["offset_l2_factor = '1'", "finite number ≥ 0"]),
+    (
+        lambda: gnl.GroupNormalizationLayer(2, scale_initializer="glorot"),
+        ["scale_initializer = 'glorot'", '"narrow-normal"', "f(shape)"],
+    ),
+    (lambda: gnl.GroupNormalizationLayer(2, scale=np.ones((2, 2))), ["scale = array", "vector", "write scale=None"]),
+    (lambda: gnl.GroupNormalizationLayer(2, offset=["a"]), ["offset = ['a']", "real numbers"]),
+    (
+        lambda: gnl.BatchNormalizationLayer(mean_decay=1.5),
+        ["BatchNormalizationLayer", "mean_decay = 1.5", "from 0 to 1"],
+    ),
+    (lambda: gnl.BatchNormalizationLayer(trained_variance=[-1.0]), ["trained_variance = [-1.0]", "≥ 0"]),
+    (
+        lambda: gnl.LayerNormalizationLayer(operation_dimension="channel"),
+        ["operation_dimension = 'channel'", '"channel-only"'],
+    ),
+    (lambda: gnl.Convolution2dLayer(0, 8), ["Convolution2dLayer", "filter_size = 0", "positive int or 2 of them"]),
+    (lambda: gnl.Convolution2dLayer((3, 3, 3), 8), ["filter_size = (3, 3, 3)", "2 of them"]),
+    (lambda: gnl.Convolution2dLayer(3, 8.0), ["num_filters = 8.0", "positive int"]),
+    (lambda: gnl.Convolution2dLayer(3, 8, stride=0), ["stride = 0", "positive int"]),
+    (lambda: gnl.Convolution2dLayer(3, 8, padding="valid"), ["padding = 'valid'", '"same"', 'write padding="same"']),
+    (lambda: gnl.Convolution2dLayer(3, 8, padding=(1, 2, 3)), ["padding = (1, 2, 3)", "2 or 4 of them"]),
+    (lambda: gnl.Convolution2dLayer(3, 8, padding=-1), ["padding = -1", "non-negative int"]),
+    (lambda: gnl.Convolution2dLayer(3, 8, padding_value="zeros"), ["padding_value = 'zeros'", '"replicate"']),
+    (lambda: gnl.Convolution2dLayer(3, 8, dilation_factor=(1, 0)), ["dilation_factor = (1, 0)", "positive int"]),
+    (
+        lambda: gnl.Convolution2dLayer(3, 8, weights_initializer="xavier"),
+        ["weights_initializer = 'xavier'", '"glorot"'],
+    ),
+    (lambda: gnl.FullyConnectedLayer(0, name="fc"), ["FullyConnectedLayer 'fc'", "outputs = 0", "positive int"]),
+    (
+        lambda: gnl.MaxPooling2dLayer(2, padding=2),
+        ["padding = (2, 2, 2, 2) with pool_size = (2, 2)", "up to (1, 1, 1, 1)"],
+    ),
+    (lambda: gnl.AveragePooling2dLayer(2, padding_value=1), ["padding_value = 1", '0 or "mean"']),
+    (lambda: gnl.DropoutLayer(1), ["DropoutLayer", "probability = 1", "not including, 1", "write probability=0.5"]),
+    (lambda: gnl.ClippedReluLayer(0), ["ceiling = 0", "> 0"]),
+    (lambda: gnl.GeluLayer(approximation="erf"), ["approximation = 'erf'", '"none" or "tanh"']),
+    (lambda: gnl.AdditionLayer(1), ["AdditionLayer", "num_inputs = 1", "an int ≥ 2"]),
+    (
+        lambda: gnl.ImageInputLayer((28, 28)),
+        ["input_size = (28, 28)", "(height, width, channels)", "write input_size=(28, 28, 1)"],
+    ),
+    (
+        lambda: gnl.ImageInputLayer((28, 28, 1), normalization="center"),
+        ["normalization = 'center'", '"zerocenter"', "callable"],
+    ),
+    (
+        lambda: gnl.ImageInputLayer((28, 28, 3), mean=np.ones(2)),
+        ["mean has shape (2,)", '(3,) for "channel"', "one number per channel"],
+    ),
+    (lambda: gnl.FeatureInputLayer(3, normalization_dimension="row"), ["normalization_dimension = 'row'", '"element"']),
+    (lambda: gnl.ClassificationLayer(classes=["a", "a"]), ["classes = ['a', 'a']", "distinct"]),
+    (lambda: gnl.ClassificationLayer(class_weights=[1, 0]), ["class_weights = [1, 0]", "> 0"]),
+    (
+        lambda: gnl.ClassificationLayer(classes=["a", "b"], class_weights=[1]),
+        ["1 class_weights for 2 classes", "one weight per class"],
+    ),
+    (lambda: gnl.ReluLayer(name=5), ["ReluLayer", "name = 5", "text"]),
+]
+
+
+@pytest.mark.parametrize(("build", "pieces"), PROPERTIES, ids=lambda value: value[0] if isinstance(value, list) else "")
+def test_properties(build, pieces):
+    with pytest.raises(LayerError) as refusal:
+        build()
+    message = str(refusal.value)
+    for piece in [*pieces, "; allowed: "]:
+        assert piece in message
+    assert isinstance(refusal.value, ValueError)
+
+
+IMAGE = gnl.ImageInputLayer((8, 8, 6))
+END = [gnl.FullyConnectedLayer(3), gnl.SoftmaxLayer(), gnl.ClassificationLayer()]
+
+
+def in_between(*layers):
+    return [IMAGE, *layers, *END]
+
+
+def joined(layer, *branches):
+    graph = gnl.LayerGraph([IMAGE, branches[0], layer, *END])
+    graph.add(branches[1])
+    return graph.connect("imageinput", branches[1].name).connect(branches[1].name, f"{layer.name}/in2")
+
+
+NETWORKS = [
+    (
+        in_between(gnl.GroupNormalizationLayer(4, name="gn1")),
+        ["layer 2 'gn1'", "6 channels do not split into 4 groups", "divisors are 1, 2, 3, 6"],
+    ),
+    (in_between(gnl.GroupNormalizationLayer(12)), ["layer 2 'groupnorm_1'", "6 channels do not split into 12 groups"]),
+    (
+        in_between(gnl.GroupNormalizationLayer(2, num_channels=8)),
+        ["layer 2 'groupnorm_1'", "num_channels = 8", "8×8×6 (SSC) has 6 channels", 'num_channels="auto"'],
+    ),
+    (
+        in_between(gnl.GroupNormalizationLayer(2, scale=np.ones(4))),
+        ["layer 2 'groupnorm_1'", "scale has shape (4,)", "allowed: (6,)"],
+    ),
+    (
+        in_between(gnl.BatchNormalizationLayer(trained_mean=np.ones(1))),
+        ["layer 2 'batchnorm_1'", "trained_mean has shape (1,)", "allowed: (6,)"],
+    ),
+    (
+        in_between(gnl.Convolution2dLayer(3, 4, weights=np.ones((3, 3, 1, 4)))),
+        ["layer 2 'conv_1'", "weights has shape (3, 3, 1, 4)", "(3, 3, 6, 4)"],
+    ),
+    (
+        in_between(gnl.Convolution2dLayer(9, 4)),
+        ["layer 2 'conv_1'", "9×9 does not fit the input 8×8×6", "up to 8×8", 'padding="same"'],
+    ),
+    (
+        in_between(gnl.Convolution2dLayer(3, 4, padding=8, padding_value="symmetric-exclude-edge")),
+        ["layer 2 'conv_1'", "mirrors more", "(7, 7, 7, 7)", "replicate"],
+    ),
+    (
+        in_between(gnl.FullyConnectedLayer(4), gnl.Convolution2dLayer(1, 4)),
+        ["layer 3 'conv_1'", "4 (C) has 0 spatial axes", "SSC", "before layers that flatten"],
+    ),
+    (
+        in_between(gnl.FlattenLayer(), gnl.GlobalAveragePooling2dLayer()),
+        ["layer 3 'gapool_1'", "384 (C) has 0 spatial axes"],
+    ),
+    (
+        in_between(gnl.MaxPooling2dLayer(2, stride=2), gnl.AveragePooling2dLayer(5)),
+        ["layer 3 'avgpool_1'", "5×5 does not fit the input 4×4×6"],
+    ),
+    (
+        joined(gnl.AdditionLayer(2, name="add"), gnl.ReluLayer(), gnl.Convolution2dLayer(1, 4, name="c")),
+        ["layer 3 'add'", "8×8×6 (SSC), 8×8×4 (SSC)", "one size"],
+    ),
+    (
+        joined(gnl.DepthConcatenationLayer(2, name="cat"), gnl.ReluLayer(), gnl.Convolution2dLayer(3, 4, name="c")),
+        ["layer 3 'cat'", "6×6×4 (SSC)", "channels only"],
+    ),
+    (
+        in_between(gnl.AdditionLayer(2)),
+        ["layer 2 'addition_1'", "'in2' is not connected", "graph.connect(source, 'addition_1/in2')"],
+    ),
+    (
+        [IMAGE, *END[:2], gnl.ClassificationLayer(classes=[1, 2])],
+        ["layer 4 'classoutput'", "2 classes", "3 (C) has 3 channels", "2 outputs"],
+    ),
+    (
+        [IMAGE, *END[:2], gnl.ClassificationLayer(class_weights=[1, 2])],
+        ["layer 4 'classoutput'", "2 class_weights", "3 channels"],
+    ),
+    (
+        [IMAGE, gnl.SoftmaxLayer(), gnl.ClassificationLayer()],
+        ["layer 3 'classoutput'", "64 positions", "one number per class", "FullyConnectedLayer"],
+    ),
+    ([IMAGE, END[0], END[2]], ["layer 3 'classoutput'", "follows layer 2 'fc_1'", "put SoftmaxLayer() between"]),
+    (END, ["no input layer", "exactly one", "put ImageInputLayer"]),
+    ([IMAGE, *END[:2]], ["no output layer", "append ClassificationLayer()"]),
+    (
+        [IMAGE, gnl.ReluLayer(), IMAGE, *END],
+        ["2 input layers", "layer 1 'imageinput' and layer 3 'imageinput_2'", "remove the others"],
+    ),
+    ([IMAGE, *END, gnl.RegressionLayer()], ["2 output layers", "layer 4 'classoutput' and layer 5 'regressionoutput'"]),
+    (
+        [IMAGE, gnl.ReluLayer(name="r"), gnl.ReluLayer(name="r"), *END],
+        ["layer 3 'r'", "that of layer 2", "unique", 'name="relu_1"'],
+    ),
+    (in_between(gnl.ReluLayer), ["layer 2", "ReluLayer is a class", "allowed: layers", "write ReluLayer(…)"]),
+    (in_between("relu"), ["layer 2", "'relu' is no layer", "allowed: layers"]),
+    ([IMAGE, [gnl.ReluLayer()], *END], ["layer 2", "is no layer", "[*layers, …]"]),
+    ([], ["network is empty", "write [ImageInputLayer"]),
+    (None, ["the network is None", "a list of layers, a LayerGraph or a Network"]),
+    ({"layers": 1}, ["the network is {'layers': 1}", "a list of layers"]),
+    (
+        gnl.LayerGraph(in_between()).add(gnl.ReluLayer(name="lost")),
+        ["layer 5 'lost'", "not connected", "graph.connect(source, 'lost/in')"],
+    ),
+    (
+        gnl.LayerGraph(in_between(gnl.ReluLayer(name="a"))).add(gnl.ReluLayer(name="b")).connect("a", "b"),
+        ["layer 6 'b'", "no layer takes its output", "remove it"],
+    ),
+    (
+        gnl.LayerGraph(in_between(gnl.ReluLayer(name="a"), gnl.ReluLayer(name="b")))
+        .disconnect("imageinput", "a")
+        .connect("b", "a"),
+        ["'b' → 'a' → 'b' form a cycle", "never lead back", "graph.disconnect('a', 'b')"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("layers", "pieces"), NETWORKS, ids=lambda value: value[0] if _pieces(value) else "")
+def test_networks(layers, pieces):
+    with pytest.raises(NetworkError) as refusal:
+        gnl.Network.build(layers)
+    issues = [issue for issue in refusal.value.issues if all(piece in issue for piece in pieces)]
+    assert len(issues) == 1, refusal.value.issues
+    assert "; allowed: " in issues[0] or "; divisors are " in issues[0]
+
+
+def _pieces(value):
+    return isinstance(value, list) and bool(value) and isinstance(value[0], str) and isinstance(value[-1], str)
+
+
+def test_there_are_enough():
+    assert len(PROPERTIES) + len(NETWORKS) >= 60
