@@ -37,7 +37,8 @@ class Row:
         """How many numbers the layer learns."""
         return sum(map(prod, self.learnables.values()))
 
-    def _cells(self) -> tuple[str, ...]:
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, one per column of the table."""
         arrays = (f"{name} {'×'.join(map(str, shape))}" for name, shape in self.learnables.items())
         size = "unknown" if self.activations is None else str(self.activations)
         return (str(self.index), self.name, self.type, size, ", ".join(arrays), f"{self.num_learnables:,}")
@@ -62,7 +63,7 @@ class Analysis:
 
     def __str__(self) -> str:
         header = ("", "Name", "Type", "Activations", "Learnables", "Count")
-        table = [header, *(row._cells() for row in self.rows)]  # pyright: ignore[reportPrivateUsage]
+        table = [header, *(row.cells() for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         right = {0, len(header) - 1}
         lines = [
