@@ -30,7 +30,7 @@ def test_activation(execute, function, dtype):
     source = gradient_from(function, alpha)
     values = x if source == "input" else got
     (dx,) = execute("activation_gradient", [values, dy], [(x.shape, dtype)], {**attributes, "from": source}, in_place={0: 1})
-    close(dx, backward(dy)[0], dtype, 16)
+    close(dx, backward(dy)[0], dtype, 64)  # the oracle's 1 + tanh cancels
 
 
 @pytest.mark.parametrize("function", GRADIENT_FROM)

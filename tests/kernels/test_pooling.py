@@ -1,0 +1,83 @@
+"""Pooling kernels against the float64 oracle."""
+
+import numpy as np
+import pytest
+import reference
+
+CASES = [
+    # shape, window, stride, padding (before, after per axis), dtype
+    ((3, 6, 8, 8), (2, 2), (2, 2), (0, 0, 0, 0), "float32"),
+    ((2, 7, 5, 20), (2, 2), (2, 2), (0, 0, 0, 0), "float32"),
+    ((2, 7, 9, 3), (3, 2), (2, 1), (1, 1, 0, 1), "float32"),
+    ((1, 5, 5, 1), (3, 3), (1, 1), (1, 1, 1, 1), "float64"),
+    ((2, 11, 9, 13), (2, 3), (4, 5), (1, 0, 2, 1), "float32"),
+    ((2, 29, 8), (3,), (2,), (1, 1), "float32"),
+    ((2, 5, 4, 6, 8), (2, 2, 3), (2, 1, 3), (0, 1, 1, 0, 0, 0), "float32"),
+    ((2, 13, 11, 64), (13, 11), (1, 1), (0, 0, 0, 0), "float32"),
+    ((1, 30, 40, 96), (30, 40), (1, 1), (0, 0, 0, 0), "float32"),
+    ((2, 300, 3), (300,), (1,), (0, 0), "float64"),
+]
+
+
+def given(case, seed=0):
+    shape, window, stride, padding, dtype = case
+    pairs = list(zip(padding[::2], padding[1::2], strict=True))
+    options = {"window": window, "stride": stride, "padding": pairs}
+    attributes = {"window": window, "stride": stride, "padding": padding}
+    # Halves repeat often, so that windows have ties.
+    x = (np.random.default_rng(seed).integers(-4, 4, shape) / 2).astype(dtype)
+    return x, options, attributes, dtype
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_max_pool(execute, case):
+    x, options, attributes, dtype = given(case)
+    expected, backward = reference.max_pool(x, **options)
+    (y,) = execute("max_pool", [x], [(expected.shape, dtype)], attributes)
+    np.testing.assert_array_equal(y, expected)
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+    (dx,) = execute("max_pool_gradient", [x, y, dy], [(x.shape, dtype)], attributes)
+    np.testing.assert_allclose(dx, backward(dy)[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("count_padding", [True, False])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_average_pool(execute, case, count_padding):
+    x, options, attributes, dtype = given(case)
+    attributes = {**attributes, "count_padding": count_padding}
+    expected, backward = reference.average_pool(x, count_padding=count_padding, **options)
+    (y,) = execute("average_pool", [x], [(expected.shape, dtype)], attributes)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=3e-7)
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+    (dx,) = execute("average_pool_gradient", [dy], [(x.shape, dtype)], attributes)
+    np.testing.assert_allclose(dx, backward(dy)[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES[:3], ids=str)
+def test_special_values(execute, case):
+    x, options, attributes, dtype = given(case)
+    x[0, :2, :2] = np.nan
+    x[-1, 2:, 3:] = -np.inf
+    expected, backward = reference.max_pool(x, **options)
+    (y,) = execute("max_pool", [x], [(expected.shape, dtype)], attributes)
+    np.testing.assert_array_equal(y, expected)
+    dy = np.ones_like(y)
+    (dx,) = execute("max_pool_gradient", [x, y, dy], [(x.shape, dtype)], attributes)
+    np.testing.assert_array_equal(dx, backward(dy)[0])
+    (y,) = execute("average_pool", [x], [(expected.shape, dtype)], attributes)
+    assert np.isnan(y[0, 0, 0]).all()
+    assert np.isfinite(y[0, -1, -1]).all()
+
+
+def test_batch_slice_keeps_its_bits(execute):
+    x = np.random.default_rng(0).standard_normal((9, 14, 14, 20)).astype(np.float32)
+    attributes = {"window": (14, 14), "stride": (1, 1), "padding": (0, 0, 0, 0)}
+    (y,) = execute("average_pool", [x], [((9, 1, 1, 20), "float32")], attributes)
+    (part,) = execute("average_pool", [x[4:6]], [((2, 1, 1, 20), "float32")], attributes)
+    np.testing.assert_array_equal(part, y[4:6])
+
+
+def test_global_average_of_large_numbers(execute):
+    x = (1e4 + np.random.default_rng(0).standard_normal((1, 97, 101, 8))).astype(np.float32)
+    (y,) = execute("average_pool", [x], [((1, 1, 1, 8), "float32")], {"window": (97, 101), "stride": (1, 1), "padding": (0, 0, 0, 0)})
+    np.testing.assert_allclose(y[0, 0, 0], x.astype(np.float64).mean((0, 1, 2)), rtol=2e-7)
