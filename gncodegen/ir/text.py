@@ -15,7 +15,7 @@ from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseError
 
-from gncodegen.errors import CompileError
+from gncodegen.errors import CompileError, GncodegenError
 from gncodegen.ir.gn import GN
 from gncodegen.ir.kern import KERN
 from gncodegen.ir.values import print_dictionary
@@ -41,6 +41,12 @@ def reported(stage: str) -> Generator[None]:
     except (DiagnosticException, ParseError, ArgSpecParseError) as error:
         notes = "\n".join(getattr(error, "__notes__", ()))
         raise CompileError(f"stage {stage!r}: {error}" + (f"\n{notes}" if notes else "")) from error
+    except GncodegenError:
+        raise
+    except Exception as error:
+        raise CompileError(
+            f"stage {stage!r} failed: {type(error).__name__}: {error}; this is a fault of gncodegen"
+        ) from error
 
 
 def parse_module(text: str, name: str = "<text>") -> ModuleOp:

@@ -54,15 +54,15 @@ class BatchNormByMode(RewritePattern):
         shape = tensor_of(x).shape
         attributes = {"groups": shape[-1], "epsilon": epsilon, "reduced": "batch-spatial"}
         norm = GroupNorm((x, scale, offset), attributes, op.layers)
-        rewriter.replace(op, norm, [norm.results[0]])
         if setting(function, "function", "") != "train_step":
+            rewriter.replace(op, norm, [norm.results[0]])
             return
         count = tensor_of(x).count // shape[-1]
         decays = (op.attribute("mean_decay"), op.attribute("variance_decay"))
         update = UpdateStatistics(
             (norm.results[1], mean, variance), {"decays": decays, "count": count, "epsilon": epsilon}, norm.layers
         )
-        rewriter.insert(update)
+        rewriter.replace(op, (norm, update), [norm.results[0]])
         names = {value: slot.name for value, slot in slots(function)}
         updated = [
             (new, Slot("update", names[old], updates="state"))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,73 @@
+"""Networks the IR and pass tests lower: between them every layer, joins, and what fusion must leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+import gncodegen as gnc
+from gncodegen.layers.activations import SigmoidLayer, TanhLayer
+from gncodegen.layers.network import Network
+
+Arrays = dict[tuple[str, str], np.ndarray]
+
+
+def plain() -> Network:
+    """conv-GN-relu-pool-fc-softmax-classification, as in the README."""
+    return Network.build([
+        gnc.ImageInputLayer((6, 6, 3)), gnc.Convolution2dLayer(3, 4, padding="same"), gnc.GroupNormalizationLayer(2),
+        gnc.ReluLayer(), gnc.MaxPooling2dLayer(2, stride=2), gnc.FullyConnectedLayer(5), gnc.SoftmaxLayer(),
+        gnc.ClassificationLayer(class_weights=[1, 2, 3, 1, 0.5]),
+    ])  # fmt: skip
+
+
+def residual() -> Network:
+    """A residual block with batch normalization, dropout and a second branch, ending in regression."""
+    graph = gnc.LayerGraph([
+        gnc.ImageInputLayer((5, 4, 2), normalization="zscore"),
+        gnc.Convolution2dLayer(3, 4, padding="same", name="stem"), gnc.BatchNormalizationLayer(), gnc.LeakyReluLayer(0.1),
+        gnc.Convolution2dLayer((3, 1), 4, padding="same", name="branch"), gnc.GroupNormalizationLayer("channel-wise"),
+        gnc.AdditionLayer(2, name="add"), gnc.ReluLayer(name="after"), gnc.DropoutLayer(0.25),
+        gnc.DepthConcatenationLayer(2, name="cat"),
+        gnc.AveragePooling2dLayer(2, padding="same", padding_value="mean"),
+        gnc.Convolution2dLayer(2, 3, padding=1, padding_value="replicate"),
+        gnc.GlobalAveragePooling2dLayer(), gnc.FullyConnectedLayer(2), gnc.RegressionLayer(),
+    ])  # fmt: skip
+    graph.connect("leakyrelu_1", "add/in2")
+    graph.connect("leakyrelu_1", "cat/in2")
+    return Network.build(graph)
+
+
+def features() -> Network:
+    """Fully connected layers on features; the first is frozen."""
+    return Network.build([
+        gnc.FeatureInputLayer(6, normalization="rescale-symmetric"),
+        gnc.FullyConnectedLayer(8, weight_learn_rate_factor=0, bias_learn_rate_factor=0), gnc.ReluLayer(),
+        gnc.LayerNormalizationLayer(), gnc.FullyConnectedLayer(8, weight_learn_rate_factor=2), TanhLayer(),
+        gnc.GroupNormalizationLayer("all-channels"), SigmoidLayer(), gnc.FullyConnectedLayer(3), gnc.RegressionLayer(),
+    ])  # fmt: skip
+
+
+NETWORKS: dict[str, Callable[[], Network]] = {"plain": plain, "residual": residual, "features": features}
+
+
+def arguments(network: Network, batch: int, seed: int = 0) -> Arrays:
+    """Random float64 arrays for every argument of every function; velocities and hyperparameters not zero."""
+    draw = np.random.default_rng(seed)
+    size = network.output.size.shape
+    classes = type(network.output_layer).__name__ == "ClassificationLayer"
+    target = np.eye(size[-1])[draw.integers(0, size[-1], batch)] if classes else draw.normal(size=(batch, *size))
+    arrays: Arrays = {
+        ("input", "x"): draw.normal(size=(batch, *network.input.size.shape)),
+        ("target", "t"): target,
+        ("hyperparameters", "hyperparameters"): np.array([0.1, 0.9, 0.01, 0.5, 3, 7, 0, 0], np.float64),
+    }
+    for name, parameter in network.parameters.items():
+        value = draw.normal(size=parameter.shape)
+        positive = name.endswith(("variance", "deviation", "max"))
+        kind = "parameter" if parameter.learnable else "state"
+        arrays[kind, name] = np.abs(value) + 2 if positive else value
+        if parameter.learnable:
+            arrays["velocity", name] = draw.normal(size=parameter.shape)
+    return arrays

@@ -1,0 +1,275 @@
+"""What every gn op means, in NumPy, through the oracle; and a module or Program run with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import reference as ref
+from xdsl.dialects.builtin import ModuleOp
+
+from gncodegen.ir.function import Slot, function_of, operations_of, results, slots
+from gncodegen.ir.gn import GnOperation
+from gncodegen.ir.values import tensor_of
+from gncodegen.kernels.program import Program
+from gncodegen.kernels.schedule import Launch, Plan, Problem, Schedule
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Arrays = dict[tuple[str, str], Array]
+"""(kind, name) → array, for arguments and results."""
+
+WITH_HYPERPARAMETERS = ("dropout", "sgdm_update", "gradient_norms")
+
+
+def _pairs(padding: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    return tuple(zip(padding[::2], padding[1::2], strict=True))
+
+
+def _window(a: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: _pairs(a[name]) if name == "padding" else a[name] for name in names}
+
+
+def _convolution(x: Array, weights: Array, bias: Array | None, a: Mapping[str, Any]) -> tuple[Array, Any]:
+    given = np.zeros(weights.shape[-1]) if bias is None else bias
+    return ref.convolution(x, weights, given, **_window(a, "stride", "dilation", "padding"), groups=a.get("groups", 1))
+
+
+def _pool(x: Array, a: Mapping[str, Any], op: str) -> tuple[Array, Any]:
+    if op.startswith("max"):
+        return ref.max_pool(x, **_window(a, "window", "stride", "padding"))
+    counted = a.get("count_padding", True)
+    return ref.average_pool(x, **_window(a, "window", "stride", "padding"), count_padding=counted)
+
+
+def _norm(x: Array, scale: Array, offset: Array, a: Mapping[str, Any]) -> tuple[Array, Any]:
+    epsilon, reduced = a["epsilon"], a.get("reduced", "spatial-channel")
+    if reduced == "batch-spatial":
+        return ref.batch_norm(x, scale, offset, epsilon=epsilon)
+    if reduced == "channel":
+        y, back = ref.group_norm(x.reshape(-1, x.shape[-1]), scale, offset, groups=a["groups"], epsilon=epsilon)
+
+        def backward(dy: Array) -> tuple[Array, Array, Array]:
+            dx, dscale, doffset = back(dy.reshape(y.shape))
+            return dx.reshape(x.shape), dscale, doffset
+
+        return y.reshape(x.shape), backward
+    return ref.group_norm(x, scale, offset, groups=a["groups"], epsilon=epsilon)
+
+
+def _statistics(x: Array, a: Mapping[str, Any]) -> Array:
+    reduced, groups = a.get("reduced", "spatial-channel"), a["groups"]
+    groups = {"all-channels": 1, "channel-wise": x.shape[-1]}.get(groups, groups)
+    rows = {"batch-spatial": 1, "channel": x[..., 0].size, "spatial-channel": len(x)}[reduced]
+    blocks = x.reshape(rows, -1, groups, x.shape[-1] // groups).transpose(0, 2, 1, 3).reshape(rows, groups, -1)
+    mean, variance = blocks.mean(-1), blocks.var(-1)
+    return np.stack([mean, np.zeros_like(mean), 1 / np.sqrt(variance + a["epsilon"])], -1)
+
+
+def _epilogue(y: Array, a: Mapping[str, Any]) -> Array:
+    return ref.activation(y, a["activation"], alpha=a.get("alpha", 0.0))[0] if a.get("activation") else y
+
+
+def _masked(y: Array, dy: Array, a: Mapping[str, Any]) -> Array:
+    if not a.get("activation"):
+        return dy
+    return ref.activation(y, a["activation"], alpha=a.get("alpha", 0.0))[1](dy)[0]
+
+
+def _input(x: Array, statistics: Sequence[Array], a: Mapping[str, Any]) -> tuple[Array, Any]:
+    names = ("min", "max") if a["method"].startswith("rescale") else ("mean", "standard_deviation")
+    return ref.input_normalization(x, a["method"], **dict(zip(names, statistics, strict=False)))
+
+
+def _mask(shape: Sequence[int], a: Mapping[str, Any]) -> Array:
+    return np.random.default_rng(a["index"]).random(tuple(shape)) >= a["probability"]
+
+
+def _sgdm(operands: Sequence[Array], h: Array, a: Mapping[str, Any]) -> list[Array]:
+    count, clip = len(a["learn_rate_factors"]), a.get("clip", "none")
+    p, g, v = (operands[i * count : (i + 1) * count] for i in range(3))
+    names = [str(i) for i in range(count)]
+    optimizer = ref.Sgdm(
+        h[0], h[1], h[2], "l2norm" if clip == "none" else clip, np.inf if clip == "none" else h[3],
+        dict(zip(names, a["learn_rate_factors"], strict=True)), dict(zip(names, a["l2_factors"], strict=True)),
+        dict(zip(names, v, strict=True)),
+    )  # fmt: skip
+    new = optimizer.step(dict(zip(names, p, strict=True)), dict(zip(names, g, strict=True)))
+    return [*(new[n] for n in names), *(optimizer.velocities[n] for n in names)]
+
+
+def _norms(operands: Sequence[Array], h: Array, a: Mapping[str, Any]) -> Array:
+    count = len(a["l2_factors"])
+    pairs = zip(operands[:count], operands[count:], a["l2_factors"], strict=True)
+    return np.array([np.linalg.norm(g + h[2] * factor * p) for p, g, factor in pairs])
+
+
+def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Sequence[Array]:  # noqa: C901, PLR0911, PLR0912
+    """The results of op `op` on operands `o`, attributes `a` and hyperparameters `h`."""
+    bias = bool(a.get("bias"))
+    match op:
+        case "input_normalization":
+            return [_input(o[0], o[1:], a)[0]]
+        case "input_normalization_gradient":
+            return _input(o[0], o[1:], a)[1](o[0])
+        case "convolution":
+            return [_epilogue(_convolution(o[0], o[1], o[2] if len(o) == 3 else None, a)[0], a)]
+        case "convolution_input_gradient":
+            return _convolution(np.zeros(a["input_shape"]), o[1], None, a)[1](o[0])[:1]
+        case "convolution_weight_gradient":
+            return _convolution(o[0], np.zeros(a["weights_shape"]), None, a)[1](o[1])[1 : 3 if bias else 2]
+        case "pad":
+            return [ref.pad(o[0], _pairs(a["padding"]), mode=a["mode"], value=a.get("value", 0.0))[0]]
+        case "pad_gradient":
+            pairs = _pairs(a["padding"])
+            inside = [n - before - after for n, (before, after) in zip(o[0].shape[1:-1], pairs, strict=True)]
+            return ref.pad(np.zeros((len(o[0]), *inside, o[0].shape[-1])), pairs, mode=a["mode"])[1](o[0])
+        case "bias":
+            return [o[0] + o[1]]
+        case "bias_gradient":
+            return [o[0].reshape(-1, o[0].shape[-1]).sum(0)]
+        case "group_norm":
+            return [_epilogue(_norm(*o, a)[0], a), _statistics(o[0], a)]
+        case "group_norm_gradient":
+            y, back = _norm(o[0], o[2], o[3], a)
+            return back(_masked(y, o[1], a))
+        case "channel_normalize":
+            return [_epilogue(ref.channel_normalize(*o, epsilon=a["epsilon"])[0], a)]
+        case "channel_normalize_gradient":
+            y, back = ref.channel_normalize(o[0], *o[2:], epsilon=a["epsilon"])
+            return back(_masked(y, o[1], a))
+        case "activation":
+            return [ref.activation(o[0], a["function"], alpha=a.get("alpha", 0.0))[0]]
+        case "activation_gradient":
+            return ref.activation(o[0], a["function"], alpha=a.get("alpha", 0.0))[1](o[1])
+        case "max_pool" | "average_pool":
+            return [_pool(o[0], a, op)[0]]
+        case "max_pool_gradient":
+            return _pool(o[0], a, op)[1](o[2])
+        case "average_pool_gradient":
+            return _pool(np.zeros(a["input_shape"]), a, op)[1](o[0])
+        case "fully_connected":
+            return [_epilogue(ref.fully_connected(o[0], o[1], o[2] if len(o) == 3 else np.zeros(len(o[1])))[0], a)]
+        case "fully_connected_input_gradient":
+            return [(o[0] @ o[1]).reshape(a["input_shape"])]
+        case "fully_connected_weight_gradient":
+            return [o[1].T @ o[0].reshape(len(o[0]), -1), o[1].sum(0)][: 1 + bias]
+        case "dropout":
+            return [ref.dropout(o[0], _mask(o[0].shape, a), probability=a["probability"])[0]]
+        case "softmax":
+            return [ref.softmax(o[0])[0]]
+        case "softmax_gradient":
+            return [o[0] * (o[1] - (o[0] * o[1]).sum(-1, keepdims=True))]
+        case "cross_entropy" | "cross_entropy_gradient":
+            loss, back = ref.cross_entropy(*o, class_weights=a.get("class_weights") or None)
+            return [back() if op.endswith("gradient") else np.array(loss)]
+        case "softmax_cross_entropy":
+            y = ref.softmax(o[0])[0]
+            return [np.array(ref.cross_entropy(y, o[1], class_weights=a.get("class_weights") or None)[0]), y]
+        case "softmax_cross_entropy_gradient":
+            weighted = o[1] * np.array(a.get("class_weights") or [1.0])
+            return [(o[0] * weighted.sum(-1, keepdims=True) - weighted) / len(o[0])]
+        case "half_squared_error" | "half_squared_error_gradient":
+            loss, back = ref.half_squared_error(*o)
+            return [back() if op.endswith("gradient") else np.array(loss)]
+        case "add":
+            return [_epilogue(np.sum(o, axis=0), a)]
+        case "concatenate":
+            return [np.concatenate(o, -1)]
+        case "slice":
+            return [o[0][..., a["start"] : a["start"] + a["length"]]]
+        case "reshape":
+            return [o[0].reshape(a["shape"])]
+        case "transpose":
+            return [o[0].transpose(a["permutation"])]
+        case "gradient_norms":
+            return [_norms(o, h, a)]
+        case "sgdm_update":
+            return _sgdm(o, h, a)
+        case "update_statistics":
+            high, low, inverse = o[0][0].T
+            mean, variance = high + low, 1 / inverse**2 - a["epsilon"]
+            decay, variance_decay = a["decays"]
+            return [decay * mean + (1 - decay) * o[1], variance_decay * variance + (1 - variance_decay) * o[2]]
+        case _:
+            raise NotImplementedError(op)
+
+
+def run_module(module: ModuleOp, arguments: Arrays) -> Arrays:
+    """Runs the gn function of a module on float64 arrays; its results by (kind, name), updates as what they update."""
+    function = function_of(module)
+    values = {value: arguments[slot.kind, slot.name] for value, slot in slots(function)}
+    for operation in operations_of(function):
+        assert isinstance(operation, GnOperation)
+        op = operation.name.removeprefix("gn.")
+        operands = [values[operand] for operand in operation.operands]
+        hyperparameters = operands.pop() if operation.READS_HYPERPARAMETERS else np.zeros(8)
+        computed = evaluate(op, operands, dict(operation.values), hyperparameters)
+        for result, array in zip(operation.results, computed, strict=True):
+            assert array.shape == tensor_of(result).shape, (op, array.shape, tensor_of(result))
+            values[result] = array
+    return {_key(slot): values[value] for value, slot in results(function)}
+
+
+def _key(slot: Slot) -> tuple[str, str]:
+    return (slot.updates if slot.kind == "update" else slot.kind, slot.name)
+
+
+IN_PLACE = {
+    "activation": ((0, 0),), "bias": ((0, 0),), "dropout": ((0, 0),), "softmax": ((0, 0),), "add": ((0, 0), (0, 1)),
+    "activation_gradient": ((0, 1), (0, 0)), "group_norm": ((0, 0),), "group_norm_gradient": ((0, 1), (0, 0)),
+    "update_statistics": ((0, 1), (1, 2)), "softmax_cross_entropy": ((1, 0),), "softmax_cross_entropy_gradient": ((0, 0),),
+}  # fmt: skip
+
+
+def plan(problem: Problem) -> Plan:
+    """A stand-in for the catalog: one launch that `evaluate` can run, for some ops two with a workspace between."""
+    operands = [f"operand{i}" for i in range(len(problem.operands))]
+    named = [f"result{i}" for i in range(len(problem.results))]
+    in_place = IN_PLACE.get(problem.op, ())
+    if problem.op == "sgdm_update":
+        count = len(named) // 2
+        in_place = tuple((i, i) for i in range(count)) + tuple((count + i, 2 * count + i) for i in range(count))
+    workspaces, launches = (), []
+    dtype = problem.results[0].dtype
+    if problem.op in ("convolution", "group_norm_gradient", "max_pool_gradient"):
+        copy = Schedule("copy", "copy", problem.machine.target, dtype)
+        launches.append(Launch(copy, ("operand0", "workspace0"), 1, (1,)))
+        operands[0] = "workspace0"
+        workspaces = (problem.operands[0],)
+    extra = ["hyperparameters"] if problem.op in WITH_HYPERPARAMETERS else []
+    schedule = Schedule(problem.op, "numpy", problem.machine.target, dtype, shape=dict(problem.attributes))
+    arguments = (*operands, *extra, *named)
+    writes = tuple(range(len(arguments) - len(named), len(arguments)))
+    launches.append(Launch(schedule, arguments, 4, writes, bytes=1, flops=2))
+    return Plan(tuple(launches), workspaces, in_place)
+
+
+def run_program(program: Program, arguments: Arrays) -> Arrays:
+    """Runs a Program that `plan` chose, in one arena full of NaN; updates arguments, returns the outputs."""
+    arena = np.full(program.arena_bytes + 64, 0xFF, np.uint8)
+    arrays: list[Array] = []
+    outputs: Arrays = {}
+    for buffer in program.buffers:
+        if buffer.kind == "arena":
+            raw = arena[buffer.offset : buffer.offset + buffer.bytes]
+            arrays.append(raw.view(buffer.dtype).reshape(buffer.shape))
+        elif buffer.kind == "view":
+            arrays.append(arrays[buffer.of].reshape(buffer.shape))
+        elif (buffer.kind, buffer.name) in arguments:
+            arrays.append(arguments[buffer.kind, buffer.name])
+        else:
+            arrays.append(np.full(buffer.shape, np.nan, buffer.dtype))
+            outputs[buffer.kind, buffer.name] = arrays[-1]
+    for call in program.calls:
+        schedule = program.kernels[call.kernel]
+        slots_ = [arrays[index] for index in call.arguments]
+        read = [array.copy() for slot, array in enumerate(slots_) if slot not in call.writes]
+        if schedule.op == "copy":
+            computed: Sequence[Array] = read
+        else:
+            hyperparameters = read.pop() if schedule.op in WITH_HYPERPARAMETERS else np.zeros(8)
+            computed = evaluate(schedule.op, read, schedule.shape, hyperparameters)
+        for slot, array in zip(call.writes, computed, strict=True):
+            slots_[slot][...] = array
+    return outputs
