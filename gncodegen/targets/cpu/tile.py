@@ -79,9 +79,83 @@ def tile_fma(context: Any, tile: Any, a: Any, inner: Any, inner_stride: Any, out
 
 
 @intrinsic(prefer_literal=True)
-def tile_load(
-    context: Any, base: Any, row_stride: Any, rows: Any, vectors: Any, lanes: Any
-) -> Any:
+def tile_dot(context: Any, tile: Any, a: Any, a_stride: Any, b: Any, b_stride: Any, width: Any) -> Any:
+    """`tile_dot(tile, a, a_stride, b, b_stride, width)`: tile[r, q] += a[r·a_stride + i] · b[q·b_stride + i], i < width.
+
+    Lane i of every vector sums its own products; `tile_sum_lanes` adds the lanes at the end.
+    """
+    left_stride, right_stride, count = (literal(v, "stride or width") for v in (a_stride, b_stride, width))
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        accumulators, left, right = args[0], args[1], args[3]
+
+        def vector(base: Any, index: int) -> Any:
+            value = load_value(builder, base, index, count)
+            if count == tile.lanes:
+                return value
+            order = ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes), [min(i, count) for i in range(tile.lanes)])
+            return builder.shuffle_vector(value, ir.Constant(value.type, None), order)
+
+        columns = [vector(right, q * right_stride) for q in range(tile.vectors)]
+        for row in range(tile.rows):
+            value = vector(left, row * left_stride)
+            for q, column in enumerate(columns):
+                i = row * tile.vectors + q
+                product = call_value(builder, "llvm.fma", [value, column, builder.extract_value(accumulators, i)])
+                accumulators = builder.insert_value(accumulators, product, i)
+        return accumulators
+
+    return tile(tile, a, a_stride, b, b_stride, width), generate
+
+
+@intrinsic
+def tile_sum_lanes(context: Any, tile: Any) -> Any:
+    """`tile_sum_lanes(tile)`: the tile of rows × 1 vectors whose lane q is the sum of the lanes of [r, q], halves first."""
+    result = Tile(tile.dtype, tile.rows, 1, tile.vectors)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = ir.Constant(result.llvm, ir.Undefined)
+        for row in range(tile.rows):
+            sums = ir.Constant(result.llvm.element, ir.Undefined)
+            for q in range(tile.vectors):
+                total = _sum_lanes(builder, builder.extract_value(args[0], row * tile.vectors + q))
+                sums = builder.insert_element(sums, total, ir.Constant(ir.IntType(32), q))
+            value = builder.insert_value(value, sums, row)
+        return value
+
+    return result(tile), generate
+
+
+def _sum_lanes(builder: Any, vector: Any) -> Any:
+    """LLVM: the sum of the lanes of a vector whose lane count is a power of two."""
+    while vector.type.count > 1:
+        half = vector.type.count // 2
+        low, high = (ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(i, i + half))) for i in (0, half))
+        vector = builder.fadd(builder.shuffle_vector(vector, vector, low), builder.shuffle_vector(vector, vector, high))
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+
+@intrinsic
+def tile_sum_rows(context: Any, tile: Any) -> Any:
+    """`tile_sum_rows(tile)`: the tile of one row that is the sum of all rows, first with last halves."""
+    result = Tile(tile.dtype, 1, tile.vectors, tile.lanes)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = ir.Constant(result.llvm, ir.Undefined)
+        for q in range(tile.vectors):
+            parts = [builder.extract_value(args[0], row * tile.vectors + q) for row in range(tile.rows)]
+            while len(parts) > 1:
+                half = (len(parts) + 1) // 2
+                pairs = [parts[i : i + half + 1 : half] for i in range(half)]
+                parts = [builder.fadd(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+            value = builder.insert_value(value, parts[0], q)
+        return value
+
+    return result(tile), generate
+
+
+@intrinsic(prefer_literal=True)
+def tile_load(context: Any, base: Any, row_stride: Any, rows: Any, vectors: Any, lanes: Any) -> Any:
     """`tile_load(p, row_stride, rows, vectors, lanes)`: the tile whose row r starts at p[r·row_stride]."""
     tile = Tile(base.dtype, literal(rows, "rows"), literal(vectors, "vectors"), literal(lanes, "lanes"))
     stride = literal(row_stride, "row_stride")
@@ -148,18 +222,46 @@ def tile_add_row(context: Any, tile: Any, base: Any) -> Any:
     return tile(tile, base), generate
 
 
+def _each(builder: Any, tile: Tile, value: Any, function: Any) -> Any:
+    """LLVM: the tile of `function` of every vector."""
+    for i in range(tile.rows * tile.vectors):
+        value = builder.insert_value(value, function(builder.extract_value(value, i)), i)
+    return value
+
+
 @intrinsic
-def tile_leaky_relu(context: Any, tile: Any, alpha: Any) -> Any:
-    """`tile_leaky_relu(tile, alpha)`: v where not v < 0, else alpha·v; alpha = 0 is relu, and NaN stays NaN."""
+def tile_relu(context: Any, tile: Any) -> Any:
+    """`tile_relu(tile)`: 0 where v < 0, else v; NaN stays NaN."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = args[0]
+        zero = ir.Constant(tile.llvm.element, None)
+        return _each(builder, tile, args[0], lambda v: builder.select(builder.fcmp_ordered("<", v, zero), zero, v))
+
+    return tile(tile), generate
+
+
+@intrinsic
+def tile_leaky_relu(context: Any, tile: Any, alpha: Any) -> Any:
+    """`tile_leaky_relu(tile, alpha)`: alpha·v where v < 0, else v; NaN stays NaN."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        zero = ir.Constant(tile.llvm.element, None)
         slope = splat_value(builder, context.cast(builder, args[1], sig.args[1], tile.dtype), tile.lanes)
-        zero = ir.Constant(slope.type, None)
-        for i in range(tile.rows * tile.vectors):
-            vector = builder.extract_value(value, i)
-            negative = builder.fcmp_ordered("<", vector, zero)
-            value = builder.insert_value(value, builder.select(negative, builder.fmul(vector, slope), vector), i)
-        return value
+
+        def leak(v: Any) -> Any:
+            return builder.select(builder.fcmp_ordered("<", v, zero), builder.fmul(v, slope), v)
+
+        return _each(builder, tile, args[0], leak)
 
     return tile(tile, alpha), generate
+
+
+@intrinsic
+def tile_ceiling(context: Any, tile: Any, ceiling: Any) -> Any:
+    """`tile_ceiling(tile, c)`: c where v > c, else v; NaN stays NaN."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        top = splat_value(builder, context.cast(builder, args[1], sig.args[1], tile.dtype), tile.lanes)
+        return _each(builder, tile, args[0], lambda v: builder.select(builder.fcmp_ordered(">", v, top), top, v))
+
+    return tile(tile, ceiling), generate
