@@ -72,15 +72,12 @@ class Samples:
     def __len__(self) -> int:
         return self.x.shape[self.batch_axis]
 
-    def gather(self, indices: NDArray[np.int64], dtype: str = "float32") -> tuple[NDArray[Any], NDArray[Any]]:
-        """The mini-batch of these samples; the arrays are overwritten by the next call.
+    def take(self, indices: NDArray[np.int64], dtype: str = "float32") -> NDArray[Any]:
+        """The inputs of these samples, in a buffer that the next call overwrites.
 
         Args:
             indices: int64, which samples.
             dtype: the floating type of the batch.
-
-        Returns:
-            x of the samples, and their targets (one-hot rows for classes).
         """
         shape = list(self.x.shape)
         shape[self.batch_axis] = len(indices)
@@ -91,4 +88,8 @@ class Samples:
         np.take(self.x, indices, axis=self.batch_axis, out=self._staged, mode="clip")
         if self._staged is not self._gathered:
             np.copyto(self._gathered, self._staged, casting="unsafe")
-        return self._gathered, self.targets.gather(indices, dtype)
+        return self._gathered
+
+    def gather(self, indices: NDArray[np.int64], dtype: str = "float32") -> tuple[NDArray[Any], NDArray[Any]]:
+        """Inputs and targets (one-hot rows for classes) of these samples, in buffers that the next call overwrites."""
+        return self.take(indices, dtype), self.targets.gather(indices, dtype)

@@ -1,0 +1,197 @@
+"""`train_network` and the network it returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen import compiler
+from gncodegen.compiler import Compiled
+from gncodegen.errors import ArrayError, NetworkError, OptionsError
+from gncodegen.layers.base import Layer
+from gncodegen.layers.graph import LayerGraph
+from gncodegen.layers.network import Network
+from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.train.batches import Samples
+from gncodegen.train.history import TrainingInfo
+from gncodegen.train.inputs import checked_inputs, with_input_statistics, with_layer
+from gncodegen.train.loop import Training
+from gncodegen.train.options import TrainingOptions
+from gncodegen.train.population import fix_batch_statistics
+from gncodegen.train.targets import ClassTargets, Targets, class_targets, response_targets
+
+_MARKER = "trained.json"
+"""Lies beside what `Compiled.save` writes where a `TrainedNetwork` was saved."""
+
+
+class TrainedNetwork:
+    """A network with learned values.
+
+    Args:
+        compiled: what runs it; its parameters are the learned values.
+    """
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+
+    @property
+    def network(self) -> Network:
+        """The checked network; its layers carry the learned values."""
+        return self.compiled.network.with_values(dict(self.compiled.parameters))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the order they were written, with the learned values as their properties."""
+        return self.network.layers
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The labels in the order of the outputs; None for regression."""
+        layer = self.compiled.network.output_layer
+        return tuple(layer.classes) if isinstance(layer, ClassificationLayer) else None
+
+    def predict(self, x: Any) -> NDArray[Any]:
+        """The outputs for any number of observations: scores (N, K) of a classification.
+
+        Args:
+            x: observations, shaped and ordered as the training inputs.
+
+        Raises:
+            ArrayError: x does not fit the input layer.
+        """
+        return self.compiled.predict(x)
+
+    def classify(self, x: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The label of the highest score of each observation, and all scores.
+
+        Args:
+            x: as for `predict`.
+
+        Returns:
+            Labels (N,), as in the training data, and scores (N, K).
+
+        Raises:
+            NetworkError: the network has no classification output.
+        """
+        if self.classes is None:
+            issue = (
+                "classify: the network has no classes; allowed: networks with a ClassificationLayer; use net.predict(x)"
+            )
+            raise NetworkError([issue])
+        scores = self.predict(x)
+        return np.asarray(self.classes)[np.argmax(scores, axis=-1)], scores
+
+    def activations(self, x: Any, layer: str) -> NDArray[Any]:
+        """The output of a layer in prediction mode.
+
+        Args:
+            x: as for `predict`.
+            layer: the layer's name.
+
+        Raises:
+            NetworkError: there is no such layer.
+        """
+        return self.compiled.activations(x, layer)
+
+    def save(self, directory: str | Path) -> None:
+        """Writes the network, its values and its classes; `gncodegen.load` reads them back."""
+        self.compiled.save(directory)
+        Path(directory, _MARKER).write_text(json.dumps({"version": 1}), encoding="utf-8")
+
+    def __repr__(self) -> str:
+        return f"TrainedNetwork({len(self.compiled.network.nodes)} layers, target {self.compiled.target!r})"
+
+
+def load(directory: str | Path) -> Compiled | TrainedNetwork:
+    """What `save` wrote: a `TrainedNetwork` if one was saved, else a `Compiled`."""
+    compiled = compiler.load(directory)
+    return TrainedNetwork(compiled) if Path(directory, _MARKER).exists() else compiled
+
+
+def train_network(
+    x: Any,
+    y: Any,
+    layers: Sequence[Layer] | LayerGraph | Network,
+    options: TrainingOptions,
+    *,
+    data_format: str = "BSSC",
+) -> tuple[TrainedNetwork, TrainingInfo]:
+    """Trains a network.
+
+    Args:
+        x: observations (N, *input size) in the order of `data_format`, any real type.
+        y: labels (N,) of any sortable kind, class indices or one-hot rows (N, K) for classification;
+            responses shaped like the output for regression.
+        layers: an array of layers or a `LayerGraph`, with an output layer.
+        options: from `training_options("sgdm", …)`.
+        data_format: axis order of x, for example "BCSS" for channel-first images.
+
+    Returns:
+        The trained network and the course of the training.
+
+    Raises:
+        NetworkError: the layers do not make a network.
+        ArrayError: x or y do not fit it.
+        OptionsError: the options are not training options.
+    """
+    if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise OptionsError(f'options = {options!r}; allowed: TrainingOptions; write training_options("sgdm", …)')
+    network = Network.build(layers)
+    training = _samples(x, y, network, data_format, "x and y")
+    if isinstance(training.targets, ClassTargets):
+        network = _with_classes(network, training.targets.classes)
+    validation = None
+    if options.validation_data is not None:
+        validation = _samples(*options.validation_data, network, data_format, "validation_data")
+    network = with_input_statistics(network, training.x, data_format, options.reset_input_normalization)
+    seed = int(np.random.default_rng().integers(2**31)) if options.seed is None else options.seed
+    compiled = compiler.compile(
+        network,
+        batch_size=min(options.mini_batch_size, len(training)),
+        training=True,
+        options=options,
+        data_format=data_format,
+        seed=seed,
+    )
+
+    def finalize() -> None:
+        if options.batch_normalization_statistics == "population":
+            fix_batch_statistics(compiled, training, options.mini_batch_size)
+
+    # The compiler draws initial values from the seed itself; the shuffles get a stream of their own.
+    generator = np.random.default_rng([seed, 1])
+    info = Training(compiled, training, validation, options, generator, finalize).run()
+    return TrainedNetwork(compiled), info
+
+
+def _samples(x: Any, y: Any, network: Network, data_format: str, what: str) -> Samples:
+    array, axis = checked_inputs(x, network.input, data_format)
+    samples = Samples(array, _targets(y, network), axis)
+    count = len(samples.targets.whole())
+    if count != len(samples):
+        raise ArrayError(
+            f"{what}: {len(samples)} observations but {count} targets; allowed: one target per observation; "
+            "give x and y of the same length"
+        )
+    return samples
+
+
+def _targets(y: Any, network: Network) -> Targets:
+    node = next(node for node in network.nodes if node.layer.is_output)
+    if isinstance(node.layer, ClassificationLayer):
+        classes = None if node.layer.classes == "auto" else node.layer.classes
+        return class_targets(y, classes, node.size.channels, node.label)
+    return response_targets(y, node.size.shape, node.label)
+
+
+def _with_classes(network: Network, classes: tuple[Any, ...]) -> Network:
+    """The network whose output layer names the classes of the training data."""
+    layer = network.output_layer
+    assert isinstance(layer, ClassificationLayer)
+    return with_layer(network, layer.name, replace(layer, classes=classes))

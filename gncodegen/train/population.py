@@ -1,0 +1,68 @@
+"""Batch normalization's statistics over the whole training set, fixed after training."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.layers.network import Network
+from gncodegen.layers.normalization import BatchNormalizationLayer
+from gncodegen.train.batches import Samples
+
+
+class Predictor(Protocol):
+    """What the pass asks of a compiled network."""
+
+    @property
+    def network(self) -> Network:
+        """The checked network."""
+        ...
+
+    @property
+    def parameters(self) -> Any:
+        """Name → array, assignable."""
+        ...
+
+    def activations(self, x: NDArray[Any], layer: str) -> NDArray[Any]:
+        """A layer's output in prediction mode, channel last."""
+        ...
+
+
+def fix_batch_statistics(compiled: Predictor, samples: Samples, batch_size: int) -> None:
+    """Sets every `trained_mean` and `trained_variance` to the population's, first layer first.
+
+    Each layer sees what it will see at prediction: the layers before it have their final statistics already.
+
+    Args:
+        compiled: the trained network; its statistics are assigned.
+        samples: the training data; every sample counts.
+        batch_size: samples per pass.
+    """
+    for node in compiled.network.nodes:
+        if isinstance(node.layer, BatchNormalizationLayer):
+            mean, variance = _moments(compiled, samples, node.inputs[0], batch_size)
+            compiled.parameters[f"{node.name}.trained_mean"] = mean
+            compiled.parameters[f"{node.name}.trained_variance"] = variance
+
+
+def _moments(
+    compiled: Predictor, samples: Samples, layer: str, batch_size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and population variance per channel of a layer's output, merged over batches in float64.
+
+    Source: T. F. Chan, G. H. Golub, R. J. LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances, 1979.
+    """
+    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    for start in range(0, len(samples), batch_size):
+        indices = np.arange(start, min(start + batch_size, len(samples)))
+        values = np.asarray(compiled.activations(samples.take(indices), layer), np.float64)
+        values = values.reshape(-1, values.shape[-1])
+        added, local = len(values), values.mean(axis=0)
+        delta, total = local - mean, count + added
+        squares = squares + np.square(values - local).sum(axis=0) + np.square(delta) * count * added / total
+        mean = mean + delta * added / total
+        count = total
+    return mean, squares / count
