@@ -59,7 +59,8 @@ __all__ = [
     "FLAGS", "absolute", "convert", "device", "erf", "exp", "expm1", "float32", "float64", "fma", "int32", "int64",
     "lane", "load", "local", "log1p", "maximum", "minimum", "offset", "pointer", "prefetch", "reduce_add",
     "reduce_any", "reduce_max", "scalar_erf", "scalar_exp", "scalar_log", "scalar_tanh", "select", "sigmoid",
-    "sigmoid_slope", "splat", "sqrt", "store", "tile_add", "tile_add_row", "tile_ceiling", "tile_dot", "tile_fma",
+    "sigmoid_slope", "splat", "sqrt", "store", "tanh", "tile_add",
+    "tile_add_row", "tile_ceiling", "tile_dot", "tile_fma",
     "tile_leaky_relu", "tile_load", "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero",
-    "uint64", "uint8",
+    "uint8", "uint64",
 ]  # fmt: skip

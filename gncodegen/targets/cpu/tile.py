@@ -1,7 +1,7 @@
 """The register tile: rows × vectors accumulators as one Numba value.
 
-`Tile` is an LLVM array of vectors that LLVM's SROA pass splits into registers, so that a whole outer-product update is one
-call in the kernel's source and compiles in a fraction of the time of as many separate calls.
+`Tile` is an LLVM array of vectors that LLVM's SROA pass splits into registers, so that a whole outer-product update is
+one call in the kernel's source and compiles in a fraction of the time of as many separate calls.
 Keep rows·vectors + vectors + 1 within the machine's vector registers.
 """
 
@@ -80,7 +80,7 @@ def tile_fma(context: Any, tile: Any, a: Any, inner: Any, inner_stride: Any, out
 
 @intrinsic(prefer_literal=True)
 def tile_dot(context: Any, tile: Any, a: Any, a_stride: Any, b: Any, b_stride: Any, width: Any) -> Any:
-    """`tile_dot(tile, a, a_stride, b, b_stride, width)`: tile[r, q] += a[r·a_stride + i] · b[q·b_stride + i], i < width.
+    """`tile_dot(tile, a, a_stride, b, b_stride, width)`: tile[r, q] += a[r·a_stride + i]·b[q·b_stride + i], i < width.
 
     Lane i of every vector sums its own products; `tile_sum_lanes` adds the lanes at the end.
     """
@@ -110,7 +110,7 @@ def tile_dot(context: Any, tile: Any, a: Any, a_stride: Any, b: Any, b_stride: A
 
 @intrinsic
 def tile_sum_lanes(context: Any, tile: Any) -> Any:
-    """`tile_sum_lanes(tile)`: the tile of rows × 1 vectors whose lane q is the sum of the lanes of [r, q], halves first."""
+    """`tile_sum_lanes(tile)`: rows × 1 vectors whose lane q is the sum of the lanes of tile[r, q], halves first."""
     result = Tile(tile.dtype, tile.rows, 1, tile.vectors)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
