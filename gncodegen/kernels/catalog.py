@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import elementwise, normalization, pooling
+from gncodegen.kernels import elementwise, loss, normalization, pooling
 from gncodegen.kernels.schedule import Plan, Problem
 
 Planner = Callable[[Problem], Plan]
 
 PLANS: Mapping[str, Planner] = {
     **elementwise.PLANS,
+    **loss.PLANS,
     **pooling.PLANS,
     **normalization.PLANS,
 }

@@ -43,7 +43,7 @@ def fused(problem: Problem) -> dict[str, Constant]:
     return {"activation": checked(text(problem, "activation")), "alpha": number(problem, "alpha")}
 
 
-def _flat(
+def flat(
     problem: Problem,
     template: str,
     shape: Mapping[str, Constant],
@@ -77,7 +77,7 @@ def _activation(problem: Problem) -> Plan:
     """Y = f(x)."""
     function = checked(text(problem, "function"))
     shape: dict[str, Constant] = {"activation": function, "alpha": number(problem, "alpha")}
-    return _flat(problem, "activation", shape, FLOPS[function], ((0, 0),))
+    return flat(problem, "activation", shape, FLOPS[function], ((0, 0),))
 
 
 def _activation_gradient(problem: Problem) -> Plan:
@@ -88,7 +88,7 @@ def _activation_gradient(problem: Problem) -> Plan:
         "alpha": number(problem, "alpha"),
         "source": text(problem, "from"),
     }
-    return _flat(problem, "activation_gradient", shape, FLOPS[function] + 2, ((0, 1), (0, 0)))
+    return flat(problem, "activation_gradient", shape, FLOPS[function] + 2, ((0, 1), (0, 0)))
 
 
 def _add(problem: Problem) -> Plan:
@@ -96,7 +96,7 @@ def _add(problem: Problem) -> Plan:
     inputs, constants = len(problem.operands), fused(problem)
     flops = inputs - 1 + FLOPS[str(constants["activation"])]
     in_place = tuple((0, i) for i in range(inputs))
-    return _flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
+    return flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
 
 
 def _dropout(problem: Problem) -> Plan:
@@ -107,7 +107,7 @@ def _dropout(problem: Problem) -> Plan:
         "threshold": round(probability * 2**32),
         "scale": 1.0 / (1.0 - probability) if probability < 1 else 0.0,
     }
-    return _flat(problem, "dropout", shape, 4, ((0, 0),), "hyperparameters")
+    return flat(problem, "dropout", shape, 4, ((0, 0),), "hyperparameters")
 
 
 def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flops: int) -> Plan:

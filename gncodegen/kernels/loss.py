@@ -1,0 +1,137 @@
+"""Plans of softmax and the losses: rows of classes, and sums whose order depends on the shape only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gncodegen.kernels import elementwise
+from gncodegen.kernels.elementwise import flat, slots, traffic
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+
+BLOCK = 4096
+"""Elements of one tile, about: an exponential is worth several ordinary operations."""
+
+
+def _rows(problem: Problem) -> tuple[int, int]:
+    """(rows, classes) of the first operand."""
+    x = problem.operands[0]
+    classes = x.shape[-1]
+    return (x.count // classes if classes else 0), classes
+
+
+def _weights(problem: Problem) -> tuple[float, ...]:
+    value = problem.attributes.get("class_weights", ())
+    assert isinstance(value, (tuple, list))
+    return tuple(float(item) for item in value)
+
+
+def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) -> tuple[Schedule, int]:
+    """The schedule over blocks of rows, and the number of blocks."""
+    rows, classes = _rows(problem)
+    dtype = problem.operands[0].dtype
+    block = max(1, BLOCK // max(1, classes))
+    schedule = Schedule(
+        problem.op,
+        template,
+        "cpu",
+        dtype,
+        shape={"rows": rows, "classes": classes, "batch": problem.operands[0].shape[0], **shape},
+        tiles={"block": block, "vector": problem.machine.lanes(dtype)},
+    )
+    return schedule, -(-rows // block)
+
+
+def _by_rows(problem: Problem, template: str, flops: int, in_place: tuple[tuple[int, int], ...], **shape: Constant) -> Plan:
+    """One launch over rows, each on its own."""
+    schedule, grid = _schedule(problem, template, shape)
+    launch = Launch(
+        schedule,
+        slots(problem),
+        grid,
+        writes=(len(problem.operands),),
+        bytes=traffic(problem),
+        flops=flops * problem.operands[0].count,
+    )
+    return Plan((launch,), in_place=in_place)
+
+
+def _summed(problem: Problem, schedule: Schedule, grid: int, flops: int, in_place: tuple[tuple[int, int], ...] = ()) -> Plan:
+    """A launch whose tiles each write one part of result 0, the loss, and one that adds the parts where there are several."""
+    grid = max(grid, 1)  # an empty batch still has a loss: zero
+    single = grid == 1
+    arguments = list(slots(problem))
+    loss = len(problem.operands)
+    if not single:
+        arguments[loss] = "workspace0"
+    main = Launch(
+        schedule,
+        tuple(arguments),
+        grid,
+        writes=tuple(range(loss, len(arguments))),
+        bytes=traffic(problem),
+        flops=flops * problem.operands[0].count,
+    )
+    if single:
+        return Plan((main,), in_place=in_place)
+    total = Schedule(problem.op, "sum", "cpu", "float64", shape={"count": grid})
+    add = Launch(total, ("workspace0", "result0"), 1, writes=(1,), bytes=8 * grid, flops=grid)
+    return Plan((main, add), workspaces=(Tensor((grid,), "float64"),), in_place=in_place)
+
+
+def _softmax(problem: Problem) -> Plan:
+    """Y = exp(x − max) / Σ exp(x − max) per row."""
+    return _by_rows(problem, "softmax", 25, ((0, 0),))
+
+
+def _softmax_gradient(problem: Problem) -> Plan:
+    """Dx = y · (dy − Σ y·dy) per row."""
+    return _by_rows(problem, "softmax_gradient", 4, ((0, 1), (0, 0)))
+
+
+def _softmax_cross_entropy(problem: Problem) -> Plan:
+    """Loss = −(1/N) ΣΣ w t (z − ln Σ exp z), and y = softmax(z)."""
+    schedule, grid = _schedule(problem, "softmax_cross_entropy", {"class_weights": _weights(problem)})
+    return _summed(problem, schedule, grid, 30, ((1, 0),))
+
+
+def _softmax_cross_entropy_gradient(problem: Problem) -> Plan:
+    """Dz = (y · Σ w t − w t) / N per row."""
+    return _by_rows(problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=_weights(problem))
+
+
+def _cross_entropy(problem: Problem) -> Plan:
+    """Loss = −(1/N) ΣΣ w t ln y."""
+    schedule, grid = _schedule(problem, "cross_entropy", {"class_weights": _weights(problem)})
+    return _summed(problem, schedule, grid, 4)
+
+
+def _cross_entropy_gradient(problem: Problem) -> Plan:
+    """Dy = −w t / (y N)."""
+    return _by_rows(problem, "cross_entropy_gradient", 3, ((0, 0), (0, 1)), class_weights=_weights(problem))
+
+
+def _half_squared_error(problem: Problem) -> Plan:
+    """Loss = ½ Σ (y − t)² / N."""
+    y, block = problem.operands[0], elementwise.BLOCK
+    shape: dict[str, Constant] = {"count": y.count, "batch": y.shape[0]}
+    tiles: dict[str, Constant] = {"block": block, "vector": problem.machine.lanes(y.dtype)}
+    schedule = Schedule(problem.op, "half_squared_error", "cpu", y.dtype, shape=shape, tiles=tiles)
+    return _summed(problem, schedule, -(-y.count // block), 3)
+
+
+def _half_squared_error_gradient(problem: Problem) -> Plan:
+    """Dy = (y − t) / N."""
+    shape: dict[str, Constant] = {"batch": problem.operands[0].shape[0]}
+    return flat(problem, "half_squared_error_gradient", shape, 2, ((0, 0), (0, 1)))
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    "softmax": _softmax,
+    "softmax_gradient": _softmax_gradient,
+    "softmax_cross_entropy": _softmax_cross_entropy,
+    "softmax_cross_entropy_gradient": _softmax_cross_entropy_gradient,
+    "cross_entropy": _cross_entropy,
+    "cross_entropy_gradient": _cross_entropy_gradient,
+    "half_squared_error": _half_squared_error,
+    "half_squared_error_gradient": _half_squared_error_gradient,
+}
