@@ -37,7 +37,8 @@ _HOME: dict[str, str] = {
     **dict.fromkeys(_LAYERS, "gncodegen.layers"),
     **dict.fromkeys(("LayerGraph", "analyze_network"), "gncodegen.layers"),
     **dict.fromkeys(_ERRORS, "gncodegen.errors"),
-    **dict.fromkeys(("compile", "groupnorm"), "gncodegen.compiler"),
+    "compile": "gncodegen.compiler",
+    "groupnorm": "gncodegen.functional",
     **dict.fromkeys(("load", "train_network", "training_options"), "gncodegen.train"),
 }
 """Public name → the module it lives in."""
@@ -46,7 +47,7 @@ __all__ = sorted((*_HOME, "__version__"))  # noqa: PLE0605  # pyright: ignore[re
 
 if TYPE_CHECKING:
     from gncodegen.compiler import compile as compile  # noqa: A004
-    from gncodegen.compiler import groupnorm as groupnorm
+    from gncodegen.functional import groupnorm as groupnorm
     from gncodegen.errors import ArrayError as ArrayError
     from gncodegen.errors import CompileError as CompileError
     from gncodegen.errors import GncodegenError as GncodegenError

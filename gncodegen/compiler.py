@@ -1,0 +1,116 @@
+"""The whole path in order: layers → network → gn IR → passes → kern IR → Program → kernels → executor.
+
+`compile` checks its arguments; `Compiled.lowered` walks the path for each function of the network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gncodegen.compiled import Compiled, Settings
+from gncodegen.errors import NetworkError, OptionsError, TargetError
+from gncodegen.kernels.store import write_atomically
+from gncodegen.layers.formats import axis_order
+from gncodegen.layers.network import Network
+from gncodegen.runtime.state import Hyperparameters
+from gncodegen.settings import settings
+
+if TYPE_CHECKING:
+    from gncodegen.layers.base import Layer
+    from gncodegen.layers.graph import LayerGraph
+
+DTYPES = ("float32", "float64")
+
+
+def compile(
+    layers: Sequence[Layer] | LayerGraph | Network,
+    target: str = "cpu",
+    batch_size: int = 32,
+    training: bool = True,
+    options: Any = None,
+    dtype: str = "float32",
+    data_format: str = "BSSC",
+    seed: int = 0,
+) -> Compiled:
+    """Compiles a network.
+
+    Args:
+        layers: a layer array, a LayerGraph or a checked Network; without an output layer it compiles for prediction.
+        target: "cpu".
+        batch_size: observations per training step; prediction takes any number.
+        training: whether a training step is compiled; loss and gradients are then those of training.
+        options: `training_options("sgdm", …)`; None = its defaults.
+        dtype: "float32" or "float64", of activations and parameters.
+        data_format: axis order of the arrays handed in, such as "BSSC" or "BCSS"; letters an array lacks are skipped.
+        seed: fixes initial values and dropout.
+
+    Raises:
+        NetworkError: the network is faulty; names every fault.
+        OptionsError: an argument is out of range.
+        CompileError: a stage failed.
+        TargetError: the target is not available.
+    """
+    network = Network.build(layers, require_output=False)
+    if target != "cpu":
+        raise TargetError(f"target = {target!r}; allowed: 'cpu'; this version has no CUDA target; write target='cpu'")
+    if dtype not in DTYPES:
+        raise OptionsError(f"dtype = {dtype!r}; allowed: {', '.join(DTYPES)}; write dtype='float32'")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise OptionsError(f"batch_size = {batch_size!r}; allowed: a positive int; write batch_size=32")
+    axis_order(data_format, "B" + network.input.size.format)
+    hyperparameters = Hyperparameters(seed=seed)
+    clip = "none"
+    if options is not None:
+        hyperparameters.learn_rate = options.initial_learn_rate
+        hyperparameters.momentum = options.momentum
+        hyperparameters.l2 = options.l2_regularization
+        hyperparameters.threshold = options.gradient_threshold
+        clip = options.gradient_threshold_method if np.isfinite(options.gradient_threshold) else "none"
+    trains = training and network.output_layer is not None
+    chosen = Settings(target, int(batch_size), trains, dtype, data_format, seed, clip)
+    compiled = Compiled(network, chosen, hyperparameters)
+    _remember(compiled)
+    return compiled
+
+
+def load(directory: str | Path) -> Compiled:
+    """The compiled network that `Compiled.save` wrote to a folder.
+
+    Raises:
+        NetworkError: the folder holds none.
+    """
+    return Compiled.load(directory)
+
+
+def _record() -> Path:
+    return settings().cache_dir / "last.json"
+
+
+def _remember(compiled: Compiled) -> None:
+    """Notes what was compiled, for `gncodegen inspect`."""
+    try:
+        data, _ = compiled.network.to_json()
+    except NetworkError:
+        return  # a callable cannot be written; the record stays that of the compilation before
+    write_atomically(_record(), json.dumps({"network": data, "settings": asdict(compiled.settings)}).encode())
+
+
+def last() -> Compiled:
+    """The network compiled last by any process of this user, with new parameter values.
+
+    Raises:
+        NetworkError: nothing was compiled yet.
+    """
+    try:
+        record = json.loads(_record().read_text(encoding="utf-8"))
+        network, chosen = Network.from_json(record["network"]), Settings(**record["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        issue = "nothing was compiled yet; allowed: a network file, or a compilation before; run `gncodegen demo`"
+        raise NetworkError([issue]) from error
+    return Compiled(network, chosen, Hyperparameters(seed=chosen.seed))

@@ -1,0 +1,98 @@
+"""What a compiled network shows of itself: kernels at every level, and the memory plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gncodegen.kernels.program import Program
+from gncodegen.kernels.schedule import Schedule
+from gncodegen.kernels.store import Source
+from gncodegen.targets.cpu.target import CpuTarget
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """One generated kernel, readable at every level.
+
+    Args:
+        name: made of op and number.
+        schedule: what it was generated from.
+        layers: names of the layers it computes.
+        bytes: tensor-sized bytes one call reads and writes, by design.
+        flops: floating-point operations of one call.
+        file: the generated source and its compiled forms.
+    """
+
+    name: str
+    schedule: Schedule
+    layers: tuple[str, ...]
+    bytes: int
+    flops: int
+    file: Source
+
+    @property
+    def path(self) -> Path:
+        """The generated source file."""
+        return self.file.path
+
+    @property
+    def source(self) -> str:
+        """The generated Python source."""
+        return self.file.text
+
+    @property
+    def llvm(self) -> str:
+        """The optimised LLVM IR."""
+        return self.file.beside(".ll").read_text(encoding="utf-8")
+
+    @property
+    def asm(self) -> str:
+        """The assembly of this machine."""
+        return CpuTarget().assembly(self.file)
+
+    @property
+    def ptx(self) -> str | None:
+        """The PTX; None on the CPU."""
+        return None
+
+    @property
+    def sass(self) -> str | None:
+        """The SASS; None on the CPU."""
+        return None
+
+
+@dataclass(frozen=True)
+class MemoryBlock:
+    """One planned buffer: where it lies in the arena, and the first and last call that use it."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int
+    bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The arena of a function: its blocks in order of offset, and its size in bytes."""
+
+    blocks: tuple[MemoryBlock, ...]
+    peak_bytes: int
+
+    @staticmethod
+    def of(program: Program) -> MemoryPlan:
+        """The plan in a Program."""
+        blocks: list[MemoryBlock] = []
+        for index, (first, last) in program.lifetimes().items():
+            buffer = program.buffers[index]
+            blocks.append(MemoryBlock(buffer.shape, buffer.dtype, buffer.offset, buffer.bytes, first, last))
+        return MemoryPlan(tuple(sorted(blocks, key=lambda block: block.offset)), program.arena_bytes)
+
+    def __str__(self) -> str:
+        lines = [f"{'offset':>12} {'bytes':>12} {'calls':>9}  shape"]
+        for block in self.blocks:
+            calls, extents = f"{block.first}–{block.last}", "×".join(map(str, block.shape))
+            lines.append(f"{block.offset:>12} {block.bytes:>12} {calls:>9}  {extents} {block.dtype}")
+        return "\n".join([*lines, f"peak {self.peak_bytes:,} bytes"])

@@ -1,0 +1,37 @@
+"""Axis orders: format strings with one letter per axis, S space, C channel, B batch, T time."""
+
+from __future__ import annotations
+
+from gncodegen.errors import ArrayError
+
+
+def axis_order(data_format: str, letters: str) -> str:
+    """The letters an array has, in the order `data_format` gives them: "BCSS" orders features "BC" as "BC".
+
+    Args:
+        data_format: axis order of the caller's arrays; letters the array lacks are skipped.
+        letters: the array's axes, for example "BSSC".
+
+    Raises:
+        ArrayError: the array has an axis that `data_format` does not place.
+    """
+    left, order = list(letters), ""
+    for letter in data_format if isinstance(data_format, str) else "":  # pyright: ignore[reportUnnecessaryIsInstance]
+        if letter in left:
+            left.remove(letter)
+            order += letter
+    extra = [letter for letter in str(data_format) if letter not in "SCBT"]
+    if left or extra:
+        raise ArrayError(
+            f"data_format = {data_format!r}; allowed: any order of the letters of {letters!r}; "
+            f"write data_format={letters!r} for channel-last arrays"
+        )
+    return order
+
+
+def permutation(source: str, target: str) -> tuple[int, ...]:
+    """For each axis of `target` the axis of `source` it comes from; equal letters keep their order."""
+    positions: dict[str, list[int]] = {}
+    for axis, letter in enumerate(source):
+        positions.setdefault(letter, []).append(axis)
+    return tuple(positions[letter].pop(0) for letter in target)

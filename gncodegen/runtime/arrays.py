@@ -1,0 +1,103 @@
+"""Arrays in: any array-like becomes a C-contiguous NumPy array of the wanted type, without a copy where it already is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gncodegen.errors import ArrayError
+from gncodegen.layers.formats import permutation
+
+ALIGNMENT = 64
+"""Bytes; a cache line and the widest vector register."""
+
+
+def aligned(shape: tuple[int, ...] | int, dtype: DTypeLike) -> NDArray[Any]:
+    """A zeroed, C-contiguous array whose first element lies on a 64-byte boundary."""
+    kind = np.dtype(dtype)
+    count = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    memory = np.zeros(count + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + count].view(kind).reshape(shape)
+
+
+def as_array(value: Any, what: str) -> NDArray[Any]:
+    """The array behind an array-like: NumPy, a list, a DLPack exporter on the CPU.
+
+    Raises:
+        ArrayError: it is ragged, or its elements are not real numbers.
+    """
+    try:
+        array = np.from_dlpack(value) if _only_dlpack(value) else np.asarray(value)
+    except (ValueError, TypeError, RuntimeError, BufferError) as error:
+        raise ArrayError(f"{what} is not an array: {error}; give an array of numbers on the CPU") from error
+    if array.dtype.kind not in "biuf":
+        raise ArrayError(
+            f"{what} has elements of type {array.dtype}; allowed: real numbers (bool, int, float); "
+            f"convert it, as with np.asarray({what}, np.float32)"
+        )
+    return array
+
+
+def _only_dlpack(value: Any) -> bool:
+    return hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray) and not hasattr(value, "__array__")
+
+
+def batch(value: Any, shape: tuple[int, ...], letters: str, axes: str, what: str) -> NDArray[Any]:
+    """A batch of observations, shape and element type checked.
+
+    Args:
+        value: N observations; anything `as_array` takes.
+        shape: of one observation, channel last.
+        letters: its axes with B first, for example "BSSC".
+        axes: the axes of `value`, an order of `letters`.
+        what: how messages name the array.
+
+    Raises:
+        ArrayError: it has another shape, or elements that are not real numbers.
+    """
+    array = as_array(value, "x")
+    wanted = ("N", *shape)
+    expected = tuple(wanted[axis] for axis in permutation(letters, axes))
+    fits = array.ndim == len(expected) and all(e in ("N", n) for e, n in zip(expected, array.shape, strict=True))
+    if not fits:
+        single = tuple(n for n in expected if n != "N") == array.shape
+        cure = "add the batch axis, as with x[None]" if single else "reshape it, give its data_format, or change the input layer"
+        raise ArrayError(f"{what}: x has shape {array.shape}; allowed: {'×'.join(map(str, expected))} ({axes}); {cure}")
+    return array
+
+
+def one_hot(value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str) -> NDArray[Any]:
+    """Targets of a classification as rows of K values.
+
+    Args:
+        value: class indices 0 … K − 1, shape (N, *size without K), or one-hot rows (N, *size); extents of 1 may be left out.
+        size: the network's output size, K last.
+        dtype: the type kernels read.
+        what: how messages name the output layer.
+
+    Raises:
+        ArrayError: another shape, or an index out of range.
+    """
+    array, count = as_array(value, "t"), size[-1]
+    given = tuple(n for n in array.shape[1:] if n != 1)
+    if array.ndim and array.dtype.kind in "biuf" and given == tuple(n for n in size if n != 1) and array.ndim > 1:
+        return np.ascontiguousarray(array.reshape(len(array), *size), dtype)
+    if array.ndim == 0 or given != tuple(n for n in size[:-1] if n != 1):
+        indices, rows = "×".join(map(str, ("N", *size[:-1]))), "×".join(map(str, ("N", *size)))
+        raise ArrayError(
+            f"{what}: targets of shape {array.shape}; allowed: {indices} class indices or {rows} one-hot rows; reshape them"
+        )
+    finite = np.nan_to_num(array, nan=-1, posinf=-1, neginf=-1) if array.dtype.kind == "f" else array
+    indices = finite.astype(np.int64).reshape(len(array), *size[:-1])
+    faulty = (indices != finite.reshape(indices.shape)) | (indices < 0) | (indices >= count)
+    if np.any(faulty):
+        raise ArrayError(
+            f"{what}: class index {array.reshape(indices.shape)[faulty][0]}; allowed: whole numbers 0 … {count - 1}; "
+            "subtract 1 from indices that start at 1, or give the last layer more outputs"
+        )
+    result = np.zeros((*indices.shape, count), dtype)
+    np.put_along_axis(result, indices[..., None], 1, axis=-1)
+    return result

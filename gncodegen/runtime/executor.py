@@ -1,0 +1,88 @@
+"""Runs Programs: binds buffers to addresses once, then one call into compiled code per run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.kernels.program import Program
+from gncodegen.runtime.arrays import aligned
+
+
+class Arena:
+    """The memory of intermediate buffers; programs share it, since nothing in it outlives a run."""
+
+    def __init__(self) -> None:
+        self._memory = aligned(0, np.uint8)
+
+    @property
+    def address(self) -> int:
+        """Where it starts; changes when it grows."""
+        return self._memory.ctypes.data
+
+    def reserve(self, size: int) -> None:
+        """Makes room for `size` bytes."""
+        if self._memory.nbytes < size:
+            self._memory = aligned(size, np.uint8)
+
+
+class Executor:
+    """One program, ready to run.
+
+    Args:
+        program: what to run.
+        addresses: of its kernels, by name.
+        arena: the memory of its intermediate buffers.
+        bound: arrays of the arguments that stay the same from run to run, by (kind, name).
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        addresses: Mapping[str, int],
+        arena: Arena,
+        bound: Mapping[tuple[str, str], NDArray[Any]],
+    ) -> None:
+        self.program = program
+        self._arena = arena
+        arena.reserve(program.arena_bytes)
+        calls = program.calls
+        self._functions = np.array([addresses[call.kernel] for call in calls], np.int64)
+        self._grids = np.array([call.grid for call in calls], np.int64)
+        counts = [len(call.arguments) for call in calls]
+        self._starts = np.concatenate([[0], np.cumsum(counts)])[: len(calls)].astype(np.int64)
+        self._roots = np.array([program.root(i) for call in calls for i in call.arguments], np.int64)
+        self._argv = np.zeros(max(1, len(self._roots)), np.int64)
+        self._addresses = np.zeros(max(1, len(program.buffers)), np.int64)
+        self._arena_buffers = np.array([i for i, b in enumerate(program.buffers) if b.kind == "arena"], np.int64)
+        self._offsets = np.array([b.offset for b in program.buffers if b.kind == "arena"], np.int64)
+        self._arena_address = -1
+        self._bound = dict(bound)
+        self.free: dict[tuple[str, str], int] = {}
+        for key, index in program.arguments.items():
+            if key in self._bound:
+                self._addresses[index] = self._bound[key].ctypes.data
+            else:
+                self.free[key] = index
+
+    def run(self, arguments: Mapping[tuple[str, str], NDArray[Any]]) -> None:
+        """One run; `arguments` are the arrays of every free argument, C-contiguous and of the planned shape and dtype."""
+        from gncodegen.targets.cpu.runner import run
+
+        for key, index in self.free.items():
+            self._addresses[index] = arguments[key].ctypes.data
+        if self._arena_address != self._arena.address:
+            self._arena_address = self._arena.address
+            self._addresses[self._arena_buffers] = self._offsets + self._arena_address
+        np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
+        run(self._functions, self._grids, self._argv, self._starts)
+
+    def allocate(self, kinds: Sequence[str]) -> dict[tuple[str, str], NDArray[Any]]:
+        """Fresh arrays for the free arguments of these kinds."""
+        buffers = self.program.buffers
+        return {
+            key: aligned(buffers[index].shape, buffers[index].dtype) for key, index in self.free.items() if key[0] in kinds
+        }

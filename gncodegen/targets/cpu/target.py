@@ -1,0 +1,46 @@
+"""The CPU target as the runtime sees it: schedules in, addresses and a way to run them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gncodegen.kernels.schedule import Machine, Schedule
+from gncodegen.kernels.store import Source, write
+from gncodegen.targets.cpu import host
+from gncodegen.targets.cpu.compile import compile_missing
+
+
+class CpuTarget:
+    """All cores of this machine."""
+
+    name = "cpu"
+
+    @property
+    def machine(self) -> Machine:
+        """What schedules are chosen for."""
+        return host.machine()
+
+    @property
+    def tag(self) -> str:
+        """Under what kernels are kept: CPU and versions."""
+        return host.tag()
+
+    def write(self, schedules: Iterable[Schedule]) -> list[Source]:
+        """Renders the kernels that are not on disk yet."""
+        return [write(schedule, host.tag()) for schedule in schedules]
+
+    def compile(self, sources: Sequence[Source]) -> int:
+        """Compiles what has no object file yet; returns how many."""
+        return compile_missing(source.path for source in sources)
+
+    def link(self, sources: Sequence[Source]) -> list[int]:
+        """The addresses of compiled kernels."""
+        from gncodegen.targets.cpu.objects import link
+
+        return link([source.path for source in sources])
+
+    def assembly(self, source: Source) -> str:
+        """The host's assembly of a compiled kernel."""
+        from gncodegen.targets.cpu.objects import assembly
+
+        return assembly(source.path)
