@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gncodegen.errors import ArrayError
+from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.network import Network
 
@@ -15,25 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gncodegen.layers.network import Node
-
-
-def axis_order(data_format: str, letters: str) -> str:
-    """The letters an array has, in the order `data_format` gives them: "BCSS" orders features as "BC".
-
-    Raises:
-        ArrayError: the array has an axis that `data_format` does not place.
-    """
-    left, order = list(letters), ""
-    for letter in data_format:
-        if letter in left:
-            left.remove(letter)
-            order += letter
-    if left:
-        raise ArrayError(
-            f"data_format = {data_format!r}; allowed: any order of the letters of {letters!r}; "
-            f"write data_format={letters!r} for channel-last arrays"
-        )
-    return order
 
 
 def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], int]:
@@ -50,11 +32,11 @@ def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], 
     array = np.asarray(x)
     letters = "B" + node.size.format
     order = axis_order(data_format, letters)
-    extents = dict(zip(_numbered(letters), ("N", *node.size.shape), strict=True))
-    wanted = tuple(extents[letter] for letter in _numbered(order))
+    extents = ("N", *node.size.shape)
+    wanted = tuple(extents[axis] for axis in permutation(letters, order))
     axis = order.index("B")
-    fits = array.ndim == len(wanted) and all(
-        have == want for have, want in zip(array.shape, wanted, strict=True) if want != "N"
+    fits = array.shape[:axis] + array.shape[axis + 1 :] == wanted[:axis] + wanted[axis + 1 :] and array.ndim == len(
+        wanted
     )
     if not fits:
         raise ArrayError(
@@ -68,16 +50,10 @@ def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], 
     return np.ascontiguousarray(array), axis
 
 
-def _numbered(letters: str) -> list[str]:
-    """Letters made unique by counting: "BSSC" → B1 S1 S2 C1."""
-    return [f"{letter}{letters[: i + 1].count(letter)}" for i, letter in enumerate(letters)]
-
-
 def channel_last(x: NDArray[Any], node: Node, data_format: str) -> NDArray[Any]:
     """A view of the inputs with B first and C last."""
     letters = "B" + node.size.format
-    order = _numbered(axis_order(data_format, letters))
-    return x.transpose([order.index(letter) for letter in _numbered(letters)])
+    return x.transpose(permutation(axis_order(data_format, letters), letters))
 
 
 def with_input_statistics(network: Network, x: NDArray[Any], data_format: str, reset: bool) -> Network:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen import compiler
-from gncodegen.compiler import Compiled
+from gncodegen.compiled import Compiled
 from gncodegen.errors import ArrayError, NetworkError, OptionsError
 from gncodegen.layers.base import Layer
 from gncodegen.layers.graph import LayerGraph
@@ -162,7 +162,7 @@ def train_network(
 
     def finalize() -> None:
         if options.batch_normalization_statistics == "population":
-            fix_batch_statistics(compiled, training, options.mini_batch_size)
+            fix_batch_statistics(compiled, training, data_format, options.mini_batch_size)
 
     # The compiler draws initial values from the seed itself; the shuffles get a stream of their own.
     generator = np.random.default_rng([seed, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
 from gncodegen.train.batches import Samples
+from gncodegen.train.inputs import channel_last
 
 
 class Predictor(Protocol):
@@ -25,12 +27,12 @@ class Predictor(Protocol):
         """Name → array, assignable."""
         ...
 
-    def activations(self, x: NDArray[Any], layer: str) -> NDArray[Any]:
-        """A layer's output in prediction mode, channel last."""
+    def activations(self, x: NDArray[Any], layer_name: str, data_format: str = "") -> NDArray[Any]:
+        """A layer's output in prediction mode, in the axis order of x."""
         ...
 
 
-def fix_batch_statistics(compiled: Predictor, samples: Samples, batch_size: int) -> None:
+def fix_batch_statistics(compiled: Predictor, samples: Samples, data_format: str, batch_size: int) -> None:
     """Sets every `trained_mean` and `trained_variance` to the population's, first layer first.
 
     Each layer sees what it will see at prediction: the layers before it have their final statistics already.
@@ -38,28 +40,36 @@ def fix_batch_statistics(compiled: Predictor, samples: Samples, batch_size: int)
     Args:
         compiled: the trained network; its statistics are assigned.
         samples: the training data; every sample counts.
+        data_format: axis order of its inputs.
         batch_size: samples per pass.
     """
     for node in compiled.network.nodes:
         if isinstance(node.layer, BatchNormalizationLayer):
-            mean, variance = _moments(compiled, samples, node.inputs[0], batch_size)
+            parts = _parts(compiled, samples, data_format, node.inputs[0], batch_size)
+            mean, variance = merged_moments(parts)
             compiled.parameters[f"{node.name}.trained_mean"] = mean
             compiled.parameters[f"{node.name}.trained_variance"] = variance
 
 
-def _moments(
-    compiled: Predictor, samples: Samples, layer: str, batch_size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and population variance per channel of a layer's output, merged over batches in float64.
+def _parts(
+    compiled: Predictor, samples: Samples, data_format: str, layer: str, batch_size: int
+) -> Iterator[NDArray[Any]]:
+    """A layer's output for all samples, channel last, some at a time."""
+    node = compiled.network.input
+    for start in range(0, len(samples), batch_size):
+        x = samples.take(np.arange(start, min(start + batch_size, len(samples))))
+        yield compiled.activations(channel_last(x, node, data_format), layer, "B" + node.size.format)
+
+
+def merged_moments(parts: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and population variance per channel of arrays (…, C), merged in float64.
 
     Source: T. F. Chan, G. H. Golub, R. J. LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
     Variances, 1979.
     """
     count, mean, squares = 0, np.zeros(()), np.zeros(())
-    for start in range(0, len(samples), batch_size):
-        indices = np.arange(start, min(start + batch_size, len(samples)))
-        values = np.asarray(compiled.activations(samples.take(indices), layer), np.float64)
-        values = values.reshape(-1, values.shape[-1])
+    for part in parts:
+        values = np.asarray(part, np.float64).reshape(-1, part.shape[-1])
         added, local = len(values), values.mean(axis=0)
         delta, total = local - mean, count + added
         squares = squares + np.square(values - local).sum(axis=0) + np.square(delta) * count * added / total

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from gncodegen.runtime.state import Hyperparameters
 from gncodegen.train.options import TrainingOptions
-
-
-class Hyperparameters(Protocol):
-    """The numbers a compiled training step reads at run time."""
-
-    learn_rate: float
-    momentum: float
-    l2: float
-    threshold: float
-    iteration: int
 
 
 def learn_rate(options: TrainingOptions, epoch: int) -> float:
