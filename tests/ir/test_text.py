@@ -1,0 +1,103 @@
+"""IR text parses back to the same IR at every stage, whatever names the user chose."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ir import numpy_gn
+from ir.networks import NETWORKS
+from xdsl.dialects.builtin import ModuleOp
+
+import gncodegen as gnc
+from gncodegen.errors import CompileError
+from gncodegen.ir.build import FUNCTIONS, build_module
+from gncodegen.ir.kern import Kernel
+from gncodegen.ir.text import parse_module, print_module
+from gncodegen.ir.values import decode, encode
+from gncodegen.kernels import catalog
+from gncodegen.kernels.schedule import Schedule
+from gncodegen.layers.network import Network
+from gncodegen.passes.lower import lower
+from gncodegen.passes.pipeline import pipeline, run
+
+NAMES = st.text(min_size=1).filter(lambda name: "/" not in name and name.isprintable() and name.strip() == name)
+
+
+def assert_round_trip(module: ModuleOp) -> None:
+    text = print_module(module)
+    again = parse_module(text)
+    assert print_module(again) == text
+    assert again.is_structurally_equivalent(module)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_round_trip_after_every_pass(monkeypatch: pytest.MonkeyPatch, name: str, function: str) -> None:
+    monkeypatch.setattr(catalog, "plan", numpy_gn.plan)
+    module = build_module(NETWORKS[name](), function, batch_size=2)
+    assert_round_trip(module)
+    run(module, pipeline(data_format="BCSS", clip="l2norm"), lambda stage, module: assert_round_trip(module))
+
+
+@given(name=NAMES)
+def test_layer_names_are_only_text(name: str) -> None:
+    network = Network.build([
+        gnc.FeatureInputLayer(4), gnc.FullyConnectedLayer(2, name=name), gnc.RegressionLayer(name="end " + name),
+    ])  # fmt: skip
+    module = build_module(network, "train_step", batch_size=2)
+    run(module, pipeline()[:6])
+    assert_round_trip(module)
+    program = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog, "plan", numpy_gn.plan)
+        program = lower(network, "train_step", batch_size=2)[1]
+    assert any(name in call.layers for call in program.calls)
+    assert all(kernel.replace("_", "").isalnum() and kernel.isascii() for kernel in program.kernels)
+    assert all(name not in repr(schedule) for schedule in program.kernels.values() if len(name) > 12)
+
+
+VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.from_regex("[a-z_]+", fullmatch=True), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(value=VALUES)
+def test_values_survive_encoding_and_text(value: object) -> None:
+    assert decode(encode(value)) == value
+    module = ModuleOp([Kernel("k_1", Schedule("op", "t", "cpu", "float32", shape={"value": value}))])  # type: ignore[dict-item]
+    assert_round_trip(module)
+    (kernel,) = parse_module(print_module(module)).ops
+    assert isinstance(kernel, Kernel)
+    assert decode(kernel.attributes["shape"]) == {"value": value}
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, 5e-324, 1e22, 0.1, -0.0])
+def test_floats_keep_their_bits(value: float) -> None:
+    module = ModuleOp([Kernel("k_1", Schedule("op", "t", "cpu", "float32", shape={"value": value}))])
+    (kernel,) = parse_module(print_module(module)).ops
+    assert isinstance(kernel, Kernel)
+    assert math.copysign(1, float(kernel.schedule.shape["value"])) == math.copysign(1, value)  # type: ignore[arg-type]
+    assert kernel.schedule.shape["value"] == value
+
+
+def test_values_without_attribute_are_refused() -> None:
+    with pytest.raises(Exception, match="no attribute holds"):
+        encode(object())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("builtin.module {", "net.mlir:1:17"),
+        ("builtin.module { gn.nonsense() : () -> () }", "gn.nonsense is not registered"),
+        ("builtin.module { %0 = gn.activation(%1) {function = \"relu\"} : (tensor<1x2xf32>) -> tensor<1x2xf32> }", "%1"),
+    ],
+)  # fmt: skip
+def test_faulty_text_is_a_compile_error(text: str, message: str) -> None:
+    with pytest.raises(CompileError, match=message):
+        parse_module(text, "net.mlir")
