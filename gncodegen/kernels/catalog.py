@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import elementwise, loss, normalization, pooling
+from gncodegen.kernels import elementwise, loss, normalization, pooling, update
 from gncodegen.kernels.schedule import Plan, Problem
 
 Planner = Callable[[Problem], Plan]
@@ -14,6 +14,7 @@ PLANS: Mapping[str, Planner] = {
     **elementwise.PLANS,
     **loss.PLANS,
     **pooling.PLANS,
+    **update.PLANS,
     **normalization.PLANS,
 }
 
