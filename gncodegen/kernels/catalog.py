@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import elementwise, loss, normalization, pooling, update
+from gncodegen.kernels import elementwise, loss, movement, normalization, pooling, update
 from gncodegen.kernels.schedule import Plan, Problem
 
 Planner = Callable[[Problem], Plan]
@@ -13,6 +13,7 @@ Planner = Callable[[Problem], Plan]
 PLANS: Mapping[str, Planner] = {
     **elementwise.PLANS,
     **loss.PLANS,
+    **movement.PLANS,
     **pooling.PLANS,
     **update.PLANS,
     **normalization.PLANS,

@@ -1,0 +1,147 @@
+"""Plans of kernels that only move elements: concatenation, slices, transposition, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+
+from gncodegen.kernels.elementwise import BLOCK, flat, number, slots, text, traffic
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+
+AXES = ("depth", "height", "width")
+
+
+def _integers(problem: Problem, name: str) -> tuple[int, ...]:
+    value = problem.attributes[name]
+    assert isinstance(value, (tuple, list))
+    return tuple(int(item) for item in value)
+
+
+def _plan(problem: Problem, template: str, shape: Mapping[str, Constant], tiles: Mapping[str, Constant], grid: int) -> Plan:
+    """One launch that reads and writes everything once."""
+    dtype = problem.results[0].dtype
+    tiles = {**tiles, "vector": problem.machine.lanes(dtype)}
+    schedule = Schedule(problem.op, template, "cpu", dtype, shape=shape, tiles=tiles)
+    count = len(problem.operands)
+    return Plan((Launch(schedule, slots(problem), grid, writes=(count,), bytes=traffic(problem)),))
+
+
+def _by_rows(problem: Problem, template: str, shape: Mapping[str, Constant]) -> Plan:
+    """One launch over blocks of rows along the last axis of the result."""
+    y = problem.results[0]
+    width = y.shape[-1]
+    rows, block = (y.count // width if width else 0), max(1, BLOCK // max(1, width))
+    return _plan(problem, template, {"rows": rows, "width": width, **shape}, {"block": block}, -(-rows // block))
+
+
+def _concatenate(problem: Problem) -> Plan:
+    """Y = the rows of all operands side by side."""
+    return _by_rows(problem, "concatenate", {"widths": tuple(operand.shape[-1] for operand in problem.operands)})
+
+
+def _slice(problem: Problem) -> Plan:
+    """Y = a run of channels of x."""
+    start = int(number(problem, "start"))
+    return _by_rows(problem, "slice", {"channels": problem.operands[0].shape[-1], "start": start})
+
+
+def collapsed(shape: tuple[int, ...], permutation: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The same transposition with the fewest axes: no axis of extent 1, and axes that stay neighbours are one."""
+    runs: list[list[int]] = []
+    for axis in (axis for axis in permutation if shape[axis] != 1):
+        # Axes of extent 1 between two neighbours do not part them.
+        if runs and all(shape[between] == 1 for between in range(runs[-1][-1] + 1, axis)) and runs[-1][-1] < axis:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    order = sorted(range(len(runs)), key=lambda i: runs[i])
+    extents = tuple(prod(shape[axis] for axis in runs[i]) for i in order)
+    return extents, tuple(order.index(i) for i in range(len(runs)))
+
+
+def _transpose(problem: Problem) -> Plan:
+    """Y = x with its axes reordered: a copy, rows in another order, or blocks turned about their diagonal."""
+    x = problem.operands[0]
+    extents, permutation = collapsed(x.shape, _integers(problem, "permutation"))
+    if len(extents) <= 1 or x.count == 0:
+        return flat(problem, "copy", {}, 0, ((0, 0),))
+    strides = tuple(prod(extents[axis + 1 :]) for axis in range(len(extents)))
+    outs = tuple(extents[axis] for axis in permutation)
+    out_strides = tuple(prod(outs[axis + 1 :]) for axis in range(len(outs)))
+    last, turned = len(extents) - 1, permutation[-1]
+    # Besides the last axes of x and of y, every axis is an outer one, in the order of y.
+    outer = [place for place, axis in enumerate(permutation) if axis not in (last, turned)]
+    shape: dict[str, Constant] = {
+        "outer": tuple(outs[place] for place in outer),
+        "outer_from": tuple(strides[permutation[place]] for place in outer),
+        "outer_to": tuple(out_strides[place] for place in outer),
+    }
+    outers = prod(outs[place] for place in outer)
+    if turned == last:
+        width = extents[last]
+        block = max(1, BLOCK // width)
+        shape |= {"rows": outers, "width": width}
+        return _plan(problem, "permute_rows", shape, {"block": block}, -(-outers // block))
+    rows, columns = extents[turned], extents[last]
+    block = max(64, BLOCK // columns // 64 * 64)
+    shape |= {
+        "rows": rows,
+        "columns": columns,
+        "from_stride": strides[turned],
+        "to_stride": out_strides[permutation.index(last)],
+    }
+    blocks = -(-rows // block)
+    return _plan(problem, "transpose", shape, {"block": block, "blocks": blocks}, outers * blocks)
+
+
+def source(extent: int, before: int, after: int, mode: str) -> tuple[int, ...]:
+    """For every place of a padded axis, the element that it copies; −1 where it is the constant."""
+    places = range(-before, extent + after)
+    match mode:
+        case "symmetric-include-edge":
+            return tuple(min(place % (2 * extent), 2 * extent - 1 - place % (2 * extent)) for place in places)
+        case "symmetric-exclude-edge":
+            period = max(1, 2 * (extent - 1))
+            return tuple(min(place % period, period - place % period) for place in places)
+        case "replicate":
+            return tuple(min(max(place, 0), extent - 1) for place in places)
+        case _:
+            return tuple(place if 0 <= place < extent else -1 for place in places)
+
+
+def _padding(problem: Problem, shape: tuple[int, ...]) -> dict[str, Constant]:
+    """The constants of padding an array of `shape`, with absent spatial axes as extent 1."""
+    spatial, padding, missing = shape[1:-1], _integers(problem, "padding"), 3 - (len(shape) - 2)
+    pairs = ((0, 0),) * missing + tuple(zip(padding[::2], padding[1::2], strict=True))
+    constants: dict[str, Constant] = {"channels": shape[-1], "constant": text(problem, "mode") in ("", "constant")}
+    for axis, extent, (before, after) in zip(AXES, (1,) * missing + spatial, pairs, strict=True):
+        constants |= {axis: extent, f"before_{axis}": before, f"out_{axis}": before + extent + after}
+        constants[f"source_{axis}"] = source(extent, before, after, text(problem, "mode"))
+    return constants
+
+
+def _pad(problem: Problem) -> Plan:
+    """Y = x with pads at both ends of every spatial axis."""
+    x, y = problem.operands[0], problem.results[0]
+    row_size = y.shape[-2] * y.shape[-1]
+    rows, block = y.count // max(1, row_size), max(1, BLOCK // max(1, row_size))
+    shape: dict[str, Constant] = {**_padding(problem, x.shape), "rows": rows, "value": number(problem, "value")}
+    return _plan(problem, "pad", shape, {"block": block}, -(-rows // block))
+
+
+def _pad_gradient(problem: Problem) -> Plan:
+    """Dx = the inside of dy, plus what mirrored or repeated pads copied; a tile is a block of observations."""
+    dx = problem.results[0]
+    size = dx.count // max(1, dx.shape[0])
+    block = max(1, BLOCK // max(1, size))
+    shape: dict[str, Constant] = {**_padding(problem, dx.shape), "batch": dx.shape[0]}
+    return _plan(problem, "pad_gradient", shape, {"block": block}, -(-dx.shape[0] // block))
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    "concatenate": _concatenate,
+    "slice": _slice,
+    "transpose": _transpose,
+    "pad": _pad,
+    "pad_gradient": _pad_gradient,
+}

@@ -1,0 +1,79 @@
+"""Kernels that only move elements, against NumPy and the float64 oracle."""
+
+import numpy as np
+import pytest
+import reference
+from gncodegen.kernels.movement import collapsed
+
+MODES = ["constant", "symmetric-include-edge", "symmetric-exclude-edge", "replicate"]
+
+
+def drawn(shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize(("shape", "widths", "dtype"), [((3, 5, 7), (8, 3, 1), "float32"), ((4001,), (2, 37), "float64")])
+def test_concatenate_and_slice(execute, shape, widths, dtype):
+    xs = [drawn((*shape, width), dtype, width) for width in widths]
+    expected = np.concatenate(xs, axis=-1)
+    (y,) = execute("concatenate", xs, [(expected.shape, dtype)])
+    np.testing.assert_array_equal(y, expected)
+    start = 0
+    for x in xs:
+        length = x.shape[-1]
+        (part,) = execute("slice", [y], [(x.shape, dtype)], {"start": start, "length": length})
+        np.testing.assert_array_equal(part, x)
+        start += length
+
+
+@pytest.mark.parametrize(
+    ("shape", "permutation", "dtype"),
+    [
+        ((3, 13, 11, 20), (0, 3, 1, 2), "float32"),
+        ((3, 20, 13, 11), (0, 2, 3, 1), "float32"),
+        ((2, 67, 91, 3), (0, 3, 1, 2), "float32"),
+        ((2, 3, 67, 91), (0, 2, 3, 1), "float64"),
+        ((5, 7, 9, 1), (0, 3, 1, 2), "float32"),
+        ((33, 65), (1, 0), "float32"),
+        ((4, 3, 5, 7), (1, 0, 2, 3), "float32"),
+        ((4, 3, 5, 7), (3, 1, 0, 2), "float32"),
+        ((2, 3, 4, 5, 6), (0, 4, 1, 2, 3), "float32"),
+        ((1, 1), (0, 1), "float64"),
+        ((1, 17), (0, 1), "float32"),
+        ((0, 4, 4, 3), (0, 3, 1, 2), "float32"),
+        ((8, 8, 16), (1, 2, 0), "float64"),
+    ],
+)
+def test_transpose(execute, shape, permutation, dtype):
+    x = drawn(shape, dtype)
+    expected = x.transpose(permutation)
+    (y,) = execute("transpose", [x], [(expected.shape, dtype)], {"permutation": permutation})
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_collapsed():
+    assert collapsed((8, 5, 6, 3), (0, 3, 1, 2)) == ((8, 30, 3), (0, 2, 1))
+    assert collapsed((8, 5, 6, 1), (0, 3, 1, 2)) == ((240,), (0,))
+    assert collapsed((1, 5, 6, 3), (0, 3, 1, 2)) == ((30, 3), (1, 0))
+    assert collapsed((1, 1), (1, 0)) == ((), ())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("shape", "padding", "dtype"),
+    [
+        ((3, 7, 5, 4), (1, 2, 0, 3), "float32"),
+        ((2, 4, 1), (3, 1), "float64"),
+        ((2, 3, 4, 5, 2), (1, 0, 2, 1, 0, 4), "float32"),
+    ],
+)
+def test_pad(execute, mode, shape, padding, dtype):
+    x, value = drawn(shape, dtype), 1.5
+    pairs = list(zip(padding[::2], padding[1::2], strict=True))
+    expected, backward = reference.pad(x, pairs, mode=mode, value=value)
+    attributes = {"padding": padding, "mode": mode, "value": value}
+    (y,) = execute("pad", [x], [(expected.shape, dtype)], attributes)
+    np.testing.assert_array_equal(y, expected)
+    dy = drawn(expected.shape, dtype, 1)
+    (dx,) = execute("pad_gradient", [dy], [(shape, dtype)], {"padding": padding, "mode": mode})
+    np.testing.assert_allclose(dx, backward(dy)[0], rtol=1e-6, atol=1e-6)
