@@ -53,7 +53,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A function taken through the whole path: its IR on demand, its Program, the files of its kernels, ready to run."""
+    """A function taken through the whole path, ready to run."""
 
     specification: Specification
     program: Program
@@ -109,8 +109,8 @@ class Compiled:
         settings = self.settings
         clip = settings.clip if function == "train_step" else "none"
         return Specification(
-            self.network, function, batch_size, settings.dtype, settings.training, self._axes, self._target.machine, clip,
-            activations,
+            self.network, function, batch_size, settings.dtype, settings.training, self._axes, self._target.machine,
+            clip, activations,
         )  # fmt: skip
 
     def _lower(self, specification: Specification) -> Lowered:
@@ -144,7 +144,7 @@ class Compiled:
     @property
     def stages(self) -> tuple[str, ...]:
         """The names `ir` takes, in order."""
-        from gncodegen.passes.pipeline import STAGES
+        from gncodegen.passes.pipeline import STAGES  # noqa: PLC0415  running needs no IR
 
         return STAGES
 
@@ -209,11 +209,12 @@ class Compiled:
         return self._forward(x, data_format, ("activation", name), (name,))
 
     def loss(self, x: Any, t: Any, data_format: str = "") -> float:
-        """The loss of one batch of any size; that of training, dropout and batch statistics included, if compiled for it.
+        """The loss of one batch of any size: that of training, with dropout and batch statistics, if compiled for it.
 
         Args:
             x: N observations.
             t: class indices (N,), one-hot rows, or responses shaped like the output.
+            data_format: axis order of x; "" = that of the compilation.
         """
         return float(self._once("loss", x, t, data_format)["loss", "loss"])
 
@@ -269,7 +270,7 @@ class Compiled:
         return total / len(array), self._outward(y, "B" + self.network.output.size.format, data_format)
 
     def _forward(self, x: Any, data_format: str, key: tuple[str, str], activations: tuple[str, ...]) -> NDArray[Any]:
-        """One result of prediction, batch by batch; the last one is filled up with zeros, which changes no other row."""
+        """One result of prediction, batch by batch; the last is filled up with zeros, which changes no other row."""
         array = self._inward(x, data_format)
         lowered = self.lowered("predict", activations=activations)
         program, size = lowered.program, self.settings.batch_size
@@ -310,7 +311,7 @@ class Compiled:
     # ---- arrays in and out ---------------------------------------------------------------------------------------
 
     def _inward(self, x: Any, data_format: str) -> NDArray[Any]:
-        """x as kernels read it: checked, batch axis first, contiguous; x itself where it already is."""
+        """The observations as kernels read it: checked, batch axis first, contiguous; x itself where it already is."""
         node = self.network.input
         axes = axis_order(data_format or self.settings.data_format, self._letters)
         array = batch(x, node.size.shape, self._letters, axes, node.label)
@@ -326,7 +327,7 @@ class Compiled:
         return np.ascontiguousarray(result.transpose(permutation(inner, outer)))
 
     def _targets(self, t: Any, count: int) -> NDArray[Any]:
-        """t as kernels read it."""
+        """The targets as kernels read it."""
         node = next(node for node in self.network.nodes if node.layer.is_output)
         size, letters = node.size.shape, "B" + node.size.format
         order = permutation(letters, axis_order(self._axes, letters))
@@ -338,11 +339,13 @@ class Compiled:
             shape = tuple(("N", *size)[axis] for axis in order)
             if rows.ndim != len(shape) or rows.shape[1:] != shape[1:]:
                 raise ArrayError(
-                    f"{node.label}: targets of shape {rows.shape}; allowed: {'×'.join(map(str, shape))}, shaped like the "
-                    "output; reshape them or change the last layer's outputs"
+                    f"{node.label}: targets of shape {rows.shape}; allowed: {'×'.join(map(str, shape))}, shaped "
+                    "like the output; reshape them or change the last layer's outputs"
                 )
         if len(rows) != count:
-            raise ArrayError(f"{node.label}: {len(rows)} targets for {count} observations; allowed: one for each; add the rest")
+            raise ArrayError(
+                f"{node.label}: {len(rows)} targets for {count} observations; allowed: one for each; give as many"
+            )
         return np.ascontiguousarray(rows, self.settings.dtype)
 
     def _some(self, array: NDArray[Any]) -> int:
@@ -358,7 +361,7 @@ class Compiled:
 
         The network is JSON, the arrays are safetensors.
         """
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save_file  # noqa: PLC0415  used here only
 
         folder = Path(directory)
         data, arrays = self.network.to_json(self._values)
@@ -376,8 +379,8 @@ class Compiled:
         Raises:
             NetworkError: the folder holds none, or one of another version.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError  # noqa: PLC0415
+        from safetensors.numpy import load_file  # noqa: PLC0415
 
         folder = Path(directory)
         try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "float64")
 
 
-def compile(
+def compile(  # noqa: A001
     layers: Sequence[Layer] | LayerGraph | Network,
     target: str = "cpu",
     batch_size: int = 32,

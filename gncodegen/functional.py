@@ -83,15 +83,17 @@ def _check(axes: str, array: NDArray[Any]) -> None:
     valid = set(axes) <= set("SCBT") and axes.count("C") == 1 and axes.count("B") <= 1 and axes.count("T") <= 1
     if not valid or len(axes) != array.ndim:
         raise ArrayError(
-            f"groupnorm: data_format = {axes!r} for an array of {array.ndim} axes; allowed: one letter per axis, C once, "
-            "B and T at most once, S up to three times, in any order; write data_format='BSSC' for images"
+            f"groupnorm: data_format = {axes!r} for an array of {array.ndim} axes; allowed: one letter per axis, C "
+            "once, B and T at most once, S up to three times, in any order; write data_format='BSSC' for images"
         )
 
 
 def _vector(value: Any, name: str, channels: int, dtype: str) -> NDArray[Any]:
     vector = as_array(value, name)
     if vector.size != channels:
-        raise ArrayError(f"groupnorm: {name} has {vector.size} values; allowed: {channels}, one per channel; give that many")
+        raise ArrayError(
+            f"groupnorm: {name} has {vector.size} values; allowed: {channels}, one per channel; give that many"
+        )
     return np.ascontiguousarray(vector.reshape(channels), dtype)
 
 
@@ -101,7 +103,8 @@ def _executor(shape: tuple[int, int, int], groups: int, epsilon: float, dtype: s
     target = CpuTarget()
     x, vector = Tensor(shape, dtype), Tensor((shape[2],), dtype)
     results = (x, Tensor((shape[0], groups, 3), dtype))
-    problem = Problem("group_norm", (x, vector, vector), results, {"groups": groups, "epsilon": epsilon}, target.machine)
+    attributes = {"groups": groups, "epsilon": epsilon}
+    problem = Problem("group_norm", (x, vector, vector), results, attributes, target.machine)
     plan = catalog.plan(problem)
     named = {f"operand{i}": tensor for i, tensor in enumerate(problem.operands)}
     named |= {f"result{i}": tensor for i, tensor in enumerate(results)}

@@ -38,7 +38,7 @@ class Specification:
 
     def lowering(self) -> Lowering:
         """The lowering of this function; imports the IR."""
-        from gncodegen.passes.lower import Lowering
+        from gncodegen.passes.lower import Lowering  # noqa: PLC0415  a Program from disk needs no IR
 
         return Lowering(
             self.network, self.function, self.batch_size, self.dtype, self.training, self.data_format, self.machine,
@@ -74,7 +74,7 @@ def _path(key: str) -> Path:
 
 
 def load_program(specification: Specification, tag: str) -> tuple[Program, list[Source]] | None:
-    """The Program kept for a specification and the files of its kernels under a target's tag, in order; None if absent."""
+    """The Program kept for a specification, and its kernels' files under a target's tag in order; None if absent."""
     if specification.key is None or not _path(specification.key).exists():
         return None
     try:

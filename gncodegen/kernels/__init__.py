@@ -1,0 +1,1 @@
+"""Kernels: schedules, plans, templates, Programs; know no IR."""

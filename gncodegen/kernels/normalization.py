@@ -1,7 +1,8 @@
 """Plans of the normalization kernels: how an observation is walked, and which launches share the work.
 
-An observation is ROWS rows of C channels. Vectors run across channels; where C is not a multiple of the vector length, several rows
-make one step, so that every vector is full. The tree of sums depends on one observation's shape only, so a batch slice keeps its bits.
+An observation is ROWS rows of C channels. Vectors run across channels; where C is not a multiple of the vector length,
+several rows make one step, so that every vector is full. The tree of sums depends on one observation's shape only, so a
+batch slice keeps its bits.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from gncodegen.errors import CompileError
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 
 CHUNK = 16
-"""Steps summed in the storage type before float64 takes over; longer float32 sums of squares of quantised data (a large mean) are biased."""
+"""Steps summed in the storage type before float64 takes over.
+
+Longer float32 sums of squares are biased where a large mean has quantised the data: squares are 0 or 1 modulo 4 of the
+last place, so that rounding them always cuts.
+"""
 
 PART_BYTES = 128 << 10
 """About how much of an observation one part holds: enough work for a tile, and it stays in L2."""
@@ -118,7 +123,7 @@ def walk(problem: Problem, machine: Machine) -> Walk:
             repeat = 1
     if channels // blocks * repeat > WIDEST_STEP:
         raise CompileError(
-            f"{problem.op}: {channels // groups} channels in a group; at most {WIDEST_STEP} are supported; use more groups"
+            f"{problem.op}: {channels // groups} channels in a group; allowed: at most {WIDEST_STEP}; use more groups"
         )
     steps = rows // repeat
     tail = (rows - steps * repeat) * channels
@@ -143,7 +148,8 @@ def _blocks(rows: int, channels: int, groups: int, item: int, lanes: int, machin
 def _whole(cut: Walk, item: int, machine: Machine) -> bool:
     """Whether one tile does a whole block: there are blocks enough for the cores, or the observation is small."""
     slab = cut.rows * cut.block_channels * item
-    return cut.parts == 1 or (cut.observations * cut.blocks >= 4 * machine.cores and slab * machine.cores <= machine.l3 // 2)
+    enough = cut.observations * cut.blocks >= 4 * machine.cores
+    return cut.parts == 1 or (enough and slab * machine.cores <= machine.l3 // 2)
 
 
 def _schedule(problem: Problem, cut: Walk, template: str, phase: str, **more: Constant) -> Schedule:
@@ -181,9 +187,7 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     partial = Tensor((rows, 2, cut.channels), "float64")
     block = min(cut.channels, 64)
     shape: dict[str, Constant] = {"rows": rows, "channels": cut.channels}
-    parameters = Schedule(
-        problem.op, "group_norm_parameters", "cpu", x.dtype, shape=shape, tiles={"block": block}
-    )
+    parameters = Schedule(problem.op, "group_norm_parameters", "cpu", x.dtype, shape=shape, tiles={"block": block})
     add = Launch(
         parameters, ("workspace0", "result1", "result2"), -(-cut.channels // block), writes=(1, 2), bytes=partial.bytes
     )
@@ -198,9 +202,8 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0)
     apply = _schedule(problem, cut, "group_norm_gradient", "apply", dx_slot=7)
     first = Launch(sums, (*inputs, "workspace1"), grid, writes=(5,), bytes=2 * x.bytes, flops=7 * x.count)
-    second = Launch(
-        apply, (*inputs, "workspace1", "workspace0", "result0"), grid, writes=(6, 7), bytes=3 * x.bytes, flops=7 * x.count
-    )
+    slots = (*inputs, "workspace1", "workspace0", "result0")
+    second = Launch(apply, slots, grid, writes=(6, 7), bytes=3 * x.bytes, flops=7 * x.count)
     return Plan((first, second, add), workspaces=(partial, Tensor((grid, 2, cut.width), "float64")), in_place=((0, 1),))
 
 

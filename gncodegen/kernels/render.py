@@ -28,7 +28,7 @@ def _identifier(text: str) -> Identifier:
 
 
 def _literal(value: object) -> Markup:
-    """What `{{ value }}` prints: a Python literal, never raw text; the text of a macro, which is template text, stands as it is."""
+    """What `{{ value }}` prints: a Python literal, never raw text; a macro's text is template text, so it stands."""
     if isinstance(value, Markup):
         return Markup(value.strip())
     return Markup(str(value) if isinstance(value, (Identifier, jinja2.Undefined)) else repr(value))
@@ -74,7 +74,7 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters["identifier"] = _identifier
-    environment.globals["segments"] = segments
+    environment.globals["segments"] = segments  # pyright: ignore[reportArgumentType]
     return environment
 
 

@@ -50,4 +50,4 @@ def write_atomically(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     with os.fdopen(handle, "wb") as file:
         file.write(content)
-    os.replace(temporary, path)
+    Path(temporary).replace(path)

@@ -1,4 +1,4 @@
-"""Arrays in: any array-like becomes a C-contiguous NumPy array of the wanted type, without a copy where it already is one."""
+"""Arrays in: any array-like becomes a NumPy array of the wanted type and shape, or is refused."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def batch(value: Any, shape: tuple[int, ...], letters: str, axes: str, what: str
     fits = array.ndim == len(expected) and all(e in ("N", n) for e, n in zip(expected, array.shape, strict=True))
     if not fits:
         single = tuple(n for n in expected if n != "N") == array.shape
-        cure = "add the batch axis, as with x[None]" if single else "reshape it, give its data_format, or change the input layer"
+        cure = "add the batch axis, as with x[None]" if single else "reshape it or give its data_format"
         raise ArrayError(f"{what}: x has shape {array.shape}; allowed: {'×'.join(map(str, expected))} ({axes}); {cure}")
     return array
 
@@ -73,7 +73,8 @@ def one_hot(value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str) -> N
     """Targets of a classification as rows of K values.
 
     Args:
-        value: class indices 0 … K − 1, shape (N, *size without K), or one-hot rows (N, *size); extents of 1 may be left out.
+        value: class indices 0 … K − 1 of shape (N, *size without K), or one-hot rows (N, *size); extents of 1 may be
+            left out.
         size: the network's output size, K last.
         dtype: the type kernels read.
         what: how messages name the output layer.
@@ -88,7 +89,8 @@ def one_hot(value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str) -> N
     if array.ndim == 0 or given != tuple(n for n in size[:-1] if n != 1):
         indices, rows = "×".join(map(str, ("N", *size[:-1]))), "×".join(map(str, ("N", *size)))
         raise ArrayError(
-            f"{what}: targets of shape {array.shape}; allowed: {indices} class indices or {rows} one-hot rows; reshape them"
+            f"{what}: targets of shape {array.shape}; allowed: {indices} class indices or {rows} one-hot rows; "
+            "reshape them"
         )
     finite = np.nan_to_num(array, nan=-1, posinf=-1, neginf=-1) if array.dtype.kind == "f" else array
     indices = finite.astype(np.int64).reshape(len(array), *size[:-1])

@@ -69,8 +69,8 @@ class Executor:
                 self.free[key] = index
 
     def run(self, arguments: Mapping[tuple[str, str], NDArray[Any]]) -> None:
-        """One run; `arguments` are the arrays of every free argument, C-contiguous and of the planned shape and dtype."""
-        from gncodegen.targets.cpu.runner import run
+        """One run; `arguments` has an array of the planned shape and dtype, C-contiguous, for every free argument."""
+        from gncodegen.targets.cpu.runner import run  # noqa: PLC0415  Numba loads when something runs
 
         for key, index in self.free.items():
             self._addresses[index] = arguments[key].ctypes.data
@@ -83,6 +83,5 @@ class Executor:
     def allocate(self, kinds: Sequence[str]) -> dict[tuple[str, str], NDArray[Any]]:
         """Fresh arrays for the free arguments of these kinds."""
         buffers = self.program.buffers
-        return {
-            key: aligned(buffers[index].shape, buffers[index].dtype) for key, index in self.free.items() if key[0] in kinds
-        }
+        wanted = {key: buffers[index] for key, index in self.free.items() if key[0] in kinds}
+        return {key: aligned(buffer.shape, buffer.dtype) for key, buffer in wanted.items()}

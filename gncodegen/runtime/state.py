@@ -16,7 +16,12 @@ class Hyperparameters:
     """The numbers a step reads at run time, in the buffer that kernels see."""
 
     def __init__(
-        self, learn_rate: float = 0.01, momentum: float = 0.9, l2: float = 1e-4, threshold: float = np.inf, seed: int = 0
+        self,
+        learn_rate: float = 0.01,
+        momentum: float = 0.9,
+        l2: float = 1e-4,
+        threshold: float = np.inf,
+        seed: int = 0,
     ) -> None:
         self.array: NDArray[np.float64] = aligned(8, np.float64)
         self.array[:6] = (learn_rate, momentum, l2, threshold, 0, seed)

@@ -1,8 +1,8 @@
 """Kernel source to LLVM IR and object files.
 
-Each source file defines `kernel(tile, argv)`. Numba compiles it to optimised LLVM IR; its text and the object emitted from it lie
-beside the source, so a later process needs neither Numba's compiler nor its cache. Several missing kernels are compiled by
-worker processes (`python -m gncodegen.targets.cpu.compile`), because Numba's compiler holds a global lock.
+Each source file defines `kernel(tile, argv)`. Numba compiles it to optimised LLVM IR; its text and the object emitted
+from it lie beside the source, so a later process needs neither Numba's compiler nor its cache. Several missing kernels
+are compiled by worker processes (`python -m gncodegen.targets.cpu.compile`), because Numba's compiler holds a global lock.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
+
 from gncodegen.errors import CompileError
 from gncodegen.kernels.store import write_atomically
-from gncodegen.targets.cpu.host import cores
 from gncodegen.settings import settings
+from gncodegen.targets.cpu.host import cores
 
 ENTRY = "kernel"
 """Name of the function in the source file, and the stem of the symbol in the object file."""
@@ -36,15 +39,14 @@ def compile_source(path: Path) -> None:
     Raises:
         CompileError: Numba refused the source; names the file.
     """
-    import llvmlite.binding as llvm
-    from numba.core import types
+    # Numba is imported here, not above: a process whose kernels all have object files never needs its compiler.
+    from numba import cfunc  # noqa: PLC0415
+    from numba.core import types  # noqa: PLC0415
 
-    from gncodegen.targets.cpu.intrinsics import FLAGS
+    from gncodegen.targets.cpu.intrinsics import FLAGS  # noqa: PLC0415
 
     try:
         function = _load_module(path).kernel
-        from numba import cfunc
-
         compiled: Any = cfunc(types.void(types.intp, types.intp), **FLAGS)(function)
         text = compiled._library.get_llvm_str()
     except Exception as error:
@@ -67,7 +69,8 @@ def compile_source(path: Path) -> None:
 
 def _load_module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -99,7 +102,8 @@ def _drive_worker(missing: deque[Path], failures: list[str]) -> None:
     """Feed one worker process from the shared queue, one path at a time."""
     command = [sys.executable, "-m", "gncodegen.targets.cpu.compile"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin
+        assert process.stdout
         if process.stdout.readline().strip() != "ready":
             return
         while True:
@@ -116,7 +120,8 @@ def _drive_worker(missing: deque[Path], failures: list[str]) -> None:
 
 def _serve() -> None:
     """A worker: paths on stdin, "done" or an error text per line on stdout."""
-    import numba  # noqa: F401  # imported before the first path arrives, so that no path waits for it
+    # Imported before the first path arrives, so that no path waits for it.
+    import_module("gncodegen.targets.cpu.intrinsics")
 
     print("ready", flush=True)
     for line in sys.stdin:

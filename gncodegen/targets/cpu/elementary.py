@@ -1,6 +1,6 @@
 """Elementary functions of vectors: polynomials for float32, the C library lane by lane for float64.
 
-float32 results are within 2 units in the last place where no other bound stands; NaN stays NaN, and infinities give the limits.
+float32 results are within 2 units in the last place unless another bound stands; NaN stays NaN, infinities give limits.
 Coefficients: S. L. Moshier, Cephes (expf, logf); the ratio for erf as in Eigen.
 """
 
@@ -155,4 +155,6 @@ log1p = _function("log1p", _log1p, "`log1p(v)`: ln(1 + v), accurate near 0, for 
 tanh = _function("tanh", _tanh, "`tanh(v)`: the hyperbolic tangent of every lane.")
 erf = _function("erf", _erf, "`erf(v)`: the error function of every lane; float32 within 4 units in the last place.")
 sigmoid = _function("sigmoid", _sigmoid, "`sigmoid(v)`: 1 / (1 + e^−v).", library=False)
-sigmoid_slope = _function("sigmoid_slope", _sigmoid_slope, "`sigmoid_slope(v)`: the derivative of sigmoid.", library=False)
+sigmoid_slope = _function(
+    "sigmoid_slope", _sigmoid_slope, "`sigmoid_slope(v)`: the derivative of sigmoid.", library=False
+)

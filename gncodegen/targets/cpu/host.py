@@ -60,8 +60,9 @@ def machine() -> Machine:
     width, registers = _vector_registers()
     wanted = settings().vector_bytes
     if wanted not in (0, 16, 32, 64) or wanted > width:
-        raise TargetError(f"GNCODEGEN_VECTOR_BYTES={wanted}; this CPU has {width}-byte vectors; allowed: 16 to {width}; unset it")
-    # Results may not depend on the number of cores, so schedules see a nominal machine of the real vector width.
+        raise TargetError(
+            f"GNCODEGEN_VECTOR_BYTES={wanted}; allowed: 16, 32, 64, at most this CPU's {width}; unset it for {width}"
+        )
     return Machine(
         target="cpu",
         vector_bytes=wanted or width,

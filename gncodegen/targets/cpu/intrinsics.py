@@ -9,6 +9,7 @@ from math import erf as scalar_erf
 from math import exp as scalar_exp
 from math import log as scalar_log
 from math import tanh as scalar_tanh
+from typing import Any
 
 from numba import njit
 from numba.core.types import float32, float64, int32, int64, uint8, uint64
@@ -49,7 +50,7 @@ from gncodegen.targets.cpu.vector import (
     store,
 )
 
-FLAGS = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}
+FLAGS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}
 """How kernels are compiled: no exceptions, NaN and Inf honest, a·b + c may fuse, nothing is reassociated."""
 
 device = njit(**FLAGS)

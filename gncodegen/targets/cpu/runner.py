@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, njit, prange, set_num_threads, threading_layer, types
+from numba import get_num_threads, njit, prange, set_num_threads, types
+from numba.np.ufunc import threading_layer
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ Int64Array = NDArray[np.int64]
 
 
 @intrinsic
-def _call(context: Any, function: Any, tile: Any, argv: Any) -> Any:
+def _call_kernel(context: Any, function: Any, tile: Any, argv: Any) -> Any:
     """Call the kernel at an address: void(tile, argv)."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -31,6 +32,9 @@ def _call(context: Any, function: Any, tile: Any, argv: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), generate
+
+
+_call: Any = _call_kernel
 
 
 @njit(
@@ -65,7 +69,7 @@ def _serial_below() -> int:
         return 2
     if layer == "workqueue":
         warnings.warn(
-            "Numba found neither OpenMP nor TBB and uses its slow workqueue threads; install libgomp (or `pip install tbb`)",
+            "Numba found neither OpenMP nor TBB and uses slow workqueue threads; install libgomp or `pip install tbb`",
             stacklevel=2,
         )
         return 16

@@ -8,6 +8,7 @@ from gncodegen.kernels.schedule import Machine, Schedule
 from gncodegen.kernels.store import Source, write
 from gncodegen.targets.cpu import host
 from gncodegen.targets.cpu.compile import compile_missing
+from gncodegen.targets.cpu.objects import assembly, link
 
 
 class CpuTarget:
@@ -35,12 +36,8 @@ class CpuTarget:
 
     def link(self, sources: Sequence[Source]) -> list[int]:
         """The addresses of compiled kernels."""
-        from gncodegen.targets.cpu.objects import link
-
         return link([source.path for source in sources])
 
     def assembly(self, source: Source) -> str:
         """The host's assembly of a compiled kernel."""
-        from gncodegen.targets.cpu.objects import assembly
-
         return assembly(source.path)

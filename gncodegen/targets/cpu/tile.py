@@ -172,24 +172,31 @@ def tile_load(context: Any, base: Any, row_stride: Any, rows: Any, vectors: Any,
 
 
 @intrinsic(prefer_literal=True)
-def tile_store(context: Any, base: Any, row_stride: Any, tile: Any, width: Any) -> Any:
-    """`tile_store(p, row_stride, tile, width)`: store the first `width` columns of row r at p[r·row_stride]."""
-    stride, columns = literal(row_stride, "row_stride"), literal(width, "width")
+def tile_store(
+    context: Any, base: Any, inner: Any, inner_stride: Any, outer_stride: Any, tile: Any, width: Any
+) -> Any:
+    """`tile_store(p, inner, inner_stride, outer_stride, tile, width)`: the first `width` columns of every row.
+
+    Row r = o·inner + i goes to p[o·outer_stride + i·inner_stride].
+    """
+    count, step, jump = literal(inner, "inner"), literal(inner_stride, "stride"), literal(outer_stride, "stride")
+    columns = literal(width, "width")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         for row in range(tile.rows):
+            at = row // count * jump + row % count * step
             for q in range(tile.vectors):
                 keep = min(tile.lanes, columns - q * tile.lanes)
                 if keep <= 0:
                     continue
-                vector = builder.extract_value(args[2], row * tile.vectors + q)
+                vector = builder.extract_value(args[4], row * tile.vectors + q)
                 if keep < tile.lanes:
                     indices = ir.Constant(ir.VectorType(ir.IntType(32), keep), list(range(keep)))
                     vector = builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), indices)
-                store_value(builder, args[0], row * stride + q * tile.lanes, vector)
+                store_value(builder, args[0], at + q * tile.lanes, vector)
         return context.get_dummy_value()
 
-    return types.void(base, row_stride, tile, width), generate
+    return types.void(base, inner, inner_stride, outer_stride, tile, width), generate
 
 
 @intrinsic

@@ -1,4 +1,4 @@
-"""The Numba vector type: `Vec(dtype, lanes)` is an LLVM `<lanes x dtype>`, so vectors in kernels are certain, not hoped for.
+"""The Numba vector type: `Vec(dtype, lanes)` is an LLVM `<lanes x dtype>`; vectors are certain, not hoped for.
 
 Any lane count is allowed; LLVM legalises the odd ones, so the tail of a row is simply a shorter vector.
 """
@@ -80,7 +80,7 @@ def call_value(builder: Any, name: str, arguments: list[Any]) -> Any:
     """LLVM: a call of an intrinsic overloaded on its first argument's type, such as llvm.fma.v8f32."""
     kind = arguments[0].type
     scalar = kind.element if isinstance(kind, ir.VectorType) else kind
-    suffix = ("f32" if isinstance(scalar, ir.FloatType) else "f64") if not isinstance(scalar, ir.IntType) else str(scalar)
+    suffix = {"float": "f32", "double": "f64"}.get(str(scalar), str(scalar))
     if isinstance(kind, ir.VectorType):
         suffix = f"v{kind.count}{suffix}"
     function_type = ir.FunctionType(kind, [argument.type for argument in arguments])
@@ -335,7 +335,8 @@ def _operator(function: Any, emit: Any, result: Any) -> None:
                 return signature(result(vec), vec, vec)
             return None
 
-    infer_global(function)(_Operator)
+    register: Any = infer_global(function)
+    register(_Operator)
 
     @lower_builtin(function, Vec, Vec)
     def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
