@@ -140,6 +140,19 @@ def train_network(
         ArrayError: x or y do not fit it.
         OptionsError: the options are not training options.
     """
+    net, training = prepare_training(x, y, layers, options, data_format=data_format)
+    return net, training.run()
+
+
+def prepare_training(
+    x: Any,
+    y: Any,
+    layers: Sequence[Layer] | LayerGraph | Network,
+    options: TrainingOptions,
+    *,
+    data_format: str = "BSSC",
+) -> tuple[TrainedNetwork, Training]:
+    """`train_network` up to the first iteration: data checked, network compiled; `Training.run` does the rest."""
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionsError(f'options = {options!r}; allowed: TrainingOptions; write training_options("sgdm", …)')
     network = Network.build(layers)
@@ -166,8 +179,7 @@ def train_network(
 
     # The compiler draws initial values from the seed itself; the shuffles get a stream of their own.
     generator = np.random.default_rng([seed, 1])
-    info = Training(compiled, training, validation, options, generator, finalize).run()
-    return TrainedNetwork(compiled), info
+    return TrainedNetwork(compiled), Training(compiled, training, validation, options, generator, finalize)
 
 
 def _samples(x: Any, y: Any, network: Network, data_format: str, what: str) -> Samples:

@@ -1,0 +1,54 @@
+"""The command line: `gncodegen demo · compile · train · run · inspect · opt`.
+
+Errors that gncodegen raises on purpose end a command with their text and exit code 2; anything else is a bug and shows
+its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import gncodegen
+from gncodegen.cli import compiling, demo, inspecting, opt, training
+from gncodegen.errors import GncodegenError
+
+_COMMANDS = (demo, compiling, training, inspecting, opt)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gncodegen", description="A compiler for small networks: layer array in, readable kernels out."
+    )
+    parser.add_argument("--version", action="version", version=f"gncodegen {gncodegen.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in _COMMANDS:
+        module.add_to(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: as typed after `gncodegen`; None = those of the process.
+
+    Returns:
+        The exit code: 0 done, 2 refused with a message, 130 interrupted.
+    """
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+        sys.stdout.flush()
+    except GncodegenError as error:
+        sys.stdout.flush()
+        print(f"gncodegen {given.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; keep Python from complaining when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,68 @@
+"""`gncodegen train FILE.py` and `gncodegen run FOLDER X.npy`: train the network of a file, and use it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.cli.files import network_file, optional_name
+from gncodegen.errors import ArrayError
+
+
+def add_to(commands: Any) -> None:
+    """Adds both commands to the parser."""
+    train = commands.add_parser(
+        "train",
+        help="train the network of a file and save it",
+        description="Trains the network of a Python file that defines `layers`, `options`, `x` and `y`.",
+    )
+    train.add_argument("file", metavar="FILE.py", help="defines `layers`, `options`, `x` and `y`")
+    train.add_argument("--output", metavar="FOLDER", required=True, help="where the trained network goes")
+    train.set_defaults(run=run_train)
+    predict = commands.add_parser(
+        "run",
+        help="run a saved network on an array",
+        description="Runs a saved network on the observations in a .npy file.",
+    )
+    predict.add_argument("folder", metavar="FOLDER", help="where `gncodegen train` or `save` wrote the network")
+    predict.add_argument("x", metavar="X.npy", help="observations, shaped as for training")
+    predict.add_argument("--output", metavar="Y.npy", help="write the outputs there instead of printing them")
+    predict.set_defaults(run=run_predict)
+
+
+def run_train(given: Namespace) -> None:
+    """Trains and saves."""
+    from gncodegen.train.network import train_network
+
+    names = network_file(given.file)
+    x, y, options = (optional_name(names, name, given.file) for name in ("x", "y", "options"))
+    net, info = train_network(x, y, names["layers"], options)
+    net.save(given.output)
+    print(f"Saved in {given.output}; the network of iteration {info.output_network_iteration}.")
+
+
+def run_predict(given: Namespace) -> None:
+    """Prints the labels of a classification or the responses of a regression, or writes the outputs."""
+    from gncodegen.train.network import TrainedNetwork, load
+
+    net, x = load(given.folder), _array(given.x)
+    if given.output:
+        np.save(given.output, net.predict(x))
+        print(f"Written to {given.output}")
+    elif isinstance(net, TrainedNetwork) and net.classes is not None:
+        print(*net.classify(x)[0].tolist(), sep="\n")
+    else:
+        np.savetxt("/dev/stdout", net.predict(x).reshape(len(x), -1))
+
+
+def _array(path: str) -> NDArray[Any]:
+    if not Path(path).is_file():
+        raise ArrayError(f"X = {path!r} is not a file; allowed: a .npy file of observations; check the path")
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise ArrayError(f"X = {path!r}: {error}; allowed: a .npy file of numbers; write it with numpy.save") from error
