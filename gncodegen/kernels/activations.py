@@ -1,4 +1,4 @@
-"""What kernels know of activation functions besides their formulas, which stand in templates/parts/activation.py.jinja."""
+"""What kernels know of activation functions; their formulas stand in templates/parts/activation.py.jinja."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FLOPS: Mapping[str, int] = {
 def gradient_from(function: str, alpha: float = 0.0) -> Source:
     """Which array the gradient of `function` is taken from.
 
-    A leaky ReLU or ELU of negative slope is not monotonic, so its output does not tell the side and the input is needed.
+    A leaky ReLU or ELU of negative slope is not monotonic: its output does not tell the side, so the input is needed.
     """
     if function in ("leaky-relu", "elu") and alpha < 0:
         return "input"

@@ -1,4 +1,4 @@
-"""Plans of kernels that treat every element alike: activations, addition, dropout, and the affine maps of whole columns."""
+"""Plans of kernels that treat every element alike: activations, addition, dropout, affine maps of columns."""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) ->
     return schedule, -(-rows // block)
 
 
-def _by_rows(problem: Problem, template: str, flops: int, in_place: tuple[tuple[int, int], ...], **shape: Constant) -> Plan:
+def _by_rows(
+    problem: Problem, template: str, flops: int, in_place: tuple[tuple[int, int], ...], **shape: Constant
+) -> Plan:
     """One launch over rows, each on its own."""
     schedule, grid = _schedule(problem, template, shape)
     launch = Launch(
@@ -55,8 +57,10 @@ def _by_rows(problem: Problem, template: str, flops: int, in_place: tuple[tuple[
     return Plan((launch,), in_place=in_place)
 
 
-def _summed(problem: Problem, schedule: Schedule, grid: int, flops: int, in_place: tuple[tuple[int, int], ...] = ()) -> Plan:
-    """A launch whose tiles each write one part of result 0, the loss, and one that adds the parts where there are several."""
+def _summed(
+    problem: Problem, schedule: Schedule, grid: int, flops: int, in_place: tuple[tuple[int, int], ...] = ()
+) -> Plan:
+    """A launch whose tiles each write a part of result 0, the loss, and one that adds several parts."""
     grid = max(grid, 1)  # an empty batch still has a loss: zero
     single = grid == 1
     arguments = list(slots(problem))

@@ -17,7 +17,9 @@ def _integers(problem: Problem, name: str) -> tuple[int, ...]:
     return tuple(int(item) for item in value)
 
 
-def _plan(problem: Problem, template: str, shape: Mapping[str, Constant], tiles: Mapping[str, Constant], grid: int) -> Plan:
+def _plan(
+    problem: Problem, template: str, shape: Mapping[str, Constant], tiles: Mapping[str, Constant], grid: int
+) -> Plan:
     """One launch that reads and writes everything once."""
     dtype = problem.results[0].dtype
     tiles = {**tiles, "vector": problem.machine.lanes(dtype)}

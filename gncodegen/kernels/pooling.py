@@ -24,7 +24,7 @@ class Windows:
 
     Args:
         batch, channels: the outer axes.
-        extents, outs, window, stride, before: per axis depth, height, width; `before` is the padding before the first element.
+        extents, outs, window, stride, before: per axis depth, height, width; `before` is the padding at its start.
         padded: whether any window reaches outside.
     """
 
@@ -102,7 +102,9 @@ def _channel_block(channels: int, lanes: int, tiles: int) -> int:
     return next(unit * n for n in range(1, channels // unit + 1) if channels % (unit * n) == 0)
 
 
-def _plan(problem: Problem, template: str, windows: Windows, rows: int, row_size: int, shape: Mapping[str, Constant]) -> Plan:
+def _plan(
+    problem: Problem, template: str, windows: Windows, rows: int, row_size: int, shape: Mapping[str, Constant]
+) -> Plan:
     """One launch over `rows` rows that work through `row_size` elements each."""
     dtype = problem.results[0].dtype
     lanes = problem.machine.lanes(dtype)
@@ -137,8 +139,8 @@ def _forward(problem: Problem, kind: str) -> Plan:
 def _gradient(problem: Problem, kind: str) -> Plan:
     """Dx = dy, to the first maximum of its window or spread evenly over it.
 
-    Windows apart: a tile is some rows of windows with the elements up to the next row. Overlapping windows: a tile is an
-    observation, whose sums are in the order of the windows.
+    Windows apart: a tile is some rows of windows with the elements up to the next row. Overlapping windows: a tile
+    is an observation, whose sums are in the order of the windows.
     """
     windows = Windows.of(problem, problem.results[0].shape, problem.operands[-1].shape)
     shape: dict[str, Constant] = {

@@ -23,7 +23,9 @@ def _chunks(parameters: tuple[Tensor, ...]) -> tuple[int, ...]:
     return tuple(-(-parameter.count // CHUNK) for parameter in parameters)
 
 
-def _schedule(problem: Problem, template: str, parameters: tuple[Tensor, ...], shape: Mapping[str, Constant]) -> Schedule:
+def _schedule(
+    problem: Problem, template: str, parameters: tuple[Tensor, ...], shape: Mapping[str, Constant]
+) -> Schedule:
     dtype = parameters[0].dtype
     sizes: dict[str, Constant] = {"sizes": tuple(parameter.count for parameter in parameters)}
     tiles: dict[str, Constant] = {"chunk": CHUNK, "vector": problem.machine.lanes(dtype)}
@@ -31,7 +33,7 @@ def _schedule(problem: Problem, template: str, parameters: tuple[Tensor, ...], s
 
 
 def _sgdm_update(problem: Problem) -> Plan:
-    """G ← g + l2·l2_factor·p; clip g; v ← momentum·v − learn_rate·factor·g; p ← p + v, for all parameters in one launch.
+    """G ← g + l2·l2_factor·p; clip g; v ← momentum·v − learn_rate·factor·g; p ← p + v, all parameters in one launch.
 
     Operands p1…, g1…, v1… and, for a norm clip, norms; results p1…, v1….
     """

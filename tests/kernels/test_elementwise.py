@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+
 from gncodegen.kernels.activations import GRADIENT_FROM, gradient_from
 
 ALPHA = {"leaky-relu": 0.01, "clipped-relu": 1.5, "elu": 0.7}
@@ -29,7 +30,9 @@ def test_activation(execute, function, dtype):
     close(got, y, dtype, 4)
     source = gradient_from(function, alpha)
     values = x if source == "input" else got
-    (dx,) = execute("activation_gradient", [values, dy], [(x.shape, dtype)], {**attributes, "from": source}, in_place={0: 1})
+    (dx,) = execute(
+        "activation_gradient", [values, dy], [(x.shape, dtype)], {**attributes, "from": source}, in_place={0: 1}
+    )
     close(dx, backward(dy)[0], dtype, 64)  # the oracle's 1 + tanh cancels
 
 
@@ -38,7 +41,9 @@ def test_activation_from_input(execute, function):
     alpha = ALPHA.get(function, 0.0)
     x, dy = drawn((129,)), drawn((129,), seed=1)
     _, backward = reference.activation(x, function, alpha=alpha)
-    (dx,) = execute("activation_gradient", [x, dy], [(x.shape, "float32")], {"function": function, "alpha": alpha, "from": "input"})
+    (dx,) = execute(
+        "activation_gradient", [x, dy], [(x.shape, "float32")], {"function": function, "alpha": alpha, "from": "input"}
+    )
     close(dx, backward(dy)[0], "float32", 16)
 
 
@@ -54,10 +59,14 @@ def test_activation_of_special_values(execute, function, dtype):
     assert y[1] == limit
     with np.errstate(over="ignore", invalid="ignore"):
         expected = reference.activation(x[2:16], function, alpha=alpha)[0]
-    np.testing.assert_allclose(y[2:16], expected, rtol=16 * TOLERANCE[dtype], atol=1e-30 if "gelu" not in function else 3e-6)
+    np.testing.assert_allclose(
+        y[2:16], expected, rtol=16 * TOLERANCE[dtype], atol=1e-30 if "gelu" not in function else 3e-6
+    )
     if function == "relu":
         dy = np.full_like(x, np.nan)
-        (dx,) = execute("activation_gradient", [y, dy], [(x.shape, dtype)], {"function": function, "alpha": 0.0, "from": "output"})
+        (dx,) = execute(
+            "activation_gradient", [y, dy], [(x.shape, dtype)], {"function": function, "alpha": 0.0, "from": "output"}
+        )
         assert np.isnan(dx[0])
         assert dx[3] == 0, "a zero slope is zero whatever comes in"
 
@@ -75,7 +84,9 @@ def test_exponential_is_accurate_over_the_whole_range(execute):
     assert np.abs((s[middle] - exact) / np.spacing(exact.astype(np.float32))).max() < 3
 
 
-@pytest.mark.parametrize(("inputs", "activation", "dtype"), [(2, "", "float64"), (2, "relu", "float32"), (3, "leaky-relu", "float32")])
+@pytest.mark.parametrize(
+    ("inputs", "activation", "dtype"), [(2, "", "float64"), (2, "relu", "float32"), (3, "leaky-relu", "float32")]
+)
 def test_add(execute, inputs, activation, dtype):
     xs = [drawn((3, 7, 5, 11), dtype, seed) for seed in range(inputs)]
     expected, _ = reference.addition(*xs)
@@ -132,7 +143,12 @@ def test_dropout_streams_are_independent(execute):
     shape, n = (64, 1000), 64000
     masks = {
         name: mask(execute, shape, 0.5, **changed).ravel() - 1
-        for name, changed in {"base": {}, "index": {"index": 1}, "iteration": {"iteration": 2}, "seed": {"seed": 6}}.items()
+        for name, changed in {
+            "base": {},
+            "index": {"index": 1},
+            "iteration": {"iteration": 2},
+            "seed": {"seed": 6},
+        }.items()
     }
     base = masks.pop("base")
     for other in masks.values():
@@ -184,13 +200,20 @@ def test_input_normalization(execute, method, shape, statistic, dtype):
     close(got, y, dtype, 30)
     (got,) = execute("input_normalization", [x, *statistics], [(shape, dtype)], {"method": method}, in_place={0: 0})
     close(got, y, dtype, 30)
-    (dx,) = execute("input_normalization_gradient", [dy, *statistics], [(shape, dtype)], {"method": method}, in_place={0: 0})
+    (dx,) = execute(
+        "input_normalization_gradient", [dy, *statistics], [(shape, dtype)], {"method": method}, in_place={0: 0}
+    )
     close(dx, backward(dy)[0], dtype, 4)
 
 
 @pytest.mark.parametrize(
     ("shape", "activation", "dtype"),
-    [((2, 5, 7, 3), "", "float32"), ((130, 20), "relu", "float32"), ((3, 4, 5, 8), "tanh", "float64"), ((5, 2053), "leaky-relu", "float32")],
+    [
+        ((2, 5, 7, 3), "", "float32"),
+        ((130, 20), "relu", "float32"),
+        ((3, 4, 5, 8), "tanh", "float64"),
+        ((5, 2053), "leaky-relu", "float32"),
+    ],
 )
 def test_channel_normalize(execute, shape, activation, dtype):
     x, channels = drawn(shape, dtype), shape[-1:]
@@ -200,7 +223,9 @@ def test_channel_normalize(execute, shape, activation, dtype):
     expected = reference.activation(expected, activation, alpha=0.2)[0] if activation else expected
     attributes = {"epsilon": 1e-3, "activation": activation, "alpha": 0.2}
     for place in (None, {0: 0}):
-        (y,) = execute("channel_normalize", [x, mean, variance, scale, offset], [(shape, dtype)], attributes, in_place=place)
+        (y,) = execute(
+            "channel_normalize", [x, mean, variance, scale, offset], [(shape, dtype)], attributes, in_place=place
+        )
         close(y, expected, dtype, 60)
     (part,) = execute(
         "channel_normalize", [x[1:2], mean, variance, scale, offset], [((1, *shape[1:]), dtype)], attributes

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import reference
 
-ROWS = [((5, 10), "float32"), ((7, 3), "float64"), ((2, 3, 17), "float32"), ((3, 1), "float32"), ((11, 1003), "float32"), ((601, 9), "float32")]
+ROWS = [
+    ((5, 10), "float32"),
+    ((7, 3), "float64"),
+    ((2, 3, 17), "float32"),
+    ((3, 1), "float32"),
+    ((11, 1003), "float32"),
+    ((601, 9), "float32"),
+]
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 
 
@@ -53,16 +60,22 @@ def test_cross_entropies(execute, shape, dtype, weighted):
     (plain,) = execute("cross_entropy", [got, t], [((), "float64")], attributes)
     np.testing.assert_allclose(plain, loss, rtol=2 * TOLERANCE[dtype])
     (dy,) = execute("cross_entropy_gradient", [got, t], [(shape, dtype)], attributes)
-    np.testing.assert_allclose(dy, reference.cross_entropy(got, t, class_weights=weights or None)[1](), rtol=4 * TOLERANCE[dtype])
+    np.testing.assert_allclose(
+        dy, reference.cross_entropy(got, t, class_weights=weights or None)[1](), rtol=4 * TOLERANCE[dtype]
+    )
 
 
 def test_soft_targets(execute):
     z, t = scores((4, 6), "float64"), np.random.default_rng(2).random((4, 6))
     y, through_softmax = reference.softmax(z)
     loss, backward = reference.cross_entropy(y, t)
-    fused, got = execute("softmax_cross_entropy", [z, t], [((), "float64"), (z.shape, "float64")], {"class_weights": ()})
+    fused, got = execute(
+        "softmax_cross_entropy", [z, t], [((), "float64"), (z.shape, "float64")], {"class_weights": ()}
+    )
     np.testing.assert_allclose(fused, loss, rtol=1e-14)
-    (dz,) = execute("softmax_cross_entropy_gradient", [got, t], [(z.shape, "float64")], {"class_weights": ()}, in_place={0: 1})
+    (dz,) = execute(
+        "softmax_cross_entropy_gradient", [got, t], [(z.shape, "float64")], {"class_weights": ()}, in_place={0: 1}
+    )
     np.testing.assert_allclose(dz, through_softmax(backward())[0], rtol=1e-12, atol=1e-14)
 
 
@@ -81,11 +94,15 @@ def test_extreme_scores(execute):
     assert np.isfinite(y[[0, 2, 3]]).all()
     (loss,) = execute("cross_entropy", [np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]])], [((), "float64")], attributes)
     assert loss == 0
-    (dy,) = execute("cross_entropy_gradient", [np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]])], [((1, 2), "float64")], attributes)
+    (dy,) = execute(
+        "cross_entropy_gradient", [np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]])], [((1, 2), "float64")], attributes
+    )
     np.testing.assert_array_equal(dy, [[-1, 0]])
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((5, 1), "float32"), ((3, 7, 11, 2), "float64"), ((3, 83, 97, 2), "float32")])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((5, 1), "float32"), ((3, 7, 11, 2), "float64"), ((3, 83, 97, 2), "float32")]
+)
 def test_half_squared_error(execute, shape, dtype):
     y, t = scores(shape, dtype), scores(shape, dtype, 1)
     loss, backward = reference.half_squared_error(y, t)
@@ -97,6 +114,8 @@ def test_half_squared_error(execute, shape, dtype):
 
 def test_empty_batch(execute):
     nothing = np.zeros((0, 4), np.float32)
-    loss, y = execute("softmax_cross_entropy", [nothing, nothing], [((), "float64"), ((0, 4), "float32")], {"class_weights": ()})
+    loss, y = execute(
+        "softmax_cross_entropy", [nothing, nothing], [((), "float64"), ((0, 4), "float32")], {"class_weights": ()}
+    )
     assert loss == 0
     assert y.shape == (0, 4)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+
 from gncodegen.kernels.movement import collapsed
 
 MODES = ["constant", "symmetric-include-edge", "symmetric-exclude-edge", "replicate"]
@@ -12,7 +13,9 @@ def drawn(shape, dtype="float32", seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-@pytest.mark.parametrize(("shape", "widths", "dtype"), [((3, 5, 7), (8, 3, 1), "float32"), ((4001,), (2, 37), "float64")])
+@pytest.mark.parametrize(
+    ("shape", "widths", "dtype"), [((3, 5, 7), (8, 3, 1), "float32"), ((4001,), (2, 37), "float64")]
+)
 def test_concatenate_and_slice(execute, shape, widths, dtype):
     xs = [drawn((*shape, width), dtype, width) for width in widths]
     expected = np.concatenate(xs, axis=-1)

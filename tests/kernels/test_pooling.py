@@ -79,5 +79,10 @@ def test_batch_slice_keeps_its_bits(execute):
 
 def test_global_average_of_large_numbers(execute):
     x = (1e4 + np.random.default_rng(0).standard_normal((1, 97, 101, 8))).astype(np.float32)
-    (y,) = execute("average_pool", [x], [((1, 1, 1, 8), "float32")], {"window": (97, 101), "stride": (1, 1), "padding": (0, 0, 0, 0)})
+    (y,) = execute(
+        "average_pool",
+        [x],
+        [((1, 1, 1, 8), "float32")],
+        {"window": (97, 101), "stride": (1, 1), "padding": (0, 0, 0, 0)},
+    )
     np.testing.assert_allclose(y[0, 0, 0], x.astype(np.float64).mean((0, 1, 2)), rtol=2e-7)

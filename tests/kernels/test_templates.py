@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+
 from gncodegen.kernels.render import template_folder
 
 TEMPLATES = sorted(template_folder().rglob("*.jinja"))

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from gncodegen.kernels.update import CHUNK
 from reference import Sgdm
+
+from gncodegen.kernels.update import CHUNK
 
 SHAPES = [(3, 3, 2, 5), (5,), (CHUNK + 37,), (1,), (10, 33), (64,)]
 RATE_FACTORS, L2_FACTORS = (1.0, 2.0, 1.0, 0.5, 0.0, 1.0), (1.0, 0.0, 1.0, 2.0, 1.0, 1.0)
@@ -35,7 +36,8 @@ def test_two_steps(execute, dtype, clip):
     optimizer = Sgdm(
         rate=0.1, momentum=0.8, l2=0.01, method=clip if clip != "none" else "l2norm",
         threshold={"none": np.inf, "absolute-value": 0.7, "l2norm": 5.0, "global-l2norm": 20.0}[clip],
-        learn_rate_factors=dict(zip(names, RATE_FACTORS, strict=True)), l2_factors=dict(zip(names, L2_FACTORS, strict=True)),
+        learn_rate_factors=dict(zip(names, RATE_FACTORS, strict=True)),
+        l2_factors=dict(zip(names, L2_FACTORS, strict=True)),
     )  # fmt: skip
     p, v = arrays(dtype, 0), [np.zeros(shape, dtype) for shape in SHAPES]
     expected = dict(zip(names, p, strict=True))
@@ -67,7 +69,9 @@ def test_zero_and_nan_gradients(execute, clip):
     optimizer = Sgdm(rate=1.0, momentum=0.5, l2=0.0, threshold=1.0)
     ones, zeros = np.ones(5, np.float32), np.zeros(5, np.float32)
     bad = np.array([1, np.nan, 0, 0, 0], np.float32)
-    (still, hurt), _ = step(execute, optimizer, [ones, ones], [zeros, bad], [zeros, zeros], clip, ((1.0, 1.0), (1.0, 1.0)))
+    (still, hurt), _ = step(
+        execute, optimizer, [ones, ones], [zeros, bad], [zeros, zeros], clip, ((1.0, 1.0), (1.0, 1.0))
+    )
     np.testing.assert_array_equal(still, ones)
     assert np.isnan(hurt[1])
     assert np.isfinite(hurt[0])
