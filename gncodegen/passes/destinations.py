@@ -27,18 +27,30 @@ def bind_results(function: FuncOp, copy: Copy) -> None:
     returned = results(function)
     set_results(function, [])
     end = Builder(InsertPoint.before(return_of(function)))
-    # Updates first: a parameter that is also returned elsewhere would need its old value kept.
-    for value, slot in returned:
+    moved: dict[SSAValue, SSAValue] = {}
+    # Outputs first: an update then sees that an old value is still to be copied out, and waits.
+    for value, slot in sorted(returned, key=lambda entry: entry[1].kind == "update"):
         if slot.kind == "update":
             target = argument(function, slot.updates, slot.name)
-            if not _replaces(value, target):
-                copy(end, value, target)
-    for value, slot in returned:
-        if slot.kind != "update":
+            bind = _replaces
+        else:
             target = add_argument(function, value.type, slot)
-            if not _written_directly(value, target):
-                copy(end, value, target)
+            bind = _written_directly
+        root = root_of(value)
+        if root in moved:
+            copy(end, moved[root], target)
+        elif bind(value, target):
+            moved[root] = target
+        else:
+            copy(end, value, target)
     function.update_function_type()
+
+
+def root_of(value: SSAValue) -> SSAValue:
+    """The buffer a view looks at, through any number of views."""
+    while isinstance(value, OpResult) and isinstance(value.op, View):
+        value = value.op.source
+    return value
 
 
 def _replaces(value: SSAValue, target: SSAValue) -> bool:
@@ -58,19 +70,13 @@ def _replaces(value: SSAValue, target: SSAValue) -> bool:
 
 def _written_directly(value: SSAValue, target: SSAValue) -> bool:
     """Replaces the buffer behind `value` by the output argument; False if the buffer is itself an argument."""
-    views: list[View] = []
-    root = value
-    while isinstance(root, OpResult) and isinstance(root.op, View):
-        views.append(root.op)
-        root = root.op.source
+    root = root_of(value)
     if not isinstance(root, OpResult) or not isinstance(root.op, Alloc):
         return False
     alloc = root.op
-    if views:
-        shape = tensor_of(root).shape
-        whole = Builder(InsertPoint.before(alloc)).insert(View(target, shape)).buffer
-    else:
-        whole = target
+    whole = target
+    if root is not value:
+        whole = Builder(InsertPoint.before(alloc)).insert(View(target, tensor_of(root).shape)).buffer
     alloc.operands = []
     root.replace_all_uses_with(whole)
     Rewriter.erase_op(alloc)

@@ -8,22 +8,16 @@ from typing import ClassVar
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import OpResult, SSAValue
+from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
 from gncodegen.ir.function import function_of, operations_of
-from gncodegen.ir.kern import Alloc, Launch, View
+from gncodegen.ir.kern import Alloc, Launch
 from gncodegen.ir.values import encode, tensor_of
+from gncodegen.passes.destinations import root_of
 from gncodegen.passes.placement import Lifetime, place
-
-
-def root_of(value: SSAValue) -> SSAValue:
-    """The buffer a view looks at, through any number of views."""
-    while isinstance(value, OpResult) and isinstance(value.op, View):
-        value = value.op.source
-    return value
 
 
 def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:

@@ -26,7 +26,8 @@ def residual() -> Network:
     """A residual block with batch normalization, dropout and a second branch, ending in regression."""
     graph = gnc.LayerGraph([
         gnc.ImageInputLayer((5, 4, 2), normalization="zscore"),
-        gnc.Convolution2dLayer(3, 4, padding="same", name="stem"), gnc.BatchNormalizationLayer(), gnc.LeakyReluLayer(0.1),
+        gnc.Convolution2dLayer(3, 4, padding="same", name="stem"),
+        gnc.BatchNormalizationLayer(), gnc.LeakyReluLayer(0.1),
         gnc.Convolution2dLayer((3, 1), 4, padding="same", name="branch"), gnc.GroupNormalizationLayer("channel-wise"),
         gnc.AdditionLayer(2, name="add"), gnc.ReluLayer(name="after"), gnc.DropoutLayer(0.25),
         gnc.DepthConcatenationLayer(2, name="cat"),
@@ -45,7 +46,8 @@ def features() -> Network:
         gnc.FeatureInputLayer(6, normalization="rescale-symmetric"),
         gnc.FullyConnectedLayer(8, weight_learn_rate_factor=0, bias_learn_rate_factor=0), gnc.ReluLayer(),
         gnc.LayerNormalizationLayer(), gnc.FullyConnectedLayer(8, weight_learn_rate_factor=2), TanhLayer(),
-        gnc.GroupNormalizationLayer("all-channels"), SigmoidLayer(), gnc.FullyConnectedLayer(3), gnc.RegressionLayer(),
+        gnc.GroupNormalizationLayer("all-channels"), SigmoidLayer(),
+        gnc.FullyConnectedLayer(3), gnc.RegressionLayer(),
     ])  # fmt: skip
 
 

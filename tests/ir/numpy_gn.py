@@ -104,7 +104,7 @@ def _norms(operands: Sequence[Array], h: Array, a: Mapping[str, Any]) -> Array:
     return np.array([np.linalg.norm(g + h[2] * factor * p) for p, g, factor in pairs])
 
 
-def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Sequence[Array]:  # noqa: C901, PLR0911, PLR0912
+def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Sequence[Array]:  # noqa: C901, PLR0911, PLR0912, PLR0915
     """The results of op `op` on operands `o`, attributes `a` and hyperparameters `h`."""
     bias = bool(a.get("bias"))
     match op:
@@ -218,7 +218,8 @@ def _key(slot: Slot) -> tuple[str, str]:
 IN_PLACE = {
     "activation": ((0, 0),), "bias": ((0, 0),), "dropout": ((0, 0),), "softmax": ((0, 0),), "add": ((0, 0), (0, 1)),
     "activation_gradient": ((0, 1), (0, 0)), "group_norm": ((0, 0),), "group_norm_gradient": ((0, 1), (0, 0)),
-    "update_statistics": ((0, 1), (1, 2)), "softmax_cross_entropy": ((1, 0),), "softmax_cross_entropy_gradient": ((0, 0),),
+    "update_statistics": ((0, 1), (1, 2)), "softmax_cross_entropy": ((1, 0),),
+    "softmax_cross_entropy_gradient": ((0, 0),),
 }  # fmt: skip
 
 

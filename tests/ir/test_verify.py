@@ -8,9 +8,11 @@ from gncodegen.errors import CompileError
 from gncodegen.ir.text import parse_module
 
 X, Y, V = "tensor<2x4x4x6xf32>", "tensor<2x3xf32>", "tensor<6xf32>"
-STATISTICS = "tensor<2x3x3xf32>"
-WINDOW = "stride = [1, 1], dilation = [1, 1], padding = [0, 0, 0, 0]"
-HYPER = "tensor<8xf64>"
+S = "tensor<2x3x3xf32>"
+W = "stride = [1, 1], dilation = [1, 1], padding = [0, 0, 0, 0]"
+H = "tensor<8xf64>"
+SGDM = 'names = ["a"], learn_rate_factors = [1.0], l2_factors = [1.0]'
+NORM = "groups = 3, epsilon = 1.0e-5"
 
 
 def module(op: str, attributes: str, operands: list[str], results: list[str]) -> str:
@@ -18,18 +20,19 @@ def module(op: str, attributes: str, operands: list[str], results: list[str]) ->
     typed = ", ".join(f"%a{i}: {kind}" for i, kind in enumerate(operands))
     names = ", ".join(f"%r{i}" for i in range(len(results)))
     types = f"({', '.join(operands)}) -> ({', '.join(results)})"
-    return f"builtin.module {{ func.func @f({typed}) {{ {names} = {op}({values}) {{{attributes}}} : {types} func.return }} }}"
+    line = f"{names} = {op}({values}) {{{attributes}}} : {types}"
+    return f"builtin.module {{ func.func @f({typed}) {{ {line} func.return }} }}"
 
 
 GOOD = [
-    ("gn.group_norm", "groups = 3, epsilon = 1.0e-5", [X, V, V], [X, STATISTICS]),
+    ("gn.group_norm", NORM, [X, V, V], [X, S]),
     ("gn.group_norm", 'groups = "channel-wise", epsilon = 1.0e-5', [X, V, V], [X, "tensor<2x6x3xf32>"]),
     ("gn.group_norm", 'groups = 6, epsilon = 1.0e-5, reduced = "batch-spatial"', [X, V, V], [X, "tensor<1x6x3xf32>"]),
     ("gn.group_norm", 'groups = 2, epsilon = 1.0e-5, reduced = "channel"', [X, V, V], [X, "tensor<32x2x3xf32>"]),
-    ("gn.group_norm", "groups = 3, epsilon = 1.0e-5", ["tensor<2x6xf64>", *["tensor<6xf64>"] * 2],
+    ("gn.group_norm", NORM, ["tensor<2x6xf64>", *["tensor<6xf64>"] * 2],
      ["tensor<2x6xf64>", "tensor<2x3x3xf64>"]),
-    ("gn.convolution", WINDOW, [X, "tensor<3x2x6x5xf32>"], ["tensor<2x2x3x5xf32>"]),
-    ("gn.convolution", WINDOW + ", groups = 3", [X, "tensor<1x1x2x9xf32>"], ["tensor<2x4x4x9xf32>"]),
+    ("gn.convolution", W, [X, "tensor<3x2x6x5xf32>"], ["tensor<2x2x3x5xf32>"]),
+    ("gn.convolution", W + ", groups = 3", [X, "tensor<1x1x2x9xf32>"], ["tensor<2x4x4x9xf32>"]),
     ("gn.convolution", "stride = [2], dilation = [2], padding = [1, 1]", ["tensor<1x9x2xf32>", "tensor<3x2x4xf32>"],
      ["tensor<1x4x4xf32>"]),
     ("gn.fully_connected", 'activation = "relu"', [X, "tensor<3x96xf32>", "tensor<3xf32>"], [Y]),
@@ -40,25 +43,25 @@ GOOD = [
 ]  # fmt: skip
 
 BAD = [
-    ("gn.group_norm", "groups = 5, epsilon = 1.0e-5", [X, V, V], [X, STATISTICS], "6 channels do not split into 5 groups"),
-    ("gn.group_norm", "groups = 3, epsilon = 0.0", [X, V, V], [X, STATISTICS], r"epsilon = 0\.0; it must be > 0"),
-    ("gn.group_norm", "groups = 3", [X, V, V], [X, STATISTICS], "lacks the attribute epsilon"),
-    ("gn.group_norm", "groups = 2.5, epsilon = 1.0e-5", [X, V, V], [X, STATISTICS], r"groups = 2\.5; allowed: int or text"),
-    ("gn.group_norm", "groups = true, epsilon = 1.0e-5", [X, V, V], [X, STATISTICS], "groups = True; allowed: int or text"),
-    ("gn.group_norm", 'groups = "all", epsilon = 1.0e-5', [X, V, V], [X, STATISTICS], "groups = 'all'; allowed"),
-    ("gn.group_norm", "groups = 3, epsilon = 1.0e-5, foo = 1", [X, V, V], [X, STATISTICS], "no attribute foo; allowed"),
-    ("gn.group_norm", "groups = 3, epsilon = 1.0e-5", [X, "tensor<5xf32>", V], [X, STATISTICS], r"scale has shape \[5\].*\[6\]"),
-    ("gn.group_norm", "groups = 3, epsilon = 1.0e-5", [X, V, V], [X, "tensor<2x6x3xf32>"], "result 1 is 2×6×3.*gives 2×3×3"),
-    ("gn.group_norm", "groups = 3, epsilon = 1.0e-5", [X, V], [X, STATISTICS], "2 operands; allowed: 3"),
-    ("gn.group_norm", "groups = 3, epsilon = 1.0e-5", [X, V, V], [X], "has 1 results; its shape rule gives 2"),
-    ("gn.group_norm", 'groups = 3, epsilon = 1.0e-5, reduced = "batch-spatial"', [X, V, V], [X, STATISTICS], "it must be 6"),
-    ("gn.convolution", WINDOW, [X, "tensor<3x2x5x5xf32>"], [X], "6 channels with groups = 1 do not fit weights for 5"),
-    ("gn.convolution", WINDOW, [X, "tensor<5x2x6x5xf32>"], [X], r"window \[5, 2\].*larger than the input \[4, 4\]"),
-    ("gn.convolution", WINDOW, [X, "tensor<2x6x5xf32>"], [X], "weights have 3 axes and x has 4"),
+    ("gn.group_norm", "groups = 5, epsilon = 1.0e-5", [X, V, V], [X, S], "6 channels do not split into 5 groups"),
+    ("gn.group_norm", "groups = 3, epsilon = 0.0", [X, V, V], [X, S], r"epsilon = 0\.0; it must be > 0"),
+    ("gn.group_norm", "groups = 3", [X, V, V], [X, S], "lacks the attribute epsilon"),
+    ("gn.group_norm", "groups = 2.5, epsilon = 1.0e-5", [X, V, V], [X, S], r"groups = 2\.5; allowed: int or text"),
+    ("gn.group_norm", "groups = true, epsilon = 1.0e-5", [X, V, V], [X, S], "groups = True; allowed: int or text"),
+    ("gn.group_norm", 'groups = "all", epsilon = 1.0e-5', [X, V, V], [X, S], "groups = 'all'; allowed"),
+    ("gn.group_norm", NORM + ", foo = 1", [X, V, V], [X, S], "no attribute foo; allowed"),
+    ("gn.group_norm", NORM, [X, "tensor<5xf32>", V], [X, S], r"scale has shape \[5\].*\[6\]"),
+    ("gn.group_norm", NORM, [X, V, V], [X, "tensor<2x6x3xf32>"], "result 1 is 2×6×3.*gives 2×3×3"),
+    ("gn.group_norm", NORM, [X, V], [X, S], "2 operands; allowed: 3"),
+    ("gn.group_norm", NORM, [X, V, V], [X], "has 1 results; its shape rule gives 2"),
+    ("gn.group_norm", NORM + ', reduced = "batch-spatial"', [X, V, V], [X, S], "it must be 6"),
+    ("gn.convolution", W, [X, "tensor<3x2x5x5xf32>"], [X], "6 channels with groups = 1 do not fit weights for 5"),
+    ("gn.convolution", W, [X, "tensor<5x2x6x5xf32>"], [X], r"window \[5, 2\].*larger than the input \[4, 4\]"),
+    ("gn.convolution", W, [X, "tensor<2x6x5xf32>"], [X], "weights have 3 axes and x has 4"),
     ("gn.convolution", "stride = [1], dilation = [1, 1], padding = [0, 0, 0, 0]", [X, "tensor<1x1x6x5xf32>"], [X],
      r"stride = \[1\] has 1 entries.*needs 2"),
-    ("gn.convolution", WINDOW, [X, "tensor<1x1x6x5xf32>"], ["tensor<2x4x4x7xf32>"], "2×4×4×7.*gives 2×4×4×5"),
-    ("gn.convolution", WINDOW + ", groups = 4", [X, "tensor<1x1x2x9xf32>"], [X], "6 channels with groups = 4"),
+    ("gn.convolution", W, [X, "tensor<1x1x6x5xf32>"], ["tensor<2x4x4x7xf32>"], "2×4×4×7.*gives 2×4×4×5"),
+    ("gn.convolution", W + ", groups = 4", [X, "tensor<1x1x2x9xf32>"], [X], "6 channels with groups = 4"),
     ("gn.fully_connected", "", [X, "tensor<3x95xf32>"], [Y], "weights take 95 inputs; x has 96"),
     ("gn.activation", 'function = "sine"', [X], [X], "function = 'sine'; allowed: 'relu'"),
     ("gn.activation", 'function = "relu", alpha = [1.0]', [X], [X], "alpha = .*; allowed: float"),
@@ -69,20 +72,19 @@ BAD = [
     ("gn.slice", "start = 5, length = 2", [X], [X], "slice of 2 from 5 leaves the 6 channels"),
     ("gn.reshape", "shape = [2, 95]", [X], ["tensor<2x95xf32>"], "has 192 elements.*has 190"),
     ("gn.transpose", "permutation = [0, 1, 1, 2]", [X], [X], r"\[0, 1, 1, 2\] does not reorder the 4 axes"),
-    ("gn.dropout", "probability = 1.0, index = 0", [X, HYPER], [X], "probability = 1.0"),
+    ("gn.dropout", "probability = 1.0, index = 0", [X, H], [X], "probability = 1.0"),
     ("gn.dropout", "probability = 0.5, index = 0", [X, V], [X], "hyperparameters.*6 float32.*8 float64"),
     ("gn.cross_entropy", "class_weights = [1.0]", [Y, Y], ["tensor<f64>"], "1 class_weights for 3 classes"),
     ("gn.cross_entropy", "", [Y, "tensor<2x4xf32>"], ["tensor<f64>"], "output and target differ: 2×3.*2×4"),
-    ("gn.pad", 'padding = [4, 0, 0, 0], mode = "symmetric-exclude-edge"', [X], [X], "padding 4 mirrors more than the 4"),
+    ("gn.pad", 'padding = [4, 0, 0, 0], mode = "symmetric-exclude-edge"', [X], [X], "padding 4 mirrors more"),
     ("gn.input_normalization", 'method = "zscore"', [X, V], [X], "2 operands; allowed: 3"),
-    ("gn.input_normalization", 'method = "zerocenter"', [X, "tensor<4xf32>"], [X], r"\[4\]; allowed: \[1\], \[6\], \[4, 4, 6\]"),
-    ("gn.sgdm_update", 'names = ["a"], learn_rate_factors = [1.0], l2_factors = [1.0]', [V, V, HYPER], [V, V], "3 operands"),
-    ("gn.sgdm_update", 'names = ["a"], learn_rate_factors = [1.0, 1.0], l2_factors = [1.0]', [V, V, V, HYPER], [V, V],
+    ("gn.input_normalization", 'method = "zerocenter"', [X, "tensor<4xf32>"], [X], r"\[4\]; allowed: \[1\], \[6\]"),
+    ("gn.sgdm_update", SGDM, [V, V, H], [V, V], "3 operands"),
+    ("gn.sgdm_update", SGDM.replace("1.0", "1.0, 1.0", 1), [V, V, V, H], [V, V],
      "learn_rate_factors has 2 entries; it needs 1"),
-    ("gn.sgdm_update", 'names = ["a"], learn_rate_factors = [1.0], l2_factors = [1.0], clip = "norm"', [V, V, V, HYPER],
-     [V, V], "clip = 'norm'; allowed"),
-    ("gn.convolution_weight_gradient", "weights_shape = [1, 1, 6, 5], " + WINDOW, [X, X], [V], r"cotangent has shape.*must be"),
-    ("gn.group_norm_gradient", "groups = 3, epsilon = 1.0e-5", [X, Y, V, V, STATISTICS], [X, V, V], "x and its cotangent differ"),
+    ("gn.sgdm_update", SGDM + ', clip = "norm"', [V, V, V, H], [V, V], "clip = 'norm'; allowed"),
+    ("gn.convolution_weight_gradient", "weights_shape = [1, 1, 6, 5], " + W, [X, X], [V], "cotangent has shape"),
+    ("gn.group_norm_gradient", NORM, [X, Y, V, V, S], [X, V, V], "x and its cotangent differ"),
 ]  # fmt: skip
 
 
@@ -98,7 +100,9 @@ def test_refuses(op: str, attributes: str, operands: list[str], results: list[st
     assert "^^^" in str(caught.value), "the faulty op is underlined"
 
 
-KERNEL = 'kern.kernel @k {op = "o", template = "t", target = "cpu", dtype = "float32", layout = "l", shape = {}, tiles = {}}'
+KERNEL = (
+    'kern.kernel @k {op = "o", template = "t", target = "cpu", dtype = "float32", layout = "l", shape = {}, tiles = {}}'
+)
 BUFFERS = "%a: memref<4xf32>, %b: memref<4xf32>"
 KERN_FAULTS = [
     ("kern.launch @q(%a) {grid = 1, writes = [], step = 0} : (memref<4xf32>) -> ()", "there is no kern.kernel @q"),

@@ -1,4 +1,4 @@
-"""Passes change how a network is computed, never what: every stage and the Program agree with the first IR, in NumPy."""
+"""Passes change how a network is computed, never what: in NumPy, all stages and the Program agree with the first IR."""
 
 from __future__ import annotations
 

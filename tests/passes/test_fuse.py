@@ -1,0 +1,140 @@
+"""fuse: each pattern where it applies, and where it must not."""
+
+from __future__ import annotations
+
+import pytest
+from passes.mlir import CONVOLUTION, IMAGE, STATISTICS, VECTOR, WEIGHTS, after, function
+
+from gncodegen.passes.pipeline import run_pipeline
+
+CONV = f'%c = gn.convolution(%x, %w) {{{CONVOLUTION}, layers = ["c"]}} : ({IMAGE}, {WEIGHTS}) -> {IMAGE}'
+BIAS = f'%d = gn.bias(%c, %b) {{layers = ["c"]}} : ({IMAGE}, {VECTOR}) -> {IMAGE}'
+NORM = (
+    '%n, %s = gn.group_norm(%d, %scale, %offset) {groups = 3, epsilon = 1.0e-5, layers = ["g"]} : '
+    f"({IMAGE}, {VECTOR}, {VECTOR}) -> ({IMAGE}, {STATISTICS})"
+)
+LOSS = f'%l = gn.half_squared_error(%y, %t) {{layers = ["end"]}} : ({IMAGE}, {IMAGE}) -> tensor<f64>'
+NORMED = "groups = 3, epsilon = 1.0e-05"
+
+
+def relu(source: str, result: str = "%y", name: str = "relu", alpha: str = "") -> str:
+    return f'{result} = gn.activation({source}) {{function = "{name}"{alpha}, layers = ["r"]}} : ({IMAGE}) -> {IMAGE}'
+
+
+def gradients(*lines: str) -> list[str]:
+    found = after(
+        "gradients{function=gradients},dce,fuse", "\n".join([*lines, LOSS]), "%l : tensor<f64>", training=True
+    )
+    return found[found.index("half_squared_error_gradient") + 1 :]
+
+
+def test_convolution_takes_bias_and_relu() -> None:
+    assert after("fuse", "\n".join([CONV, BIAS, relu("%d")])) == [f'convolution {{{CONVOLUTION}, activation = "relu"}}']
+    text = run_pipeline(function("\n".join([CONV, BIAS, relu("%d")])), "fuse")
+    assert 'gn.fused = ["c: convolution + bias", "c + r"]' in text
+    assert "gn.convolution(%x, %w, %b)" in text
+    assert 'layers = ["c", "r"]' in text
+
+
+def test_group_norm_takes_relu() -> None:
+    found = after("fuse", "\n".join([CONV, BIAS, NORM, relu("%n")]))
+    assert found[1] == f'group_norm {{{NORMED}, activation = "relu"}}'
+    leaky = after("fuse", "\n".join([CONV, BIAS, NORM, relu("%n", name="leaky-relu", alpha=", alpha = 0.1")]))
+    assert leaky[1] == f'group_norm {{{NORMED}, activation = "leaky-relu", alpha = 0.1}}'
+
+
+@pytest.mark.parametrize("function_name", ["tanh", "sigmoid", "gelu"])
+def test_other_activations_stay(function_name: str) -> None:
+    found = after("fuse", "\n".join([CONV, BIAS, NORM, relu("%n", name=function_name)]))
+    assert found[-1] == f'activation {{function = "{function_name}"}}'
+
+
+def test_activations_are_an_option() -> None:
+    body = "\n".join([CONV, BIAS, NORM, relu("%n", name="tanh")])
+    assert after("fuse{activations=relu,tanh}", body)[-1] == f'group_norm {{{NORMED}, activation = "tanh"}}'
+
+
+def test_a_value_used_elsewhere_is_not_fused_away() -> None:
+    twice = "\n".join([CONV, BIAS, NORM, relu("%n", "%r"), f"%y = gn.add(%r, %n) : ({IMAGE}, {IMAGE}) -> {IMAGE}"])
+    assert after("fuse", twice)[1:] == [f"group_norm {{{NORMED}}}", 'activation {function = "relu"}', "add"]
+    returned = "\n".join([CONV, BIAS, NORM, relu("%n")])
+    assert len(after("fuse", returned, f"%y, %n : {IMAGE}, {IMAGE}")) == 3
+    biased = "\n".join([CONV, BIAS, f"%y = gn.add(%c, %d) : ({IMAGE}, {IMAGE}) -> {IMAGE}"])
+    assert after("fuse", biased) == [f"convolution {{{CONVOLUTION}}}", "bias", "add"]
+
+
+def test_group_norm_gradient_recomputes_the_mask() -> None:
+    found = gradients(CONV, BIAS, NORM, relu("%n"))
+    assert found[0] == f'group_norm_gradient {{{NORMED}, activation = "relu"}}'
+    assert not any(entry.startswith("activation_gradient") for entry in found)
+
+
+def test_an_activation_used_twice_before_it_is_not_fused_backward() -> None:
+    both = f"%y = gn.add(%r, %n) : ({IMAGE}, {IMAGE}) -> {IMAGE}"
+    found = gradients(CONV, BIAS, NORM, relu("%n", "%r"), both)
+    assert found[0] == 'activation_gradient {function = "relu"}'
+    assert f"group_norm_gradient {{{NORMED}}}" in found
+
+
+def test_mask_from_the_output_after_convolution() -> None:
+    found = gradients(CONV, BIAS, relu("%d"))
+    assert found[0] == 'activation_gradient {function = "relu", from = "output"}'
+
+
+def test_negative_slope_keeps_its_input() -> None:
+    found = gradients(CONV, BIAS, relu("%d", name="leaky-relu", alpha=", alpha = -0.1"))
+    assert found[0] == 'activation_gradient {function = "leaky-relu", alpha = -0.1}'
+
+
+def test_weight_and_bias_gradient_are_one() -> None:
+    found = gradients(CONV, BIAS, f"%y = gn.add(%d) : ({IMAGE}) -> {IMAGE}")
+    assert not any(entry.startswith("bias_gradient") for entry in found)
+    (weights,) = [entry for entry in found if entry.startswith("convolution_weight_gradient")]
+    assert "bias = true" in weights
+
+
+def test_two_layers_on_one_cotangent_keep_their_own_bias() -> None:
+    other = CONV.replace("%c", "%e").replace('"c"', '"k"')
+    bias = BIAS.replace("%d", "%f").replace("%c,", "%e,").replace('"c"', '"k"')
+    text = run_pipeline(
+        function(
+            "\n".join([CONV, BIAS, other, bias, f"%y = gn.add(%d, %f) : ({IMAGE}, {IMAGE}) -> {IMAGE}", LOSS]),
+            "%l : tensor<f64>", training=True,
+        ),
+        "gradients{function=gradients},dce,fuse",
+    )  # fmt: skip
+    lines = [line for line in text.splitlines() if "gn.convolution_weight_gradient" in line]
+    assert ['layers = ["k"]' in line for line in lines] == [True, False]
+    assert all("bias = true" in line for line in lines)
+
+
+def test_addition_takes_relu() -> None:
+    body = "\n".join([CONV, BIAS, f"%a = gn.add(%d, %x) : ({IMAGE}, {IMAGE}) -> {IMAGE}", relu("%a")])
+    assert after("fuse", body)[-1] == 'add {activation = "relu"}'
+
+
+SOFTMAX = f'%y = gn.softmax(%x) {{layers = ["s"]}} : ({IMAGE}) -> {IMAGE}'
+ENTROPY = f'%l = gn.cross_entropy(%y, %t) {{layers = ["end"]}} : ({IMAGE}, {IMAGE}) -> tensor<f64>'
+
+
+def test_softmax_joins_the_loss() -> None:
+    body = f"{SOFTMAX}\n{ENTROPY}"
+    assert after("fuse", body, f"%l, %y : tensor<f64>, {IMAGE}") == ["softmax_cross_entropy"]
+    head = f"%y0 = gn.bias(%x, %b) : ({IMAGE}, {VECTOR}) -> {IMAGE}"
+    scaled = body.replace("gn.softmax(%x)", "gn.softmax(%y0)")
+    text = function(f"{head}\n{scaled}", "%l : tensor<f64>", training=True)
+    found = run_pipeline(text, "gradients{function=gradients},dce,fuse")
+    assert "gn.softmax_cross_entropy_gradient" in found
+    assert "gn.softmax_gradient" not in found
+    assert "gn.cross_entropy_gradient" not in found
+
+
+def test_regression_after_softmax_is_not_cross_entropy() -> None:
+    body = f"{SOFTMAX}\n{LOSS}"
+    assert after("fuse", body, "%l : tensor<f64>") == ["softmax", "half_squared_error"]
+
+
+def test_channel_normalize_takes_relu_in_prediction() -> None:
+    line = "%n = gn.channel_normalize(%x, %mean, %variance, %scale, %offset) {epsilon = 1.0e-5}"
+    body = f"{line} : ({IMAGE}, {', '.join([VECTOR] * 4)}) -> {IMAGE}\n{relu('%n')}"
+    assert after("fuse", body) == ['channel_normalize {epsilon = 1.0e-05, activation = "relu"}']
