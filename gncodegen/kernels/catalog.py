@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import elementwise, loss, movement, normalization, pooling, update
+from gncodegen.kernels import convolution, elementwise, loss, movement, normalization, pooling, update
 from gncodegen.kernels.schedule import Plan, Problem
 
 Planner = Callable[[Problem], Plan]
 
 PLANS: Mapping[str, Planner] = {
+    **convolution.PLANS,
     **elementwise.PLANS,
     **loss.PLANS,
     **movement.PLANS,

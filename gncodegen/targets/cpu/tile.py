@@ -172,9 +172,7 @@ def tile_load(context: Any, base: Any, row_stride: Any, rows: Any, vectors: Any,
 
 
 @intrinsic(prefer_literal=True)
-def tile_store(
-    context: Any, base: Any, inner: Any, inner_stride: Any, outer_stride: Any, tile: Any, width: Any
-) -> Any:
+def tile_store(context: Any, base: Any, inner: Any, inner_stride: Any, outer_stride: Any, tile: Any, width: Any) -> Any:
     """`tile_store(p, inner, inner_stride, outer_stride, tile, width)`: the first `width` columns of every row.
 
     Row r = o·inner + i goes to p[o·outer_stride + i·inner_stride].

@@ -1,0 +1,242 @@
+"""Plan of a convolution's weight gradient: outer products of windows of x with dy, summed over pixels in registers.
+
+The sum over the batch is cut into a number of parts that depends on the shapes only; each part has its own sum, and a
+second launch adds the parts in order, so the result does not depend on the number of cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.window_problem import WindowProblem, describe
+
+SCRATCH_BYTES = 96 << 10
+"""Most of x, and of dy, that a tile packs at a time."""
+
+UNIT_PIXELS = 256
+"""About how many pixels are summed in registers before the sum is added to memory."""
+
+PARTIAL_BYTES = 96 << 10
+"""Sums in memory that a tile adds to; more are shared out over tiles."""
+
+WIDEST_BLOCK = 64
+"""Most channels of a block."""
+
+ENOUGH_TILES = 16
+"""Tiles that keep the cores of a large machine busy."""
+
+REDUCE_SHAPE = ("window_h", "window_w", "channels", "filters", "groups", "bias", "split")
+REDUCE_TILES = ("parts", "lanes", "vectors", "rows_per_tile", "lines", "channel_block", "partial", "bias_partial")
+"""Constants that the second launch shares with the first."""
+
+MOST_PARTS = 16
+"""Most parts of the batch; each has its own copy of the gradient."""
+
+
+@dataclass(frozen=True)
+class RegisterRows:
+    """Which (filter tap, channel) pairs are the rows of a register tile.
+
+    Args:
+        channels: channels of a block; x is packed in blocks of channels.
+        rows: neighbouring values of one filter row (taps × channels of the block).
+        lines: neighbouring filter rows.
+        vectors: vectors of filters.
+    """
+
+    channels: int
+    rows: int
+    lines: int
+    vectors: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How the work is cut: units of observations × bands of rows, parts of units, shares of channels and of filters."""
+
+    observations: int
+    bands: int
+    parts: int
+    channel_shares: int
+    filter_shares: int
+
+
+def _contiguous(window: WindowProblem) -> bool:
+    """Whether the taps of a filter row lie side by side in a block of x."""
+    return window.dilation[1] == 1 or window.window[1] == 1
+
+
+def _register_rows(window: WindowProblem, machine: Machine) -> Iterator[RegisterRows]:
+    taps = window.window[1] if _contiguous(window) else 1
+    choices = set(range(1, min(machine.vector_registers, window.group_channels) + 1))
+    for channels in sorted(choices | ({window.group_channels} if window.group_channels <= WIDEST_BLOCK else set())):
+        run = taps * channels
+        for vectors in vector_counts(window.group_filters, machine, window.dtype):
+            for pieces in range(1, run + 1):
+                rows = -(-run // pieces)
+                if not fits(rows, vectors, machine):
+                    continue
+                most = window.window[0] if pieces == 1 else 1
+                for lines in range(1, most + 1):
+                    if fits(rows * lines, vectors, machine):
+                        yield RegisterRows(channels, rows, lines, vectors)
+                if rows * vectors < machine.vector_registers // 3:
+                    break
+
+
+def _cycles(window: WindowProblem, rows: RegisterRows, lanes: int) -> float:
+    """Estimated cycles per pixel."""
+    taps = window.window[1] if _contiguous(window) else 1
+    tiles = -(-window.group_channels // rows.channels) * -(-taps * rows.channels // rows.rows)
+    tiles *= -(-window.window[0] // rows.lines) * (window.window[1] // taps)
+    tiles *= -(-window.group_filters // (rows.vectors * lanes))
+    packing = 0 if rows.channels == window.group_channels else window.group_channels / min(rows.channels, lanes)
+    # A tile's x should stay in L1 beside its dy: large blocks of channels do not.
+    spread = 1.0 if rows.channels <= 16 else 1.15
+    return tiles * (step_cycles(rows.rows * rows.lines, rows.vectors) * spread + 0.5) + packing * 2.0
+
+
+def choose_rows(window: WindowProblem, machine: Machine) -> RegisterRows:
+    """The register tile of least estimated cycles."""
+    lanes = machine.lanes(window.dtype)
+    return min(_register_rows(window, machine), key=lambda rows: _cycles(window, rows, lanes))
+
+
+def choose_cut(window: WindowProblem, rows: RegisterRows, machine: Machine) -> Cut:
+    """Units, parts and shares, from the shapes alone."""
+    item, width = ITEM_SIZE[window.dtype], rows.vectors * machine.lanes(window.dtype)
+    out_rows, out_columns = window.out_extents
+    taps = window.window[0] * window.window[1]
+    channel_blocks = -(-window.group_channels // rows.channels)
+    filter_blocks = -(-window.group_filters // width)
+    block_bytes = taps * rows.channels * width * item
+    # Shares: near square, such that one share's sums stay in L2.
+    filter_shares = channel_shares = 1
+    while (-(-channel_blocks // channel_shares)) * (-(-filter_blocks // filter_shares)) * block_bytes > PARTIAL_BYTES:
+        wide = -(-filter_blocks // filter_shares) * width
+        deep = -(-channel_blocks // channel_shares) * rows.channels
+        if wide >= deep and filter_shares < filter_blocks:
+            filter_shares += 1
+        elif channel_shares < channel_blocks:
+            channel_shares += 1
+        elif filter_shares < filter_blocks:
+            filter_shares += 1
+        else:
+            break
+    channels = -(-channel_blocks // channel_shares) * rows.channels
+    filters = -(-filter_blocks // filter_shares) * width
+    line = ((out_columns - 1) * window.stride[1] + (window.window[1] - 1) * window.dilation[1] + 1) * channels * item
+    per_row = max(line * window.stride[0], out_columns * filters * item, 1)
+    room = max(1, SCRATCH_BYTES // per_row)
+    wanted = max(1, -(-UNIT_PIXELS // max(out_columns, 1)))
+    band_rows = min(room, wanted, max(out_rows, 1))
+    bands = -(-max(out_rows, 1) // band_rows)
+    observations = max(1, min(room // max(out_rows, 1), wanted // max(out_rows, 1), window.batch)) if bands == 1 else 1
+    units = bands * -(-window.batch // observations)
+    shares = channel_shares * filter_shares * window.groups
+    gradient = taps * window.group_channels * window.filters
+    affordable = (window.batch * out_rows * out_columns * (window.channels + window.filters)) // max(1, 2 * gradient)
+    parts = max(1, min(units, MOST_PARTS, max(affordable, -(-ENOUGH_TILES // (4 * shares)))))
+    return Cut(observations, bands, parts, channel_shares, filter_shares)
+
+
+def convolution_weight_gradient(problem: Problem) -> Plan:
+    """The weight gradient of y = x ⋆ weights + bias from x and dy: dw, and dbias where asked for."""
+    window = describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
+    machine, lanes, target = problem.machine, problem.machine.lanes(window.dtype), problem.machine.target
+    rows = choose_rows(window, machine)
+    cut = choose_cut(window, rows, machine)
+    bias = bool(problem.attributes.get("bias", False))
+    shape, tiles, partial, padded = _constants(window, rows, cut, lanes, bias)
+    main = Schedule(problem.op, "convolution_weight_gradient", target, window.dtype, shape=shape, tiles=tiles)
+    filter_rows = window.window[0] * window.window[1] * window.group_channels
+    shares = max(1, min(filter_rows, cut.parts * filter_rows * window.filters // (32 << 10)))
+    fewer_shape = {name: shape[name] for name in REDUCE_SHAPE}
+    fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": shares}
+    reduce = Schedule(
+        problem.op, "convolution_weight_reduce", target, window.dtype, shape=fewer_shape, tiles=fewer_tiles
+    )
+    grid = cut.parts * window.groups * cut.channel_shares * cut.filter_shares
+    moved = problem.operands[0].bytes + problem.operands[1].bytes
+    buffers = (Tensor((cut.parts * partial,), window.dtype), Tensor((cut.parts * padded,), window.dtype))
+    workspaces, slots = (buffers, ("workspace0", "workspace1")) if bias else (buffers[:1], ("workspace0",))
+    results = ("result0", "result1") if bias else ("result0",)
+    written = sum(buffer.bytes for buffer in workspaces)
+    gradient = sum(result.bytes for result in problem.results)
+    count = len(slots)
+    writes, sums = tuple(range(2, 2 + count)), tuple(range(count, 2 * count))
+    launches = (
+        Launch(main, ("operand0", "operand1", *slots), grid, writes, moved + written, window.flops),
+        Launch(reduce, (*slots, *results), shares, sums, written + gradient),
+    )
+    return Plan(launches, workspaces)
+
+
+def _constants(
+    window: WindowProblem, rows: RegisterRows, cut: Cut, lanes: int, bias: bool
+) -> tuple[dict[str, Constant], dict[str, Constant], int, int]:
+    """Shape and tile constants, elements of one part's sums, and of its bias sums."""
+    split = not _contiguous(window)
+    taps = 1 if split else window.window[1]
+    width = rows.vectors * lanes
+    channel_blocks = -(-window.group_channels // rows.channels)
+    filter_blocks = -(-window.group_filters // width)
+    line_groups = -(-window.window[0] // rows.lines)
+    pieces = -(-taps * rows.channels // rows.rows)
+    block = line_groups * (window.window[1] // taps) * pieces * rows.rows * rows.lines * width
+    band_rows = max(even_parts(window.out_extents[0], cut.bands))
+    span_h = (line_groups * rows.lines - 1) * window.dilation[0] + 1
+    span_w = (window.window[1] - 1) * window.dilation[1] + 1
+    scratch_rows = (max(band_rows, 1) - 1) * window.stride[0] + span_h
+    scratch_columns = (max(window.out_extents[1], 1) - 1) * window.stride[1] + span_w
+    share_channels = max(even_parts(channel_blocks, cut.channel_shares))
+    share_filters = max(even_parts(filter_blocks, cut.filter_shares))
+    image = scratch_rows * scratch_columns * rows.channels
+    # dy is read in place where one block of filters is all of it.
+    packs = window.filters != width
+    filter_step = cut.observations * band_rows * window.out_extents[1] * width if packs else 0
+    shape: dict[str, Constant] = {
+        "batch": window.batch,
+        "rows": window.extents[0],
+        "columns": window.extents[1],
+        "out_rows": window.out_extents[0],
+        "out_columns": window.out_extents[1],
+        "channels": window.group_channels,
+        "filters": window.group_filters,
+        "groups": window.groups,
+        "window_h": window.window[0],
+        "window_w": window.window[1],
+        "stride_h": window.stride[0],
+        "stride_w": window.stride[1],
+        "dilation_h": window.dilation[0],
+        "dilation_w": window.dilation[1],
+        "before_h": window.before[0],
+        "before_w": window.before[1],
+        "bias": bias,
+        "split": split,
+    }
+    tiles: dict[str, Constant] = {
+        "lanes": lanes,
+        "vectors": rows.vectors,
+        "rows_per_tile": rows.rows,
+        "lines": rows.lines,
+        "channel_block": rows.channels,
+        "observations": cut.observations,
+        "bands": cut.bands,
+        "parts": cut.parts,
+        "channel_shares": cut.channel_shares,
+        "filter_shares": cut.filter_shares,
+        "scratch_rows": scratch_rows,
+        "scratch_columns": scratch_columns,
+        # A register tile may read past its last row of taps; what it reads there is summed but never used.
+        "scratch": image * cut.observations * share_channels + rows.rows,
+        "packs": packs,
+        "filter_step": filter_step,
+        "packed": max(1, filter_step * share_filters),
+        "partial": block * channel_blocks * filter_blocks * window.groups,
+        "bias_partial": window.groups * filter_blocks * width,
+    }
+    return shape, tiles, block * channel_blocks * filter_blocks * window.groups, window.groups * filter_blocks * width

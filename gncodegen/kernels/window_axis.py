@@ -1,0 +1,91 @@
+"""One spatial axis of a convolution or of its input gradient, in one form that a single kernel template serves.
+
+The input gradient of a convolution of stride s is s interleaved convolutions of stride 1 (phases):
+output phase + s·j of the gradient meets only the filter taps r with (phase + before − r·d) divisible by s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Output phase + step·j reads inputs stride·j + offset + dilation·t for t < taps, times tap first + tap_step·t.
+
+    Args:
+        inputs: extent of what is read; beyond it there are zeros.
+        outputs: extent of what is written.
+        step: number of phases, and the distance of the outputs of one phase.
+        stride: distance of the windows of neighbouring outputs of a phase.
+        dilation: distance of the elements of a window.
+        taps: elements of the window, per phase.
+        first: filter tap of the first element, per phase.
+        tap_step: distance of the filter taps of neighbouring elements.
+        offsets: input position of the first element of output 0, per phase.
+    """
+
+    inputs: int
+    outputs: int
+    step: int
+    stride: int
+    dilation: int
+    taps: tuple[int, ...]
+    first: tuple[int, ...]
+    tap_step: int
+    offsets: tuple[int, ...]
+
+    @property
+    def positions(self) -> int:
+        """Outputs of phase 0, which has the most."""
+        return -(-self.outputs // self.step)
+
+    @property
+    def low(self) -> int:
+        """The lowest input position of outputs 0 of all phases."""
+        return min(self.offsets)
+
+    @property
+    def span(self) -> int:
+        """Inputs from `low` that outputs 0 of all phases read."""
+        ends = [offset + (taps - 1) * self.dilation for offset, taps in zip(self.offsets, self.taps, strict=True)]
+        return max(*ends, self.low) - self.low + 1
+
+    @property
+    def inside(self) -> bool:
+        """Whether every window lies inside the input, so that no zeros are needed."""
+        return self.low >= 0 and self.low + (self.positions - 1) * self.stride + self.span <= self.inputs
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether output i reads input i and nothing else."""
+        same = self.inputs == self.outputs and self.step == self.stride == 1
+        return same and self.taps == (1,) and self.offsets == (0,)
+
+    def read(self, positions: int) -> int:
+        """Inputs that `positions` neighbouring positions read."""
+        return (positions - 1) * self.stride + self.span
+
+
+def forward_axis(inputs: int, outputs: int, window: int, stride: int, dilation: int, before: int) -> Axis:
+    """The axis of a convolution: one phase."""
+    return Axis(inputs, outputs, 1, stride, dilation, (window,), (0,), 1, (-before,))
+
+
+def gradient_axis(inputs: int, outputs: int, window: int, stride: int, dilation: int, before: int) -> Axis:
+    """The axis of the input gradient: `inputs` is the extent of dy and `outputs` that of dx."""
+    common = gcd(stride, dilation)
+    taps: list[int] = []
+    first: list[int] = []
+    offsets: list[int] = []
+    for phase in range(stride):
+        met = [tap for tap in range(window) if (phase + before - tap * dilation) % stride == 0]
+        taps.append(len(met))
+        first.append(met[-1] if met else 0)
+        offsets.append((phase + before - met[-1] * dilation) // stride if met else 0)
+    if not all(taps):
+        lowest = min((offset for offset, count in zip(offsets, taps, strict=True) if count), default=0)
+        offsets = [offset if count else lowest for offset, count in zip(offsets, taps, strict=True)]
+    step, dilation = stride // common, dilation // common
+    return Axis(inputs, outputs, stride, 1, dilation, tuple(taps), tuple(first), -step, tuple(offsets))
