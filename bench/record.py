@@ -1,0 +1,67 @@
+"""Where and how a benchmark ran, and its results as JSON and in the README."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _cpu() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.MULTILINE))
+    simd = "AVX-512" if " avx512f" in text else "AVX2" if " avx2" in text else "no AVX2"
+    name = found.get("model name", platform.machine())
+    return f"{name} (family {found.get('cpu family')}, model {found.get('model')}), {simd}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "checkout"
+
+
+def environment() -> dict[str, object]:
+    """CPU, core count, versions, command and date."""
+    packages = ("gncodegen", "numba", "llvmlite", "numpy", "torch")
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in packages},
+        "command": " ".join(["python", os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def save(name: str, results: object) -> Path:
+    """Writes bench/results/<name>.json."""
+    path = ROOT / "bench" / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    record = {"environment": environment(), "results": results}
+    path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def fill_readme(lines: list[str]) -> None:
+    """Puts table rows between the README's markers."""
+    path = ROOT / "README.md"
+    start, end = (
+        "<!-- results: `python bench/networks.py` fills the rows between these two lines -->",
+        "<!-- /results -->",
+    )
+    text = path.read_text(encoding="utf-8")
+    before, _, rest = text.partition(start)
+    _, _, after = rest.partition(end)
+    path.write_text(before + "\n".join([start, *lines, end]) + after, encoding="utf-8")

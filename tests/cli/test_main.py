@@ -1,0 +1,162 @@
+"""The command line: what commands print, and how they refuse."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gncodegen
+from gncodegen.cli import main
+
+NETWORK = """
+import numpy as np
+import gncodegen as gnc
+
+layers = [
+    gnc.FeatureInputLayer(6),
+    gnc.GroupNormalizationLayer(2, name="gn"),
+    gnc.ReluLayer(name="relu"),
+    gnc.FullyConnectedLayer(3, name="fc"),
+    gnc.SoftmaxLayer(),
+    gnc.ClassificationLayer(classes=("a", "b", "c")),
+]
+x = np.random.default_rng(0).normal(size=(24, 6)).astype(np.float32)
+y = np.argmax(x[:, ::2], axis=1)
+options = gnc.training_options("sgdm", max_epochs=2, mini_batch_size=8, verbose=False, seed=0)
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "network.py"
+    path.write_text(NETWORK, encoding="utf-8")
+    return str(path)
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("--version")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"gncodegen {gncodegen.__version__}\n"
+
+
+def test_python_dash_m():
+    result = subprocess.run([sys.executable, "-m", "gncodegen", "--help"], capture_output=True, text=True, check=True)
+    for command in ("demo", "compile", "train", "run", "inspect", "opt"):
+        assert f"\n    {command} " in result.stdout
+
+
+def test_help_imports_no_compiler():
+    code = (
+        "import sys; from gncodegen.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('numba', 'xdsl', 'jinja2') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_compile(file, capsys):
+    assert run("compile", file, "--batch-size", 4) == 0
+    out = capsys.readouterr().out
+    assert "GroupNormalizationLayer" in out
+    assert "6 layers, 33 learnables, no issues" in out
+    assert "group_norm" in out
+    assert "Memory of a step" in out
+
+
+def test_inspect_the_last_compilation(file, capsys):
+    run("compile", file)
+    capsys.readouterr()
+    assert run("inspect") == 0
+    listing = capsys.readouterr().out
+    assert listing.startswith("Stages: gn, shapes, canonicalize")
+    assert run("inspect", "gn") == 0
+    text = capsys.readouterr().out
+    assert "gn.group_norm" in text
+    kernel = next(line.split()[0] for line in listing.splitlines() if line.startswith("group_norm"))
+    for level, words in (("source", "def kernel(tile, argv):"), ("llvm", "define "), ("asm", "ret")):
+        assert run("inspect", kernel, "--level", level) == 0
+        assert words in capsys.readouterr().out
+
+
+def test_inspect_a_file(file, capsys):
+    assert run("inspect", "fuse", "--file", file, "--function", "predict") == 0
+    out = capsys.readouterr().out
+    assert 'activation = "relu"' in out or "relu" in out
+    assert "gradient" not in out
+
+
+def test_opt_reads_what_inspect_prints(file, tmp_path, capsys):
+    run("inspect", "gn", "--file", file)
+    path = tmp_path / "net.mlir"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert run("opt", path, "-p", "shapes,canonicalize,gradients,dce,fuse") == 0
+    assert "gn.group_norm_gradient" in capsys.readouterr().out
+
+
+def test_opt_reads_standard_input(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("builtin.module { }"))
+    assert run("opt") == 0
+    assert "builtin.module" in capsys.readouterr().out
+
+
+def test_train_and_run(file, tmp_path, capsys):
+    assert run("train", file, "--output", tmp_path / "net") == 0
+    assert "Saved in" in capsys.readouterr().out
+    x = np.random.default_rng(1).normal(size=(5, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    assert run("run", tmp_path / "net", tmp_path / "x.npy") == 0
+    labels = capsys.readouterr().out.split()
+    assert len(labels) == 5
+    assert set(labels) <= {"a", "b", "c"}
+    assert run("run", tmp_path / "net", tmp_path / "x.npy", "--output", tmp_path / "y.npy") == 0
+    assert np.array_equal(np.array(["a", "b", "c"])[np.load(tmp_path / "y.npy").argmax(1)], labels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("compile", "nothing.py"), "'nothing.py' is not a file"),
+        (("compile", "EMPTY"), "does not define `layers`"),
+        (("compile", "FILE", "--batch-size", "0"), "batch_size = 0"),
+        (("compile", "FILE", "--dtype", "int8"), "dtype = 'int8'"),
+        (("train", "BARE", "--output", "x"), "does not define `x`"),
+        (("inspect", "nothing", "--file", "FILE"), "NAME = 'nothing'; allowed: the stages gn,"),
+        (("opt", "nothing.mlir"), "cannot be read"),
+        (("opt", "FILE"), "parse"),
+        (("opt", "-p", "frobnicate", "MODULE"), "frobnicate"),
+        (("run", "nothing", "nothing.npy"), "nothing"),
+        (("demo", "--epochs", "0"), "max_epochs = 0"),
+    ],
+)
+def test_refusals_are_one_message_and_exit_code_2(arguments, words, file, tmp_path, capsys):
+    texts = {"EMPTY": "x = 1", "BARE": "layers = []", "MODULE": "builtin.module { }"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    places = {name: str(tmp_path / name) for name in texts} | {"FILE": file}
+    assert run(*(places.get(argument, argument) for argument in arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"gncodegen {arguments[0]}: ")
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_bugs_keep_their_traceback(tmp_path):
+    (tmp_path / "broken.py").write_text("layers = undefined", encoding="utf-8")
+    with pytest.raises(NameError):
+        run("compile", tmp_path / "broken.py")
+
+
+def test_a_closed_pipe_is_no_error(file):
+    command = f"{sys.executable} -m gncodegen inspect memory --file {file} | head -1"
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    assert result.returncode == 0
