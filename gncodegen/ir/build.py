@@ -10,12 +10,12 @@ from xdsl.ir import Block, Region, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.errors import CompileError
-from gncodegen.ir.function import Slot, add_argument, set_results
+from gncodegen.ir.function import Slot, add_arguments, set_results
 from gncodegen.ir.gn import HYPERPARAMETERS, OPERATIONS, GnOperation
 from gncodegen.ir.gn.base import shape_text
 from gncodegen.ir.values import Value, encode, tensor_of, tensor_type
 from gncodegen.kernels.schedule import Tensor
-from gncodegen.layers.base import Operation
+from gncodegen.layers.base import Operation, Parameter
 from gncodegen.layers.network import Network, Node
 
 FUNCTIONS = ("predict", "loss", "gradients", "train_step", "evaluate")
@@ -70,7 +70,7 @@ class _Construction:
         self.function = FuncOp(function, ([], []), Region(self.block))
         self.function.attributes.update(attributes)  # pyright: ignore[reportArgumentType, reportCallIssue]
         self.outputs: dict[str, SSAValue] = {}
-        self.parameters: dict[str, SSAValue] = {}
+        self.parameters: Mapping[str, SSAValue] = {}
         self.hyperparameters: SSAValue | None = None
         self.dropouts = 0
 
@@ -79,13 +79,12 @@ class _Construction:
         x = self._array("input", "x", network.input)
         y = network.output
         target = self._array("target", "t", y) if self.with_loss else None
-        for key, parameter in network.parameters.items():
-            kind = "parameter" if parameter.learnable else "state"
-            factors = (parameter.learn_rate_factor, parameter.l2_factor) if parameter.learnable else (1.0, 1.0)
-            slot = Slot(kind, key, "", "", float(factors[0]), float(factors[1]))
-            self.parameters[key] = add_argument(self.function, tensor_type(Tensor(parameter.shape, self.dtype)), slot)
+        kinds = [tensor_type(Tensor(parameter.shape, self.dtype)) for parameter in network.parameters.values()]
+        slots = [_parameter_slot(key, parameter) for key, parameter in network.parameters.items()]
+        values = add_arguments(self.function, zip(kinds, slots, strict=True))
+        self.parameters = dict(zip(network.parameters, values, strict=True))
         slot = Slot("hyperparameters", "hyperparameters")
-        self.hyperparameters = add_argument(self.function, tensor_type(HYPERPARAMETERS), slot)
+        (self.hyperparameters,) = add_arguments(self.function, [(tensor_type(HYPERPARAMETERS), slot)])
         for node in network.nodes:
             if node.layer.is_output and not self.with_loss:
                 continue
@@ -106,7 +105,8 @@ class _Construction:
 
     def _array(self, kind: str, name: str, node: Node) -> SSAValue:
         tensor = Tensor((self.batch_size, *node.size.shape), self.dtype)
-        return add_argument(self.function, tensor_type(tensor), Slot(kind, name, "B" + node.size.format))
+        slot = Slot(kind, name, "B" + node.size.format)
+        return add_arguments(self.function, [(tensor_type(tensor), slot)])[0]
 
     def _layer(self, node: Node, inputs: Sequence[SSAValue], target: SSAValue | None) -> SSAValue:
         """Appends the layer's chain of ops and gives the value of its output."""
@@ -143,3 +143,10 @@ class _Construction:
             assert self.hyperparameters is not None
             operands.append(self.hyperparameters)
         return kind(operands, attributes, (node.name,))
+
+
+def _parameter_slot(key: str, parameter: Parameter) -> Slot:
+    if not parameter.learnable:
+        return Slot("state", key)
+    rate, l2 = float(parameter.learn_rate_factor), float(parameter.l2_factor)
+    return Slot("parameter", key, learn_rate_factor=rate, l2_factor=l2)

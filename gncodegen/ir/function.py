@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -37,6 +38,7 @@ class Slot:
     learn_rate_factor: float = 1.0
     l2_factor: float = 1.0
 
+    @lru_cache(maxsize=4096)  # noqa: B019  slots are small values
     def attributes(self) -> DictionaryAttr:
         """As an argument or result attribute, values equal to their default left out."""
         given: dict[str, Attribute] = {}
@@ -47,6 +49,7 @@ class Slot:
         return DictionaryAttr(given)
 
     @staticmethod
+    @lru_cache(maxsize=4096)
     def of(attributes: DictionaryAttr) -> Slot:
         """The slot written in an argument or result attribute."""
         given = {name.removeprefix("gn."): decode(value) for name, value in attributes.data.items()}
@@ -93,12 +96,9 @@ def slots(function: FuncOp) -> list[tuple[BlockArgument, Slot]]:
     return list(zip(function.args, _slots(function.arg_attrs, len(function.args)), strict=True))
 
 
-def argument(function: FuncOp, kind: str, name: str) -> BlockArgument:
-    """The argument of this kind and name; raises VerifyException where there is none."""
-    for value, slot in slots(function):
-        if (slot.kind, slot.name) == (kind, name):
-            return value
-    raise VerifyException(f"function {function.sym_name.data} has no argument of kind {kind!r} named {name!r}")
+def arguments(function: FuncOp) -> dict[tuple[str, str], BlockArgument]:
+    """Every argument by (kind, name)."""
+    return {(slot.kind, slot.name): value for value, slot in slots(function)}
 
 
 def results(function: FuncOp) -> list[tuple[SSAValue, Slot]]:
@@ -114,14 +114,18 @@ def _slots(attributes: ArrayAttr[DictionaryAttr] | None, count: int) -> list[Slo
     return [Slot.of(entry) for entry in given]
 
 
-def add_argument(function: FuncOp, kind: Attribute, slot: Slot) -> BlockArgument:
-    """Appends an argument."""
+def add_arguments(function: FuncOp, added: Iterable[tuple[Attribute, Slot]]) -> list[BlockArgument]:
+    """Appends arguments of these types."""
     block = function.body.block
     known = [entry for _, entry in slots(function)]
-    value = block.insert_arg(kind, len(block.args))
-    value.name_hint = name_hint(slot)
-    _set_slots(function, [*known, slot])
-    return value
+    values: list[BlockArgument] = []
+    for kind, slot in added:
+        value = block.insert_arg(kind, len(block.args))
+        value.name_hint = name_hint(slot)
+        values.append(value)
+        known.append(slot)
+    _set_slots(function, known)
+    return values
 
 
 def set_argument(function: FuncOp, value: BlockArgument, kind: Attribute, slot: Slot) -> BlockArgument:

@@ -141,6 +141,11 @@ class Launch(TextOperation):
         return symbol.string_value()
 
     @property
+    def step(self) -> int:
+        """The number of the gn op it comes from."""
+        return self.values.integer("step")
+
+    @property
     def written(self) -> list[SSAValue]:
         """The buffers it writes."""
         return [self.operands[slot] for slot in self.values.integers("writes")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Self
 
 from xdsl.dialects.builtin import SymbolRefAttr
@@ -70,14 +71,8 @@ class TextOperation(IRDLOperation):
     @property
     def values(self) -> Values:
         """All declared attributes as Python values, defaults filled in."""
-        given = self.attributes
-        values: dict[str, Value] = {}
-        for declared in self.ATTRIBUTES:
-            if declared.name in given:
-                values[declared.name] = decode(given[declared.name])
-            elif declared.default is not None:
-                values[declared.name] = declared.default
-        return Values(values)
+        given = {name: attribute for name, attribute in self.attributes.items() if name != "layers"}
+        return Values(defaults(type(self)), given)
 
     def attribute(self, name: str) -> Value:
         """One attribute as a Python value, or its default."""
@@ -167,6 +162,12 @@ class TextOperation(IRDLOperation):
             properties=properties,
             attributes=attributes,
         )
+
+
+@cache
+def defaults(kind: type[TextOperation]) -> Mapping[str, Value]:
+    """The declared attributes of an op that have a default."""
+    return {declared.name: declared.default for declared in kind.ATTRIBUTES if declared.default is not None}
 
 
 def texts(operation: Operation, name: str) -> tuple[str, ...]:

@@ -162,19 +162,25 @@ def tensor_of(value: SSAValue | Attribute) -> Tensor:
 
 
 class Values(Mapping[str, Value]):
-    """Typed reading of an op's attributes, defaults filled in."""
+    """Typed reading of an op's attributes.
 
-    def __init__(self, values: Mapping[str, Value]) -> None:
+    Args:
+        values: Python values, such as defaults.
+        attributes: go before `values`; decoded when read.
+    """
+
+    def __init__(self, values: Mapping[str, Value], attributes: Mapping[str, Attribute] | None = None) -> None:
         self._values = values
+        self._attributes = attributes or {}
 
     def __getitem__(self, name: str) -> Value:
-        return self._values[name]
+        return decode(self._attributes[name]) if name in self._attributes else self._values[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(dict.fromkeys((*self._values, *self._attributes)))
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._values.keys() | self._attributes.keys())
 
     def integer(self, name: str) -> int:
         """An int."""

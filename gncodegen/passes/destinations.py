@@ -9,7 +9,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation, OpResult, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
-from gncodegen.ir.function import add_argument, argument, results, return_of, set_results
+from gncodegen.ir.function import add_arguments, arguments, results, return_of, set_results
 from gncodegen.ir.kern import Alloc, Launch, View
 from gncodegen.ir.operation import users
 from gncodegen.ir.values import tensor_of
@@ -28,13 +28,16 @@ def bind_results(function: FuncOp, copy: Copy) -> None:
     set_results(function, [])
     end = Builder(InsertPoint.before(return_of(function)))
     moved: dict[SSAValue, SSAValue] = {}
+    updated = arguments(function)
+    outputs = [(value.type, slot) for value, slot in returned if slot.kind != "update"]
+    targets = iter(add_arguments(function, outputs))
     # Outputs first: an update then sees that an old value is still to be copied out, and waits.
     for value, slot in sorted(returned, key=lambda entry: entry[1].kind == "update"):
         if slot.kind == "update":
-            target = argument(function, slot.updates, slot.name)
+            target = updated[slot.updates, slot.name]
             bind = _replaces
         else:
-            target = add_argument(function, value.type, slot)
+            target = next(targets)
             bind = _written_directly
         root = root_of(value)
         if root in moved:
@@ -58,10 +61,9 @@ def _replaces(value: SSAValue, target: SSAValue) -> bool:
     alloc = value.op if isinstance(value, OpResult) else None
     if not isinstance(alloc, Alloc) or target not in alloc.operands:
         return False
-    step = _writer(alloc).values.integer("step")
-    for reader in _readers(target):
-        if reader.values.integer("step") > step:
-            return False
+    step = min(launch.step for launch in _readers(value))
+    if any(reader.step > step for reader in _readers(target)):
+        return False
     alloc.operands = []
     value.replace_all_uses_with(target)
     Rewriter.erase_op(alloc)
@@ -81,12 +83,6 @@ def _written_directly(value: SSAValue, target: SSAValue) -> bool:
     root.replace_all_uses_with(whole)
     Rewriter.erase_op(alloc)
     return True
-
-
-def _writer(alloc: Alloc) -> Launch:
-    """The first launch that uses the buffer: the one that writes it."""
-    found = [user for user in users(alloc.buffer) if isinstance(user, Launch)]
-    return min(found, key=lambda launch: launch.values.integer("step"))
 
 
 def _readers(value: SSAValue) -> list[Launch]:

@@ -16,8 +16,8 @@ from xdsl.utils.exceptions import PassFailedException
 
 from gncodegen.ir.function import (
     Slot,
-    add_argument,
-    argument,
+    add_arguments,
+    arguments,
     name_hint,
     operations_of,
     results,
@@ -119,8 +119,8 @@ class Gradients(ModulePass):
             return
         parameters = [value for value, _ in trained]
         gradients = [_reached(tape, value, slot, Slot("gradient", slot.name)) for value, slot in trained]
-        velocities = [add_argument(function, value.type, Slot("velocity", slot.name)) for value, slot in trained]
-        hyperparameters = argument(function, "hyperparameters", "hyperparameters")
+        velocities = add_arguments(function, ((value.type, Slot("velocity", slot.name)) for value, slot in trained))
+        hyperparameters = arguments(function)["hyperparameters", "hyperparameters"]
         names = tuple(slot.name for _, slot in trained)
         shared = {"names": names, "l2_factors": tuple(slot.l2_factor for _, slot in trained)}
         layers = [name.rpartition(".")[0] for name in names]

@@ -29,7 +29,7 @@ def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
     operations = operations_of(function)
     allocs = [operation for operation in operations if isinstance(operation, Alloc)]
     launches = [operation for operation in operations if isinstance(operation, Launch)]
-    step_end = {launch.values.integer("step"): index for index, launch in enumerate(launches)}
+    step_end = {launch.step: index for index, launch in enumerate(launches)}
     first: dict[SSAValue, int] = {}
     last: dict[SSAValue, int] = {}
     shared: set[tuple[SSAValue, int]] = set()
@@ -44,12 +44,12 @@ def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
             first.setdefault(root, index)
             last[root] = index
             if roots.count(root) > 1:
-                shared.add((root, launch.values.integer("step")))
+                shared.add((root, launch.step))
     used = {alloc: index for index, alloc in enumerate(alloc for alloc in allocs if alloc.buffer in first)}
     lives: dict[Alloc, Lifetime] = {}
     for alloc in used:
         buffer = alloc.buffer
-        step = launches[first[buffer]].values.integer("step")
+        step = launches[first[buffer]].step
         candidates = [root_of(operand) for operand in alloc.operands]
         takes_over = tuple(
             used[root.owner]

@@ -27,7 +27,7 @@ def test_backward_walks_forward_in_reverse() -> None:
     found = names(after("gradients", everything(), "%l : tensor<f64>", kind="gradients", training=True))
     assert found == [
         "convolution", "bias", "group_norm", "add", "half_squared_error", "half_squared_error_gradient",
-        "group_norm_gradient", "bias_gradient", "convolution_input_gradient", "convolution_weight_gradient",
+        "group_norm_gradient", "bias_gradient", "convolution_weight_gradient", "convolution_input_gradient",
     ]  # fmt: skip
 
 

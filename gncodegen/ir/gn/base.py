@@ -12,7 +12,7 @@ from xdsl.irdl import traits_def, var_operand_def, var_result_def
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
-from gncodegen.ir.operation import Declared, TextOperation
+from gncodegen.ir.operation import Declared, TextOperation, defaults
 from gncodegen.ir.values import Value, Values, encode, tensor_of, tensor_type
 from gncodegen.kernels.schedule import Tensor
 from gncodegen.layers.geometry import window_outputs
@@ -54,8 +54,7 @@ class GnOperation(TextOperation):
     ) -> None:
         """Builds the op; its result types follow from the shape rule, which raises VerifyException on a misfit."""
         encoded = self.encoded(attributes or {}, layers)
-        defaults = {d.name: d.default for d in self.ATTRIBUTES if d.default is not None}
-        values = Values(defaults | dict(attributes or {}))
+        values = Values({**defaults(type(self)), **(attributes or {})})
         self.require(values)
         results = self.infer(tuple(map(tensor_of, operands)), values)
         super().__init__(operands=[operands], result_types=[list(map(tensor_type, results))], attributes=encoded)

@@ -102,7 +102,8 @@ class Convolution(GnOperation):
         shared = {name: self.attribute(name) for name in ("stride", "dilation", "padding", "groups")}
         dx = grad.ConvolutionInputGradient((dy, weights), {"input_shape": shape_of(x), **shared}, self.layers)
         dw = grad.ConvolutionWeightGradient((x, dy), {"weights_shape": shape_of(weights), **shared}, self.layers)
-        return builder.insert(dx).results[0], builder.insert(dw).results[0]
+        builder.insert([dw, dx])  # x often dies with dw, and dx may then lie where it was
+        return dx.results[0], dw.results[0]
 
 
 @irdl_op_definition
@@ -186,7 +187,8 @@ class FullyConnected(GnOperation):
         x, weights = self.operands
         dx = grad.FullyConnectedInputGradient((dy, weights), {"input_shape": shape_of(x)}, self.layers)
         dw = grad.FullyConnectedWeightGradient((x, dy), {}, self.layers)
-        return builder.insert(dx).results[0], builder.insert(dw).results[0]
+        builder.insert([dw, dx])
+        return dx.results[0], dw.results[0]
 
 
 def group_count(x: Tensor, values: Values) -> int:
