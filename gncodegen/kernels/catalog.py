@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import convolution, elementwise, loss, movement, normalization, pooling, update
+from gncodegen.kernels import (
+    bias,
+    convolution,
+    elementwise,
+    fully_connected,
+    loss,
+    movement,
+    normalization,
+    pooling,
+    update,
+)
 from gncodegen.kernels.schedule import Plan, Problem
 
 Planner = Callable[[Problem], Plan]
 
 PLANS: Mapping[str, Planner] = {
+    **bias.PLANS,
     **convolution.PLANS,
+    **fully_connected.PLANS,
     **elementwise.PLANS,
     **loss.PLANS,
     **movement.PLANS,

@@ -1,0 +1,76 @@
+"""Plans of the bias along the last axis and its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import gcd
+
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+
+TILE_VALUES = 1 << 15
+"""About how many values a tile reads."""
+
+MOST_PARTS = 16
+"""Most parts that a column of sums is cut into."""
+
+CHUNK = 256
+"""Rows summed in one go; longer sums are sums of such sums, for accuracy."""
+
+WIDEST_FOLD = 256
+"""Wider rows stand alone: their vectors are full anyway."""
+
+
+def bias(problem: Problem) -> Plan:
+    """Bias: y = x + bias along the last axis; y may take x's place."""
+    x = problem.operands[0]
+    columns = x.shape[-1]
+    rows = x.count // max(columns, 1)
+    lanes = problem.machine.lanes(x.dtype)
+    tiles = max(1, min(rows, x.count // TILE_VALUES))
+    blocking: dict[str, Constant] = {"fold": _fold(columns, lanes), "lanes": lanes, "tiles": tiles}
+    shape: dict[str, Constant] = {"rows": rows, "columns": columns}
+    schedule = Schedule(problem.op, "bias", problem.machine.target, x.dtype, shape=shape, tiles=blocking)
+    grid = tiles if x.count else 0
+    launch = Launch(schedule, ("operand0", "operand1", "result0"), grid, (2,), 2 * x.bytes, x.count)
+    return Plan((launch,), in_place=((0, 0),))
+
+
+def bias_gradient(problem: Problem) -> Plan:
+    """The bias gradient: the sums of dy over all axes but the last."""
+    launches, workspaces = column_sums(problem, "operand0", problem.operands[0], "result0", 0)
+    return Plan(launches, workspaces)
+
+
+def column_sums(
+    problem: Problem, source: str, matrix: Tensor, result: str, workspace: int
+) -> tuple[tuple[Launch, ...], tuple[Tensor, ...]]:
+    """The launches that sum `source` over all axes but the last, and the workspace, number `workspace`, that they need."""
+    columns = matrix.shape[-1]
+    rows = matrix.count // max(columns, 1)
+    parts = max(1, min(rows, MOST_PARTS, matrix.count // TILE_VALUES))
+    if parts == 1:
+        return (_sums(problem, matrix.dtype, rows, columns, 1, source, result),), ()
+    buffer = f"workspace{workspace}"
+    launches = (
+        _sums(problem, matrix.dtype, rows, columns, parts, source, buffer),
+        _sums(problem, matrix.dtype, parts, columns, 1, buffer, result),
+    )
+    return launches, (Tensor((parts, columns), matrix.dtype),)
+
+
+def _sums(problem: Problem, dtype: str, rows: int, columns: int, parts: int, source: str, result: str) -> Launch:
+    lanes = problem.machine.lanes(dtype)
+    fold = _fold(columns, lanes) if rows >= parts * lanes else 1
+    tiles: dict[str, Constant] = {"fold": fold, "lanes": lanes, "parts": parts, "chunk": CHUNK}
+    shape: dict[str, Constant] = {"rows": rows, "columns": columns}
+    schedule = Schedule(problem.op, "column_sums", problem.machine.target, dtype, shape=shape, tiles=tiles)
+    moved = Tensor((rows + parts, columns), dtype).bytes
+    return Launch(schedule, (source, result), parts, (1,), moved, rows * columns)
+
+
+def _fold(columns: int, lanes: int) -> int:
+    """Rows that make a whole number of vectors."""
+    return 1 if columns > WIDEST_FOLD or columns == 0 else lanes // gcd(columns, lanes)
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {"bias": bias, "bias_gradient": bias_gradient}
