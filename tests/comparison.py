@@ -57,6 +57,7 @@ def assert_same_network(
     loss: Any = ref.half_squared_error,
     loss_options: Mapping[str, Any] | None = None,
     finite_differences: bool | None = None,
+    training: bool = False,
 ) -> Any:
     """Compiles `layers`, gives it and the twin of `nodes` the same random parameters, and compares all results.
 
@@ -66,13 +67,14 @@ def assert_same_network(
         t: targets for both sides; random of the output's shape where None.
         parameters: values that replace random ones.
         finite_differences: also judge the gradients by the compiled loss itself; None means in float64.
+        training: whether loss and gradients are those of training; makes a difference to batch normalization only.
 
     Returns:
         The compiled network.
     """
     x = np.asarray(x, dtype)
     tolerance = tolerance or TOLERANCE[dtype]
-    compiled = gnc.compile(layers, target="cpu", batch_size=len(x), training=True, dtype=dtype, seed=0)
+    compiled = gnc.compile(layers, target="cpu", batch_size=len(x), training=training, dtype=dtype, seed=0)
     randomize(compiled)
     for name, value in (parameters or {}).items():
         compiled.parameters[name] = np.asarray(value)
@@ -81,8 +83,8 @@ def assert_same_network(
     assert_near(compiled.predict(x), expected, tolerance, "predict", floor)
     if t is None:
         t = np.random.default_rng(5).standard_normal(expected.shape).astype(dtype)
-    assert_near(compiled.loss(x, t), twin.loss(x, t), tolerance, "loss", floor)
-    gradients, right = compiled.gradients(x, t), twin.gradients(x, t)
+    assert_near(compiled.loss(x, t), twin.loss(x, t, training=training), tolerance, "loss", floor)
+    gradients, right = compiled.gradients(x, t), twin.gradients(x, t, training=training)
     assert set(gradients) == set(right)
     for name, gradient in gradients.items():
         shape = x.shape if name == "input" else np.shape(compiled.parameters[name])

@@ -47,4 +47,4 @@ def nodes_of(groups, relu=False, **options):
 
 
 def compiled_gn(shape, groups, batch, **options):
-    return gnc.compile(layers_of(shape, groups, **options), target="cpu", batch_size=batch, training=True, seed=0)
+    return gnc.compile(layers_of(shape, groups, **options), target="cpu", batch_size=batch, training=False, seed=0)

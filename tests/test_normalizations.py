@@ -24,7 +24,9 @@ def around(layer, shape, **options):
 )
 def test_batch_norm_in_training_and_prediction(shape, batch, dtype):
     layers = around(gnc.BatchNormalizationLayer(name="bn"), shape)
-    assert_same_network(layers, [ref.Node("bn", ref.batch_norm, LEARNED)], image(batch, *shape), dtype=dtype)
+    assert_same_network(
+        layers, [ref.Node("bn", ref.batch_norm, LEARNED)], image(batch, *shape), dtype=dtype, training=True
+    )
 
 
 def test_batch_norm_with_relu_and_a_convolution_before():
@@ -41,8 +43,10 @@ def test_batch_norm_with_relu_and_a_convolution_before():
         ref.Node("relu", ref.relu),
     ]
     # The gradient of a bias in front of a batch norm is zero: what is left of it is rounding.
-    assert_same_network(layers, nodes, image(3, 6, 5, 2), floor=1)
-    assert_same_network(layers, nodes, image(3, 6, 5, 2), dtype="float64", floor=1, finite_differences=False)
+    assert_same_network(layers, nodes, image(3, 6, 5, 2), floor=1, training=True)
+    assert_same_network(
+        layers, nodes, image(3, 6, 5, 2), dtype="float64", floor=1, finite_differences=False, training=True
+    )
 
 
 def test_batch_norm_moves_its_running_statistics_in_training_only():
