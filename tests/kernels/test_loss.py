@@ -112,6 +112,19 @@ def test_half_squared_error(execute, shape, dtype):
     close(dy, backward(), dtype)
 
 
+def test_the_same_bits_for_any_number_of_threads(execute):
+    numba = pytest.importorskip("numba")
+    z, t = scores((1500, 9), "float32"), targets((1500, 9), "float32")
+    losses = set()
+    threads = numba.get_num_threads()
+    for count in {1, threads}:
+        numba.set_num_threads(count)
+        results = [((), "float64"), (z.shape, "float32")]
+        losses.add(float(execute("softmax_cross_entropy", [z, t], results, {"class_weights": ()})[0]))
+    numba.set_num_threads(threads)
+    assert len(losses) == 1
+
+
 def test_empty_batch(execute):
     nothing = np.zeros((0, 4), np.float32)
     loss, y = execute(

@@ -48,6 +48,7 @@ from gncodegen.targets.cpu.vector import (
     splat,
     sqrt,
     store,
+    transpose_block,
 )
 
 FLAGS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}
@@ -63,5 +64,5 @@ __all__ = [
     "sigmoid_slope", "splat", "sqrt", "store", "tanh", "tile_add",
     "tile_add_row", "tile_ceiling", "tile_dot", "tile_fma",
     "tile_leaky_relu", "tile_load", "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero",
-    "uint8", "uint64",
+    "transpose_block", "uint8", "uint64",
 ]  # fmt: skip

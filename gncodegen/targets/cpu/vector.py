@@ -157,6 +157,33 @@ def store(context: Any, base: Any, index: Any, value: Any) -> Any:
     return types.void(base, types.intp, value), generate
 
 
+@intrinsic(prefer_literal=True)
+def transpose_block(context: Any, x: Any, i: Any, x_stride: Any, y: Any, j: Any, y_stride: Any, lanes: Any) -> Any:
+    """`transpose_block(x, i, x_stride, y, j, y_stride, n)`: y[j + c·y_stride + r] = x[i + r·x_stride + c], n = 2^k."""
+    count = literal(lanes, "lanes")
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def at(base: Any, start: Any, stride: Any, row: int) -> Any:
+            return builder.gep(base, [builder.add(start, builder.mul(stride, ir.Constant(INT64, row)))])
+
+        rows = [load_value(builder, at(args[0], args[1], args[2], r), 0, count) for r in range(count)]
+        step = 1
+        while step < count:  # swap the off-diagonal blocks of step × step
+            low = [k if not k & step else count + k - step for k in range(count)]
+            high = [k + step if not k & step else count + k for k in range(count)]
+            masks = [ir.Constant(ir.VectorType(INT32, count), lanes) for lanes in (low, high)]
+            for r in (r for r in range(count) if not r & step):
+                pair = rows[r], rows[r + step]
+                rows[r], rows[r + step] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+            step *= 2
+        for c, row in enumerate(rows):
+            store_value(builder, at(args[3], args[4], args[5], c), 0, row)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(x, index, index, y, index, index, lanes), generate
+
+
 @intrinsic
 def prefetch(context: Any, base: Any, index: Any) -> Any:
     """`prefetch(p, i)`: ask for p[i]'s cache line in L2."""
