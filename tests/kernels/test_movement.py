@@ -61,13 +61,13 @@ def test_collapsed():
     assert collapsed((1, 1), (1, 0)) == ((), ())
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("shape", "padding", "dtype"),
+    ("shape", "padding", "dtype", "mode"),
     [
-        ((3, 7, 5, 4), (1, 2, 0, 3), "float32"),
-        ((2, 4, 1), (3, 1), "float64"),
-        ((2, 3, 4, 5, 2), (1, 0, 2, 1, 0, 4), "float32"),
+        *(((3, 7, 5, 4), (1, 2, 0, 3), "float32", mode) for mode in MODES),
+        ((2, 4, 1), (3, 1), "float64", "symmetric-exclude-edge"),
+        ((2, 3, 4, 5, 2), (1, 0, 2, 1, 0, 4), "float32", "constant"),
+        ((2, 3, 4, 5, 2), (1, 0, 2, 1, 0, 4), "float32", "replicate"),
     ],
 )
 def test_pad(execute, mode, shape, padding, dtype):

@@ -13,7 +13,6 @@ CASES = [
     ((2, 11, 9, 13), (2, 3), (4, 5), (1, 0, 2, 1), "float32"),
     ((2, 29, 8), (3,), (2,), (1, 1), "float32"),
     ((2, 5, 4, 6, 8), (2, 2, 3), (2, 1, 3), (0, 1, 1, 0, 0, 0), "float32"),
-    ((2, 13, 11, 64), (13, 11), (1, 1), (0, 0, 0, 0), "float32"),
     ((1, 30, 40, 96), (30, 40), (1, 1), (0, 0, 0, 0), "float32"),
     ((2, 300, 3), (300,), (1,), (0, 0), "float64"),
 ]
@@ -40,8 +39,9 @@ def test_max_pool(execute, case):
     np.testing.assert_allclose(dx, backward(dy)[0], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("count_padding", [True, False])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    ("case", "count_padding"), [*((case, True) for case in CASES), (CASES[2], False), (CASES[4], False)], ids=str
+)
 def test_average_pool(execute, case, count_padding):
     x, options, attributes, dtype = given(case)
     attributes = {**attributes, "count_padding": count_padding}
