@@ -84,8 +84,9 @@ class TrainedNetwork:
                 "classify: the network has no classes; allowed: networks with a ClassificationLayer; use net.predict(x)"
             )
             raise NetworkError([issue])
-        scores = self.predict(x)
-        return np.asarray(self.classes)[np.argmax(scores, axis=-1)], scores
+        # A network that ends in pooling has scores of size 1×1×K.
+        scores = self.predict(x).reshape(-1, len(self.classes))
+        return np.asarray(self.classes)[np.argmax(scores, axis=1)], scores
 
     def activations(self, x: Any, layer: str) -> NDArray[Any]:
         """The output of a layer in prediction mode.

@@ -55,7 +55,7 @@ class ClassTargets:
     def measure(self, loss: float, y: NDArray[Any], indices: NDArray[np.int64] | None = None) -> float:
         """Accuracy in percent."""
         truth = self.indices if indices is None else self.indices[indices]
-        return 100.0 * float(np.mean(np.argmax(y, axis=-1) == truth))
+        return 100.0 * float(np.mean(np.argmax(y.reshape(len(y), -1), axis=1) == truth))
 
 
 class ResponseTargets:

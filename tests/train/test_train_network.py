@@ -63,6 +63,16 @@ class TestLearning:
         assert info.final_validation_loss == info.validation_loss[best]
         assert net.compiled.evaluate(X, (Y == "right").astype(int))[0] == info.final_validation_loss
 
+    def test_scores_of_a_network_that_ends_in_pooling(self):
+        layers = classifier()
+        layers[2:3] = [gnc.GlobalAveragePooling2dLayer()]
+        net, info = train(layers, max_epochs=30, initial_learn_rate=0.1)
+        labels, scores = net.classify(X)
+        assert labels.shape == (50,)
+        assert scores.shape == (50, 2)
+        assert info.training_accuracy.max() <= 100
+        assert np.mean(labels == Y) > 0.9
+
 
 class TestSeed:
     def test_one_seed_fixes_everything(self):
