@@ -96,9 +96,16 @@ def slots(function: FuncOp) -> list[tuple[BlockArgument, Slot]]:
     return list(zip(function.args, _slots(function.arg_attrs, len(function.args)), strict=True))
 
 
-def arguments(function: FuncOp) -> dict[tuple[str, str], BlockArgument]:
+class Arguments(dict[tuple[str, str], BlockArgument]):
+    """The arguments of a function by (kind, name); a missing one raises VerifyException."""
+
+    def __missing__(self, key: tuple[str, str]) -> BlockArgument:
+        raise VerifyException(f"the function has no argument of kind {key[0]!r} named {key[1]!r}")
+
+
+def arguments(function: FuncOp) -> Arguments:
     """Every argument by (kind, name)."""
-    return {(slot.kind, slot.name): value for value, slot in slots(function)}
+    return Arguments({(slot.kind, slot.name): value for value, slot in slots(function)})
 
 
 def results(function: FuncOp) -> list[tuple[SSAValue, Slot]]:

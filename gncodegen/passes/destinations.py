@@ -27,18 +27,14 @@ def bind_results(function: FuncOp, copy: Copy) -> None:
     returned = results(function)
     set_results(function, [])
     end = Builder(InsertPoint.before(return_of(function)))
-    moved: dict[SSAValue, SSAValue] = {}
-    updated = arguments(function)
-    outputs = [(value.type, slot) for value, slot in returned if slot.kind != "update"]
-    targets = iter(add_arguments(function, outputs))
+    known = arguments(function)
+    outputs = [(value, slot) for value, slot in returned if slot.kind != "update"]
+    new = add_arguments(function, ((value.type, slot) for value, slot in outputs))
     # Outputs first: an update then sees that an old value is still to be copied out, and waits.
-    for value, slot in sorted(returned, key=lambda entry: entry[1].kind == "update"):
-        if slot.kind == "update":
-            target = updated[slot.updates, slot.name]
-            bind = _replaces
-        else:
-            target = next(targets)
-            bind = _written_directly
+    places = [(value, target, _written_directly) for (value, _), target in zip(outputs, new, strict=True)]
+    places += [(value, known[slot.updates, slot.name], _replaces) for value, slot in returned if slot.kind == "update"]
+    moved: dict[SSAValue, SSAValue] = {}
+    for value, target, bind in places:
         root = root_of(value)
         if root in moved:
             copy(end, moved[root], target)

@@ -90,6 +90,13 @@ def test_a_loss_is_needed() -> None:
         after("gradients", CONV, f"%c : {IMAGE}", kind="gradients")
 
 
+def test_a_train_step_needs_hyperparameters() -> None:
+    text = function(everything(), "%l : tensor<f64>", kind="train_step", training=True)
+    without = text.replace(', %hyper: tensor<8xf64> {gn.kind = "hyperparameters", gn.name = "hyperparameters"}', "")
+    with pytest.raises(CompileError, match="has no argument of kind 'hyperparameters'"):
+        run_pipeline(without, "gradients")
+
+
 def test_clip_is_checked() -> None:
     with pytest.raises(CompileError, match="clip = 'norm'; allowed: none, l2norm"):
         after("gradients{clip=norm}", everything(), "%l : tensor<f64>", kind="train_step")

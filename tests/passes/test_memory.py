@@ -30,7 +30,7 @@ def lifetimes(draw: st.DrawFn) -> list[Lifetime]:
     ]  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(lives=lifetimes())
 def test_live_buffers_never_overlap(lives: list[Lifetime]) -> None:
     found = place(lives)
@@ -52,7 +52,7 @@ def test_live_buffers_never_overlap(lives: list[Lifetime]) -> None:
             assert found.in_place.count(j) == 1, "two buffers cannot both take over one"
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(lives=lifetimes())
 def test_peak_is_between_what_must_live_and_everything(lives: list[Lifetime]) -> None:
     alone = [Lifetime(life.bytes, life.first, life.last) for life in lives]
