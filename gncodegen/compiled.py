@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.errors import ArrayError, CompileError, NetworkError
+from gncodegen.boundary import Boundary
+from gncodegen.errors import CompileError, NetworkError
 from gncodegen.inspection import CompiledKernel, MemoryPlan
 from gncodegen.kernels.program import OUTPUT_KINDS, Program
 from gncodegen.kernels.store import Source
-from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.programs import Specification, load_program, store_program
-from gncodegen.runtime.arrays import aligned, as_array, batch, one_hot
+from gncodegen.runtime.arrays import aligned
 from gncodegen.runtime.executor import Arena, Executor
 from gncodegen.runtime.state import Hyperparameters, Parameters, copies
 from gncodegen.targets.cpu.target import CpuTarget
@@ -80,9 +80,7 @@ class Compiled:
         self._arena = Arena()
         self._lowered: dict[tuple[str, int, tuple[str, ...]], Lowered] = {}
         self._step_outputs: Arrays = {}
-        self._letters = "B" + network.input.size.format
-        # Inside one call arrays have the batch axis first, so that a part of a batch is contiguous.
-        self._axes = "B" + settings.data_format.replace("B", "")
+        self._boundary = Boundary(network, settings.dtype, settings.data_format)
         self._main = self.lowered("train_step" if settings.training else "predict")
 
     @property
@@ -109,8 +107,8 @@ class Compiled:
         settings = self.settings
         clip = settings.clip if function == "train_step" else "none"
         return Specification(
-            self.network, function, batch_size, settings.dtype, settings.training, self._axes, self._target.machine,
-            clip, activations,
+            self.network, function, batch_size, settings.dtype, settings.training, self._boundary.axes,
+            self._target.machine, clip, activations,
         )  # fmt: skip
 
     def _lower(self, specification: Specification) -> Lowered:
@@ -222,7 +220,7 @@ class Compiled:
         """The gradient of `loss` for every learnable by name, and under "input" for x as given."""
         outputs = self._once("gradients", x, t, data_format)
         found = {name: value for (kind, name), value in outputs.items() if kind == "gradient"}
-        found["input"] = self._outward(found["input"], self._letters, data_format)
+        found["input"] = self._boundary.outward(found["input"], self._boundary.input_letters, data_format)
         return found
 
     def train_step(self, x: Any, t: Any, data_format: str = "") -> float:
@@ -239,39 +237,44 @@ class Compiled:
                 "train_step: compiled for prediction; allowed: networks with an output layer; "
                 "call gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
-        array = self._inward(x, data_format)
-        lowered = self.lowered("train_step", self._some(array))
+        array = self._boundary.inward(x, data_format)
+        lowered = self.lowered("train_step", self._boundary.count(array))
         for key, index in lowered.executor.free.items():
             if key[0] in OUTPUT_KINDS:
                 buffer = lowered.program.buffers[index]
                 if key not in self._step_outputs or self._step_outputs[key].shape != buffer.shape:
                     self._step_outputs[key] = aligned(buffer.shape, buffer.dtype)
-        self._run(lowered, array, self._targets(t, len(array)), self._step_outputs)
+        self._run(lowered, array, self._boundary.targets(t, len(array)), self._step_outputs)
         self.hyperparameters.iteration += 1
         return float(self._step_outputs["loss", "loss"])
 
     @property
     def last_scores(self) -> NDArray[Any]:
         """The network's outputs in the last training step; the next step overwrites them."""
-        return self._step_outputs["output", "y"]
+        return self._boundary.outward(self._step_outputs["output", "y"], self._boundary.output_letters, "")
 
     def evaluate(self, x: Any, t: Any, data_format: str = "") -> tuple[float, NDArray[Any]]:
         """(mean loss, outputs) of any number of observations in prediction mode."""
-        array = self._inward(x, data_format)
-        targets, total, parts = self._targets(t, self._some(array)), 0.0, list[NDArray[Any]]()
-        for start in range(0, len(array), self.settings.batch_size):
-            part = array[start : start + self.settings.batch_size]
+        array, size = self._boundary.inward(x, data_format), self.settings.batch_size
+        targets, total, parts = self._boundary.targets(t, self._boundary.count(array)), 0.0, list[NDArray[Any]]()
+        # Rows of zeros add nothing to the loss of a classification, so its last batch can be filled up with them.
+        fill = isinstance(self.network.output_layer, ClassificationLayer)
+        for start in range(0, len(array), size):
+            part, target = array[start : start + size], targets[start : start + size]
+            count = len(part)
+            if count < size and fill:
+                part, target = _filled(part, size), _filled(target, size)
             lowered = self.lowered("evaluate", len(part))
             outputs = lowered.executor.allocate(OUTPUT_KINDS)
-            self._run(lowered, part, targets[start : start + len(part)], outputs)
+            self._run(lowered, part, target, outputs)
             total += float(outputs["loss", "loss"]) * len(part)
-            parts.append(outputs["output", "y"])
+            parts.append(outputs["output", "y"][:count])
         y = np.concatenate(parts)
-        return total / len(array), self._outward(y, "B" + self.network.output.size.format, data_format)
+        return total / len(array), self._boundary.outward(y, self._boundary.output_letters, data_format)
 
     def _forward(self, x: Any, data_format: str, key: tuple[str, str], activations: tuple[str, ...]) -> NDArray[Any]:
         """One result of prediction, batch by batch; the last is filled up with zeros, which changes no other row."""
-        array = self._inward(x, data_format)
+        array = self._boundary.inward(x, data_format)
         lowered = self.lowered("predict", activations=activations)
         program, size = lowered.program, self.settings.batch_size
         buffer = program.buffers[program.arguments[key]]
@@ -279,15 +282,14 @@ class Compiled:
         spare = lowered.executor.allocate([kind for kind in OUTPUT_KINDS if kind != key[0]])
         for start in range(0, len(array), size):
             part, target = array[start : start + size], result[start : start + size]
-            if len(part) < size:
-                part, whole = aligned((size, *array.shape[1:]), array.dtype), aligned(buffer.shape, buffer.dtype)
-                part[: len(target)] = array[start:]
-                self._run(lowered, part, None, spare | {key: whole})
-                target[:] = whole[: len(target)]
-            else:
+            if len(part) == size:
                 self._run(lowered, part, None, spare | {key: target})
-        letters = "B" + (self.network[key[1]] if key[0] == "activation" else self.network.output).size.format
-        return self._outward(result, letters, data_format)
+            else:
+                whole = aligned(buffer.shape, buffer.dtype)
+                self._run(lowered, _filled(part, size), None, spare | {key: whole})
+                target[:] = whole[: len(target)]
+        letters = "B" + self.network[key[1]].size.format if key[0] == "activation" else self._boundary.output_letters
+        return self._boundary.outward(result, letters, data_format)
 
     def _once(self, function: str, x: Any, t: Any, data_format: str) -> Arrays:
         """All results of one run over the whole of x."""
@@ -296,10 +298,10 @@ class Compiled:
                 f"{function}: the network has no output layer; allowed: networks that end in a ClassificationLayer or "
                 "RegressionLayer; append one"
             )
-        array = self._inward(x, data_format)
-        lowered = self.lowered(function, self._some(array))
+        array = self._boundary.inward(x, data_format)
+        lowered = self.lowered(function, self._boundary.count(array))
         outputs = lowered.executor.allocate(OUTPUT_KINDS)
-        self._run(lowered, array, self._targets(t, len(array)), outputs)
+        self._run(lowered, array, self._boundary.targets(t, len(array)), outputs)
         return outputs
 
     def _run(self, lowered: Lowered, x: NDArray[Any], t: NDArray[Any] | None, outputs: Arrays) -> None:
@@ -307,52 +309,6 @@ class Compiled:
         if t is not None:
             arguments["target", "t"] = t
         lowered.executor.run(arguments)
-
-    # ---- arrays in and out ---------------------------------------------------------------------------------------
-
-    def _inward(self, x: Any, data_format: str) -> NDArray[Any]:
-        """The observations as kernels read it: checked, batch axis first, contiguous; x itself where it already is."""
-        node = self.network.input
-        axes = axis_order(data_format or self.settings.data_format, self._letters)
-        array = batch(x, node.size.shape, self._letters, axes, node.label)
-        normalization = getattr(node.layer, "normalization", None)
-        if callable(normalization):
-            array = batch(normalization(array), node.size.shape, self._letters, axes, node.label)
-        return np.ascontiguousarray(array.transpose(permutation(axes, self._axes)), self.settings.dtype)
-
-    def _outward(self, result: NDArray[Any], letters: str, data_format: str) -> NDArray[Any]:
-        """A result in the caller's axis order."""
-        inner = axis_order(self._axes, letters)
-        outer = axis_order(data_format or self.settings.data_format, letters)
-        return np.ascontiguousarray(result.transpose(permutation(inner, outer)))
-
-    def _targets(self, t: Any, count: int) -> NDArray[Any]:
-        """The targets as kernels read it."""
-        node = next(node for node in self.network.nodes if node.layer.is_output)
-        size, letters = node.size.shape, "B" + node.size.format
-        order = permutation(letters, axis_order(self._axes, letters))
-        if isinstance(node.layer, ClassificationLayer):
-            rows = one_hot(t, size, self.settings.dtype, node.label).transpose(order)
-        else:
-            rows = as_array(t, "t")
-            rows = rows[:, None] if rows.ndim == 1 and size == (1,) else rows
-            shape = tuple(("N", *size)[axis] for axis in order)
-            if rows.ndim != len(shape) or rows.shape[1:] != shape[1:]:
-                raise ArrayError(
-                    f"{node.label}: targets of shape {rows.shape}; allowed: {'×'.join(map(str, shape))}, shaped "
-                    "like the output; reshape them or change the last layer's outputs"
-                )
-        if len(rows) != count:
-            raise ArrayError(
-                f"{node.label}: {len(rows)} targets for {count} observations; allowed: one for each; give as many"
-            )
-        return np.ascontiguousarray(rows, self.settings.dtype)
-
-    def _some(self, array: NDArray[Any]) -> int:
-        """The number of observations, of which there must be one."""
-        if not len(array):
-            raise ArrayError(f"{self.network.input.label}: x holds no observation; allowed: at least one")
-        return len(array)
 
     # ---- disk ----------------------------------------------------------------------------------------------------
 
@@ -398,3 +354,10 @@ class Compiled:
         for name, value in velocities.items():
             compiled._velocities[name.removeprefix("velocity:")][...] = value
         return compiled
+
+
+def _filled(part: NDArray[Any], size: int) -> NDArray[Any]:
+    """A batch of `size`, the missing observations zeros."""
+    whole = aligned((size, *part.shape[1:]), part.dtype)
+    whole[: len(part)] = part
+    return whole

@@ -33,38 +33,74 @@ def symbol(path: Path) -> str:
     return f"{ENTRY}_{path.stem}"
 
 
+LIBRARY_SYMBOLS = frozenset(
+    ["memcpy", "memmove", "memset"]
+    + [
+        name + suffix
+        for name in ("cos", "erf", "exp", "expm1", "log", "log1p", "pow", "sin", "tanh")
+        for suffix in ("", "f")
+    ]
+)
+"""What an object file may refer to: the C library and its mathematics, nothing of Python or Numba."""
+
+_WRAPPER = """
+define void @{symbol}(i64 %tile, i64 %argv) {{
+  %result = alloca ptr
+  %exception = alloca ptr
+  %status = call i32 @"{kernel}"(ptr %result, ptr %exception, i64 %tile, i64 %argv)
+  ret void
+}}
+"""
+
+
 def compile_source(path: Path) -> None:
     """Compile one source file; writes `.ll` and `.o` beside it.
 
     Raises:
-        CompileError: Numba refused the source; names the file.
+        CompileError: Numba refused the source, or the kernel would need Python at run time; names the file.
     """
-    # Numba is imported here, not above: a process whose kernels all have object files never needs its compiler.
-    from numba import cfunc  # noqa: PLC0415
-    from numba.core import types  # noqa: PLC0415
-
-    from gncodegen.targets.cpu.intrinsics import FLAGS  # noqa: PLC0415
-
     try:
-        function = _load_module(path).kernel
-        compiled: Any = cfunc(types.void(types.intp, types.intp), **FLAGS)(function)
-        text = compiled._library.get_llvm_str()
+        library, kernel = _optimised(_load_module(path).kernel)
     except Exception as error:
         raise CompileError(f"generated file {path} does not compile: {error}") from error
-    text = text.replace(f'"{compiled._wrapper_name}"', symbol(path)).replace(compiled._wrapper_name, symbol(path))
-    module = llvm.parse_assembly(text)
-    for function in module.functions:
-        if not function.is_declaration and function.name != symbol(path):
-            function.linkage = "internal"
-    for variable in module.global_variables:
-        if not variable.is_declaration:
-            variable.linkage = "internal"
-    machine: Any = compiled._library._codegen._tm
+    module = llvm.parse_assembly(library.get_llvm_str() + _WRAPPER.format(symbol=symbol(path), kernel=kernel))
+    machine = library._codegen._tm
+    for definition in [*module.functions, *module.global_variables]:
+        if not definition.is_declaration and definition.name != symbol(path):
+            definition.linkage = "internal"
     passes = llvm.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
     passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    needed = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
+    if needed - LIBRARY_SYMBOLS:
+        names = ", ".join(sorted(needed - LIBRARY_SYMBOLS))
+        raise CompileError(
+            f"generated file {path} needs {names} at run time; allowed: arithmetic and libm; "
+            "remove what can raise or allocate, such as arrays, Python objects and checked functions"
+        )
     write_atomically(path.with_suffix(".ll"), str(module).encode())
     write_atomically(path.with_suffix(".o"), machine.emit_object(module))
+
+
+def _optimised(function: Any) -> tuple[Any, str]:
+    """Numba's code library of `function(tile, argv)`, and the name of the function in it, without Python wrappers."""
+    # Numba is imported here, not above: a process whose kernels all have object files never needs its compiler.
+    from numba.core import registry, types  # noqa: PLC0415
+    from numba.core.compiler import Compiler  # noqa: PLC0415
+    from numba.core.dispatcher import _FunctionCompiler  # noqa: PLC0415
+
+    from gncodegen.targets.cpu.intrinsics import FLAGS  # noqa: PLC0415
+
+    class _KernelCompiler(_FunctionCompiler):
+        def _customize_flags(self, flags: Any) -> Any:
+            flags.no_cpython_wrapper = True
+            flags.no_cfunc_wrapper = True
+            return flags
+
+    options = {**FLAGS, "nopython": True}
+    compiler: Any = _KernelCompiler(function, registry.cpu_target, options, {}, Compiler)
+    compiled = compiler.compile((types.intp, types.intp), types.void)
+    return compiled.library, compiled.fndesc.llvm_func_name
 
 
 def _load_module(path: Path) -> Any:

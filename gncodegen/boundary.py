@@ -1,0 +1,93 @@
+"""Where arrays come in and go out: checked, in the type and axis order that kernels read, and back in the caller's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import ArrayError
+from gncodegen.layers.formats import axis_order, permutation
+from gncodegen.layers.network import Network
+from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.runtime.arrays import as_array, batch, one_hot
+
+
+class Boundary:
+    """The arrays of one network.
+
+    Args:
+        network: checked and connected.
+        dtype: what kernels read.
+        data_format: the caller's axis order where a call names none.
+    """
+
+    def __init__(self, network: Network, dtype: str, data_format: str) -> None:
+        self._network, self._dtype, self._format = network, dtype, data_format
+        self.input_letters = "B" + network.input.size.format
+        # Inside a call arrays have the batch axis first, so that a part of a batch is contiguous.
+        self.axes = "B" + data_format.replace("B", "")
+        # Scores of a classification are rows, also behind 1×1 positions.
+        classifies = isinstance(network.output_layer, ClassificationLayer)
+        self.output_letters = "BC" if classifies else "B" + network.output.size.format
+
+    def inward(self, x: Any, data_format: str) -> NDArray[Any]:
+        """The observations as kernels read them: x itself where it already is.
+
+        Args:
+            x: N observations.
+            data_format: their axis order; "" = that of the compilation.
+
+        Raises:
+            ArrayError: they do not fit the input layer.
+        """
+        node = self._network.input
+        order = axis_order(data_format or self._format, self.input_letters)
+        array = batch(x, node.size.shape, self.input_letters, order, node.label)
+        normalization = getattr(node.layer, "normalization", None)
+        if callable(normalization):
+            array = batch(normalization(array), node.size.shape, self.input_letters, order, node.label)
+        inner = axis_order(self.axes, self.input_letters)
+        return np.ascontiguousarray(array.transpose(permutation(order, inner)), self._dtype)
+
+    def count(self, array: NDArray[Any]) -> int:
+        """The number of observations; raises ArrayError where there is none."""
+        if not len(array):
+            raise ArrayError(
+                f"{self._network.input.label}: x holds no observation; allowed: at least one; give more data"
+            )
+        return len(array)
+
+    def outward(self, result: NDArray[Any], letters: str, data_format: str) -> NDArray[Any]:
+        """A result in the caller's axis order; `letters` are its axes, channel last."""
+        inner = axis_order(self.axes, letters)
+        outer = axis_order(data_format or self._format, letters)
+        result = result.reshape(len(result), -1) if letters == "BC" else result
+        return np.ascontiguousarray(result.transpose(permutation(inner, outer)))
+
+    def targets(self, t: Any, count: int) -> NDArray[Any]:
+        """The targets of `count` observations as kernels read them.
+
+        Raises:
+            ArrayError: they do not fit the output layer.
+        """
+        node = next(node for node in self._network.nodes if node.layer.is_output)
+        size, letters = node.size.shape, "B" + node.size.format
+        order = permutation(letters, axis_order(self.axes, letters))
+        if isinstance(node.layer, ClassificationLayer):
+            rows = one_hot(t, size, self._dtype, node.label).transpose(order)
+        else:
+            rows = as_array(t, "t")
+            rows = rows[:, None] if rows.ndim == 1 and size == (1,) else rows
+            shape = tuple(("N", *size)[axis] for axis in order)
+            if rows.ndim != len(shape) or rows.shape[1:] != shape[1:]:
+                raise ArrayError(
+                    f"{node.label}: targets of shape {rows.shape}; allowed: {'×'.join(map(str, shape))}, shaped like "
+                    "the output; reshape them or change the last layer's outputs"
+                )
+        if len(rows) != count:
+            raise ArrayError(
+                f"{node.label}: {len(rows)} targets for {count} observations; allowed: one for each; give as many"
+            )
+        return np.ascontiguousarray(rows, self._dtype)
