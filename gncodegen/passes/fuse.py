@@ -158,7 +158,7 @@ class BiasGradientIntoWeightGradient(Fusion):
                 continue
             if user.operands[1] is dy and not user.attribute("bias") and user.layers == op.layers:
                 both = type(user)(user.operands, dict(user.values) | {"bias": True}, user.layers)
-                rewriter.insert(both, InsertPoint.before(op))
+                rewriter.insert(both, InsertPoint.before(op if op.is_before_in_block(user) else user))
                 rewriter.replace(user, (), [both.results[0]])
                 rewriter.replace(op, (), [both.results[1]])
                 return
