@@ -16,7 +16,7 @@ from torch import nn
 
 import gncodegen as gnc
 
-RATE, L2, BATCH = 0.01, 1e-4, 64
+RATE, L2, BATCH = 0.002, 1e-4, 64
 TOLERANCE = 1e-4
 
 
