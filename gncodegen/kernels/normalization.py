@@ -185,12 +185,7 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     whole = _whole(cut, 2 * ITEM_SIZE[x.dtype], problem.machine)
     rows = observation_tiles if whole else cut.observations
     partial = Tensor((rows, 2, cut.channels), "float64")
-    block = min(cut.channels, 64)
-    shape: dict[str, Constant] = {"rows": rows, "channels": cut.channels}
-    parameters = Schedule(problem.op, "group_norm_parameters", "cpu", x.dtype, shape=shape, tiles={"block": block})
-    add = Launch(
-        parameters, ("workspace0", "result1", "result2"), -(-cut.channels // block), writes=(1, 2), bytes=partial.bytes
-    )
+    add = _added(problem, partial)
     if whole:
         schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6)
         launch = Launch(
@@ -207,7 +202,39 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     return Plan((first, second, add), workspaces=(partial, Tensor((grid, 2, cut.width), "float64")), in_place=((0, 1),))
 
 
+def _added(problem: Problem, partial: Tensor) -> Launch:
+    """dscale and doffset: the rows of `partial`, workspace 0, added in order."""
+    rows, _, channels = partial.shape
+    block = min(channels, 64)
+    shape: dict[str, Constant] = {"rows": rows, "channels": channels}
+    dtype = problem.operands[0].dtype
+    schedule = Schedule(problem.op, "group_norm_parameters", "cpu", dtype, shape=shape, tiles={"block": block})
+    slots = ("workspace0", "result1", "result2")
+    return Launch(schedule, slots, -(-channels // block), writes=(1, 2), bytes=partial.bytes)
+
+
+def _channel_normalize_gradient(problem: Problem) -> Plan:
+    """dx, dscale, doffset from x, dy, mean, variance, scale, offset."""
+    x = problem.operands[0]
+    channels = x.shape[-1]
+    rows = x.count // channels
+    block = max(CHUNK, PART_BYTES // (channels * ITEM_SIZE[x.dtype]))
+    partial = Tensor((-(-rows // block), 2, channels), "float64")
+    schedule = Schedule(
+        problem.op,
+        "channel_normalize_gradient",
+        "cpu",
+        x.dtype,
+        shape={"rows": rows, "channels": channels, "epsilon": float(problem.attributes["epsilon"])},  # pyright: ignore[reportArgumentType]
+        tiles={"vector": problem.machine.lanes(x.dtype), "block": block, "chunk": CHUNK},
+    )
+    slots = (*(f"operand{i}" for i in range(5)), "workspace0", "result0")
+    main = Launch(schedule, slots, partial.shape[0], writes=(5, 6), bytes=3 * x.bytes, flops=6 * x.count)
+    return Plan((main, _added(problem, partial)), workspaces=(partial,), in_place=((0, 1),))
+
+
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "group_norm": _group_norm,
     "group_norm_gradient": _group_norm_gradient,
+    "channel_normalize_gradient": _channel_normalize_gradient,
 }

@@ -19,44 +19,12 @@ from xdsl.pattern_rewriter import (
     op_type_rewrite_pattern,
 )
 from xdsl.rewriter import InsertPoint
-from xdsl.utils.exceptions import PassFailedException
 
 from gncodegen.ir.function import Slot, function_of, results, return_of, set_argument, set_results, slots
 from gncodegen.ir.gn.pointwise import Reshape, Transpose
 from gncodegen.ir.values import tensor_of, tensor_type
 from gncodegen.kernels.schedule import Tensor
-
-
-def user_format(data_format: str, inner: str) -> str:
-    """The user's axis order for one array: the letters of `data_format` that the array has.
-
-    Args:
-        data_format: for example "BCSS"; letters an array lacks are skipped, so "BCSS" orders features "BC".
-        inner: the array's channel-last format, for example "BSSC".
-
-    Raises:
-        PassFailedException: the array has an axis that `data_format` does not place.
-    """
-    left = list(inner)
-    order: list[str] = []
-    for letter in data_format:
-        if letter in left:
-            left.remove(letter)
-            order.append(letter)
-    if left:
-        raise PassFailedException(
-            f"data_format = {data_format!r} does not place the axes of an array of format {inner!r}; "
-            f"allowed: any order of {inner!r}"
-        )
-    return "".join(order)
-
-
-def permutation(source: str, target: str) -> tuple[int, ...]:
-    """For each axis of `target` the axis of `source` it comes from; equal letters keep their order."""
-    positions: dict[str, list[int]] = {}
-    for axis, letter in enumerate(source):
-        positions.setdefault(letter, []).append(axis)
-    return tuple(positions[letter].pop(0) for letter in target)
+from gncodegen.layers.formats import axis_order, permutation
 
 
 class CancelTransposes(RewritePattern):
@@ -100,7 +68,7 @@ class Layout(ModulePass):
     def _arguments(self, function: FuncOp) -> None:
         block = function.body.block
         for argument, slot in slots(function):
-            outer = user_format(self.data_format, slot.format) if slot.format else ""
+            outer = axis_order(self.data_format, slot.format) if slot.format else ""
             if outer == slot.format:
                 continue
             tensor = tensor_of(argument)
@@ -114,7 +82,7 @@ class Layout(ModulePass):
         returned: list[tuple[SSAValue, Slot]] = []
         end = InsertPoint.before(return_of(function))
         for value, slot in results(function):
-            outer = user_format(self.data_format, slot.format) if slot.format else ""
+            outer = axis_order(self.data_format, slot.format) if slot.format else ""
             if outer != slot.format:
                 operation = _transposed(value, permutation(slot.format, outer), end)
                 returned.append((operation.results[0], replace(slot, format=outer)))

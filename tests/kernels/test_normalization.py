@@ -77,3 +77,23 @@ def test_accuracy_at_any_mean(execute: Execute, offset, shape):
     y, _ = execute("group_norm", [x, one, zero], [(shape, "float32"), ((shape[0], groups, 3), "float32")], attributes)
     error = np.abs(y - reference(x, groups, one, zero, 1e-5)[0]).max()
     assert error <= 1e-6
+
+
+@pytest.mark.parametrize("shape", [(2, 61, 53, 24), (1, 97, 101, 32)])
+def test_whole_and_split_launches_give_the_same_bits(execute: Execute, shape, monkeypatch):
+    from gncodegen.kernels import normalization
+
+    rng = np.random.default_rng(3)
+    c = shape[-1]
+    x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    scale, offset = (rng.standard_normal(c).astype(np.float32) for _ in range(2))
+    attributes = {"groups": 4, "epsilon": 1e-5, "activation": "relu"}
+    found = []
+    for whole in (True, False):
+        monkeypatch.setattr(normalization, "_whole", lambda *_, whole=whole: whole)
+        out = [(shape, "float32"), ((shape[0], 4, 3), "float32")]
+        y, statistics = execute("group_norm", [x, scale, offset], out, attributes)
+        out = [(shape, "float32"), ((c,), "float32"), ((c,), "float32")]
+        found.append([y, *execute("group_norm_gradient", [x, dy, scale, offset, statistics], out, attributes)])
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one, other)

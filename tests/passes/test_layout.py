@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from passes.mlir import IMAGE, after, function
 
-from gncodegen.errors import CompileError
-from gncodegen.passes.layout import permutation, user_format
+from gncodegen.errors import ArrayError
+from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.passes.pipeline import run_pipeline
 
 RELU = f'%y = gn.activation(%x) {{function = "relu"}} : ({IMAGE}) -> {IMAGE}'
@@ -48,8 +48,8 @@ def test_moving_axes_of_one_is_a_reshape() -> None:
         ("SCSB", "BSSC", "SCSB"),
     ],
 )
-def test_user_format(data_format: str, inner: str, outer: str) -> None:
-    assert user_format(data_format, inner) == outer
+def test_axis_order(data_format: str, inner: str, outer: str) -> None:
+    assert axis_order(data_format, inner) == outer
 
 
 def test_equal_letters_keep_their_order() -> None:
@@ -57,5 +57,5 @@ def test_equal_letters_keep_their_order() -> None:
 
 
 def test_a_format_without_the_axes_is_refused() -> None:
-    with pytest.raises(CompileError, match="data_format = 'BC' does not place the axes of an array of format 'BSSC'"):
+    with pytest.raises(ArrayError, match="data_format = 'BC'; allowed: any order of the letters of 'BSSC'"):
         after("layout{data_format=BC}", RELU)

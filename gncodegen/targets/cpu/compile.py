@@ -2,7 +2,7 @@
 
 Each source file defines `kernel(tile, argv)`. Numba compiles it to optimised LLVM IR; its text and the object emitted
 from it lie beside the source, so a later process needs neither Numba's compiler nor its cache. Several missing kernels
-are compiled by worker processes (`python -m gncodegen.targets.cpu.compile`), because Numba's compiler holds a global lock.
+are compiled by worker processes too (`python -m gncodegen.targets.cpu.compile`), because Numba's compiler holds a lock.
 """
 
 from __future__ import annotations
@@ -85,21 +85,18 @@ def compile_source(path: Path) -> None:
 def _optimised(function: Any) -> tuple[Any, str]:
     """Numba's code library of `function(tile, argv)`, and the name of the function in it, without Python wrappers."""
     # Numba is imported here, not above: a process whose kernels all have object files never needs its compiler.
-    from numba.core import registry, types  # noqa: PLC0415
-    from numba.core.compiler import Compiler  # noqa: PLC0415
-    from numba.core.dispatcher import _FunctionCompiler  # noqa: PLC0415
+    from numba.core import compiler, registry, types  # noqa: PLC0415
 
     from gncodegen.targets.cpu.intrinsics import FLAGS  # noqa: PLC0415
 
-    class _KernelCompiler(_FunctionCompiler):
-        def _customize_flags(self, flags: Any) -> Any:
-            flags.no_cpython_wrapper = True
-            flags.no_cfunc_wrapper = True
-            return flags
-
-    options = {**FLAGS, "nopython": True}
-    compiler: Any = _KernelCompiler(function, registry.cpu_target, options, {}, Compiler)
-    compiled = compiler.compile((types.intp, types.intp), types.void)
+    flags: Any = compiler.Flags()
+    target = registry.cpu_target
+    target.options.parse_as_flags(flags, {**FLAGS, "nopython": True})
+    flags.no_cpython_wrapper = True
+    flags.no_cfunc_wrapper = True
+    arguments = (target.typing_context, target.target_context, function, (types.intp, types.intp), types.void)
+    compile_extra: Any = compiler.compile_extra
+    compiled = compile_extra(*arguments, flags, {})
     return compiled.library, compiled.fndesc.llvm_func_name
 
 
