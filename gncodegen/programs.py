@@ -52,8 +52,9 @@ class Specification:
             network, _ = self.network.to_json()
         except NetworkError:
             return None
+        shapes = {name: parameter.shape for name, parameter in self.network.parameters.items()}
         facts = [
-            network, self.function, self.batch_size, self.dtype, self.training, self.data_format, asdict(self.machine),
+            network, shapes, self.function, self.batch_size, self.dtype, self.training, self.data_format, asdict(self.machine),
             self.clip, self.activations, _compiler_digest(), template_digest(),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]

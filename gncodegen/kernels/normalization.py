@@ -58,18 +58,13 @@ class Walk:
 
     def shape(self, problem: Problem) -> dict[str, Constant]:
         """The constants of the problem."""
-        activation = str(problem.attributes.get("activation", ""))
-        if activation not in FUSED_ACTIVATIONS:
-            raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {FUSED_ACTIVATIONS}")
         return {
             "rows": self.rows,
             "channels": self.channels,
             "groups": self.groups,
             "group_channels": self.channels // self.groups,
             "count": float(self.rows * self.channels // self.groups),
-            "epsilon": float(problem.attributes.get("epsilon", 0.0)),  # pyright: ignore[reportArgumentType]
-            "activation": activation,
-            "alpha": float(problem.attributes.get("alpha", 0.0)),  # pyright: ignore[reportArgumentType]
+            **_epilogue(problem),
         }
 
     def tiles(self, phase: str, vector: int) -> dict[str, Constant]:
@@ -94,6 +89,21 @@ class Walk:
         if self.per_tile > 1:
             tiles["observations"] = self.observations
         return tiles
+
+
+def _epilogue(problem: Problem) -> dict[str, Constant]:
+    """Epsilon and the fused activation.
+
+    Raises:
+        CompileError: the activation's mask cannot be recomputed from x.
+    """
+    activation = str(problem.attributes.get("activation", ""))
+    if activation not in FUSED_ACTIVATIONS:
+        raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {FUSED_ACTIVATIONS}")
+    epsilon, alpha = (problem.attributes.get(name, 0.0) for name in ("epsilon", "alpha"))
+    assert isinstance(epsilon, (int, float))
+    assert isinstance(alpha, (int, float))
+    return {"epsilon": float(epsilon), "activation": activation, "alpha": float(alpha)}
 
 
 def view(problem: Problem) -> tuple[int, int, int, int]:
@@ -203,7 +213,7 @@ def _group_norm_gradient(problem: Problem) -> Plan:
 
 
 def _added(problem: Problem, partial: Tensor) -> Launch:
-    """dscale and doffset: the rows of `partial`, workspace 0, added in order."""
+    """Adds the rows of `partial`, workspace 0, in order to dscale and doffset."""
     rows, _, channels = partial.shape
     block = min(channels, 64)
     shape: dict[str, Constant] = {"rows": rows, "channels": channels}
@@ -225,11 +235,11 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
         "channel_normalize_gradient",
         "cpu",
         x.dtype,
-        shape={"rows": rows, "channels": channels, "epsilon": float(problem.attributes["epsilon"])},  # pyright: ignore[reportArgumentType]
+        shape={"rows": rows, "channels": channels, **_epilogue(problem)},
         tiles={"vector": problem.machine.lanes(x.dtype), "block": block, "chunk": CHUNK},
     )
-    slots = (*(f"operand{i}" for i in range(5)), "workspace0", "result0")
-    main = Launch(schedule, slots, partial.shape[0], writes=(5, 6), bytes=3 * x.bytes, flops=6 * x.count)
+    slots = (*(f"operand{i}" for i in range(6)), "workspace0", "result0")
+    main = Launch(schedule, slots, partial.shape[0], writes=(6, 7), bytes=3 * x.bytes, flops=6 * x.count)
     return Plan((main, _added(problem, partial)), workspaces=(partial,), in_place=((0, 1),))
 
 
