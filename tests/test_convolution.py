@@ -50,7 +50,7 @@ PAIR = st.tuples(st.integers(1, 3), st.integers(1, 3))
 @example(8, 8, 16, 32, (3, 3), (1, 1), (1, 1), "same", "float32", 3)
 @example(7, 6, 5, 7, (3, 2), (2, 3), (2, 1), (1, 0, 2, 1), "float64", 2)
 @example(5, 5, 1, 1, (1, 1), (1, 1), (1, 1), 0, "float64", 1)
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_drawn_shapes(height, width, channels, filters, window, stride, dilation, padding, dtype, batch):
     extents = [height, width]
     if padding != "same":
@@ -69,8 +69,15 @@ def test_drawn_shapes(height, width, channels, filters, window, stride, dilation
     )
 
 
-@pytest.mark.parametrize("value", [1.5, "symmetric-include-edge", "symmetric-exclude-edge", "replicate"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (1.5, "float64"),
+        ("symmetric-include-edge", "float32"),
+        ("symmetric-exclude-edge", "float64"),
+        ("replicate", "float32"),
+    ],
+)
 def test_padding_values_and_modes(value, dtype):
     compare((6, 5, 3), 3, 4, padding=(2, 1, 0, 2), padding_value=value, dtype=dtype)
 
@@ -124,4 +131,3 @@ def test_two_convolutions_with_relu_between():
     ]
     x = np.random.default_rng(0).standard_normal((3, 8, 7, 3))
     assert_same_network(layers, nodes, x)
-    assert_same_network(layers, nodes, x, dtype="float64")

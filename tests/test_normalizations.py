@@ -20,7 +20,7 @@ def around(layer, shape, **options):
 
 @pytest.mark.parametrize(
     ("shape", "batch", "dtype"),
-    [((5, 4, 6), 3, "float32"), ((1, 1, 17), 5, "float32"), ((3, 7, 1), 2, "float64"), ((4, 4, 3), 1, "float64")],
+    [((5, 3, 7), 2, "float32"), ((1, 1, 17), 5, "float32"), ((3, 7, 1), 2, "float64")],
 )
 def test_batch_norm_in_training_and_prediction(shape, batch, dtype):
     layers = around(gnc.BatchNormalizationLayer(name="bn"), shape)
@@ -29,24 +29,18 @@ def test_batch_norm_in_training_and_prediction(shape, batch, dtype):
     )
 
 
-def test_batch_norm_with_relu_and_a_convolution_before():
+def test_batch_norm_with_relu():
     layers = [
-        gnc.ImageInputLayer((6, 5, 2), normalization="none"),
-        gnc.Convolution2dLayer(3, 5, name="conv"),
+        gnc.ImageInputLayer((5, 3, 7), normalization="none"),
         gnc.BatchNormalizationLayer(name="bn", epsilon=1e-3),
         gnc.ReluLayer(name="relu"),
         gnc.RegressionLayer(),
     ]
     nodes = [
-        ref.Node("conv", ref.convolution, ("weights", "bias")),
         ref.Node("bn", ref.batch_norm, LEARNED, options={"epsilon": 1e-3}),
         ref.Node("relu", ref.relu),
     ]
-    # The gradient of a bias in front of a batch norm is zero: what is left of it is rounding.
-    assert_same_network(layers, nodes, image(3, 6, 5, 2), floor=1, training=True)
-    assert_same_network(
-        layers, nodes, image(3, 6, 5, 2), dtype="float64", floor=1, finite_differences=False, training=True
-    )
+    assert_same_network(layers, nodes, image(2, 5, 3, 7), training=True)
 
 
 def test_batch_norm_moves_its_running_statistics_in_training_only():
@@ -95,7 +89,7 @@ def test_layer_norm_dimensions(dimension, reduced):
     layers = around(gnc.LayerNormalizationLayer(name="ln", operation_dimension=dimension), (5, 3, 7))
     nodes = [ref.Node("ln", ref.layer_norm, LEARNED, options={"dimension": reduced})]
     assert_same_network(layers, nodes, image(2, 5, 3, 7))
-    if dimension in ("auto", "channel-only"):
+    if dimension == "channel-only":
         assert_same_network(layers, nodes, image(2, 5, 3, 7), dtype="float64")
 
 
@@ -108,7 +102,7 @@ def test_layer_norm_of_features():
     assert_same_network(layers, [ref.Node("ln", ref.layer_norm, LEARNED)], image(5, 19))
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((5, 3, 7), "float32"), ((2, 3, 16), "float32"), ((4, 5, 1), "float64")])
+@pytest.mark.parametrize(("shape", "dtype"), [((5, 3, 7), "float32"), ((4, 5, 1), "float64")])
 def test_instance_norm(shape, dtype):
     layers = around(gnc.InstanceNormalizationLayer(name="norm"), shape)
     nodes = [ref.Node("norm", ref.instance_norm, LEARNED)]
@@ -116,10 +110,15 @@ def test_instance_norm(shape, dtype):
     assert_same_network(layers, nodes, image(2, *shape), dtype=dtype, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("method", ["none", "zerocenter", "zscore", "rescale-symmetric", "rescale-zero-one"])
-@pytest.mark.parametrize("extent", ["channel", "element", "all"])
+@pytest.mark.parametrize(
+    ("method", "extent"),
+    [
+        *((method, "channel") for method in ("none", "zerocenter", "zscore", "rescale-symmetric", "rescale-zero-one")),
+        *((method, extent) for method in ("zscore", "rescale-symmetric") for extent in ("element", "all")),
+    ],
+)
 def test_input_normalizations(method, extent):
-    shape = {"channel": (3,), "element": (4, 5, 3), "all": (1,)}[extent]
+    shape = {"channel": (7,), "element": (5, 3, 7), "all": (1,)}[extent]
     low, span = image(*shape, seed=1), np.abs(image(*shape, seed=2)) + 0.5
     span.flat[0] = 0 if extent != "all" else 1  # a constant channel must not yield NaN
     statistics = {
@@ -132,7 +131,7 @@ def test_input_normalizations(method, extent):
     # Both sides get the same float32 statistics.
     statistics = {name: np.asarray(value, np.float32) for name, value in statistics.items()}
     layers = [
-        gnc.ImageInputLayer((4, 5, 3), normalization=method, **statistics),
+        gnc.ImageInputLayer((5, 3, 7), normalization=method, **statistics),
         gnc.LeakyReluLayer(0.5, name="relu"),
         gnc.RegressionLayer(),
     ]
@@ -140,4 +139,4 @@ def test_input_normalizations(method, extent):
         ref.Node("normalization", ref.input_normalization, options={"method": method, **statistics}),
         ref.Node("relu", ref.activation, options={"function": "leaky-relu", "alpha": 0.5}),
     ]
-    assert_same_network(layers, nodes, image(2, 4, 5, 3))
+    assert_same_network(layers, nodes, image(2, 5, 3, 7))

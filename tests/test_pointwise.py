@@ -14,8 +14,7 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-@pytest.mark.parametrize("shape", [(3, 5, 7), (1, 1, 1), (4, 4, 16)])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("shape", "dtype"), [((5, 3, 7), "float32"), ((1, 1, 1), "float32"), ((5, 3, 7), "float64")])
 @pytest.mark.parametrize("kind", ["relu", "leaky-relu"])
 def test_activations(kind, shape, dtype):
     layer = gnc.ReluLayer(name="a") if kind == "relu" else gnc.LeakyReluLayer(0.1, name="a")
@@ -31,9 +30,8 @@ def test_activations_of_special_values(layer):
     x[0, :6] = [np.nan, np.inf, -np.inf, -0.0, 1e-45, -3]
     x[0, 18] = np.nan
     y = gnc.compile(layers, batch_size=1).predict(x)
-    leak = 0 if layer is gnc.ReluLayer else 0.01
-    expected, _ = ref.activation(x, "leaky-relu", alpha=leak)
-    expected[0, 2] = 0 if leak == 0 else -np.inf
+    expected = x.copy()
+    expected[0, [2, 5]] = [0, 0] if layer is gnc.ReluLayer else [-np.inf, -0.03]
     np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
@@ -45,7 +43,7 @@ def test_activations_of_special_values(layer):
 )
 @example((12, 12, 20), 10, 4, "float32")
 @example((2, 3, 5), 3, 3, "float64")
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_fully_connected(shape, outputs, batch, dtype):
     layers = [
         gnc.ImageInputLayer(shape, normalization="none"),
@@ -84,8 +82,9 @@ def classifier(inputs, classes, **options):
 CLASSIFIER = [ref.Node("fc", ref.fully_connected, ("weights", "bias")), ref.Node("softmax", ref.softmax)]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("classes", "weighted"), [(2, False), (10, False), (3, True), (17, True)])
+@pytest.mark.parametrize(
+    ("classes", "weighted", "dtype"), [(2, False, "float32"), (10, False, "float64"), (17, True, "float32")]
+)
 def test_softmax_and_cross_entropy(classes, weighted, dtype):
     weights = [0.5 + i for i in range(classes)] if weighted else None
     t = ref.one_hot(np.arange(7) % classes, classes)
@@ -102,7 +101,6 @@ def test_softmax_in_the_middle_of_a_network():
         gnc.RegressionLayer(),
     ]
     nodes = [ref.Node("softmax", ref.softmax), ref.Node("fc", ref.fully_connected, ("weights", "bias"))]
-    assert_same_network(layers, nodes, normal(3, 11) * 3)
     assert_same_network(layers, nodes, normal(3, 11) * 3, dtype="float64")
 
 
@@ -139,8 +137,7 @@ def graph(shape, *branches_into_join):
     return gnc.LayerGraph([gnc.ImageInputLayer(shape, normalization="none", name="input"), *branches_into_join])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(("dtype", "relu"), [("float32", True), ("float64", False), ("float64", True)])
 def test_addition_of_three(dtype, relu):
     tail = [gnc.ReluLayer(name="tail")] if relu else []
     layers = gnc.LayerGraph(
@@ -165,26 +162,25 @@ def test_addition_of_three(dtype, relu):
     assert_same_network(layers, nodes, normal(2, 5, 3, 7), dtype=dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_concatenation_of_unequal_depths(dtype):
+def test_concatenation_of_unequal_depths():
     layers = gnc.LayerGraph(
         [
             gnc.ImageInputLayer((5, 3, 7), normalization="none", name="start"),
-            gnc.Convolution2dLayer(1, 3, name="a"),
+            gnc.LeakyReluLayer(0.3, name="a"),
             gnc.DepthConcatenationLayer(3, name="concat"),
             gnc.RegressionLayer(name="loss"),
         ]
     )
-    layers.add([gnc.Convolution2dLayer(3, 8, padding="same", name="b")])
+    layers.add([gnc.Convolution2dLayer(1, 3, name="b")])
     layers.connect("start", "b")
     layers.connect("b", "concat/in2")
     layers.connect("start", "concat/in3")
     nodes = [
-        ref.Node("a", ref.convolution, ("weights", "bias")),
-        ref.Node("b", ref.convolution, ("weights", "bias"), inputs=("input",), options={"padding": "same"}),
+        ref.Node("a", ref.activation, options={"function": "leaky-relu", "alpha": 0.3}),
+        ref.Node("b", ref.convolution, ("weights", "bias"), inputs=("input",)),
         ref.Node("concat", ref.depth_concatenation, inputs=("a", "b", "input")),
     ]
-    assert_same_network(layers, nodes, normal(2, 5, 3, 7), dtype=dtype)
+    assert_same_network(layers, nodes, normal(2, 5, 3, 7))
 
 
 def dropout_network(probability, seed=0):

@@ -44,7 +44,7 @@ def compare(kind, shape, window, *, stride, padding=0, dtype="float32", batch=2)
 @example("max", 7, 6, 3, (3, 3), (2, 2), "same", "float64")
 @example("average", 7, 6, 5, (3, 2), (1, 2), (1, 0, 0, 1), "float64")
 @example("mean", 6, 5, 17, (3, 3), (2, 1), 1, "float32")
-@settings(max_examples=6)
+@settings(max_examples=4)
 def test_drawn_shapes(kind, height, width, channels, window, stride, padding, dtype):
     if padding != "same":
         added = {0: (0, 0), 1: (2, 2), (1, 0, 0, 1): (1, 1)}[padding]
@@ -54,7 +54,7 @@ def test_drawn_shapes(kind, height, width, channels, window, stride, padding, dt
     compare(kind, (height, width, channels), window, stride=stride, padding=padding, dtype=dtype)
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((7, 5, 6), "float32"), ((1, 1, 3), "float32"), ((3, 4, 5), "float64")])
+@pytest.mark.parametrize(("shape", "dtype"), [((7, 5, 6), "float32"), ((3, 4, 5), "float64")])
 def test_global_average(shape, dtype):
     layers = [
         gnc.ImageInputLayer(shape, normalization="none"),
