@@ -54,8 +54,8 @@ class Specification:
             return None
         shapes = {name: parameter.shape for name, parameter in self.network.parameters.items()}
         facts = [
-            network, shapes, self.function, self.batch_size, self.dtype, self.training, self.data_format, asdict(self.machine),
-            self.clip, self.activations, _compiler_digest(), template_digest(),
+            network, shapes, self.function, self.batch_size, self.dtype, self.training, self.data_format,
+            asdict(self.machine), self.clip, self.activations, _compiler_digest(), template_digest(),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
