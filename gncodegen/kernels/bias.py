@@ -44,7 +44,7 @@ def bias_gradient(problem: Problem) -> Plan:
 def column_sums(
     problem: Problem, source: str, matrix: Tensor, result: str, workspace: int
 ) -> tuple[tuple[Launch, ...], tuple[Tensor, ...]]:
-    """The launches that sum `source` over all axes but the last, and the workspace, number `workspace`, that they need."""
+    """The launches that sum `source` over all axes but the last, and the workspace they need, if any."""
     columns = matrix.shape[-1]
     rows = matrix.count // max(columns, 1)
     parts = max(1, min(rows, MOST_PARTS, matrix.count // TILE_VALUES))

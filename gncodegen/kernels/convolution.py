@@ -156,8 +156,8 @@ def _cycles(
 ) -> float:
     """Estimated cycles of one observation."""
     pixels = blocking.tile_rows * blocking.tile_columns
-    down = blocking.bands * sum(-(-part // blocking.tile_rows) for part in row_parts) / len(row_parts)
-    across = blocking.panels * sum(-(-part // blocking.tile_columns) for part in column_parts) / len(column_parts)
+    down = sum(-(-part // blocking.tile_rows) for part in row_parts)
+    across = sum(-(-part // blocking.tile_columns) for part in column_parts)
     steps = sum(work.rows.taps) * sum(work.columns.taps) * work.channels
     store = work.phases * (10 + 2 * pixels * blocking.vectors)
     copied = blocking.bands * work.rows.read(max(row_parts)) * work.columns.read(work.columns.positions) * work.pixel
@@ -200,6 +200,7 @@ def _shape(work: Correlation) -> dict[str, Constant]:
         "filters": work.filters,
         "groups": work.groups,
         "phases": work.phases,
+        "products": work.products,
         "step_h": rows.step,
         "step_w": columns.step,
         "taps_h": rows.taps[0] if single else rows.taps,

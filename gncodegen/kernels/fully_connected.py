@@ -1,6 +1,6 @@
 """Plans of the fully connected layer: y = x·Wᵀ as dot products, both gradients as outer products, nothing packed.
 
-Every output is summed in an order that depends on the layer's size only, so a row of the batch keeps its bits in any batch.
+Every output is summed in an order that depends on the layer's size only, so a row keeps its bits in any batch.
 """
 
 from __future__ import annotations
@@ -60,13 +60,14 @@ def _dot_tile(rows: int, columns: int, row_shares: int, column_shares: int, mach
     row_parts, column_parts = even_parts(rows, row_shares), even_parts(columns, column_shares)
 
     def cycles(tile: tuple[int, int]) -> float:
-        down, across = -(-row_parts[-1] // tile[0]), -(-column_parts[-1] // tile[1])
+        down = sum(-(-part // tile[0]) for part in row_parts)
+        across = sum(-(-part // tile[1]) for part in column_parts)
         return down * across * step_cycles(*tile)
 
     sizes = (
         (tile_rows, tile_columns)
-        for tile_rows in range(1, min(8, max(row_parts[0], 1)) + 1)
-        for tile_columns in range(1, min(8, max(column_parts[0], 1)) + 1)
+        for tile_rows in range(1, min(8, max(min(row_parts), 1)) + 1)
+        for tile_columns in range(1, min(8, max(min(column_parts), 1)) + 1)
         if fits(tile_rows, tile_columns, machine)
     )
     return min(sizes, key=cycles)
@@ -83,13 +84,13 @@ def _product(
     row_parts = even_parts(rows, row_shares)
 
     def cycles(tile: tuple[int, int]) -> float:
-        down, across = -(-row_parts[-1] // tile[0]), -(-columns // (tile[1] * lanes))
+        down, across = sum(-(-part // tile[0]) for part in row_parts), -(-columns // (tile[1] * lanes))
         return down * across * (depth * step_cycles(*tile) + 2 * tile[0] * tile[1])
 
     widest = max(1, columns // lanes // column_shares)
     sizes = (
         (tile_rows, vectors)
-        for tile_rows in range(1, max(row_parts[0], 1) + 1)
+        for tile_rows in range(1, max(min(row_parts), 1) + 1)
         for vectors in vector_counts(min(columns, widest * lanes), machine, dtype)
         if fits(tile_rows, vectors, machine)
     )

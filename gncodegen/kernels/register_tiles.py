@@ -9,7 +9,7 @@ from gncodegen.kernels.schedule import Machine
 MULTIPLIERS = 2
 """Vector multiply-adds a core starts per cycle."""
 
-LOADS = 2
+LOADS = 1.8
 """Vector loads and broadcasts a core starts per cycle."""
 
 LATENCY = 4
@@ -32,5 +32,5 @@ def vector_counts(width: int, machine: Machine, dtype: str, limit: int = 4) -> I
 
 
 def even_parts(extent: int, parts: int) -> tuple[int, ...]:
-    """The distinct sizes of `parts` even parts of `extent`: part i runs from extent·i // parts."""
-    return tuple(sorted({extent * (i + 1) // parts - extent * i // parts for i in range(parts)}))
+    """The sizes of `parts` even parts of `extent`: part i starts at extent·i // parts."""
+    return tuple(extent * (i + 1) // parts - extent * i // parts for i in range(parts))
