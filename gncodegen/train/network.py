@@ -56,22 +56,24 @@ class TrainedNetwork:
         layer = self.compiled.network.output_layer
         return tuple(layer.classes) if isinstance(layer, ClassificationLayer) else None
 
-    def predict(self, x: Any) -> NDArray[Any]:
+    def predict(self, x: Any, data_format: str = "") -> NDArray[Any]:
         """The outputs for any number of observations: scores (N, K) of a classification.
 
         Args:
-            x: observations, shaped and ordered as the training inputs.
+            x: observations, sized as the training inputs.
+            data_format: axis order of x; "" = that of training.
 
         Raises:
             ArrayError: x does not fit the input layer.
         """
-        return self.compiled.predict(x)
+        return self.compiled.predict(x, data_format)
 
-    def classify(self, x: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    def classify(self, x: Any, data_format: str = "") -> tuple[NDArray[Any], NDArray[Any]]:
         """The label of the highest score of each observation, and all scores.
 
         Args:
             x: as for `predict`.
+            data_format: likewise.
 
         Returns:
             Labels (N,), as in the training data, and scores (N, K).
@@ -85,20 +87,21 @@ class TrainedNetwork:
             )
             raise NetworkError([issue])
         # A network that ends in pooling has scores of size 1×1×K.
-        scores = self.predict(x).reshape(-1, len(self.classes))
+        scores = self.predict(x, data_format).reshape(-1, len(self.classes))
         return np.asarray(self.classes)[np.argmax(scores, axis=1)], scores
 
-    def activations(self, x: Any, layer: str) -> NDArray[Any]:
+    def activations(self, x: Any, layer: str, data_format: str = "") -> NDArray[Any]:
         """The output of a layer in prediction mode.
 
         Args:
             x: as for `predict`.
             layer: the layer's name.
+            data_format: as for `predict`.
 
         Raises:
             NetworkError: there is no such layer.
         """
-        return self.compiled.activations(x, layer)
+        return self.compiled.activations(x, layer, data_format)
 
     def save(self, directory: str | Path) -> None:
         """Writes the network, its values and its classes; `gncodegen.load` reads them back."""

@@ -200,6 +200,9 @@ class TestArrays:
         usual, _ = train(layers)
         net, _ = train(layers, x=X.transpose(0, 3, 1, 2), data_format="BCSS")
         assert np.array_equal(net.predict(X.transpose(0, 3, 1, 2)), usual.predict(X))
+        assert np.array_equal(net.predict(X, data_format="BSSC"), usual.predict(X))
+        assert np.array_equal(net.classify(X, "BSSC")[0], usual.classify(X)[0])
+        assert np.array_equal(net.activations(X, "gapool_1", "BSSC"), usual.activations(X, "gapool_1"))
         assert np.array_equal(net.layers[0].mean, usual.layers[0].mean)
 
     @pytest.mark.parametrize(
