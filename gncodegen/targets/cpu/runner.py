@@ -5,6 +5,7 @@ It is the only parallel Numba function, so it is compiled once per machine and k
 
 from __future__ import annotations
 
+import os
 import warnings
 from functools import cache
 from typing import Any
@@ -12,13 +13,18 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import get_num_threads, njit, prange, set_num_threads, types
-from numba.np.ufunc import threading_layer
 from numba.extending import intrinsic
+from numba.np.ufunc import threading_layer
 from numpy.typing import NDArray
 
 from gncodegen.targets.cpu.host import cores
 
 Int64Array = NDArray[np.int64]
+
+# GNU OpenMP spins for about a millisecond at the end of every launch. On a machine that others use too, the thread that
+# spins keeps the one it waits for off the core: steps took 10 times as long. It reads this when it loads, at the first run.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 @intrinsic
