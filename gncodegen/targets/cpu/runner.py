@@ -22,7 +22,7 @@ from gncodegen.targets.cpu.host import cores
 Int64Array = NDArray[np.int64]
 
 # GNU OpenMP spins for about a millisecond at the end of every launch. On a machine that others use too, the thread that
-# spins keeps the one it waits for off the core: steps took 10 times as long. It reads this when it loads, at the first run.
+# spins keeps the one it waits for off the core: steps took 10 times as long. It reads this when it loads.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
