@@ -1,0 +1,208 @@
+"""Convolution kernels, forward and both gradients, against the float64 oracle; bits of a batch slice; no spills."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import reference
+
+from gncodegen.errors import CompileError
+from gncodegen.kernels import catalog, store
+from gncodegen.kernels.schedule import Problem, Tensor
+
+TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
+
+
+@dataclass(frozen=True)
+class Case:
+    """x is (batch, *extents, channels), weights (*window, channels / groups, filters)."""
+
+    batch: int
+    extents: tuple[int, ...]
+    channels: int
+    filters: int
+    window: tuple[int, ...]
+    stride: tuple[int, ...] = (1, 1)
+    dilation: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (0, 0, 0, 0)
+    groups: int = 1
+    dtype: str = "float32"
+
+    @property
+    def attributes(self):
+        return {"stride": self.stride, "dilation": self.dilation, "padding": self.padding, "groups": self.groups}
+
+    def arrays(self):
+        rng = np.random.default_rng(self.channels * 1000 + self.filters)
+        x = rng.standard_normal((self.batch, *self.extents, self.channels)).astype(self.dtype)
+        weights = rng.standard_normal((*self.window, self.channels // self.groups, self.filters)).astype(self.dtype)
+        return x, weights, rng.standard_normal(self.filters).astype(self.dtype)
+
+    def oracle(self, x, weights, bias):
+        pairs = list(zip(self.padding[::2], self.padding[1::2], strict=True))
+        facts = {"stride": self.stride, "dilation": self.dilation, "padding": pairs, "groups": self.groups}
+        return reference.convolution(x, weights, bias, **facts)
+
+
+SAME = (1, 1, 1, 1)
+CASES = {
+    "same": Case(3, (7, 7), 16, 32, (3, 3), padding=SAME),
+    "one-channel": Case(2, (28, 28), 1, 8, (3, 3), padding=SAME),
+    "image": Case(2, (11, 9), 3, 20, (5, 5)),
+    "odd": Case(2, (13, 11), 5, 7, (3, 3), padding=(0, 2, 1, 0)),
+    "stride-2": Case(2, (14, 15), 3, 12, (7, 7), (2, 2), padding=(3, 3, 3, 3)),
+    "stride-2-3": Case(2, (12, 13), 4, 9, (3, 3), (2, 3), padding=(0, 1, 2, 1)),
+    "stride-over-window": Case(2, (7, 8), 3, 4, (2, 1), (3, 2)),
+    "dilation": Case(2, (12, 11), 4, 9, (3, 3), dilation=(2, 2), padding=(2, 2, 2, 2)),
+    "stride-and-dilation": Case(1, (15, 11), 4, 9, (3, 3), (2, 2), (2, 3), padding=(2, 1, 0, 2)),
+    "wide-padding": Case(2, (6, 6), 3, 4, (2, 2), padding=(3, 2, 0, 4)),
+    "pointwise": Case(3, (5, 7), 19, 13, (1, 1)),
+    "pointwise-stride-2": Case(3, (6, 7), 9, 13, (1, 1), (2, 2)),
+    "whole-image": Case(2, (5, 5), 3, 4, (5, 5)),
+    "one-pixel": Case(2, (1, 1), 5, 3, (1, 1)),
+    "long-sums": Case(1, (6, 6), 130, 70, (3, 3), padding=SAME),
+    "groups": Case(2, (8, 8), 8, 12, (3, 3), padding=SAME, groups=4),
+    "channel-wise": Case(2, (8, 9), 6, 6, (3, 3), (2, 2), padding=SAME, groups=6),
+    "one-axis": Case(2, (17,), 4, 9, (3,), (1,), (2,), (2, 1)),
+    "float64": Case(2, (9, 10), 5, 11, (3, 3), (2, 1), padding=SAME, dtype="float64"),
+    "float64-same": Case(2, (7, 7), 16, 8, (3, 3), padding=SAME, dtype="float64"),
+}
+
+
+def error(got, expected):
+    return np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-30)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_against_oracle(execute, case):
+    x, weights, bias = case.arrays()
+    y, backward = case.oracle(x, weights, bias)
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(case.dtype)
+    dx, dweights, dbias = backward(dy)
+    dtype, tolerance = case.dtype, TOLERANCE[case.dtype]
+
+    (got,) = execute("convolution", [x, weights, bias], [(y.shape, dtype)], case.attributes)
+    assert error(got, y) <= tolerance
+    attributes = {**case.attributes, "input_shape": x.shape}
+    (got,) = execute("convolution_input_gradient", [dy, weights], [(x.shape, dtype)], attributes)
+    assert error(got, dx) <= tolerance
+    results = [(weights.shape, dtype), (bias.shape, dtype)]
+    got = execute("convolution_weight_gradient", [x, dy], results, {**case.attributes, "bias": True})
+    assert error(got[0], dweights) <= tolerance
+    assert error(got[1], dbias) <= tolerance
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky-relu", "clipped-relu"])
+def test_fused_activation(execute, activation):
+    case = Case(2, (5, 6), 3, 11, (3, 3), padding=SAME)
+    x, weights, bias = case.arrays()
+    x[0, 0, 0, 0], x[0, 4, 5, 1], bias[10] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        y, _ = case.oracle(x, weights, bias)
+    alpha = {"relu": 0.0, "leaky-relu": 0.25, "clipped-relu": 2.0}[activation]
+    function = {
+        "relu": lambda v: np.where(v < 0, 0, v),
+        "leaky-relu": lambda v: np.where(v < 0, alpha * v, v),
+        "clipped-relu": lambda v: np.where(v > alpha, alpha, np.where(v < 0, 0, v)),
+    }[activation]
+    attributes = {**case.attributes, "activation": activation, "alpha": alpha}
+    (got,) = execute("convolution", [x, weights, bias], [(y.shape, "float32")], attributes)
+    np.testing.assert_allclose(got, function(y), rtol=1e-5, atol=1e-5)
+
+
+def test_without_bias_and_without_attributes(execute):
+    case = Case(2, (5, 6), 3, 8, (3, 3))
+    x, weights, bias = case.arrays()
+    y, backward = case.oracle(x, weights, np.zeros_like(bias))
+    (got,) = execute("convolution", [x, weights], [(y.shape, "float32")])
+    assert error(got, y) <= TOLERANCE["float32"]
+    dy = y.astype(np.float32)
+    (got,) = execute("convolution_weight_gradient", [x, dy], [(weights.shape, "float32")])
+    assert error(got, backward(dy)[1]) <= TOLERANCE["float32"]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        CASES["same"],
+        CASES["pointwise"],
+        Case(5, (9, 9), 24, 40, (3, 3), (2, 2), padding=SAME),
+        Case(17, (16, 16), 3, 24, (3, 3), padding=SAME),
+    ],
+)
+def test_a_slice_of_the_batch_keeps_its_bits(execute, case):
+    x, weights, bias = case.arrays()
+    y, _ = case.oracle(x, weights, bias)
+    (whole,) = execute("convolution", [x, weights, bias], [(y.shape, "float32")], case.attributes)
+    (slice_,) = execute("convolution", [x[1:2], weights, bias], [((1, *y.shape[1:]), "float32")], case.attributes)
+    np.testing.assert_array_equal(slice_[0], whole[1])
+    dy = y.astype(np.float32)
+    (whole,) = execute("convolution_input_gradient", [dy, weights], [(x.shape, "float32")], case.attributes)
+    shape = ((1, *x.shape[1:]), "float32")
+    (slice_,) = execute("convolution_input_gradient", [dy[1:2], weights], [shape], case.attributes)
+    np.testing.assert_array_equal(slice_[0], whole[1])
+
+
+def test_an_empty_batch(execute):
+    case = Case(0, (5, 5), 3, 8, (3, 3), padding=SAME)
+    x, weights, bias = case.arrays()
+    (y,) = execute("convolution", [x, weights, bias], [((0, 5, 5, 8), "float32")], case.attributes)
+    results = [(weights.shape, "float32"), (bias.shape, "float32")]
+    dweights, dbias = execute("convolution_weight_gradient", [x, y], results, {**case.attributes, "bias": True})
+    assert not dweights.any()
+    assert not dbias.any()
+
+
+def problem(op, shapes, result, attributes=None):
+    from gncodegen.targets.cpu import host
+
+    operands = tuple(Tensor(shape, "float32") for shape in shapes)
+    return Problem(op, operands, (Tensor(result, "float32"),), attributes or {}, host.machine())
+
+
+PADDED = {"padding": SAME}
+PROBLEMS = {
+    "forward": problem("convolution", [(8, 32, 32, 64), (3, 3, 64, 64)], (8, 32, 32, 64), PADDED),
+    "few-filters": problem("convolution", [(8, 14, 14, 16), (3, 3, 16, 8)], (8, 14, 14, 8), PADDED),
+    "input": problem("convolution_input_gradient", [(8, 7, 7, 32), (3, 3, 16, 32)], (8, 7, 7, 16), PADDED),
+    "weights": problem("convolution_weight_gradient", [(8, 14, 14, 8), (8, 14, 14, 16)], (3, 3, 8, 16), PADDED),
+    "products": problem("fully_connected_input_gradient", [(64, 40), (40, 96)], (64, 96)),
+    "dot-products": problem("fully_connected", [(64, 400), (24, 400)], (64, 24)),
+}
+
+
+@pytest.mark.parametrize("asked", PROBLEMS.values(), ids=PROBLEMS)
+def test_register_tiles_stay_in_registers(asked):
+    from gncodegen.targets.cpu import compile as compiler
+    from gncodegen.targets.cpu import host, objects
+
+    launch = max(catalog.plan(asked).launches, key=lambda launch: launch.flops)
+    path = store.write(launch.schedule, host.tag()).path
+    compiler.compile_missing([path])
+    text = objects.assembly(path)
+    if "vfmadd" not in text:
+        pytest.skip("looks for x86 multiply-adds")
+    # A block that jumps back to its own label is an innermost loop.
+    parts = re.split(r"^(\S+):", text, flags=re.MULTILINE)[1:]
+    blocks = zip(parts[::2], parts[1::2], strict=True)
+    loops = [re.match(rf"(.*?)\s+j\w+\s+{re.escape(label)}\b", block, re.DOTALL) for label, block in blocks]
+    hot = [loop[1] for loop in loops if loop and loop[1].count("vfmadd") >= 8]
+    assert hot
+    for body in hot:
+        assert "%rsp" not in body, body
+
+
+def test_flops_and_bytes_are_those_of_the_formula():
+    plan = catalog.plan(PROBLEMS["forward"])
+    assert sum(launch.flops for launch in plan.launches) == 2 * 8 * 32 * 32 * 64 * 64 * 9
+    assert plan.launches[-1].bytes == 4 * (2 * 8 * 32 * 32 * 64 + 9 * 64 * 64)
+
+
+def test_refusals():
+    with pytest.raises(CompileError, match="3 spatial axes"):
+        catalog.plan(problem("convolution", [(1, 4, 4, 4, 2), (3, 3, 3, 2, 2)], (1, 2, 2, 2, 2)))
+    with pytest.raises(CompileError, match="cannot fuse 'gelu'"):
+        catalog.plan(problem("convolution", [(1, 4, 4, 2), (3, 3, 2, 2)], (1, 2, 2, 2), {"activation": "gelu"}))
