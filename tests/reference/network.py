@@ -74,25 +74,12 @@ class ReferenceNetwork:
 
     def gradients(self, x: ArrayLike, t: ArrayLike, *, training: bool = True) -> dict[str, Array]:
         """The gradient of the loss by every learnable, and by the input under "input"."""
-        values, backwards = self._run(x, training)
-        last = self.nodes[-1].name
-        flowing: dict[str, Array] = {last: self.loss_function(values[last], t, **self.loss_options)[1]()}
-        found: dict[str, Array] = {}
-        for index in reversed(range(len(self.nodes))):
-            node, sources = self.nodes[index], self._sources(index)
-            if node.name not in flowing:
-                continue
-            results = backwards[node.name](flowing.pop(node.name))
-            for source, gradient in zip(sources, results, strict=False):
-                flowing[source] = flowing[source] + gradient if source in flowing else gradient
-            for parameter, gradient in zip(node.parameters, results[len(sources) :], strict=True):
-                found[f"{node.name}.{parameter}"] = gradient
-        return {**found, "input": flowing["input"]}
+        return self._backward(*self._run(x, training), t)[1]
 
     def train_step(self, x: ArrayLike, t: ArrayLike) -> float:
         """One SGDM step; returns the loss before it."""
-        loss, gradients = self.loss(x, t), self.gradients(x, t)
-        values, _ = self._run(x, training=True)
+        values, backwards = self._run(x, training=True)
+        loss, gradients = self._backward(values, backwards, t)
         gradients.pop("input")
         shaped = {name: gradient.reshape(self.parameters[name].shape) for name, gradient in gradients.items()}
         self.parameters = self.optimizer.step(self.parameters, shaped)
@@ -103,6 +90,25 @@ class ReferenceNetwork:
                 moved = running_statistics(values[self._sources(index)[0]], *state, decay=self.decay)
                 self.parameters[mean], self.parameters[variance] = moved
         return loss
+
+    def _backward(
+        self, values: dict[str, Array], backwards: dict[str, Backward], t: ArrayLike
+    ) -> tuple[float, dict[str, Array]]:
+        """The loss of a run, and all gradients, collected from the last node to the first."""
+        last = self.nodes[-1].name
+        loss, slope = self.loss_function(values[last], t, **self.loss_options)
+        flowing: dict[str, Array] = {last: slope()}
+        found: dict[str, Array] = {}
+        for index in reversed(range(len(self.nodes))):
+            node, sources = self.nodes[index], self._sources(index)
+            if node.name not in flowing:
+                continue
+            results = backwards[node.name](flowing.pop(node.name))
+            for source, gradient in zip(sources, results, strict=False):
+                flowing[source] = flowing[source] + gradient if source in flowing else gradient
+            for parameter, gradient in zip(node.parameters, results[len(sources) :], strict=True):
+                found[f"{node.name}.{parameter}"] = gradient
+        return loss, {**found, "input": flowing["input"]}
 
     def _sources(self, index: int) -> tuple[str, ...]:
         """The names of what feeds a node."""
