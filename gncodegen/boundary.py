@@ -63,7 +63,7 @@ class Boundary:
         """A result in the caller's axis order; `letters` are its axes, channel last."""
         inner = axis_order(self.axes, letters)
         outer = axis_order(data_format or self._format, letters)
-        result = result.reshape(len(result), -1) if letters == "BC" else result
+        result = result.reshape(len(result), result.shape[-1]) if letters == "BC" else result
         return np.ascontiguousarray(result.transpose(permutation(inner, outer)))
 
     def targets(self, t: Any, count: int) -> NDArray[Any]:
@@ -78,7 +78,7 @@ class Boundary:
         if isinstance(node.layer, ClassificationLayer):
             rows = one_hot(t, size, self._dtype, node.label).transpose(order)
         else:
-            rows = as_array(t, "t")
+            rows = as_array(t, f"{node.label}: t")
             rows = rows[:, None] if rows.ndim == 1 and size == (1,) else rows
             shape = tuple(("N", *size)[axis] for axis in order)
             if rows.ndim != len(shape) or rows.shape[1:] != shape[1:]:

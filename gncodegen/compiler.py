@@ -63,10 +63,16 @@ def compile(  # noqa: A001
         raise OptionsError(f"dtype = {dtype!r}; allowed: {', '.join(DTYPES)}; write dtype='float32'")
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionsError(f"batch_size = {batch_size!r}; allowed: a positive int; write batch_size=32")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise OptionsError(f"seed = {seed!r}; allowed: an int, 0 or more; write seed=0")
     axis_order(data_format, "B" + network.input.size.format)
     hyperparameters = Hyperparameters(seed=seed)
     clip = "none"
     if options is not None:
+        if not hasattr(options, "gradient_threshold_method"):
+            raise OptionsError(
+                f'options = {options!r}; allowed: None or training options; write training_options("sgdm")'
+            )
         hyperparameters.learn_rate = options.initial_learn_rate
         hyperparameters.momentum = options.momentum
         hyperparameters.l2 = options.l2_regularization

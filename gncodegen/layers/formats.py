@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from gncodegen.errors import ArrayError
 
+_MOST = {"B": 1, "S": 3, "T": 1, "C": 1}
+"""How often each letter may stand in a format."""
+
 
 def axis_order(data_format: str, letters: str) -> str:
     """The letters an array has, in the order `data_format` gives them: "BCSS" orders features "BC" as "BC".
@@ -20,8 +23,8 @@ def axis_order(data_format: str, letters: str) -> str:
         if letter in left:
             left.remove(letter)
             order += letter
-    extra = [letter for letter in str(data_format) if letter not in "SCBT"]
-    if left or extra:
+    twice = any(str(data_format).count(letter) > most for letter, most in _MOST.items())
+    if left or twice or not set(str(data_format)) <= set(_MOST):
         raise ArrayError(
             f"data_format = {data_format!r}; allowed: any order of the letters of {letters!r}; "
             f"write data_format={letters!r} for channel-last arrays"

@@ -32,11 +32,14 @@ def as_array(value: Any, what: str) -> NDArray[Any]:
     try:
         array = np.from_dlpack(value) if _only_dlpack(value) else np.asarray(value)
     except (ValueError, TypeError, RuntimeError, BufferError) as error:
-        raise ArrayError(f"{what} is not an array: {error}; give an array of numbers on the CPU") from error
+        raise ArrayError(
+            f"{what} is not an array ({error}); allowed: real numbers with one extent per axis, on the CPU; "
+            "give a NumPy array"
+        ) from error
     if array.dtype.kind not in "biuf":
         raise ArrayError(
             f"{what} has elements of type {array.dtype}; allowed: real numbers (bool, int, float); "
-            f"convert it, as with np.asarray({what}, np.float32)"
+            "convert it, as with np.asarray(x, np.float32)"
         )
     return array
 
@@ -58,7 +61,7 @@ def batch(value: Any, shape: tuple[int, ...], letters: str, axes: str, what: str
     Raises:
         ArrayError: it has another shape, or elements that are not real numbers.
     """
-    array = as_array(value, "x")
+    array = as_array(value, f"{what}: x")
     wanted = ("N", *shape)
     expected = tuple(wanted[axis] for axis in permutation(letters, axes))
     fits = array.ndim == len(expected) and all(e in ("N", n) for e, n in zip(expected, array.shape, strict=True))
@@ -82,7 +85,7 @@ def one_hot(value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str) -> N
     Raises:
         ArrayError: another shape, or an index out of range.
     """
-    array, count = as_array(value, "t"), size[-1]
+    array, count = as_array(value, f"{what}: t"), size[-1]
     given = tuple(n for n in array.shape[1:] if n != 1)
     if array.ndim and array.dtype.kind in "biuf" and given == tuple(n for n in size if n != 1) and array.ndim > 1:
         return np.ascontiguousarray(array.reshape(len(array), *size), dtype)
