@@ -27,8 +27,8 @@ def add_to(commands: Any) -> None:
         help="train a small network on handwritten digits",
         description="Trains a small group-normalized network on 1,797 handwritten digits, a fifth of them held out.",
     )
-    parser.add_argument("--epochs", type=int, default=12, help="how often the images are seen (default 12)")
-    parser.add_argument("--seed", type=int, default=0, help="of initial values, shuffles and dropout (default 0)")
+    parser.add_argument("--epochs", type=int, default=25, help="how often the images are seen (default 25)")
+    parser.add_argument("--seed", type=int, default=1, help="of initial values, shuffles and dropout (default 1)")
     parser.set_defaults(run=run)
 
 
@@ -38,16 +38,12 @@ def layers() -> list[Layer]:
 
     return [
         gnc.ImageInputLayer((8, 8, 1)),
-        gnc.Convolution2dLayer(3, 16, padding="same"),
-        gnc.GroupNormalizationLayer(4),
+        gnc.Convolution2dLayer(3, 32, padding="same"),
+        gnc.GroupNormalizationLayer(8),
         gnc.ReluLayer(),
         gnc.MaxPooling2dLayer(2, stride=2),
         gnc.Convolution2dLayer(3, 32, padding="same"),
-        gnc.GroupNormalizationLayer(4),
-        gnc.ReluLayer(),
-        gnc.MaxPooling2dLayer(2, stride=2),
-        gnc.Convolution2dLayer(3, 64, padding="same"),
-        gnc.GroupNormalizationLayer(4),
+        gnc.GroupNormalizationLayer(8),
         gnc.ReluLayer(),
         gnc.DropoutLayer(0.5),
         gnc.FullyConnectedLayer(10),
@@ -74,8 +70,8 @@ def run(given: Namespace) -> None:
             "sgdm",
             initial_learn_rate=0.05,
             learn_rate_schedule="piecewise",
-            learn_rate_drop_period=9,
-            l2_regularization=1e-3,
+            learn_rate_drop_period=18,
+            l2_regularization=3e-3,
             max_epochs=given.epochs,
             mini_batch_size=64,
             shuffle="every-epoch",
@@ -85,7 +81,8 @@ def run(given: Namespace) -> None:
             output_fcn=show,
             seed=given.seed,
         )
-        net, training = prepare_training(data.x_train, data.y_train, layers(), options)
+        with busy("generating kernels; the first time takes a while"):
+            net, training = prepare_training(data.x_train, data.y_train, layers(), options)
         _show_fused(net.compiled)
         print(f"{perf_counter() - began:.1f} s since the start")
 
@@ -113,6 +110,18 @@ def heading(text: str) -> None:
 
 
 @contextmanager
+def busy(text: str) -> Generator[None]:
+    """A spinner while something runs; on a terminal only."""
+    if not sys.stdout.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console().status(text):
+        yield
+
+
+@contextmanager
 def progress() -> Generator[Any]:
     """An output function that draws a progress bar below the training table; on a terminal only."""
     if not sys.stdout.isatty():
@@ -132,12 +141,13 @@ def progress() -> Generator[Any]:
 
     def show(state: TrainingState) -> None:
         if state.state == "start":
+            bar.update(task, total=state.iterations)
             bar.start()
         elif state.state == "done":
             bar.stop()
         else:
             loss = f"loss {state.training_loss:.3f}"
-            bar.update(task, total=state.iterations, completed=state.iteration, description=loss)
+            bar.update(task, completed=state.iteration, description=loss)
 
     try:
         yield show
