@@ -26,6 +26,12 @@ BAND_BYTES = 128 << 10
 LONGEST_SUM = 512
 """Products summed in one go; longer sums are sums of such sums, for accuracy."""
 
+SHORT_RUN = 9
+"""Up to so many neighbouring products LLVM unrolls the loop over them, and needs registers besides the accumulators."""
+
+SHORT_RUN_ACCUMULATORS = 8
+"""Most accumulators then (measured: 7 or 8 are up to 1.4 times as fast as 14)."""
+
 ENOUGH_TILES = 16
 """Tiles that keep the cores of a large machine busy; below it a launch is split further."""
 
@@ -68,6 +74,11 @@ class Correlation:
     def contiguous(self) -> bool:
         """Whether a window's row of pixels is one run of values."""
         return self.groups == 1 and (self.columns.dilation == 1 or max(self.columns.taps) <= 1)
+
+    @property
+    def run(self) -> int:
+        """Neighbouring values of the input that one output reads."""
+        return self.channels * (max(self.columns.taps) if self.contiguous else 1)
 
     @property
     def products(self) -> int:
@@ -135,6 +146,7 @@ def _candidates(work: Correlation, machine: Machine, panels: int) -> Iterator[tu
     narrowest = min(work.columns.outputs // work.columns.step or 1, *column_parts)
     if work.columns.step > 1 and panels > 1:
         narrowest = max(1, narrowest - 1)
+    most = SHORT_RUN_ACCUMULATORS if work.run <= SHORT_RUN else machine.vector_registers
     for vectors in vector_counts(work.filters, machine, work.dtype):
         blocks = work.groups * -(-work.filters // (vectors * lanes))
         for bands in _bands(work, panels):
@@ -145,7 +157,8 @@ def _candidates(work: Correlation, machine: Machine, panels: int) -> Iterator[tu
                 if not fits(tile_rows, vectors, machine):
                     break
                 for tile_columns in range(1, narrowest + 1):
-                    if not fits(tile_rows * tile_columns, vectors, machine):
+                    pixels = tile_rows * tile_columns
+                    if not fits(pixels, vectors, machine) or pixels * vectors > most:
                         break
                     blocking = Blocking(tile_rows, tile_columns, vectors, bands, panels, 1)
                     yield _cycles(work, blocking, row_parts, column_parts, blocks), blocking
@@ -184,8 +197,7 @@ def _pieces(work: Correlation) -> int:
     """Products per partial sum, where the sum is long; 0 where it is one sum."""
     if work.products <= LONGEST_SUM:
         return 0
-    run = work.channels * (max(work.columns.taps) if work.contiguous else 1)
-    return -(-run // -(-run // LONGEST_SUM))
+    return -(-work.run // -(-work.run // LONGEST_SUM))
 
 
 def _shape(work: Correlation) -> dict[str, Constant]:
@@ -200,7 +212,6 @@ def _shape(work: Correlation) -> dict[str, Constant]:
         "filters": work.filters,
         "groups": work.groups,
         "phases": work.phases,
-        "products": work.products,
         "step_h": rows.step,
         "step_w": columns.step,
         "taps_h": rows.taps[0] if single else rows.taps,

@@ -15,7 +15,7 @@ from numba import njit
 from numba.core.types import float32, float64, int32, int64, uint8, uint64
 
 from gncodegen.targets.cpu.elementary import erf, exp, expm1, log1p, sigmoid, sigmoid_slope, tanh
-from gncodegen.targets.cpu.memory import clear, copy, rolled
+from gncodegen.targets.cpu.memory import clear, copy, opaque, rolled
 from gncodegen.targets.cpu.tile import (
     tile_add,
     tile_add_row,
@@ -60,7 +60,7 @@ device = njit(**FLAGS)
 
 __all__ = [
     "FLAGS", "absolute", "clear", "convert", "copy", "device", "erf", "exp", "expm1", "float32", "float64", "fma",
-    "int32", "int64", "lane", "load", "local", "log1p", "maximum", "minimum", "offset", "pointer", "prefetch",
+    "int32", "int64", "lane", "load", "local", "log1p", "maximum", "minimum", "offset", "opaque", "pointer", "prefetch",
     "reduce_add", "reduce_any", "reduce_max", "rolled", "scalar_erf", "scalar_exp", "scalar_log", "scalar_tanh",
     "select", "sigmoid", "sigmoid_slope", "splat", "sqrt", "store", "tanh", "tile_add", "tile_add_row",
     "tile_ceiling", "tile_dot", "tile_fma", "tile_leaky_relu", "tile_load", "tile_relu", "tile_store",

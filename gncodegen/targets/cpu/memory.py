@@ -52,11 +52,26 @@ def clear(context: Any, target: Any, count: Any) -> Any:
 
 
 @intrinsic
-def rolled(context: Any) -> Any:
-    """`rolled()` in a loop's body: LLVM does not unroll the loop; nothing is executed."""
+def opaque(context: Any, value: Any) -> Any:
+    """`opaque(v)`: the same pointer or integer, of which LLVM knows nothing, so that it derives nothing from it."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        nothing = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "", side_effect=True)
+        kind = args[0].type
+        same = ir.InlineAsm(ir.FunctionType(kind, [kind]), "", "=r,0,~{memory}", side_effect=True)
+        return builder.call(same, [args[0]], attrs=("nounwind",))
+
+    return value(value), generate
+
+
+@intrinsic
+def rolled(context: Any) -> Any:
+    """`rolled()` in a loop's body: LLVM keeps its iterations apart, so that they need no more registers; it costs nothing.
+
+    Without it LLVM unrolls by up to 8, mixes the iterations, and spills a register tile that fills the registers.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        nothing = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", side_effect=True)
         builder.call(nothing, [], attrs=("nounwind",))
         return context.get_dummy_value()
 
