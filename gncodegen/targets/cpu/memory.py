@@ -65,7 +65,7 @@ def opaque(context: Any, value: Any) -> Any:
 
 @intrinsic
 def rolled(context: Any) -> Any:
-    """`rolled()` in a loop's body: LLVM keeps its iterations apart, so that they need no more registers; it costs nothing.
+    """`rolled()` in a loop's body: LLVM keeps its iterations apart; nothing is executed.
 
     Without it LLVM unrolls by up to 8, mixes the iterations, and spills a register tile that fills the registers.
     """
