@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -134,3 +135,15 @@ def test_prediction_between_steps_does_not_disturb_training():
         busy.train_step(x, labels)
     for name, value in calm.parameters.items():
         np.testing.assert_array_equal(value, busy.parameters[name])
+
+
+def test_two_python_threads_may_share_a_network():
+    compiled = network(8)
+    batches = [images(8) + shift for shift in (0, 1)]
+    expected = [compiled.predict(x) for x in batches]
+
+    def repeat(which):
+        return sum(not np.array_equal(compiled.predict(batches[which]), expected[which]) for _ in range(200))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(repeat, (0, 1))) == [0, 0]
