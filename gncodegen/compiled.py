@@ -239,14 +239,16 @@ class Compiled:
             )
         array = self._boundary.inward(x, data_format)
         lowered = self.lowered("train_step", self._boundary.count(array))
-        for key, index in lowered.executor.free.items():
-            if key[0] in OUTPUT_KINDS:
-                buffer = lowered.program.buffers[index]
-                if key not in self._step_outputs or self._step_outputs[key].shape != buffer.shape:
-                    self._step_outputs[key] = aligned(buffer.shape, buffer.dtype)
-        self._run(lowered, array, self._boundary.targets(t, len(array)), self._step_outputs)
-        self.hyperparameters.iteration += 1
-        return float(self._step_outputs["loss", "loss"])
+        targets = self._boundary.targets(t, len(array))
+        with self._arena.lock:
+            for key, index in lowered.executor.free.items():
+                if key[0] in OUTPUT_KINDS:
+                    buffer = lowered.program.buffers[index]
+                    if key not in self._step_outputs or self._step_outputs[key].shape != buffer.shape:
+                        self._step_outputs[key] = aligned(buffer.shape, buffer.dtype)
+            self._run(lowered, array, targets, self._step_outputs)
+            self.hyperparameters.iteration += 1
+            return float(self._step_outputs["loss", "loss"])
 
     @property
     def last_scores(self) -> NDArray[Any]:

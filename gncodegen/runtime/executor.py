@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ from gncodegen.runtime.arrays import aligned
 
 
 class Arena:
-    """The memory of intermediate buffers; programs share it, since nothing in it outlives a run."""
+    """The memory of intermediate buffers; programs share it, since nothing in it outlives a run.
+
+    One run at a time may use it: hold `lock` around a run and the reading of outputs that a next run overwrites.
+    """
 
     def __init__(self) -> None:
+        self.lock = RLock()
         self._memory = aligned(0, np.uint8)
 
     @property
@@ -72,13 +77,14 @@ class Executor:
         """One run; `arguments` has an array of the planned shape and dtype, C-contiguous, for every free argument."""
         from gncodegen.targets.cpu.runner import run  # noqa: PLC0415  Numba loads when something runs
 
-        for key, index in self.free.items():
-            self._addresses[index] = arguments[key].ctypes.data
-        if self._arena_address != self._arena.address:
-            self._arena_address = self._arena.address
-            self._addresses[self._arena_buffers] = self._offsets + self._arena_address
-        np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
-        run(self._functions, self._grids, self._argv, self._starts)
+        with self._arena.lock:
+            for key, index in self.free.items():
+                self._addresses[index] = arguments[key].ctypes.data
+            if self._arena_address != self._arena.address:
+                self._arena_address = self._arena.address
+                self._addresses[self._arena_buffers] = self._offsets + self._arena_address
+            np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
+            run(self._functions, self._grids, self._argv, self._starts)
 
     def allocate(self, kinds: Sequence[str]) -> dict[tuple[str, str], NDArray[Any]]:
         """Fresh arrays for the free arguments of these kinds."""
