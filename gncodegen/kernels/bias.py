@@ -49,16 +49,17 @@ def column_sums(
     rows = matrix.count // max(columns, 1)
     parts = max(1, min(rows, MOST_PARTS, matrix.count // TILE_VALUES))
     if parts == 1:
-        return (_sums(problem, matrix.dtype, rows, columns, 1, source, result),), ()
+        return (row_sums(problem, matrix.dtype, rows, columns, 1, source, result),), ()
     buffer = f"workspace{workspace}"
     launches = (
-        _sums(problem, matrix.dtype, rows, columns, parts, source, buffer),
-        _sums(problem, matrix.dtype, parts, columns, 1, buffer, result),
+        row_sums(problem, matrix.dtype, rows, columns, parts, source, buffer),
+        row_sums(problem, matrix.dtype, parts, columns, 1, buffer, result),
     )
     return launches, (Tensor((parts, columns), matrix.dtype),)
 
 
-def _sums(problem: Problem, dtype: str, rows: int, columns: int, parts: int, source: str, result: str) -> Launch:
+def row_sums(problem: Problem, dtype: str, rows: int, columns: int, parts: int, source: str, result: str) -> Launch:
+    """The launch that adds the rows of each of `parts` even parts of a matrix: `parts` rows of `columns` sums."""
     lanes = problem.machine.lanes(dtype)
     fold = _fold(columns, lanes) if rows >= parts * lanes else 1
     tiles: dict[str, Constant] = {"fold": fold, "lanes": lanes, "parts": parts, "chunk": CHUNK}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gncodegen.kernels.convolution_channelwise import channelwise_weight_gradient, is_channelwise
 from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
@@ -146,6 +147,8 @@ def choose_cut(window: WindowProblem, rows: RegisterRows, machine: Machine) -> C
 def convolution_weight_gradient(problem: Problem) -> Plan:
     """The weight gradient of y = x ⋆ weights + bias from x and dy: dw, and dbias where asked for."""
     window = describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
+    if is_channelwise(window):
+        return channelwise_weight_gradient(problem, window)
     machine, lanes, target = problem.machine, problem.machine.lanes(window.dtype), problem.machine.target
     rows = choose_rows(window, machine)
     cut = choose_cut(window, rows, machine)

@@ -66,6 +66,8 @@ CASES = {
     "long-sums": Case(1, (6, 6), 130, 70, (3, 3), padding=SAME),
     "groups": Case(2, (8, 8), 8, 12, (3, 3), padding=SAME, groups=4),
     "channel-wise": Case(2, (8, 9), 6, 6, (3, 3), (2, 2), padding=SAME, groups=6),
+    "channel-wise-flat": Case(3, (9, 7), 13, 13, (3, 3), padding=SAME, groups=13),
+    "channel-wise-wide": Case(2, (12, 11), 32, 32, (5, 3), (1, 3), (2, 1), (1, 2, 0, 2), groups=32),
     "one-axis": Case(2, (17,), 4, 9, (3,), (1,), (2,), (2, 1)),
     "float64": Case(2, (9, 10), 5, 11, (3, 3), (2, 1), padding=SAME, dtype="float64"),
     "float64-same": Case(2, (7, 7), 16, 8, (3, 3), padding=SAME, dtype="float64"),

@@ -22,6 +22,7 @@ from gncodegen.targets.cpu.tile import (
     tile_ceiling,
     tile_dot,
     tile_fma,
+    tile_fma_rows,
     tile_leaky_relu,
     tile_load,
     tile_relu,
@@ -60,9 +61,9 @@ device = njit(**FLAGS)
 
 __all__ = [
     "FLAGS", "absolute", "clear", "convert", "copy", "device", "erf", "exp", "expm1", "float32", "float64", "fma",
-    "int32", "int64", "lane", "load", "local", "log1p", "maximum", "minimum", "offset", "opaque", "pointer", "prefetch",
-    "reduce_add", "reduce_any", "reduce_max", "rolled", "scalar_erf", "scalar_exp", "scalar_log", "scalar_tanh",
-    "select", "sigmoid", "sigmoid_slope", "splat", "sqrt", "store", "tanh", "tile_add", "tile_add_row",
-    "tile_ceiling", "tile_dot", "tile_fma", "tile_leaky_relu", "tile_load", "tile_relu", "tile_store",
-    "tile_sum_lanes", "tile_sum_rows", "tile_zero", "transpose_block", "uint8", "uint64",
+    "int32", "int64", "lane", "load", "local", "log1p", "maximum", "minimum", "offset", "opaque", "pointer",
+    "prefetch", "reduce_add", "reduce_any", "reduce_max", "rolled", "scalar_erf", "scalar_exp", "scalar_log",
+    "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "splat", "sqrt", "store", "tanh", "tile_add", "tile_add_row",
+    "tile_ceiling", "tile_dot", "tile_fma", "tile_fma_rows", "tile_leaky_relu", "tile_load", "tile_relu",
+    "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero", "transpose_block", "uint8", "uint64",
 ]  # fmt: skip

@@ -79,6 +79,29 @@ def tile_fma(context: Any, tile: Any, a: Any, inner: Any, inner_stride: Any, out
 
 
 @intrinsic(prefer_literal=True)
+def tile_fma_rows(context: Any, tile: Any, a: Any, inner: Any, inner_stride: Any, outer_stride: Any, b: Any) -> Any:
+    """`tile_fma_rows(tile, a, inner, inner_stride, outer_stride, b)`: tile[r, :] += a[row r + :] · b[:], lane by lane.
+
+    Row r = o·inner + i starts at a[o·outer_stride + i·inner_stride]; rows and b are vectors·lanes contiguous values.
+    """
+    count, step, jump = literal(inner, "inner"), literal(inner_stride, "stride"), literal(outer_stride, "stride")
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        accumulators, left, right = args[0], args[1], args[5]
+        vectors = [load_value(builder, right, q * tile.lanes, tile.lanes) for q in range(tile.vectors)]
+        for row in range(tile.rows):
+            at = row // count * jump + row % count * step
+            for q, vector in enumerate(vectors):
+                value = load_value(builder, left, at + q * tile.lanes, tile.lanes)
+                i = row * tile.vectors + q
+                product = call_value(builder, "llvm.fma", [value, vector, builder.extract_value(accumulators, i)])
+                accumulators = builder.insert_value(accumulators, product, i)
+        return accumulators
+
+    return tile(tile, a, inner, inner_stride, outer_stride, b), generate
+
+
+@intrinsic(prefer_literal=True)
 def tile_dot(context: Any, tile: Any, a: Any, a_stride: Any, b: Any, b_stride: Any, width: Any) -> Any:
     """`tile_dot(tile, a, a_stride, b, b_stride, width)`: tile[r, q] += a[r·a_stride + i]·b[q·b_stride + i], i < width.
 

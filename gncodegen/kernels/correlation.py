@@ -1,0 +1,205 @@
+"""A correlation, which is what convolution and its input gradient have in common, and how it is cut into tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
+from gncodegen.kernels.schedule import ITEM_SIZE, Machine
+from gncodegen.kernels.window_axis import Axis
+
+BAND_BYTES = 128 << 10
+"""Most of the input that a tile keeps at hand, in L2 and on its stack; twice that where the weights do not fit L2."""
+
+SHORT_RUN = 9
+"""Up to so many neighbouring products LLVM unrolls the loop over them, and needs registers besides the accumulators."""
+
+SHORT_RUN_ACCUMULATORS = 8
+"""Most accumulators then (measured: 7 or 8 are up to 1.4 times as fast as 14)."""
+
+STREAM_BYTES = 8
+"""Bytes per cycle that a core reads from the cache behind L2."""
+
+ENOUGH_TILES = 16
+"""Tiles that keep the cores of a large machine busy; below it a launch is split further."""
+
+SMALL_WORK = 1 << 20
+"""Floating-point operations that one tile may do without being split."""
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """What the kernel computes: windows of `source` along two axes, times packed weights.
+
+    Args:
+        batch: observations.
+        rows, columns: the axes.
+        channels: channels that one output reads.
+        filters: outputs per group and position.
+        groups: independent groups.
+        dtype: element type.
+    """
+
+    batch: int
+    rows: Axis
+    columns: Axis
+    channels: int
+    filters: int
+    groups: int
+    dtype: str
+
+    @property
+    def pixel(self) -> int:
+        """Values of one input pixel."""
+        return self.channels * self.groups
+
+    @property
+    def phases(self) -> int:
+        """Interleaved correlations."""
+        return self.rows.step * self.columns.step
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether a window's row of pixels is one run of values."""
+        return self.groups == 1 and (self.columns.dilation == 1 or max(self.columns.taps) <= 1)
+
+    @property
+    def run(self) -> int:
+        """Neighbouring values of the input that one output reads."""
+        return self.channels * (max(self.columns.taps) if self.contiguous else 1)
+
+    @property
+    def products(self) -> int:
+        """Products of one output, at most."""
+        return max(self.rows.taps) * max(self.columns.taps) * self.channels
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size of all filters."""
+        taps = sum(self.rows.taps) * sum(self.columns.taps)
+        return taps * self.channels * self.filters * self.groups * ITEM_SIZE[self.dtype]
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions, windows over the edge counted whole."""
+        taps = sum(self.rows.taps) * sum(self.columns.taps)
+        positions = self.rows.positions * self.columns.positions
+        return 2 * self.batch * positions * taps * self.channels * self.filters * self.groups
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """How a correlation is cut: grid tiles, and register tiles of rows × columns pixels by vectors."""
+
+    tile_rows: int
+    tile_columns: int
+    vectors: int
+    bands: int
+    panels: int
+    shares: int
+
+    def group_blocks(self, work: Correlation, lanes: int) -> int:
+        """Blocks of output channels per group."""
+        return -(-work.filters // (self.vectors * lanes))
+
+
+def choose(work: Correlation, machine: Machine) -> Blocking:
+    """The blocking of least estimated cycles; it never depends on the number of cores."""
+    if work.batch * work.rows.positions * work.columns.positions == 0:
+        return Blocking(1, 1, 1, 1, 1, 1)
+    panels = panels_of(work, machine)
+    best = min(_candidates(work, machine, panels), key=lambda entry: entry[0])[1]
+    blocks = work.groups * best.group_blocks(work, machine.lanes(work.dtype))
+    tiles = work.batch * best.bands * best.panels
+    wanted = min(-(-ENOUGH_TILES // tiles), -(-work.flops // (tiles * SMALL_WORK)))
+    if _heavy(work, machine):
+        # A share of the filters stays in L2 from one observation to the next.
+        wanted = max(wanted, -(-work.weight_bytes // (machine.l2 // 2)))
+    return replace(best, shares=max(1, min(blocks, wanted)))
+
+
+def _heavy(work: Correlation, machine: Machine) -> bool:
+    """Whether the filters do not fit L2, so that each band streams them from behind it."""
+    return work.weight_bytes > machine.l2
+
+
+def _room(work: Correlation, machine: Machine) -> int:
+    """Bytes of input that a tile may keep at hand."""
+    return BAND_BYTES * (2 if _heavy(work, machine) else 1)
+
+
+def panels_of(work: Correlation, machine: Machine) -> int:
+    """Cuts across the columns, so that one row of windows stays at hand."""
+    line = work.rows.read(1) * work.pixel * ITEM_SIZE[work.dtype]
+    widest = max(1, (_room(work, machine) // line - work.columns.span) // work.columns.stride + 1)
+    return -(-work.columns.positions // widest)
+
+
+def bands_of(work: Correlation, machine: Machine, panels: int) -> range:
+    """The numbers of bands worth trying: from the fewest that stay at hand."""
+    width = work.columns.read(-(-work.columns.positions // panels))
+    line = width * work.pixel * ITEM_SIZE[work.dtype]
+    highest = max(1, (_room(work, machine) // line - work.rows.span) // work.rows.stride + 1)
+    fewest = -(-work.rows.positions // highest)
+    if not _heavy(work, machine):
+        wanted = min(-(-ENOUGH_TILES // (work.batch * panels)), work.flops // (work.batch * panels * SMALL_WORK))
+        fewest = min(max(fewest, wanted), work.rows.positions)
+    return range(fewest, min(fewest + 4, work.rows.positions) + 1)
+
+
+def _candidates(work: Correlation, machine: Machine, panels: int) -> Iterator[tuple[float, Blocking]]:
+    """(estimated cycles of one observation, blocking) of every blocking that fits the registers."""
+    lanes = machine.lanes(work.dtype)
+    column_parts = even_parts(work.columns.positions, panels)
+    narrowest = min(work.columns.outputs // work.columns.step or 1, *column_parts)
+    if work.columns.step > 1 and panels > 1:
+        narrowest = max(1, narrowest - 1)
+    most = SHORT_RUN_ACCUMULATORS if work.run <= SHORT_RUN else machine.vector_registers
+    for vectors in vector_counts(work.filters, machine, work.dtype):
+        blocks = work.groups * -(-work.filters // (vectors * lanes))
+        for bands in bands_of(work, machine, panels):
+            row_parts = even_parts(work.rows.positions, bands)
+            # Phases may have a row less than the first one, so their tiles are one row high.
+            highest = min(row_parts) if work.phases == 1 else 1
+            for tile_rows in range(1, highest + 1):
+                if not fits(tile_rows, vectors, machine):
+                    break
+                for tile_columns in range(1, narrowest + 1):
+                    pixels = tile_rows * tile_columns
+                    if not fits(pixels, vectors, machine) or pixels * vectors > most:
+                        break
+                    blocking = Blocking(tile_rows, tile_columns, vectors, bands, panels, 1)
+                    cycles = _cycles(work, blocking, row_parts, column_parts, blocks)
+                    if _heavy(work, machine):
+                        cycles += bands * panels * work.weight_bytes / STREAM_BYTES
+                    yield cycles, blocking
+
+
+def _cycles(
+    work: Correlation, blocking: Blocking, row_parts: tuple[int, ...], column_parts: tuple[int, ...], blocks: int
+) -> float:
+    """Estimated cycles of one observation."""
+    pixels = blocking.tile_rows * blocking.tile_columns
+    down = sum(-(-part // blocking.tile_rows) for part in row_parts)
+    across = sum(-(-part // blocking.tile_columns) for part in column_parts)
+    steps = sum(work.rows.taps) * sum(work.columns.taps) * work.channels
+    store = work.phases * (10 + 2 * pixels * blocking.vectors)
+    copied = blocking.bands * work.rows.read(max(row_parts)) * work.columns.read(work.columns.positions) * work.pixel
+    multiply = down * across * blocks * (steps * step_cycles(pixels, blocking.vectors) + store)
+    return multiply + (0 if inside(work) else copied / 6)
+
+
+def inside(work: Correlation) -> bool:
+    """Whether no window meets the padding, so that the input is read in place."""
+    return work.rows.inside and work.columns.inside
+
+
+def flattened(work: Correlation) -> Correlation:
+    """A 1×1 correlation of stride 1 as one column of pixels, of all observations."""
+    if work.rows.pointwise and work.columns.pointwise and work.groups == 1:
+        count = work.batch * work.rows.outputs * work.columns.outputs
+        tall = Axis(count, count, 1, 1, 1, (1,), (0,), 1, (0,))
+        flat = Axis(1, 1, 1, 1, 1, (1,), (0,), 1, (0,))
+        return Correlation(min(count, 1), tall, flat, work.channels, work.filters, 1, work.dtype)
+    return work
