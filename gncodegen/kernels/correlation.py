@@ -120,8 +120,8 @@ def choose(work: Correlation, machine: Machine) -> Blocking:
 
 
 def _heavy(work: Correlation, machine: Machine) -> bool:
-    """Whether the filters do not fit L2, so that each band streams them from behind it."""
-    return work.weight_bytes > machine.l2
+    """Whether the filters are so far beyond L2 that streaming them for each band costs more than copying x again."""
+    return work.weight_bytes > 2 * machine.l2
 
 
 def _room(work: Correlation, machine: Machine) -> int:
