@@ -32,7 +32,7 @@ def test_import_floors():
 
 
 def test_types():
-    run("pyright")
+    run("pyright", "--project", "pyproject.toml", "--pythonpath", sys.executable)
 
 
 @pytest.mark.parametrize("folder", ["gncodegen", "templates", "tests", "bench"])

@@ -7,6 +7,7 @@ are compiled by worker processes too (`python -m gncodegen.targets.cpu.compile`)
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import subprocess
 import sys
@@ -59,10 +60,16 @@ def compile_source(path: Path) -> None:
     Raises:
         CompileError: Numba refused the source, or the kernel would need Python at run time; names the file.
     """
+    # Numba makes millions of small objects and no garbage to speak of: collecting takes an eighth of the time.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         library, kernel = _optimised(_load_module(path).kernel)
     except Exception as error:
         raise CompileError(f"generated file {path} does not compile: {error}") from error
+    finally:
+        if collecting:
+            gc.enable()
     module = llvm.parse_assembly(library.get_llvm_str() + _WRAPPER.format(symbol=symbol(path), kernel=kernel))
     machine = library._codegen._tm
     for definition in [*module.functions, *module.global_variables]:
