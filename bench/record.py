@@ -55,13 +55,10 @@ def save(name: str, results: object) -> Path:
 
 
 def fill_readme(lines: list[str]) -> None:
-    """Puts table rows between the README's markers."""
+    """Puts a table between the README's markers."""
     path = ROOT / "README.md"
-    start, end = (
-        "<!-- results: `python bench/networks.py` fills the rows between these two lines -->",
-        "<!-- /results -->",
-    )
+    start, end = "<!-- results: `python bench/networks.py --readme` writes this table -->\n", "\n<!-- /results -->"
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(start)
     _, _, after = rest.partition(end)
-    path.write_text(before + "\n".join([start, *lines, end]) + after, encoding="utf-8")
+    path.write_text(before + start + "\n".join(["", *lines, ""]) + end + after, encoding="utf-8")
