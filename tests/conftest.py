@@ -9,3 +9,7 @@ from hypothesis import settings
 
 settings.register_profile("gncodegen", derandomize=True, deadline=None, database=None, max_examples=8)
 settings.load_profile("gncodegen")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files of generated source")
