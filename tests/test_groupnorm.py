@@ -25,7 +25,7 @@ SHAPES = st.tuples(
 @example(shape=(3, 5, 3, 17, 1), dtype="float32", relu=True)
 @example(shape=(1, 4, 4, 8, 4), dtype="float32", relu=True)
 @example(shape=(2, 3, 5, 3, 2), dtype="float64", relu=True)
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_drawn_shapes_forward_and_gradients(shape, dtype, relu):
     batch, height, width, block, groups = shape
     x = normal(batch, height, width, block * groups, dtype=dtype) * 2 + 1
@@ -84,14 +84,14 @@ def test_an_outlier_beside_a_large_constant():
 
 @pytest.mark.parametrize("spread", [1e20, 1e-30, 1e-19])
 def test_huge_and_tiny_values(spread):
-    x = normal(2, 4, 4, 8) * np.float32(spread)
+    x = normal(2, 8, 8, 16) * np.float32(spread)
     expected = oracle(x, 2)
     assert_near(plain(x, 2), expected, 2e-6, floor=0)
-    assert_same_network(layers_of((4, 4, 8), 2), nodes_of(2), x, floor=0, tolerance=1e-5)
+    assert_same_network(layers_of((8, 8, 16), 2), nodes_of(2), x, floor=0, tolerance=1e-5)
 
 
 def test_plus_and_minus_1e20():
-    x = np.full((1, 2, 2, 4), np.float32(1e20))
+    x = np.full((2, 8, 8, 16), np.float32(1e20))
     x[:, ::2] *= -1
     np.testing.assert_allclose(plain(x, 2), np.sign(x), rtol=1e-6)
 
@@ -115,7 +115,7 @@ def test_zero_to_seven():
 
 
 def test_one_group_is_all_channels_and_c_groups_are_channel_wise():
-    x = normal(2, 3, 3, 6)
+    x = normal(2, 7, 5, 6)
     np.testing.assert_array_equal(plain(x, 1), plain(x, "all-channels"))
     np.testing.assert_array_equal(plain(x, 6), plain(x, "channel-wise"))
     assert_accurate(plain(x, "all-channels"), oracle(x, 1))
@@ -123,9 +123,9 @@ def test_one_group_is_all_channels_and_c_groups_are_channel_wise():
 
 
 def test_groups_are_contiguous_blocks():
-    x = normal(1, 4, 4, 6)
+    x = normal(2, 7, 5, 6)
     changed = x.copy()
-    changed[..., 3] += 5 * normal(1, 4, 4, seed=1)
+    changed[..., 3] += 5 * normal(2, 7, 5, seed=1)
     differs = (plain(x, 2) != plain(changed, 2)).any(axis=(0, 1, 2))
     assert differs.tolist() == [False, False, False, True, True, True]
 
@@ -199,7 +199,7 @@ def test_a_bad_value_spoils_its_own_group_and_nothing_else(bad, relu):
 
 
 def test_a_bad_first_element_is_no_exception():
-    x = normal(2, 3, 3, 6)
+    x = normal(2, 7, 5, 6)
     x[0, 0, 0, 0] = np.inf
     y = plain(x, 2)
     assert np.isnan(y[0, ..., :3]).all()
@@ -213,13 +213,13 @@ def test_a_bad_first_element_is_no_exception():
 def test_a_batch_slice_alone_has_the_same_bits():
     x = normal(7, 5, 5, 24)
     whole = plain(x, 4)
-    for part in (slice(0, 1), slice(2, 5), slice(6, 7), slice(1, 7, 3)):
+    for part in (slice(0, 1), slice(6, 7), slice(2, 5), slice(0, 6, 2)):
         np.testing.assert_array_equal(plain(x[part], 4), whole[part])
 
 
 def test_the_input_gradient_sums_to_zero_over_a_group():
-    compiled = compiled_gn((6, 5, 12), 3, 2)
-    compiled.parameters["gn.scale"] = np.full(12, 1.5, np.float32)
-    dx = compiled.gradients(normal(2, 6, 5, 12), normal(2, 6, 5, 12, seed=1))["input"].astype(np.float64)
-    sums = dx.reshape(2, 30, 3, 4).sum(axis=(1, 3))
-    assert np.abs(sums).max() < 1e-5 * np.abs(dx).sum() / 6
+    compiled = compiled_gn((8, 8, 16), 2, 2)
+    compiled.parameters["gn.scale"] = np.full(16, 1.5, np.float32)
+    dx = compiled.gradients(normal(2, 8, 8, 16), normal(2, 8, 8, 16, seed=1))["input"].astype(np.float64)
+    sums = dx.reshape(2, 64, 2, 8).sum(axis=(1, 3))
+    assert np.abs(sums).max() < 1e-5 * np.abs(dx).sum() / 4

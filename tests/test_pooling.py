@@ -44,7 +44,7 @@ def compare(kind, shape, window, *, stride, padding=0, dtype="float32", batch=2)
 @example("max", 7, 6, 3, (3, 3), (2, 2), "same", "float64")
 @example("average", 7, 6, 5, (3, 2), (1, 2), (1, 0, 0, 1), "float64")
 @example("mean", 6, 5, 17, (3, 3), (2, 1), 1, "float32")
-@settings(max_examples=4)
+@settings(max_examples=3)
 def test_drawn_shapes(kind, height, width, channels, window, stride, padding, dtype):
     if padding != "same":
         added = {0: (0, 0), 1: (2, 2), (1, 0, 0, 1): (1, 1)}[padding]
@@ -82,7 +82,7 @@ def test_the_gradient_of_equal_elements_goes_to_one_of_them():
         gnc.MaxPooling2dLayer(2, stride=2),
         gnc.RegressionLayer(),
     ]
-    compiled = gnc.compile(layers, batch_size=1, training=True)
+    compiled = gnc.compile(layers, batch_size=1, training=False)
     dx = compiled.gradients(np.ones((1, 4, 4, 9), np.float32), np.zeros((1, 2, 2, 9), np.float32))["input"]
     expected = np.zeros((1, 4, 4, 9))
     expected[:, ::2, ::2] = 1
