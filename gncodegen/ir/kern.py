@@ -122,6 +122,7 @@ class Launch(TextOperation):
         Declared("step", "int"),
         Declared("bytes", "int", 0),
         Declared("flops", "int", 0),
+        Declared("first", "int", 0),
     )
 
     def __init__(

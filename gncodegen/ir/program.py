@@ -58,6 +58,7 @@ def _call(launch: Launch, index: dict[SSAValue, int]) -> Call:
         arguments=tuple(index[operand] for operand in launch.operands),
         writes=values.integers("writes"),
         grid=values.integer("grid"),
+        first=values.integer("first"),
         step=values.integer("step"),
         layers=launch.layers,
         bytes=values.integer("bytes"),

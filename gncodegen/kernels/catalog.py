@@ -8,6 +8,7 @@ from gncodegen.errors import CompileError
 from gncodegen.kernels import (
     bias,
     convolution,
+    cuda,
     elementwise,
     fully_connected,
     loss,
@@ -20,7 +21,7 @@ from gncodegen.kernels.schedule import Plan, Problem
 
 Planner = Callable[[Problem], Plan]
 
-PLANS: Mapping[str, Planner] = {
+CPU_PLANS: Mapping[str, Planner] = {
     **bias.PLANS,
     **convolution.PLANS,
     **fully_connected.PLANS,
@@ -33,13 +34,19 @@ PLANS: Mapping[str, Planner] = {
 }
 
 
+PLANS: Mapping[str, Mapping[str, Planner]] = {"cpu": CPU_PLANS, "cuda": cuda.PLANS}
+"""Family of targets → op → its plan."""
+
+
 def plan(problem: Problem) -> Plan:
     """The launches that compute one gn op on one machine.
 
     Raises:
         CompileError: no kernel exists for the op or its dtype.
     """
-    planner = PLANS.get(problem.op)
+    family = problem.machine.family
+    planner = PLANS[family].get(problem.op)
     if planner is None:
-        raise CompileError(f"op {problem.op!r} has no kernel; ops with kernels are {', '.join(sorted(PLANS))}")
+        known = ", ".join(sorted(PLANS[family]))
+        raise CompileError(f"op {problem.op!r} has no {family} kernel; ops with kernels are {known}")
     return planner(problem)

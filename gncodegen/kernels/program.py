@@ -60,6 +60,7 @@ class Call:
         layers: names of the layers it computes.
         bytes: tensor-sized bytes read and written, by design.
         flops: floating-point operations.
+        first: number of the first tile.
     """
 
     kernel: str
@@ -70,6 +71,7 @@ class Call:
     layers: tuple[str, ...] = ()
     bytes: int = 0
     flops: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True)

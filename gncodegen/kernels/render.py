@@ -14,7 +14,10 @@ import jinja2
 from markupsafe import Markup
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels.schedule import Constant, Schedule
+from gncodegen.kernels.schedule import Constant, Schedule, family
+
+COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
+"""The type that values of a storage type compute in, where it is another; templates name it `real`."""
 
 
 class Identifier(str):
@@ -93,9 +96,13 @@ def render(schedule: Schedule) -> str:
     Raises:
         CompileError: the template is missing or faulty; names the template file.
     """
-    family = "cpu" if schedule.target == "cpu" else "cuda"
-    name = f"{family}/{schedule.template}.py.jinja"
-    context: dict[str, Any] = {**schedule.constants, "op": schedule.op, "dtype": schedule.dtype}
+    name = f"{family(schedule.target)}/{schedule.template}.py.jinja"
+    context: dict[str, Any] = {
+        **schedule.constants,
+        "op": schedule.op,
+        "dtype": schedule.dtype,
+        "real": COMPUTED_IN.get(schedule.dtype, schedule.dtype),
+    }
     try:
         body = _environment().get_template(name).render(context)
     except jinja2.TemplateError as error:

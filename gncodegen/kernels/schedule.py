@@ -8,6 +8,11 @@ from dataclasses import dataclass, field
 Constant = int | float | bool | str | tuple[int, ...] | tuple[float, ...]
 
 
+def family(target: str) -> str:
+    """ "cpu", or "cuda" for an architecture such as "sm_90"."""
+    return "cpu" if target == "cpu" else "cuda"
+
+
 @dataclass(frozen=True)
 class Machine:
     """The facts of a target that schedules depend on.
@@ -16,8 +21,11 @@ class Machine:
         target: "cpu" or a CUDA architecture such as "sm_90".
         vector_bytes: width of a vector register in bytes.
         vector_registers: how many there are.
-        l1, l2, l3: cache sizes in bytes, per core for l1 and l2.
-        cores: how many tiles can run at once; results never depend on it.
+        l1, l2, l3: cache sizes in bytes, per core for l1 and l2; on a GPU l1 is the shared memory that one block may
+            use, l2 is shared by all, and l3 is 0.
+        cores: how many tiles can run at once, or the multiprocessors of a GPU; results never depend on a CPU's.
+        threads: resident threads of one multiprocessor; 0 on a CPU.
+        math: how matrix products multiply on a GPU: "float32", or on tensor cores "tf32" or "bf16".
     """
 
     target: str = "cpu"
@@ -27,6 +35,13 @@ class Machine:
     l2: int = 1 << 20
     l3: int = 16 << 20
     cores: int = 1
+    threads: int = 0
+    math: str = "float32"
+
+    @property
+    def family(self) -> str:
+        """The folder of templates and the set of plans: "cpu" or "cuda"."""
+        return family(self.target)
 
     def lanes(self, dtype: str) -> int:
         """Elements of `dtype` in one vector register."""
@@ -80,7 +95,9 @@ class Schedule:
         dtype: storage type of the activations.
         layout: storage order of the activations, for example "BSSC".
         shape: the problem's extents and options, by the names the template uses.
-        tiles: the blocking choices, by the names the template uses.
+        tiles: the blocking choices, by the names the template uses. CUDA launches read `threads` (per block), and,
+            where present, `blocks_per_processor` (a compiler hint that caps registers), `dynamic_shared` (bytes),
+            `cluster` (blocks) and `cooperative` (all blocks are resident at once).
     """
 
     op: str
@@ -114,6 +131,7 @@ class Launch:
         schedule: the kernel.
         arguments: what each slot of `argv` is: "operand0", "result0", "workspace0", … or "hyperparameters".
         grid: number of tiles; tiles are independent, so their order never changes the result.
+        first: number of the first tile, where one op's tiles are spread over several launches.
         writes: the slots the kernel writes (results and workspaces); all others are only read.
         bytes: tensor-sized bytes read and written, by the design (for the report of predicted traffic).
         flops: floating-point operations.
@@ -125,6 +143,7 @@ class Launch:
     writes: tuple[int, ...]
     bytes: int = 0
     flops: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class Selection:
             unknown = [slot for slot in launch.arguments if slot not in named]
             if unknown:
                 raise PassFailedException(f"the plan of {problem.op} names {unknown[0]!r}; it has {', '.join(named)}")
-            attributes = {name: getattr(launch, name) for name in ("grid", "writes", "bytes", "flops")}
+            attributes = {name: getattr(launch, name) for name in ("grid", "writes", "bytes", "flops", "first")}
             attributes["step"] = self.step
             arguments = [named[slot] for slot in launch.arguments]
             builder.insert(Launch(self._kernel(launch.schedule), arguments, attributes, layers))
@@ -133,6 +133,8 @@ class Select(ModulePass):
     l2: int = 1 << 20
     l3: int = 16 << 20
     cores: int = 1
+    threads: int = 0
+    math: str = "float32"
 
     @staticmethod
     def of(machine: Machine) -> Select:

@@ -57,6 +57,7 @@ class Executor:
         calls = program.calls
         self._functions = np.array([addresses[call.kernel] for call in calls], np.int64)
         self._grids = np.array([call.grid for call in calls], np.int64)
+        self._firsts = np.array([call.first for call in calls], np.int64)
         counts = [len(call.arguments) for call in calls]
         self._starts = np.concatenate([[0], np.cumsum(counts)])[: len(calls)].astype(np.int64)
         self._roots = np.array([program.root(i) for call in calls for i in call.arguments], np.int64)
@@ -84,7 +85,7 @@ class Executor:
                 self._arena_address = self._arena.address
                 self._addresses[self._arena_buffers] = self._offsets + self._arena_address
             np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
-            run(self._functions, self._grids, self._argv, self._starts)
+            run(self._functions, self._grids, self._firsts, self._argv, self._starts)
 
     def allocate(self, kinds: Sequence[str]) -> dict[tuple[str, str], NDArray[Any]]:
         """Fresh arrays for the free arguments of these kinds."""

@@ -69,7 +69,8 @@ def execute() -> Execute:
         starts = np.cumsum([0] + [len(launch.arguments) for launch in plan.launches])[:-1].astype(np.int64)
         argv = np.array([named[a].ctypes.data for launch in plan.launches for a in launch.arguments], np.int64)
         grids = np.array([launch.grid for launch in plan.launches], np.int64)
-        runner.run(np.array(objects.link(sources), np.int64), grids, argv, starts)
+        firsts = np.array([launch.first for launch in plan.launches], np.int64)
+        runner.run(np.array(objects.link(sources), np.int64), grids, firsts, argv, starts)
         for flat, count in _guards.values():
             assert (flat[count:] == 77).all(), "a kernel wrote behind the end of a buffer"
         return [named[f"result{i}"].copy() for i in range(len(results))]

@@ -1,18 +1,13 @@
 """Kernel source to LLVM IR and object files.
 
 Each source file defines `kernel(tile, argv)`. Numba compiles it to optimised LLVM IR; its text and the object emitted
-from it lie beside the source, so a later process needs neither Numba's compiler nor its cache. Several missing kernels
-are compiled by worker processes too (`python -m gncodegen.targets.cpu.compile`), because Numba's compiler holds a lock.
+from it lie beside the source, so a later process needs neither Numba's compiler nor its cache.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib.util
-import subprocess
-import sys
-import threading
-from collections import deque
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -22,8 +17,7 @@ import llvmlite.binding as llvm
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels.store import write_atomically
-from gncodegen.settings import settings
-from gncodegen.targets.cpu.host import cores
+from gncodegen.targets import workers
 
 ENTRY = "kernel"
 """Name of the function in the source file, and the stem of the symbol in the object file."""
@@ -116,61 +110,11 @@ def _load_module(path: Path) -> Any:
     return module
 
 
-def compile_missing(paths: Iterable[Path]) -> int:
-    """Compile every source without an object file, on all cores; returns how many there were."""
-    missing = deque(dict.fromkeys(path for path in paths if not path.with_suffix(".o").exists()))
-    count = len(missing)
-    workers = min(settings().compile_workers or cores(), max(1, count // 2)) - 1
-    failures: list[str] = []
-    threads = [threading.Thread(target=_drive_worker, args=(missing, failures), daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    while True:
-        try:
-            path = missing.popleft()
-        except IndexError:
-            break
-        compile_source(path)
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise CompileError("\n".join(failures))
-    return count
-
-
-def _drive_worker(missing: deque[Path], failures: list[str]) -> None:
-    """Feed one worker process from the shared queue, one path at a time."""
-    command = [sys.executable, "-m", "gncodegen.targets.cpu.compile"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        if process.stdout.readline().strip() != "ready":
-            return
-        while True:
-            try:
-                path = missing.popleft()
-            except IndexError:
-                return
-            print(path, file=process.stdin, flush=True)
-            answer = process.stdout.readline().strip()
-            if answer != "done":
-                failures.append(answer.replace("\\n", "\n") or f"the compile worker died on {path}")
-                return
-
-
-def _serve() -> None:
-    """A worker: paths on stdin, "done" or an error text per line on stdout."""
-    # Imported before the first path arrives, so that no path waits for it.
+def prepare() -> None:
+    """Imports what `compile_source` needs, so that the first kernel does not wait for it."""
     import_module("gncodegen.targets.cpu.intrinsics")
 
-    print("ready", flush=True)
-    for line in sys.stdin:
-        try:
-            compile_source(Path(line.strip()))
-            print("done", flush=True)
-        except CompileError as error:
-            print(str(error).replace("\n", "\\n"), flush=True)
 
-
-if __name__ == "__main__":
-    _serve()
+def compile_missing(paths: Iterable[Path]) -> int:
+    """Compiles every source without an object file, on all cores; returns how many there were."""
+    return workers.compile_missing(paths, ".o", __name__)

@@ -44,23 +44,23 @@ _call: Any = _call_kernel
 
 
 @njit(
-    [types.void(types.int64[::1], types.int64[::1], types.int64[::1], types.int64[::1], types.int64)],
+    [types.void(*(types.int64[::1],) * 5, types.int64)],
     parallel=True,
     cache=True,
     nogil=True,
     error_model="numpy",
 )
-def _run(functions: Any, grids: Any, argv: Any, starts: Any, serial_below: int) -> None:
+def _run(functions: Any, grids: Any, firsts: Any, argv: Any, starts: Any, serial_below: int) -> None:
     base = argv.ctypes.data
     for launch in range(functions.size):
         function = functions[launch]
-        arguments = base + 8 * starts[launch]
+        arguments, first = base + 8 * starts[launch], firsts[launch]
         if grids[launch] < serial_below:
             for tile in range(grids[launch]):
-                _call(function, tile, arguments)
+                _call(function, first + tile, arguments)
         else:
             for tile in prange(grids[launch]):
-                _call(function, tile, arguments)
+                _call(function, first + tile, arguments)
 
 
 @cache
@@ -68,7 +68,7 @@ def _serial_below() -> int:
     """Launches of fewer tiles run on the calling thread; the slow fallback layer makes that worth more often."""
     set_num_threads(min(cores(), get_num_threads()))
     one = np.zeros(0, np.int64)
-    _run(one, one, np.zeros(1, np.int64), one, 2)
+    _run(one, one, one, np.zeros(1, np.int64), one, 2)
     try:
         layer = threading_layer()
     except ValueError:
@@ -82,6 +82,6 @@ def _serial_below() -> int:
     return 2
 
 
-def run(functions: Int64Array, grids: Int64Array, argv: Int64Array, starts: Int64Array) -> None:
-    """Run launches in order: `functions[i]` over tiles 0 … grids[i]−1 with the argument table at argv[starts[i]:]."""
-    _run(functions, grids, argv, starts, _serial_below())
+def run(functions: Int64Array, grids: Int64Array, firsts: Int64Array, argv: Int64Array, starts: Int64Array) -> None:
+    """Runs launches in order: `functions[i]` over grids[i] tiles from firsts[i] on, its arguments at argv[starts[i]:]."""
+    _run(functions, grids, firsts, argv, starts, _serial_below())

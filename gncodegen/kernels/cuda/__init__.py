@@ -1,0 +1,13 @@
+"""Plans of the CUDA kernels: the same ops as on the CPU, over grids of thread blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gncodegen.kernels.cuda import elementwise
+from gncodegen.kernels.schedule import Plan, Problem
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    **elementwise.PLANS,
+}
+"""Op → its plan."""

@@ -1,0 +1,154 @@
+"""Kernel source to PTX and cubin, on any machine that has the CUDA wheels; no GPU is needed.
+
+Each source file defines `kernel(argument…, first)`. Beside it lie `.ll` (LLVM IR), `.ptx`, `.json` (what the assembler
+reports: registers, spills, shared memory) and `.cubin`.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import importlib.util
+import json
+import re
+import warnings
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from gncodegen.errors import CompileError, TargetError
+from gncodegen.kernels.store import write_atomically
+from gncodegen.targets import workers
+from gncodegen.targets.cuda.architectures import architecture
+
+TILES = re.compile(r"^(THREADS|BLOCKS_PER_PROCESSOR|CLUSTER) = (\d+)$", re.MULTILINE)
+"""The constants of a source file's head that the compiler must know."""
+
+TARGET = re.compile(r"^# op .* · target (sm_\w+) ·", re.MULTILINE)
+
+
+def require_wheels() -> None:
+    """Checks that the CUDA compiler is installed.
+
+    Raises:
+        TargetError: it is not; names the extra.
+    """
+    for module in ("numba.cuda", "numba_cuda", "cuda.core"):
+        try:
+            missing = find_spec(module) is None
+        except ModuleNotFoundError:
+            missing = True
+        if missing:
+            raise TargetError(
+                f"the CUDA target needs the module {module}, which is not installed; allowed: target='cpu' without it; "
+                "run `pip install 'gncodegen[cuda]'`"
+            )
+
+
+def entry(path: Path) -> str:
+    """The name of the compiled kernel: the file's stem is unique by content."""
+    return f"kernel_{path.stem}"
+
+
+def prepare() -> None:
+    """Imports what `compile_source` needs, so that the first kernel does not wait for it."""
+    require_wheels()
+    import_module("gncodegen.targets.cuda.intrinsics")
+
+
+def compile_source(path: Path) -> None:
+    """Compiles one source file; writes `.ll`, `.ptx`, `.json` and `.cubin` beside it.
+
+    Raises:
+        CompileError: Numba or the assembler refused it; names the file.
+        TargetError: the CUDA wheels are missing.
+    """
+    prepare()
+    text = path.read_text(encoding="utf-8")
+    found = TARGET.search(text)
+    if found is None:
+        raise CompileError(f"generated file {path} names no architecture; compile the network again")
+    target, tiles = found[1], {name: int(value) for name, value in TILES.findall(text)}
+    # Numba makes millions of small objects and no garbage to speak of: collecting takes an eighth of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        llvm, ptx = _compiled(path, text, architecture(target).capability, tiles)
+        cubin, report = assemble(ptx, target, entry(path))
+    except Exception as error:
+        raise CompileError(f"generated file {path} does not compile: {error}") from error
+    finally:
+        if collecting:
+            gc.enable()
+    write_atomically(path.with_suffix(".ll"), llvm.encode())
+    write_atomically(path.with_suffix(".ptx"), ptx.encode())
+    write_atomically(path.with_suffix(".json"), json.dumps(report).encode())
+    write_atomically(path.with_suffix(".cubin"), cubin)
+
+
+def _compiled(path: Path, text: str, capability: tuple[int, int], tiles: dict[str, int]) -> tuple[str, str]:
+    """LLVM IR and PTX of the file's kernel."""
+    from numba.cuda import compiler, types  # noqa: PLC0415  a process whose kernels all have cubins needs no compiler
+
+    definition = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == "kernel")
+    arguments = (types.uint64,) * (len(definition.args.args) - 1) + (types.uint32,)
+    bounds = (tiles["THREADS"], tiles.get("BLOCKS_PER_PROCESSOR", 1))
+    # `cuda.compile` gives PTX alone; the library behind it has the LLVM IR too.
+    compile_kernel: Any = compiler._compile_pyfunc_with_fixup  # pyright: ignore[reportPrivateUsage]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about launch sizes of a GPU that is not here
+        library, _ = compile_kernel(
+            _load_module(path).kernel, arguments, device=False, abi="numba", cc=capability, lineinfo=True,
+            launch_bounds=bounds,
+        )  # fmt: skip
+        return library.get_llvm_str(), _renamed(library.get_asm_str(cc=capability), entry(path))
+
+
+def _renamed(ptx: str, name: str) -> str:
+    """PTX with a readable entry name and without Numba's environment, so that equal sources give equal text."""
+    found = re.search(r"\.visible \.entry (\w+)\(", ptx)
+    assert found, "a kernel has an entry"
+    ptx = ptx.replace(found[1], name)
+    return re.sub(r"^\.common \.global \.align 8 \.u64 _ZN08NumbaEnv\w+;\n", "", ptx, flags=re.MULTILINE)
+
+
+def assemble(ptx: str, target: str, name: str) -> tuple[bytes, dict[str, int]]:
+    """The cubin of PTX for one architecture, and the assembler's report.
+
+    Returns:
+        the cubin, and {"registers": per thread, "spills": bytes, "stack": bytes, "shared": bytes}.
+    """
+    core: Any = import_module("cuda.core")
+    options = core.LinkerOptions(arch=target, ptxas_options=["-v"], lineinfo=True)
+    linker = core.Linker(core.ObjectCode.from_ptx(ptx.encode(), name=name), options=options)
+    cubin = bytes(linker.link("cubin").code)
+    return cubin, _report(linker.get_info_log())
+
+
+def _report(log: str) -> dict[str, int]:
+    def number(pattern: str) -> int:
+        found = re.search(pattern, log)
+        return int(found[1]) if found else 0
+
+    return {
+        "registers": number(r"Used (\d+) registers"),
+        "spills": number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
+        "stack": number(r"(\d+) bytes stack frame"),
+        "shared": number(r"(\d+) bytes smem"),
+    }
+
+
+def _load_module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def compile_missing(paths: Iterable[Path]) -> int:
+    """Compiles every source without a cubin, on all cores; returns how many there were."""
+    return workers.compile_missing(paths, ".cubin", __name__)

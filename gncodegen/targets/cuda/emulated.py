@@ -1,0 +1,49 @@
+"""Launches compiled kernels in the PTX emulator instead of on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gncodegen.kernels.schedule import Schedule
+from gncodegen.kernels.store import Source
+from gncodegen.targets.cuda.emulator import Memory, Module, run
+
+
+def arguments_of(addresses: Sequence[int], first: int) -> list[Any]:
+    """The parameters of a launch: one address per buffer, then the number of the first tile."""
+    return [*(np.uint64(address) for address in addresses), np.uint32(first)]
+
+
+@lru_cache(maxsize=512)
+def _module(path: Path) -> Module:
+    """The parsed PTX of a kernel; its name is unique by content."""
+    return Module(path.read_text(encoding="utf-8"))
+
+
+def launch_emulated(
+    source: Source, schedule: Schedule, grid: int, arguments: Sequence[Any], memory: Memory, checks: bool = True
+) -> None:
+    """Runs one launch.
+
+    Raises:
+        EmulationFault: the kernel did what a GPU would not forgive; names kernel, source line, block and thread.
+    """
+    if not grid:
+        return
+    tiles = schedule.tiles
+    run(
+        _module(source.beside(".ptx")),
+        grid=grid,
+        block=int(tiles["threads"]),  # pyright: ignore[reportArgumentType]
+        arguments=list(arguments),
+        memory=memory,
+        cluster=int(tiles.get("cluster", 1)),  # pyright: ignore[reportArgumentType]
+        cooperative=bool(tiles.get("cooperative", False)),
+        dynamic_shared=int(tiles.get("dynamic_shared", 0)),  # pyright: ignore[reportArgumentType]
+        checks=checks,
+    )

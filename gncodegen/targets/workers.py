@@ -1,0 +1,93 @@
+"""Compiles many kernels at once: this process and worker processes take paths from one queue.
+
+Numba's compiler holds a lock, so processes, not threads, share the work. A worker is
+`python -m gncodegen.targets.workers MODULE`: it imports the module, whose `compile_source(path)` it calls.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+
+from gncodegen.errors import CompileError
+from gncodegen.settings import settings
+from gncodegen.targets.cpu.host import cores
+
+
+def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
+    """Compiles every source that has no file with `suffix` beside it; returns how many there were.
+
+    Args:
+        paths: source files.
+        suffix: of the last file that `compile_source` writes beside a source.
+        module: full name of the module with `compile_source`.
+
+    Raises:
+        CompileError: some did not compile; one text for all.
+    """
+    missing = deque(dict.fromkeys(path for path in paths if not path.with_suffix(suffix).exists()))
+    count = len(missing)
+    if not count:
+        return 0
+    workers = min(settings().compile_workers or cores(), max(1, count // 2)) - 1
+    failures: list[str] = []
+    arguments = (missing, failures, module)
+    threads = [threading.Thread(target=_drive_worker, args=arguments, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    compile_source = import_module(module).compile_source
+    while True:
+        try:
+            path = missing.popleft()
+        except IndexError:
+            break
+        compile_source(path)
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise CompileError("\n".join(failures))
+    return count
+
+
+def _drive_worker(missing: deque[Path], failures: list[str], module: str) -> None:
+    """Feeds one worker process from the shared queue, one path at a time."""
+    command = [sys.executable, "-m", "gncodegen.targets.workers", module]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        if process.stdout.readline().strip() != "ready":
+            return
+        while True:
+            try:
+                path = missing.popleft()
+            except IndexError:
+                return
+            print(path, file=process.stdin, flush=True)
+            answer = process.stdout.readline().strip()
+            if answer != "done":
+                failures.append(answer.replace("\\n", "\n") or f"the compile worker died on {path}")
+                return
+
+
+def _serve(module: str) -> None:
+    """A worker: paths on stdin, "done" or an error text per line on stdout."""
+    # Imported before the first path arrives, so that no path waits for it.
+    compiler = import_module(module)
+    compiler.prepare()
+
+    print("ready", flush=True)
+    for line in sys.stdin:
+        try:
+            compiler.compile_source(Path(line.strip()))
+            print("done", flush=True)
+        except CompileError as error:
+            print(str(error).replace("\n", "\\n"), flush=True)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
