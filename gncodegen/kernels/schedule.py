@@ -9,7 +9,7 @@ Constant = int | float | bool | str | tuple[int, ...] | tuple[float, ...]
 
 
 def family(target: str) -> str:
-    """ "cpu", or "cuda" for an architecture such as "sm_90"."""
+    """The family of a target: "cpu", or "cuda" for an architecture such as "sm_90"."""
     return "cpu" if target == "cpu" else "cuda"
 
 

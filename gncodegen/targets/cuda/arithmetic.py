@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.cuda import cgutils, types
-from numba.cuda.extending import intrinsic
 
-from gncodegen.targets.cuda.values import INT32, LLVM, Vec, intrinsic_of_literals, literal, splat_value
+from gncodegen.targets.cuda.numba_cuda import cgutils, intrinsic, intrinsic_of_literals, types
+from gncodegen.targets.cuda.values import INT32, LLVM, Vec, literal, splat_value
 
 
 def _scalar(kind: Any) -> Any:

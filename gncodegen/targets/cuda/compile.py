@@ -90,19 +90,15 @@ def compile_source(path: Path) -> None:
 
 def _compiled(path: Path, text: str, capability: tuple[int, int], tiles: dict[str, int]) -> tuple[str, str]:
     """LLVM IR and PTX of the file's kernel."""
-    from numba.cuda import compiler, types  # noqa: PLC0415  a process whose kernels all have cubins needs no compiler
+    # A process whose kernels all have cubins needs no compiler.
+    from gncodegen.targets.cuda.numba_cuda import compile_kernel, types  # noqa: PLC0415
 
     definition = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == "kernel")
     arguments = (types.uint64,) * (len(definition.args.args) - 1) + (types.uint32,)
     bounds = (tiles["THREADS"], tiles.get("BLOCKS_PER_PROCESSOR", 1))
-    # `cuda.compile` gives PTX alone; the library behind it has the LLVM IR too.
-    compile_kernel: Any = compiler._compile_pyfunc_with_fixup  # pyright: ignore[reportPrivateUsage]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about launch sizes of a GPU that is not here
-        library, _ = compile_kernel(
-            _load_module(path).kernel, arguments, device=False, abi="numba", cc=capability, lineinfo=True,
-            launch_bounds=bounds,
-        )  # fmt: skip
+        library = compile_kernel(_load_module(path).kernel, arguments, capability, bounds)
         return library.get_llvm_str(), _renamed(library.get_asm_str(cc=capability), entry(path))
 
 

@@ -6,8 +6,6 @@ A kernel is `kernel(argument…, first)`: each argument is the address of a buff
 
 from __future__ import annotations
 
-from numba.cuda.types import float32, float64, int32, uint8, uint32
-
 from gncodegen.targets.cuda.arithmetic import (
     absolute,
     convert,
@@ -43,6 +41,7 @@ from gncodegen.targets.cuda.memory import (
     store,
     store_release,
 )
+from gncodegen.targets.cuda.numba_cuda import types
 from gncodegen.targets.cuda.strided import (
     below_mask,
     fold_add,
@@ -70,6 +69,7 @@ from gncodegen.targets.cuda.threads import (
     wide,
 )
 
+float32, float64, int32, uint32, uint8 = types.float32, types.float64, types.int32, types.uint32, types.uint8
 float16, bfloat16 = StorageName("float16"), StorageName("bfloat16")
 
 __all__ = [

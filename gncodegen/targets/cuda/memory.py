@@ -10,15 +10,20 @@ import operator
 from typing import Any
 
 from llvmlite import ir
-from numba.cuda import types
-from numba.cuda.cudadecl import registry as declarations
-from numba.cuda.cudaimpl import lower, lower_constant
-from numba.cuda.datamodel.models import OpaqueModel
-from numba.cuda.extending import intrinsic
-from numba.cuda.models import register_model
-from numba.cuda.typing.templates import AbstractTemplate, signature
-from numba.cuda.typing.typeof import typeof_impl
 
+from gncodegen.targets.cuda.numba_cuda import (
+    AbstractTemplate,
+    OpaqueModel,
+    declarations,
+    intrinsic,
+    intrinsic_of_literals,
+    lower,
+    lower_constant,
+    register_model,
+    signature,
+    typeof_impl,
+    types,
+)
 from gncodegen.targets.cuda.values import (
     INT32,
     INT64,
@@ -30,7 +35,6 @@ from gncodegen.targets.cuda.values import (
     Storage,
     Vec,
     element_of,
-    intrinsic_of_literals,
     literal,
 )
 
@@ -192,7 +196,7 @@ def shared(context: Any, count: Any, dtype: Any) -> Any:
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         array = ir.ArrayType(STORAGE[kind.element], size)
         name = builder.module.get_unique_name("shared")
-        memory = ir.GlobalVariable(builder.module, array, name, SHARED)
+        memory: Any = ir.GlobalVariable(builder.module, array, name, SHARED)
         memory.linkage, memory.align = "internal", 16
         memory.initializer = ir.Constant(array, ir.Undefined)
         return builder.bitcast(memory, kind.llvm)
@@ -207,7 +211,7 @@ def dynamic_shared(context: Any, dtype: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         name = "gncodegen_dynamic_shared"
-        memory = builder.module.globals.get(name)
+        memory: Any = builder.module.globals.get(name)
         if memory is None:
             memory = ir.GlobalVariable(builder.module, ir.ArrayType(ir.IntType(8), 0), name, SHARED)
             memory.linkage, memory.align = "external", 16

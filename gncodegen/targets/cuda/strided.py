@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.cuda import cgutils, types
 
 from gncodegen.targets.cuda.arithmetic import from_lanes, lanes_of
 from gncodegen.targets.cuda.memory import index_type, load_value, store_value
-from gncodegen.targets.cuda.values import SCALAR, Vec, intrinsic_of_literals, literal
+from gncodegen.targets.cuda.numba_cuda import cgutils, intrinsic_of_literals, types
+from gncodegen.targets.cuda.values import SCALAR, Vec, literal
 
 
 def _position(builder: Any, index: Any, stride: Any, step: int) -> Any:
@@ -81,7 +81,7 @@ def _guarded_loader(name: str, readonly: bool, documentation: str) -> Any:
 load_strided_below = _guarded_loader(
     "load_strided_below",
     False,
-    "`load_strided_below(p, i, stride, lanes, count, limit, other)`: load_strided where i + k·stride < limit, else `other`.",
+    "`load_strided_below(p, i, stride, lanes, count, limit, other)`: the parts from the limit on are `other`.",
 )
 load_readonly_strided_below = _guarded_loader(
     "load_readonly_strided_below",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.cuda import cgutils, types
-from numba.cuda.extending import intrinsic
 
+from gncodegen.targets.cuda.numba_cuda import cgutils, intrinsic, types
 from gncodegen.targets.cuda.values import INDEX, INT32, LLVM, WIDE, Index, Vec
 
 FULL = ir.Constant(INT32, 0xFFFFFFFF)
@@ -96,7 +95,7 @@ warp_barrier = _assembly(
 cluster_barrier = _assembly(
     "cluster_barrier",
     "barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;",
-    "`cluster_barrier()`: every thread of the cluster arrives; what was written before is seen after (sm_90 and later).",
+    "`cluster_barrier()`: all of the cluster arrive; what was written before is seen after (from sm_90).",
 )
 
 

@@ -1,4 +1,4 @@
-"""The Numba types of generated CUDA kernels: `Vec` of values, `Index` of 32 or 64 bits, `Pointer` into one memory space.
+"""The Numba types of generated CUDA kernels: `Vec` of values, `Index` of 32 or 64 bits, `Pointer` into one memory.
 
 An `Index` stays as wide as it is under arithmetic, where Numba's own integers become 64 bits wide and cost twice the
 instructions. It is unsigned and wraps, so a negative number is one above every extent.
@@ -10,13 +10,17 @@ import operator
 from typing import Any
 
 from llvmlite import ir
-from numba.cuda import types
-from numba.cuda.cudadecl import registry as declarations
-from numba.cuda.cudaimpl import lower, lower_cast
-from numba.cuda.datamodel import PrimitiveModel
-from numba.cuda.extending import _intrinsic
-from numba.cuda.models import register_model
-from numba.cuda.typing.templates import AbstractTemplate, signature
+
+from gncodegen.targets.cuda.numba_cuda import (
+    AbstractTemplate,
+    PrimitiveModel,
+    declarations,
+    lower,
+    lower_cast,
+    register_model,
+    signature,
+    types,
+)
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
@@ -91,9 +95,6 @@ class Pointer(types.Type):
 
 
 INDEX, WIDE = Index(32), Index(64)
-
-intrinsic_of_literals: Any = _intrinsic(target="cuda", prefer_literal=True)
-"""`intrinsic` whose typing function sees constant arguments as literals."""
 
 
 @register_model(Vec)

@@ -1,0 +1,57 @@
+"""What the target takes from numba-cuda, in one place: it replaces `numba.cuda` at import, where type checkers see the old.
+
+Another Numba compiler for CUDA could stand here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_extending: Any = import_module("numba.cuda.extending")
+_implementations: Any = import_module("numba.cuda.cudaimpl")
+_models: Any = import_module("numba.cuda.datamodel.models")
+_templates: Any = import_module("numba.cuda.typing.templates")
+
+types: Any = import_module("numba.cuda").types
+cgutils: Any = import_module("numba.cuda.cgutils")
+
+intrinsic: Any = _extending.intrinsic
+"""Decorator of a typing function whose code generator emits LLVM IR in place of the call."""
+
+intrinsic_of_literals: Any = _extending._intrinsic(target="cuda", prefer_literal=True)
+"""`intrinsic` whose typing function sees constant arguments as literals."""
+
+register_model: Any = import_module("numba.cuda.models").register_model
+PrimitiveModel: Any = _models.PrimitiveModel
+OpaqueModel: Any = _models.OpaqueModel
+
+declarations: Any = import_module("numba.cuda.cudadecl").registry
+"""Where types of operators are declared."""
+
+lower: Any = _implementations.lower
+lower_cast: Any = _implementations.lower_cast
+lower_constant: Any = _implementations.lower_constant
+
+AbstractTemplate: Any = _templates.AbstractTemplate
+signature: Any = _templates.signature
+typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
+
+
+def compile_kernel(
+    function: Any, arguments: tuple[Any, ...], capability: tuple[int, int], bounds: tuple[int, int]
+) -> Any:
+    """Numba's code library of a kernel: `get_llvm_str()` and `get_asm_str(cc=capability)`.
+
+    Args:
+        function: the Python function.
+        arguments: Numba types of its parameters.
+        capability: (major, minor).
+        bounds: (threads per block, least blocks per multiprocessor).
+    """
+    # `cuda.compile` gives PTX alone; the library behind it has the LLVM IR too.
+    compile_library: Any = import_module("numba.cuda.compiler")._compile_pyfunc_with_fixup
+    library, _ = compile_library(
+        function, arguments, device=False, abi="numba", cc=capability, lineinfo=True, launch_bounds=bounds
+    )
+    return library
