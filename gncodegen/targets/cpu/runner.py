@@ -83,5 +83,5 @@ def _serial_below() -> int:
 
 
 def run(functions: Int64Array, grids: Int64Array, firsts: Int64Array, argv: Int64Array, starts: Int64Array) -> None:
-    """Runs launches in order: `functions[i]` over grids[i] tiles from firsts[i] on, arguments from argv[starts[i]] on."""
+    """Runs launches in order: `functions[i]` over grids[i] tiles from firsts[i] on, arguments at argv[starts[i]]."""
     _run(functions, grids, firsts, argv, starts, _serial_below())

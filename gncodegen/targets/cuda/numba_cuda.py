@@ -1,4 +1,4 @@
-"""What the target takes from numba-cuda, in one place: it replaces `numba.cuda` at import, where type checkers see the old.
+"""What the target takes from numba-cuda, in one place: type checkers see the old `numba.cuda` that it replaces.
 
 Another Numba compiler for CUDA could stand here.
 """
