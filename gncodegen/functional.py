@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
-from gncodegen.kernels import catalog
-from gncodegen.kernels.program import Buffer, Call, Program
 from gncodegen.kernels.schedule import Problem, Tensor
+from gncodegen.kernels.single import program
 from gncodegen.layers.base import Size
 from gncodegen.layers.formats import permutation
 from gncodegen.layers.normalization import GroupNormalizationLayer
@@ -105,24 +104,7 @@ def _executor(shape: tuple[int, int, int], groups: int, epsilon: float, dtype: s
     results = (x, Tensor((shape[0], groups, 3), dtype))
     attributes = {"groups": groups, "epsilon": epsilon}
     problem = Problem("group_norm", (x, vector, vector), results, attributes, target.machine)
-    plan = catalog.plan(problem)
-    named = {f"operand{i}": tensor for i, tensor in enumerate(problem.operands)}
-    named |= {f"result{i}": tensor for i, tensor in enumerate(results)}
-    named |= {f"workspace{i}": tensor for i, tensor in enumerate(plan.workspaces)}
-    buffers, offset = list[Buffer](), 0
-    for name, tensor in named.items():
-        if name.startswith("workspace"):
-            buffers.append(Buffer("arena", "", tensor.shape, tensor.dtype, offset))
-            offset += -(-tensor.bytes // 64) * 64
-        else:
-            buffers.append(Buffer("output" if name.startswith("result") else "input", name, tensor.shape, tensor.dtype))
-    order = list(named)
-    kernels = {f"group_norm_{i + 1}": launch.schedule for i, launch in enumerate(plan.launches)}
-    calls = tuple(
-        Call(name, tuple(order.index(slot) for slot in launch.arguments), launch.writes, launch.grid)
-        for name, launch in zip(kernels, plan.launches, strict=True)
-    )
-    program = Program("groupnorm", kernels, tuple(buffers), calls, offset)
-    sources = target.write(kernels.values())
+    single = program(problem)
+    sources = target.write(single.kernels.values())
     target.compile(sources)
-    return Executor(program, dict(zip(kernels, target.link(sources), strict=True)), Arena(), {})
+    return Executor(single, dict(zip(single.kernels, target.link(sources), strict=True)), Arena(), {})
