@@ -35,3 +35,36 @@ class CompileError(GncodegenError, RuntimeError):
 
 class TargetError(GncodegenError, RuntimeError):
     """The machine or the installation lacks what the target needs."""
+
+
+class EmulationFault(GncodegenError, RuntimeError):
+    """A kernel run in the PTX emulator did what a GPU would punish or leave undefined; where is told by its attributes.
+
+    Args:
+        reason: what went wrong, one sentence.
+        kernel: the entry's name.
+        source: the generated source file, "" if unknown.
+        line: its line, 0 if unknown.
+        block: the block's number in the grid, -1 if unknown.
+        thread: the thread's number in its block, -1 if unknown.
+        instruction: the PTX instruction.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        kernel: str = "",
+        source: str = "",
+        line: int = 0,
+        block: int = -1,
+        thread: int = -1,
+        instruction: str = "",
+    ) -> None:
+        self.reason, self.kernel, self.source, self.line = reason, kernel, source, line
+        self.block, self.thread, self.instruction = block, thread, instruction
+        where = [f"kernel {kernel}" if kernel else "", f"{source or 'source'}:{line}" if line else ""]
+        where += [f"block {block}" if block >= 0 else "", f"thread {thread}" if thread >= 0 else ""]
+        where += [f"`{instruction}`" if instruction else ""]
+        place = ", ".join(part for part in where if part)
+        super().__init__(f"{reason} ({place})" if place else reason)

@@ -1,0 +1,245 @@
+"""Comparison, selection, moves and conversion (PTX ISA 9.7.6, 9.7.7, 9.7.9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gncodegen.targets.cuda.emulator import floats
+from gncodegen.targets.cuda.emulator.arithmetic import HALVES, narrow, widen
+from gncodegen.targets.cuda.emulator.decode import (
+    Compute,
+    Decoder,
+    Execute,
+    pure,
+    several,
+    unsupported,
+    vector,
+)
+from gncodegen.targets.cuda.emulator.scalars import DTYPE, UNSIGNED, Array
+from gncodegen.targets.cuda.emulator.text import Instruction
+
+_PRED, _U32 = DTYPE["pred"], DTYPE["u32"]
+_ORDERED: dict[str, Compute] = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "lo": np.less,
+    "ls": np.less_equal,
+    "hi": np.greater,
+    "hs": np.greater_equal,
+}
+_UNORDERED = {"equ": "eq", "neu": "ne", "ltu": "lt", "leu": "le", "gtu": "gt", "geu": "ge"}
+_BOOLEAN: dict[str, Compute] = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
+
+
+def comparison(name: str, floating: bool) -> Compute:
+    """The function of a PTX comparison: ordered forms are false on NaN, u-forms true."""
+    if name == "num":
+        return lambda a, b: ~(np.isnan(a) | np.isnan(b))
+    if name == "nan":
+        return lambda a, b: np.isnan(a) | np.isnan(b)
+    if name in _UNORDERED:
+        plain = _ORDERED[_UNORDERED[name]]
+        return lambda a, b: plain(a, b) | np.isnan(a) | np.isnan(b)
+    if name == "ne" and floating:
+        return lambda a, b: (a < b) | (a > b)
+    return _ORDERED[name]
+
+
+def _predicate(decoder: Decoder, text: str) -> tuple[int, bool]:
+    return decoder.source(text.removeprefix("!"), _PRED), text.startswith("!")
+
+
+def setp(decoder: Decoder, instruction: Instruction) -> Execute:
+    """Setp and set, with a combining predicate and a second, complementary destination."""
+    name, parts, operands = instruction.opcode[0], instruction.opcode, instruction.operands
+    kind = parts[-1]
+    compare = comparison(parts[1], kind.startswith(("f", "bf")))
+    if kind in HALVES:
+        plain = compare
+        compare = lambda a, b: plain(widen(np.asarray(a), kind), widen(np.asarray(b), kind))  # noqa: E731
+    boolean = next((_BOOLEAN[part] for part in parts[2:] if part in _BOOLEAN), None)
+    sources = [decoder.source(text, DTYPE[kind]) for text in operands[1:3]]
+    invert = False
+    if boolean is not None:
+        extra, invert = _predicate(decoder, operands[3])
+        sources.append(extra)
+
+    def compute(a: Array, b: Array, third: Array | None = None) -> Array:
+        result = compare(a, b)
+        return result if boolean is None else boolean(result, ~np.asarray(third) if invert else third)
+
+    if name == "set":
+        return _set(decoder, instruction, compute, sources)
+    first, _, second = operands[0].partition("|")
+    if not second and boolean is None:
+        return pure(compare, sources, decoder.destination(first, _PRED))
+
+    def both(*given: Any) -> tuple[Array, Array]:
+        plain = np.logical_not(compare(given[0], given[1]))
+        opposite = plain if boolean is None else boolean(plain, ~np.asarray(given[2]) if invert else given[2])
+        return compute(*given), opposite
+
+    targets = [decoder.destination(text, _PRED) for text in (first, second or "_")]
+    return several(both, sources, targets) if second else pure(compute, sources, targets[0])
+
+
+def _set(decoder: Decoder, instruction: Instruction, compute: Compute, sources: list[int]) -> Execute:
+    result = DTYPE[instruction.opcode[-2]]
+    true = result.type(1) if result.kind == "f" else np.array(-1).astype(result)
+    target = decoder.destination(instruction.operands[0], result)
+    return pure(lambda *given: np.where(compute(*given), true, result.type(0)), sources, target)
+
+
+def selp(decoder: Decoder, instruction: Instruction) -> Execute:
+    """Selp d, a, b, p: p ? a : b."""
+    dtype = DTYPE[instruction.opcode[-1]]
+    target, a, b, p = instruction.operands
+    flag, invert = _predicate(decoder, p)
+    sources = [flag, *(decoder.source(text, dtype) for text in ((b, a) if invert else (a, b)))]
+    return pure(np.where, sources, decoder.destination(target, dtype))
+
+
+def slct(decoder: Decoder, instruction: Instruction) -> Execute:
+    """Slct d, a, b, c: c >= 0 ? a : b."""
+    dtype = DTYPE[instruction.opcode[-2]]
+    target, a, b, c = instruction.operands
+    sources = [decoder.source(c, DTYPE[instruction.opcode[-1]]), *(decoder.source(text, dtype) for text in (a, b))]
+    return pure(lambda c, a, b: np.where(c >= 0, a, b), sources, decoder.destination(target, dtype))
+
+
+def mov(decoder: Decoder, instruction: Instruction) -> Execute:
+    """Mov of registers, constants, addresses and special registers; packing and unpacking of vectors."""
+    dtype = DTYPE[instruction.opcode[-1]]
+    target, source = instruction.operands
+    if target.startswith("{"):
+        parts = vector(target)
+        piece = UNSIGNED[dtype.itemsize // len(parts)]
+        targets = [decoder.destination(part, piece) for part in parts]
+        count = len(parts)
+
+        def unpack(value: Array) -> list[Array]:
+            pieces = np.ascontiguousarray(np.atleast_1d(value)).view(piece).reshape(-1, count)
+            return [pieces[:, i] for i in range(count)]
+
+        return several(unpack, [decoder.source(source, UNSIGNED[dtype.itemsize])], targets)
+    if source.startswith("{"):
+        parts = vector(source)
+        piece, whole = UNSIGNED[dtype.itemsize // len(parts)], UNSIGNED[dtype.itemsize]
+        sources = [decoder.source(part, piece) for part in parts]
+
+        def pack(*given: Any) -> Array:
+            pieces = np.broadcast_arrays(*[np.atleast_1d(value) for value in given])
+            return np.stack(pieces, axis=-1).view(whole)[:, 0]
+
+        return pure(pack, sources, decoder.destination(target, whole))
+    return pure(np.asarray, [decoder.source(source, dtype)], decoder.destination(target, dtype))
+
+
+_INTEGRAL: dict[str, Compute] = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
+_FLOATS = {"f16", "bf16", "f32", "f64"}
+
+
+def cvt(decoder: Decoder, instruction: Instruction) -> Execute:
+    """Cvt between integers, float16, bfloat16, float32, float64, tf32 and packed halves.
+
+    Raises:
+        EmulationFault: a pair of types or a rounding that is not known.
+    """
+    parts, operands = instruction.opcode, instruction.operands
+    if parts[0] == "cvt" and "pack" in parts:
+        raise unsupported(instruction)
+    result, kind = parts[-2:]
+    modes = [part for part in parts[1:-2] if part not in {"ftz", "sat", "relu", "satfinite"}]
+    mode = modes[0] if modes else ""
+    if result not in DTYPE or kind not in DTYPE or mode not in {"", "rn", "rz", "rm", "rp", "rna", *_INTEGRAL}:
+        raise unsupported(instruction)
+    sources = [decoder.source(text, DTYPE[kind]) for text in operands[1:]]
+    target = decoder.destination(operands[0], DTYPE[result])
+    if result in {"f16x2", "bf16x2"} and len(sources) == 2:
+        single = result.removesuffix("x2")
+        function = _to_float(kind, single, mode, parts)
+        return pure(lambda high, low: _pair(function(high), function(low)), sources, target)
+    if result == "tf32":
+        return pure(floats.to_tfloat32 if mode == "rna" else _nearest_tf32, sources, target)
+    if result in _FLOATS:
+        return pure(_to_float(kind, result, mode, parts), sources, target)
+    return pure(_to_integer(kind, result, mode, parts), sources, target)
+
+
+def _nearest_tf32(value: Array) -> Array:
+    bits = np.asarray(value, np.float32).view(np.uint32)
+    return np.where(np.isnan(value), bits, (bits + np.uint32(0xFFF) + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000))
+
+
+def _pair(high: Array, low: Array) -> Array:
+    return np.asarray(low).astype(np.uint32) | (np.asarray(high).astype(np.uint32) << np.uint32(16))
+
+
+def _value(kind: str) -> Compute:
+    """Source values as NumPy numbers."""
+    if kind in {"f16", "bf16"}:
+        return lambda a: widen(np.asarray(a), kind)
+    return np.asarray
+
+
+def _to_float(kind: str, result: str, mode: str, parts: tuple[str, ...]) -> Compute:
+    read = _value(kind)
+    clamp, relu = "sat" in parts, "relu" in parts
+
+    def compute(source: Array) -> Array:
+        value = read(source)
+        if mode in _INTEGRAL:
+            value = _INTEGRAL[mode](value)
+        if clamp:
+            value = np.where(np.isnan(value), value.dtype.type(0), np.clip(value, 0, 1))
+        value = np.maximum(value, 0) if relu else value
+        return _round(value, result, mode)
+
+    return compute
+
+
+def _round(value: Array, result: str, mode: str) -> Array:
+    if mode not in {"rz", "rm", "rp"}:
+        if result in {"f16", "bf16"}:
+            return narrow(value, result)
+        return value.astype(DTYPE[result])
+    if result == "bf16":
+        bits = np.asarray(value, np.float32).view(np.uint32)
+        up = (bits & np.uint32(0xFFFF) != 0) & ((value < 0) if mode == "rm" else (value > 0)) & (mode != "rz")
+        return ((bits >> np.uint32(16)) + up).astype(np.uint16)
+    exact = value.astype(np.longdouble if value.dtype.itemsize == 8 else np.float64)
+    dtype = np.float16 if result == "f16" else DTYPE[result]
+    rounded = floats.directed(np.atleast_1d(exact), np.zeros_like(np.atleast_1d(exact)), mode, dtype)
+    return rounded.view(np.uint16) if result == "f16" else rounded
+
+
+def _to_integer(kind: str, result: str, mode: str, parts: tuple[str, ...]) -> Compute:
+    dtype = DTYPE[result]
+    limits = np.iinfo(dtype)
+    if kind not in _FLOATS:
+        if "sat" in parts:
+            return lambda a: _clamped(a, DTYPE[kind], dtype)
+        return lambda a: np.asarray(a).astype(dtype)
+    read = _value(kind)
+    integral = _INTEGRAL.get(mode, np.trunc)
+
+    def compute(source: Array) -> Array:
+        value = integral(np.asarray(read(source), np.float64))
+        inside = (value > float(limits.min)) & (value < float(limits.max))
+        outside = np.where(value >= float(limits.max), limits.max, limits.min).astype(dtype)
+        outside = np.where(np.isnan(value), dtype.type(0), outside)
+        return np.where(inside, np.where(inside, value, 0.0).astype(dtype), outside)
+
+    return compute
+
+
+def _clamped(value: Array, source: np.dtype[Any], dtype: np.dtype[Any]) -> Array:
+    low = max(np.iinfo(source).min, np.iinfo(dtype).min)
+    high = min(np.iinfo(source).max, np.iinfo(dtype).max)
+    return np.clip(value, source.type(low), source.type(high)).astype(dtype)
