@@ -35,6 +35,7 @@ lower_constant: Any = _implementations.lower_constant
 
 AbstractTemplate: Any = _templates.AbstractTemplate
 signature: Any = _templates.signature
+Conversion: Any = import_module("numba.cuda.typeconv").Conversion
 typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
 
 

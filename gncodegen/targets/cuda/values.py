@@ -12,6 +12,7 @@ from typing import Any
 from llvmlite import ir
 
 from gncodegen.targets.cuda.numba_cuda import (
+    Conversion,
     AbstractTemplate,
     PrimitiveModel,
     declarations,
@@ -79,6 +80,10 @@ class Index(types.Type):
     def __init__(self, bits: int) -> None:
         super().__init__(name=f"Index{bits}")
         self.bits = bits
+
+    def can_convert_to(self, typingctx: Any, other: Any) -> Any:
+        """Lets an Index be stored where integers are."""
+        return Conversion.unsafe if isinstance(other, types.Integer) else None
 
 
 class Pointer(types.Type):

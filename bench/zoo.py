@@ -1,0 +1,159 @@
+"""Small networks that together reach every op of the compiler: what a new target is checked with, here and on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import gncodegen as gnc
+
+Layers = Any
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One network and how it is compiled.
+
+    Args:
+        name: what it shows.
+        layers: makes the layers.
+        batch: observations.
+        options: of training.
+        dtype: of activations and parameters.
+        data_format: axis order of the arrays.
+    """
+
+    name: str
+    layers: Callable[[], Layers]
+    batch: int = 4
+    options: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+    data_format: str = "BSSC"
+
+    def compile(self, **settings: Any) -> gnc.Compiled:
+        """The compiled network; `settings` go to gncodegen.compile."""
+        options = gnc.training_options("sgdm", **{"initial_learn_rate": 0.01, "seed": 1, **self.options})
+        return gnc.compile(
+            self.layers(), batch_size=self.batch, options=options, dtype=self.dtype, data_format=self.data_format,
+            seed=1, **settings,
+        )  # fmt: skip
+
+    def data(self, compiled: gnc.Compiled, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Random observations and targets in the specimen's axis order."""
+        generator = np.random.default_rng(seed)
+        size = compiled.network.input.size.shape
+        x = generator.normal(size=(self.batch, *size)).astype(self.dtype)
+        if self.data_format == "BCSS":
+            x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        outputs = compiled.network.output.size.shape
+        if isinstance(compiled.network.output_layer, gnc.RegressionLayer):
+            return x, generator.normal(size=(self.batch, *outputs)).astype(self.dtype)
+        return x, generator.integers(outputs[-1], size=self.batch)
+
+
+def _classifier(*middle: Layers, size: tuple[int, int, int] = (8, 8, 6), classes: int = 5, **of_input: Any) -> Layers:
+    given = {"normalization": "none", **of_input}
+    return [
+        gnc.ImageInputLayer(size, **given),
+        *middle,
+        gnc.FullyConnectedLayer(classes),
+        gnc.SoftmaxLayer(),
+        gnc.ClassificationLayer(),
+    ]
+
+
+def demo(size: tuple[int, int, int] = (28, 28, 1), filters: tuple[int, ...] = (8, 16, 32)) -> Layers:
+    """The README's network: conv-GN-relu blocks with max pooling between."""
+    blocks: list[Any] = []
+    for index, count in enumerate(filters):
+        blocks += [
+            gnc.Convolution2dLayer(3, count, padding="same"), gnc.GroupNormalizationLayer(4), gnc.ReluLayer()
+        ]  # fmt: skip
+        if index < len(filters) - 1:
+            blocks.append(gnc.MaxPooling2dLayer(2, stride=2))
+    return _classifier(*blocks, size=size, classes=10, normalization="zerocenter", mean=np.full(size[-1], 0.3))
+
+
+def _activations() -> Layers:
+    every = (
+        gnc.LeakyReluLayer(0.1), gnc.ClippedReluLayer(2.0), gnc.EluLayer(), gnc.TanhLayer(), gnc.SigmoidLayer(),
+        gnc.SwishLayer(), gnc.GeluLayer(), gnc.GeluLayer(approximation="tanh"), gnc.SoftplusLayer(), gnc.ReluLayer(),
+    )  # fmt: skip
+    return _classifier(*every, size=(5, 7, 3))
+
+
+def _residual() -> Layers:
+    graph = gnc.LayerGraph([
+        gnc.ImageInputLayer((8, 8, 8), normalization="none"),
+        gnc.Convolution2dLayer(3, 8, padding="same", name="first"),
+        gnc.GroupNormalizationLayer(4), gnc.ReluLayer(name="trunk"),
+        gnc.Convolution2dLayer(3, 8, padding="same"), gnc.GroupNormalizationLayer(2),
+        gnc.AdditionLayer(2, name="add"), gnc.ReluLayer(),
+        gnc.Convolution2dLayer(1, 4, name="narrow"), gnc.DepthConcatenationLayer(2, name="join"),
+        gnc.GlobalAveragePooling2dLayer(), gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer(),
+    ])  # fmt: skip
+    return graph.connect("trunk", "add/in2").connect("first", "join/in2")
+
+
+def _pooling() -> Layers:
+    return _classifier(
+        gnc.MaxPooling2dLayer(3, stride=2, padding=1), gnc.AveragePooling2dLayer(2, padding="same"),
+        gnc.AveragePooling2dLayer(3, stride=2, padding=1, padding_value="mean"), gnc.MaxPooling2dLayer(2),
+        size=(13, 11, 8),
+    )  # fmt: skip
+
+
+def _windows() -> Layers:
+    return _classifier(
+        gnc.Convolution2dLayer(3, 8, stride=2, padding=1), gnc.Convolution2dLayer(3, 12, dilation_factor=2, padding=2),
+        gnc.Convolution2dLayer((1, 2), 5, padding=(1, 0, 0, 1), padding_value=0.5),
+        gnc.Convolution2dLayer(3, 7, padding="same", padding_value="replicate"), size=(12, 11, 3),
+    )  # fmt: skip
+
+
+def _normalizations() -> Layers:
+    return _classifier(
+        gnc.BatchNormalizationLayer(), gnc.ReluLayer(), gnc.LayerNormalizationLayer(),
+        gnc.LayerNormalizationLayer(operation_dimension="channel-only"), gnc.InstanceNormalizationLayer(),
+        gnc.GroupNormalizationLayer(2), gnc.LeakyReluLayer(), size=(6, 5, 6),
+    )  # fmt: skip
+
+
+def _regression() -> Layers:
+    return [
+        gnc.FeatureInputLayer(7, normalization="zscore", mean=np.full(7, 0.5), standard_deviation=np.full(7, 2.0)),
+        gnc.FullyConnectedLayer(9), gnc.GroupNormalizationLayer(3), gnc.TanhLayer(), gnc.DropoutLayer(0.3),
+        gnc.FullyConnectedLayer(2), gnc.RegressionLayer(),
+    ]  # fmt: skip
+
+
+def _rescaled(method: str) -> Layers:
+    low, high = np.full(6, -3.0), np.full(6, 4.0)
+    return _classifier(gnc.GroupNormalizationLayer(2), normalization=method, min=low, max=high)
+
+
+def _weighted() -> Layers:
+    return [
+        *_classifier(gnc.GlobalMaxPooling2dLayer())[:-1],
+        gnc.ClassificationLayer(class_weights=[1.0, 2.0, 0.5, 1.5, 1.0]),
+    ]
+
+
+ZOO: tuple[Specimen, ...] = (
+    Specimen("demo", demo, batch=8),
+    Specimen("demo float64", lambda: demo((12, 12, 1)), dtype="float64"),
+    Specimen("activations", _activations),
+    Specimen("residual and concatenation", _residual),
+    Specimen("pooling", _pooling),
+    Specimen("windows", _windows, options={"gradient_threshold": 0.5}),
+    Specimen("normalizations", _normalizations, options={"gradient_threshold": 0.5, "l2_regularization": 0.01}),
+    Specimen("regression", _regression, options={"gradient_threshold": 0.01, "gradient_threshold_method": "absolute-value"}),
+    Specimen("global clip", lambda: _rescaled("rescale-symmetric"),
+             options={"gradient_threshold": 0.1, "gradient_threshold_method": "global-l2norm"}),
+    Specimen("rescaled", lambda: _rescaled("rescale-zero-one")),
+    Specimen("class weights", _weighted),
+    Specimen("channels first", lambda: demo((10, 10, 3), (8,)), data_format="BCSS"),
+)  # fmt: skip

@@ -1,0 +1,88 @@
+"""CUDA kernels under test: machines, problems, what must hold for every compiled kernel, and bfloat16 bits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gncodegen.kernels import store
+from gncodegen.kernels.schedule import Launch, Machine, Plan, Problem, Schedule, Tensor
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
+STORED_AS = {"bfloat16": np.dtype(np.uint16)}
+"""NumPy has no bfloat16: its bits travel as uint16."""
+
+
+def to_bfloat16(x: np.ndarray) -> np.ndarray:
+    """The bits of x rounded to bfloat16, as uint16."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """Float32 values of bfloat16 bits."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def numpy_type(dtype: str) -> np.dtype:
+    return STORED_AS.get(dtype) or np.dtype(dtype)
+
+
+def machine(target: str = "sm_90", **changes: Any) -> Machine:
+    """The Machine of an architecture; `changes` replace fields, so that small shapes reach every schedule."""
+    from gncodegen.targets.cuda import architectures
+
+    return replace(architectures.machine(target), **changes)
+
+
+def problem_of(
+    op: str,
+    operands: Sequence[tuple[Sequence[int], str]],
+    results: Sequence[tuple[Sequence[int], str]],
+    attributes: dict[str, Any] | None = None,
+    on: Machine | None = None,
+) -> Problem:
+    def tensors(given: Sequence[tuple[Sequence[int], str]]) -> tuple[Tensor, ...]:
+        return tuple(Tensor(tuple(shape), dtype) for shape, dtype in given)
+
+    return Problem(op, tensors(operands), tensors(results), attributes or {}, on or machine())
+
+
+def compiled(schedules: Sequence[Schedule]) -> list[store.Source]:
+    """The kernels of schedules, compiled and checked: no spills, no float64 where no buffer is float64."""
+    from gncodegen.targets.cuda.target import CudaTarget
+
+    target = CudaTarget(schedules[0].target)
+    sources = target.write(schedules)
+    target.compile(sources)
+    return sources
+
+
+def report(source: store.Source) -> dict[str, int]:
+    """What the assembler said: registers, spills, stack, shared."""
+    return json.loads(source.beside(".json").read_text())
+
+
+def check_static(problem: Problem, plan: Plan) -> list[store.Source]:
+    """Compiles a plan and asserts what holds for every kernel."""
+    sources = compiled([launch.schedule for launch in plan.launches])
+    for launch, source in zip(plan.launches, sources, strict=True):
+        assert report(source)["spills"] == 0, f"{source.path}: {report(source)}"
+        assert report(source)["stack"] == 0, f"{source.path}: {report(source)}"
+        if not _touches_float64(problem, plan, launch):
+            ptx = source.beside(".ptx").read_text()
+            doubles = [line for line in ptx.splitlines() if re.search(r"\.f64\b", line) and ".reg" not in line]
+            assert not doubles, f"{source.path}: {doubles[:3]}"
+    return sources
+
+
+def _touches_float64(problem: Problem, plan: Plan, launch: Launch) -> bool:
+    named = {f"operand{i}": t for i, t in enumerate(problem.operands)}
+    named |= {f"result{i}": t for i, t in enumerate(problem.results)}
+    named |= {f"workspace{i}": t for i, t in enumerate(plan.workspaces)}
+    return any(named[a].dtype == "float64" for a in launch.arguments if a in named)
