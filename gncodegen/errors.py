@@ -37,7 +37,7 @@ class TargetError(GncodegenError, RuntimeError):
     """The machine or the installation lacks what the target needs."""
 
 
-class EmulationFault(GncodegenError, RuntimeError):
+class EmulationFault(GncodegenError, RuntimeError):  # noqa: N818
     """A kernel run in the PTX emulator did what a GPU would punish or leave undefined; where is told by its attributes.
 
     Args:

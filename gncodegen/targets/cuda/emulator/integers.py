@@ -11,6 +11,7 @@ from gncodegen.targets.cuda.emulator.scalars import DTYPE, UNSIGNED, WIDE, Array
 from gncodegen.targets.cuda.emulator.text import Instruction
 
 _U32, _U64, _PRED = DTYPE["u32"], DTYPE["u64"], DTYPE["pred"]
+_ZERO: Array = np.zeros(1, np.uint32)
 
 
 def high_product(a: Array, b: Array) -> Array:
@@ -72,14 +73,14 @@ def bit_field_extract(value: Array, start: Array, length: Array) -> Array:
     dtype = value.dtype
     unsigned, bits = UNSIGNED[dtype.itemsize], 8 * dtype.itemsize
     low, size = _byte(start), _byte(length)
-    field = shift_right(value.view(unsigned), low) & _field_mask(np.uint32(0), size, unsigned)
+    field = shift_right(value.view(unsigned), low) & _field_mask(_ZERO, size, unsigned)
     if dtype.kind == "u":
         return field
     top = np.minimum(low.astype(np.int64) + size - 1, bits - 1).astype(np.uint32)
     negative = (shift_right(value.view(unsigned), top) & unsigned.type(1)) != 0
-    extended = field | ~_field_mask(np.uint32(0), size, unsigned)
+    extended = field | ~_field_mask(_ZERO, size, unsigned)
     beyond = low.astype(np.int64) + size > bits
-    available = _field_mask(np.uint32(0), np.maximum(bits - low.astype(np.int64), 0).astype(np.uint32), unsigned)
+    available = _field_mask(_ZERO, np.maximum(bits - low.astype(np.int64), 0).astype(np.uint32), unsigned)
     extended = np.where(beyond, extended | ~available, extended)
     return np.where(negative & (size > 0), extended, field).view(dtype)
 

@@ -27,7 +27,7 @@ _MOST_BYTES = 1 << 28
 class Access:
     """One instruction's accesses: where each lane touches `nbytes`, when and how."""
 
-    flat: Flat
+    flat: Array
     nbytes: int
     lanes: Index
     time: int
@@ -56,7 +56,7 @@ class Intervals:
 
     def touch(self, machine: Machine, flat: Flat, nbytes: int, active: Active, *, write: bool, strong: bool) -> None:
         """Note that each active lane touches `nbytes` from its flat index on."""
-        small = flat.astype(np.int32) if self._owner.size < 1 << 26 else flat
+        small: Array = flat.astype(np.int32) if self._owner.size < 1 << 26 else flat
         self._accesses.append(Access(small, nbytes, active.index, machine.time, machine.pc, write, strong))
         self._bytes += small.nbytes
         if self._bytes > _MOST_BYTES:

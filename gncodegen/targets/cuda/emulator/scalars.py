@@ -10,23 +10,20 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-DTYPE: dict[str, np.dtype[Any]] = {
-    "pred": np.dtype(np.bool_),
-    "f32": np.dtype(np.float32),
-    "f64": np.dtype(np.float64),
-    "b128": np.dtype(np.complex128),
-} | {
+_INTEGERS = {
     f"{kind}{8 * size}": np.dtype(f"{letter}{size}")
     for kind, letter in (("u", "u"), ("s", "i"), ("b", "u"))
     for size in (1, 2, 4, 8)
 }
 # Half types are handled as bits; the instruction that computes with them converts.
-DTYPE |= {
-    "f16": DTYPE["b16"],
-    "bf16": DTYPE["b16"],
-    "f16x2": DTYPE["b32"],
-    "bf16x2": DTYPE["b32"],
-    "tf32": DTYPE["b32"],
+_HALVES = {"f16": "b16", "bf16": "b16", "f16x2": "b32", "bf16x2": "b32", "tf32": "b32"}
+DTYPE: dict[str, np.dtype[Any]] = {
+    "pred": np.dtype(np.bool_),
+    "f32": np.dtype(np.float32),
+    "f64": np.dtype(np.float64),
+    "b128": np.dtype(np.complex128),
+    **_INTEGERS,
+    **{name: _INTEGERS[bits] for name, bits in _HALVES.items()},
 }
 
 UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
