@@ -99,15 +99,19 @@ def _add(problem: Problem) -> Plan:
     return flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
 
 
-def _dropout(problem: Problem) -> Plan:
-    """Y = x / (1 − p) where the stream of (seed, iteration, index) keeps the element, else x · 0."""
+def dropout_shape(problem: Problem) -> dict[str, Constant]:
+    """The constants of dropout: its stream's number, the least bits that keep an element, and a kept one's factor."""
     probability = number(problem, "probability")
-    shape: dict[str, Constant] = {
+    return {
         "index": int(number(problem, "index")),
         "threshold": round(probability * 2**32),
         "scale": 1.0 / (1.0 - probability) if probability < 1 else 0.0,
     }
-    return flat(problem, "dropout", shape, 4, ((0, 0),), "hyperparameters")
+
+
+def _dropout(problem: Problem) -> Plan:
+    """Y = x / (1 − p) where the stream of (seed, iteration, index) keeps the element, else x · 0."""
+    return flat(problem, "dropout", dropout_shape(problem), 4, ((0, 0),), "hyperparameters")
 
 
 def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flops: int) -> Plan:

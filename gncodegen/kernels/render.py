@@ -64,6 +64,12 @@ def segments(width: int, vector: int) -> list[tuple[int, int, int]]:
     return result
 
 
+def _numbered(text: str, count: int) -> Markup:
+    """Lines of a parameter list, each `count` times with its name numbered: `x,` becomes `x0, x1`."""
+    lines = (line.rstrip(", ") for line in text.splitlines() if line.strip())
+    return Markup("".join(f"{line}{i},\n" for line in lines for i in range(count)))
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -77,6 +83,7 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters["identifier"] = _identifier
+    environment.filters["numbered"] = _numbered  # pyright: ignore[reportArgumentType]
     environment.globals["segments"] = segments  # pyright: ignore[reportArgumentType]
     return environment
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cuda import elementwise
+from gncodegen.kernels.cuda import bias, elementwise
 from gncodegen.kernels.schedule import Plan, Problem
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    **bias.PLANS,
     **elementwise.PLANS,
 }
 """Op → its plan."""

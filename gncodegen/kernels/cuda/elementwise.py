@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import gcd
+from dataclasses import dataclass
+from math import gcd, lcm
 
 from gncodegen.kernels.activations import FLOPS, checked
-from gncodegen.kernels.elementwise import number, slots, text, traffic
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+from gncodegen.kernels.elementwise import dropout_shape, fused, number, slots, text, traffic
+from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 
 THREADS = 256
 """Threads of a block."""
 
 UNROLL = 4
 """Vectors of one thread: independent loads that hide the latency of memory."""
+
+
+def unrolled(vectors: int, machine: Machine) -> int:
+    """Vectors of one thread: as many as leave every multiprocessor two blocks, up to UNROLL."""
+    return next((n for n in (UNROLL, UNROLL // 2) if vectors >= 2 * machine.cores * THREADS * n), 1)
 
 
 def flat(
@@ -27,14 +33,15 @@ def flat(
     """One launch over the elements of the first result; `more` names further arguments."""
     y = problem.results[0]
     lanes = gcd(problem.machine.lanes(y.dtype), max(y.count, 1))
-    block = THREADS * UNROLL * lanes
+    unroll = unrolled(y.count // lanes, problem.machine)
+    block = THREADS * unroll * lanes
     schedule = Schedule(
         problem.op,
         template,
         problem.machine.target,
         y.dtype,
         shape={"count": y.count, **shape},
-        tiles={"threads": THREADS, "lanes": lanes, "unroll": UNROLL, "block": block},
+        tiles={"threads": THREADS, "lanes": lanes, "unroll": unroll, "block": block},
     )
     launch = Launch(
         schedule,
@@ -54,6 +61,107 @@ def _activation(problem: Problem) -> Plan:
     return flat(problem, "activation", shape, FLOPS[function], ((0, 0),))
 
 
+def _activation_gradient(problem: Problem) -> Plan:
+    """Dx = f′ · dy, with f′ from the activation's input or output."""
+    function = checked(text(problem, "function"))
+    shape: dict[str, Constant] = {
+        "activation": function,
+        "alpha": number(problem, "alpha"),
+        "source": text(problem, "from"),
+    }
+    return flat(problem, "activation_gradient", shape, FLOPS[function] + 2, ((0, 1), (0, 0)))
+
+
+def _add(problem: Problem) -> Plan:
+    """Y = f(x1 + … + xN)."""
+    inputs, constants = len(problem.operands), fused(problem)
+    flops = inputs - 1 + FLOPS[str(constants["activation"])]
+    in_place = tuple((0, i) for i in range(inputs))
+    return flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
+
+
+def _dropout(problem: Problem) -> Plan:
+    """Y = x / (1 − p) where the stream of (seed, iteration, index) keeps the element, else x · 0."""
+    return flat(problem, "dropout", dropout_shape(problem), 4, ((0, 0),), "hyperparameters")
+
+
+# ---- rows of columns ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How a matrix is cut so that every thread keeps to its columns: a thread's vectors are whole rows apart.
+
+    Args:
+        rows: of `period` values.
+        period: values of one row; several rows of the matrix where one is no whole number of vectors.
+        lanes: values of one access.
+        across: threads that share a row, or a chunk of one.
+        chunks: of a row.
+        down: rows that a block does at once.
+    """
+
+    rows: int
+    period: int
+    lanes: int
+    across: int
+    chunks: int
+    down: int
+
+    @property
+    def tiles(self) -> dict[str, Constant]:
+        """The constants of the blocking."""
+        return {
+            "threads": self.across * self.down,
+            "lanes": self.lanes,
+            "across": self.across,
+            "chunks": self.chunks,
+            "down": self.down,
+        }
+
+
+def columns(matrix: Tensor, width: int, machine: Machine) -> Columns:
+    """The cut of `matrix` as rows of `width` values: the widest accesses that rows or groups of rows allow."""
+    width, lanes = max(width, 1), machine.lanes(matrix.dtype)
+    while matrix.count % lcm(width, lanes) or (width % lanes and lcm(width, lanes) > THREADS * lanes):
+        lanes //= 2
+    period = lcm(width, lanes)
+    vectors = period // lanes
+    chunks = -(-vectors // THREADS)
+    across = -(-vectors // chunks)
+    return Columns(matrix.count // period, period, lanes, across, chunks, max(1, THREADS // across))
+
+
+def by_columns(problem: Problem, template: str, width: int, shape: Mapping[str, Constant], flops: int) -> Plan:
+    """One launch over the first result as rows of `width` values that share what belongs to their column."""
+    y = problem.results[0]
+    cut = columns(y, width, problem.machine)
+    unroll = unrolled(y.count // cut.lanes, problem.machine)
+    tiles: dict[str, Constant] = {**cut.tiles, "unroll": unroll}
+    constants: dict[str, Constant] = {"rows": cut.rows, "period": cut.period, "columns": width, **shape}
+    schedule = Schedule(problem.op, template, problem.machine.target, y.dtype, shape=constants, tiles=tiles)
+    launch = Launch(
+        schedule,
+        slots(problem),
+        grid=-(-cut.rows // (cut.down * unroll)) * cut.chunks,
+        writes=(len(problem.operands),),
+        bytes=traffic(problem),
+        flops=flops * y.count,
+    )
+    return Plan((launch,), in_place=((0, 0),))
+
+
+def _input_normalization(problem: Problem, gradient: bool) -> Plan:
+    """Y = (x − shift) · factor + added, by the statistics of its column; dx = dy · factor."""
+    shape: dict[str, Constant] = {"method": text(problem, "method"), "gradient": gradient}
+    return by_columns(problem, "input_normalization", problem.operands[1].count, shape, 1 if gradient else 3)
+
+
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "activation": _activation,
+    "activation_gradient": _activation_gradient,
+    "add": _add,
+    "dropout": _dropout,
+    "input_normalization": lambda problem: _input_normalization(problem, False),
+    "input_normalization_gradient": lambda problem: _input_normalization(problem, True),
 }

@@ -42,6 +42,8 @@ from gncodegen.targets.cuda.memory import (
     store_release,
 )
 from gncodegen.targets.cuda.numba_cuda import types
+from gncodegen.targets.cuda.periodic import load_periodic
+from gncodegen.targets.cuda.random_bits import split_mix
 from gncodegen.targets.cuda.strided import (
     below_mask,
     fold_add,
@@ -54,6 +56,7 @@ from gncodegen.targets.cuda.strided import (
     store_strided,
     store_strided_below,
 )
+from gncodegen.targets.cuda.tables import Table, look_up
 from gncodegen.targets.cuda.threads import (
     barrier,
     block_index,
@@ -73,6 +76,7 @@ float32, float64, int32, uint32, uint8 = types.float32, types.float64, types.int
 float16, bfloat16 = StorageName("float16"), StorageName("bfloat16")
 
 __all__ = [
+    "Table",
     "absolute",
     "barrier",
     "below_mask",
@@ -96,6 +100,7 @@ __all__ = [
     "lane_index",
     "load",
     "load_acquire",
+    "load_periodic",
     "load_readonly",
     "load_readonly_strided",
     "load_readonly_strided_below",
@@ -103,6 +108,7 @@ __all__ = [
     "load_strided_below",
     "log",
     "log1p",
+    "look_up",
     "maximum",
     "minimum",
     "offset",
@@ -117,6 +123,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_slope",
     "splat",
+    "split_mix",
     "sqrt",
     "store",
     "store_release",

@@ -1,0 +1,79 @@
+"""CUDA plans of the bias along the last axis and its gradient: sums of columns in two levels, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gncodegen.kernels.cuda.elementwise import UNROLL, Columns, by_columns, columns
+from gncodegen.kernels.render import COMPUTED_IN
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+
+CHUNK = 16
+"""Steps of a thread summed in one go; longer sums are sums of such sums, for accuracy."""
+
+LEAST_STEPS = 4
+"""Least steps of a thread before the rows are cut into parts."""
+
+
+def _bias(problem: Problem) -> Plan:
+    """Y = x + bias along the last axis; y may take x's place."""
+    shape: dict[str, Constant] = {"bias_dtype": problem.operands[1].dtype}
+    return by_columns(problem, "bias", problem.operands[0].shape[-1], shape, 1)
+
+
+def _bias_gradient(problem: Problem) -> Plan:
+    """The sums of dy over all axes but the last."""
+    launches, workspaces = column_sums(problem, "operand0", problem.operands[0], "result0", 0, problem.results[0].dtype)
+    return Plan(launches, workspaces)
+
+
+def column_sums(
+    problem: Problem, source: str, matrix: Tensor, result: str, workspace: int, of: str = ""
+) -> tuple[tuple[Launch, ...], tuple[Tensor, ...]]:
+    """The launches that sum a matrix over all axes but the last, and the workspace they need, if any.
+
+    Args:
+        problem: says op and machine.
+        source: the argument that is summed.
+        matrix: its shape and dtype.
+        result: the argument that takes the sums.
+        workspace: number of the first workspace that is free.
+        of: dtype of the sums, that of the matrix if "".
+    """
+    sums = of or matrix.dtype
+    cut = columns(matrix, matrix.shape[-1], problem.machine)
+    parts = max(1, min(2 * problem.machine.cores // cut.chunks, cut.rows // (cut.down * UNROLL * LEAST_STEPS)))
+    if parts == 1:
+        return (_part_sums(problem, matrix, cut, 1, source, result, sums),), ()
+    steps = -(-cut.rows // (parts * cut.down * UNROLL))
+    parts = -(-cut.rows // (steps * cut.down * UNROLL))
+    partial = Tensor((parts, matrix.shape[-1]), COMPUTED_IN.get(matrix.dtype, matrix.dtype))
+    buffer = f"workspace{workspace}"
+    cut_again = columns(partial, partial.shape[-1], problem.machine)
+    launches = (
+        _part_sums(problem, matrix, cut, parts, source, buffer, partial.dtype),
+        _part_sums(problem, partial, cut_again, 1, buffer, result, sums),
+    )
+    return launches, (partial,)
+
+
+def _part_sums(
+    problem: Problem, matrix: Tensor, cut: Columns, parts: int, source: str, result: str, sums: str
+) -> Launch:
+    """The launch that adds the rows of each of `parts` parts of a matrix."""
+    width = matrix.shape[-1]
+    unroll = min(UNROLL, max(1, -(-cut.rows // cut.down)))
+    steps = -(-cut.rows // (parts * cut.down * unroll))
+    schedule = Schedule(
+        problem.op,
+        "column_sums",
+        problem.machine.target,
+        matrix.dtype,
+        shape={"rows": cut.rows, "period": cut.period, "columns": width, "sums_dtype": sums},
+        tiles={**cut.tiles, "unroll": unroll, "steps": steps, "chunk": CHUNK},
+    )
+    moved = matrix.bytes + Tensor((parts, width), sums).bytes
+    return Launch(schedule, (source, result), parts * cut.chunks if width else 0, (1,), moved, matrix.count)
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {"bias": _bias, "bias_gradient": _bias_gradient}
