@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.cuda import cgutils, types
 
 from gncodegen.targets.cuda.arithmetic import from_lanes, lanes_of
 from gncodegen.targets.cuda.memory import index_type, load_value, store_value
-from gncodegen.targets.cuda.values import SCALAR, Vec, intrinsic_of_literals, literal
+from gncodegen.targets.cuda.numba_cuda import cgutils, intrinsic_of_literals, types
+from gncodegen.targets.cuda.values import SCALAR, Vec, literal
 
 
 def _positions(builder: Any, index: Any, stride: Any, steps: int) -> list[Any]:
