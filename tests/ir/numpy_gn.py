@@ -129,10 +129,11 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "bias_gradient":
             return [o[0].reshape(-1, o[0].shape[-1]).sum(0)]
         case "group_norm":
-            return [_epilogue(_norm(*o, a)[0], a), _statistics(o[0], a)]
+            return [_epilogue(sum(o[3:], _norm(*o[:3], a)[0]), a), _statistics(o[0], a)]
         case "group_norm_gradient":
             y, back = _norm(o[0], o[2], o[3], a)
-            return back(_masked(y, o[1], a))
+            g = _masked(sum(o[5:], y), o[1], a)
+            return [*back(g), *([g] if a.get("residual") else [])]
         case "channel_normalize":
             return [_epilogue(ref.channel_normalize(*o, epsilon=a["epsilon"])[0], a)]
         case "channel_normalize_gradient":
@@ -217,9 +218,9 @@ def _key(slot: Slot) -> tuple[str, str]:
 
 IN_PLACE = {
     "activation": ((0, 0),), "bias": ((0, 0),), "dropout": ((0, 0),), "softmax": ((0, 0),), "add": ((0, 0), (0, 1)),
-    "activation_gradient": ((0, 1), (0, 0)), "group_norm": ((0, 0),), "group_norm_gradient": ((0, 1), (0, 0)),
-    "update_statistics": ((0, 1), (1, 2)), "softmax_cross_entropy": ((1, 0),),
-    "softmax_cross_entropy_gradient": ((0, 0),),
+    "activation_gradient": ((0, 1), (0, 0)), "group_norm": ((0, 0), (0, 3)),
+    "group_norm_gradient": ((0, 0), (0, 1), (3, 1), (3, 5)), "update_statistics": ((0, 1), (1, 2)),
+    "softmax_cross_entropy": ((1, 0),), "softmax_cross_entropy_gradient": ((0, 0),),
 }  # fmt: skip
 
 
@@ -227,7 +228,7 @@ def plan(problem: Problem) -> Plan:
     """A stand-in for the catalog: one launch that `evaluate` can run, for some ops two with a workspace between."""
     operands = [f"operand{i}" for i in range(len(problem.operands))]
     named = [f"result{i}" for i in range(len(problem.results))]
-    in_place = IN_PLACE.get(problem.op, ())
+    in_place = tuple(pair for pair in IN_PLACE.get(problem.op, ()) if pair[1] < len(operands))
     if problem.op == "sgdm_update":
         count = len(named) // 2
         in_place = tuple((i, i) for i in range(count)) + tuple((count + i, 2 * count + i) for i in range(count))

@@ -24,6 +24,8 @@ def module(op: str, attributes: str, operands: list[str], results: list[str]) ->
     return f"builtin.module {{ func.func @f({typed}) {{ {line} func.return }} }}"
 
 
+ADDS = NORM + ", residual = true"
+
 GOOD = [
     ("gn.group_norm", NORM, [X, V, V], [X, S]),
     ("gn.group_norm", 'groups = "channel-wise", epsilon = 1.0e-5', [X, V, V], [X, "tensor<2x6x3xf32>"]),
@@ -31,6 +33,8 @@ GOOD = [
     ("gn.group_norm", 'groups = 2, epsilon = 1.0e-5, reduced = "channel"', [X, V, V], [X, "tensor<32x2x3xf32>"]),
     ("gn.group_norm", NORM, ["tensor<2x6xf64>", *["tensor<6xf64>"] * 2],
      ["tensor<2x6xf64>", "tensor<2x3x3xf64>"]),
+    ("gn.group_norm", ADDS + ', activation = "relu"', [X, V, V, X], [X, S]),
+    ("gn.group_norm_gradient", ADDS + ', activation = "relu"', [X, X, V, V, S, X], [X, V, V, X]),
     ("gn.convolution", W, [X, "tensor<3x2x6x5xf32>"], ["tensor<2x2x3x5xf32>"]),
     ("gn.convolution", W + ", groups = 3", [X, "tensor<1x1x2x9xf32>"], ["tensor<2x4x4x9xf32>"]),
     ("gn.convolution", "stride = [2], dilation = [2], padding = [1, 1]", ["tensor<1x9x2xf32>", "tensor<3x2x4xf32>"],
@@ -85,6 +89,13 @@ BAD = [
     ("gn.sgdm_update", SGDM + ', clip = "norm"', [V, V, V, H], [V, V], "clip = 'norm'; allowed"),
     ("gn.convolution_weight_gradient", "weights_shape = [1, 1, 6, 5], " + W, [X, X], [V], "cotangent has shape"),
     ("gn.group_norm_gradient", NORM, [X, Y, V, V, S], [X, V, V], "x and its cotangent differ"),
+    ("gn.group_norm", ADDS, [X, V, V], [X, S], "3 operands; allowed: 4"),
+    ("gn.group_norm", NORM, [X, V, V, X], [X, S], "4 operands; allowed: 3"),
+    ("gn.group_norm", ADDS, [X, V, V, Y], [X, S], "x and the residual differ: 2×4×4×6 float32 and 2×3 float32"),
+    ("gn.group_norm", NORM + ", residual = 1", [X, V, V, X], [X, S], "residual = 1; allowed: bool"),
+    ("gn.group_norm_gradient", ADDS, [X, X, V, V, S], [X, V, V, X], "5 operands; allowed: 6"),
+    ("gn.group_norm_gradient", ADDS, [X, X, V, V, S, Y], [X, V, V, Y], "x and the residual differ"),
+    ("gn.group_norm_gradient", ADDS, [X, X, V, V, S, X], [X, V, V], "has 3 results; its shape rule gives 4"),
 ]  # fmt: skip
 
 

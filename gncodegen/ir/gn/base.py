@@ -31,6 +31,9 @@ ACTIVATIONS = (
 EPILOGUE = (Declared("activation", "text", "", ("", *ACTIVATIONS)), Declared("alpha", "float", 0.0))
 """What an op carries after the fuse pass merged an activation into it."""
 
+RESIDUAL = Declared("residual", "bool", False)
+"""Whether the fuse pass merged an addition into a normalization; the other summand is then its last operand."""
+
 CLIPS = ("none", "l2norm", "global-l2norm", "absolute-value")
 
 

@@ -13,12 +13,14 @@ from gncodegen.ir.gn import gradient as grad
 from gncodegen.ir.gn.base import (
     EPILOGUE,
     POOL,
+    RESIDUAL,
     WINDOW,
     Cotangents,
     GnOperation,
     channels,
     expect,
     expect_operands,
+    expect_same,
     expect_shape,
     statistics_dtype,
     window_shape,
@@ -204,7 +206,7 @@ def group_count(x: Tensor, values: Values) -> int:
 
 @irdl_op_definition
 class GroupNorm(GnOperation):
-    """(x, scale, offset) → y, statistics.
+    """(x, scale, offset[, r]) → y, statistics; with `residual`, r is added to the normalized x before the activation.
 
     statistics (rows, groups, 3): mean high, mean low, 1/sqrt(variance + epsilon); mean = high + low. One row per
     observation; per position for reduced = "channel"; one in all for "batch-spatial".
@@ -216,15 +218,18 @@ class GroupNorm(GnOperation):
         Declared("epsilon", "float"),
         Declared("reduced", "text", "spatial-channel", REDUCED),
         *EPILOGUE,
+        RESIDUAL,
     )
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 3)
-        x, scale, offset = operands
+        expect_operands(operands, 4 if values["residual"] else 3)
+        x, scale, offset, *residual = operands
         groups, reduced = group_count(x, values), values.text("reduced")
         expect_shape("scale", scale, (channels(x),))
         expect_shape("offset", offset, (channels(x),))
+        for r in residual:
+            expect_same("x and the residual", x, r)
         expect(values.real("epsilon") > 0, f"epsilon = {values.real('epsilon')}; it must be > 0")
         expect(
             reduced != "batch-spatial" or groups == channels(x),
@@ -236,11 +241,14 @@ class GroupNorm(GnOperation):
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         dy = cotangents[0]
         assert dy is not None
-        x, scale, offset = self.operands
-        attributes = {name: self.attribute(name) for name in ("epsilon", "reduced")}
+        x, scale, offset, *residual = self.operands
+        attributes = {name: self.attribute(name) for name in ("epsilon", "reduced", "activation", "alpha")}
         attributes["groups"] = group_count(tensor_of(x), self.values)
         operands = (x, dy, scale, offset, self.results[1])
-        return builder.insert(grad.GroupNormGradient(operands, attributes, self.layers)).results
+        if residual and self.attribute("activation"):
+            operands, attributes["residual"] = (*operands, *residual), True
+        results = builder.insert(grad.GroupNormGradient(operands, attributes, self.layers)).results
+        return (*results, dy)[: len(self.operands)]  # an addition alone hands dy on
 
 
 @irdl_op_definition

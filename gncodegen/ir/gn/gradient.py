@@ -10,6 +10,7 @@ from gncodegen.ir.gn.base import (
     ACTIVATIONS,
     EPILOGUE,
     POOL,
+    RESIDUAL,
     WINDOW,
     GnOperation,
     channels,
@@ -93,7 +94,10 @@ class BiasGradient(GnOperation):
 
 @irdl_op_definition
 class GroupNormGradient(GnOperation):
-    """(x, dy, scale, offset, statistics) → dx, dscale, doffset; a fused activation's mask is recomputed from x."""
+    """(x, dy, scale, offset, statistics[, r]) → dx, dscale, doffset[, dr].
+
+    A fused activation's mask is recomputed from x; with `residual` from the normalized x plus r, and dr is dy masked.
+    """
 
     name = "gn.group_norm_gradient"
     ATTRIBUTES: ClassVar = (
@@ -101,17 +105,20 @@ class GroupNormGradient(GnOperation):
         Declared("epsilon", "float"),
         Declared("reduced", "text", "spatial-channel", ("spatial-channel", "channel", "batch-spatial")),
         *EPILOGUE,
+        RESIDUAL,
     )
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 5)
-        x, dy, scale, offset, statistics = operands
+        expect_operands(operands, 6 if values["residual"] else 5)
+        x, dy, scale, offset, statistics, *residual = operands
         expect_same("x and its cotangent", x, dy)
+        for r in residual:
+            expect_same("x and the residual", x, r)
         expect_shape("scale", scale, (channels(x),))
         expect_shape("offset", offset, (channels(x),))
         expect(statistics.dtype == statistics_dtype(x.dtype), f"statistics are {statistics.dtype}")
-        return (x, scale, offset)
+        return (x, scale, offset, *residual)
 
 
 @irdl_op_definition
