@@ -8,7 +8,7 @@ batch slice keeps its bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd, lcm, prod
 
 from gncodegen.errors import CompileError
@@ -169,47 +169,80 @@ def _schedule(problem: Problem, cut: Walk, template: str, phase: str, **more: Co
 
 
 def _group_norm(problem: Problem) -> Plan:
-    """y, statistics from x, scale, offset: 1 read + 1 write of x where a block stays in cache, else one more read."""
+    """y, statistics from x, scale, offset[, r]: x read and y written once where a block stays in cache.
+
+    Where it does not, x is read once more. A residual r is read once.
+    """
     x = problem.operands[0]
     cut = walk(problem, problem.machine)
     grid = -(-cut.observations // cut.per_tile) * cut.blocks
     main = ("operand0", "operand1", "operand2", "result0", "result1")
-    if _whole(cut, ITEM_SIZE[x.dtype], problem.machine):
-        schedule = _schedule(problem, cut, "group_norm", "whole")
-        launch = Launch(schedule, main, grid, writes=(3, 4), bytes=2 * x.bytes, flops=8 * x.count)
-        return Plan((launch,), in_place=((0, 0),))
+    whole = _whole(cut, ITEM_SIZE[x.dtype], problem.machine)
+    slots = main if whole else (*main, "workspace0")
+    more: dict[str, Constant] = {}
+    if residual := bool(problem.attributes.get("residual", False)):
+        more["residual_slot"] = len(slots)
+        slots = (*slots, "operand3")
+    in_place = ((0, 0), (0, 3)) if residual else ((0, 0),)
+    moved, flops = (2 + residual) * x.bytes, residual * x.count
+    if whole:
+        schedule = _schedule(problem, cut, "group_norm", "whole", **more)
+        launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
+        return Plan((launch,), in_place=in_place)
     grid = cut.observations * cut.blocks * cut.parts
     statistics = _schedule(problem, cut, "group_norm", "statistics")
-    apply = _schedule(problem, cut, "group_norm", "apply")
+    apply = _schedule(problem, cut, "group_norm", "apply", **more)
     first = Launch(statistics, ("operand0", "workspace0"), grid, writes=(1,), bytes=x.bytes, flops=5 * x.count)
-    second = Launch(apply, (*main, "workspace0"), grid, writes=(3, 4), bytes=2 * x.bytes, flops=3 * x.count)
-    return Plan((first, second), workspaces=(Tensor((grid, 2, cut.width), "float64"),))
+    second = Launch(apply, slots, grid, writes=(3, 4), bytes=moved, flops=3 * x.count + flops)
+    return Plan((first, second), workspaces=(Tensor((grid, 2, cut.width), "float64"),), in_place=in_place)
 
 
 def _group_norm_gradient(problem: Problem) -> Plan:
-    """dx, dscale, doffset from x, dy, scale, offset, statistics: 2 reads + 1 write where a block stays in cache."""
+    """dx, dscale, doffset[, dr] from x, dy, scale, offset, statistics[, r]: each once where a block stays in cache.
+
+    Where it does not, x and the masked dy (dr, if there is a residual) are read once more.
+    """
     x = problem.operands[0]
     cut = walk(problem, problem.machine)
     inputs = tuple(f"operand{i}" for i in range(5))
-    observation_tiles = -(-cut.observations // cut.per_tile)
-    whole = _whole(cut, 2 * ITEM_SIZE[x.dtype], problem.machine)
-    rows = observation_tiles if whole else cut.observations
+    residual = bool(problem.attributes.get("residual", False))
+    # What is touched before an element is met again: x and dy, and with a residual r and dr.
+    whole = _whole(cut, (4 if residual else 2) * ITEM_SIZE[x.dtype], problem.machine)
+    rows = -(-cut.observations // cut.per_tile) if whole else cut.observations
     partial = Tensor((rows, 2, cut.channels), "float64")
     add = _added(problem, partial)
+    # Every element of dy and r is read before dr, and every one of x and dy before dx, is written there.
+    in_place = ((0, 0), (0, 1), (3, 1), (3, 5)) if residual else ((0, 1),)
+    moved, flops = (2 if residual else 0) * x.bytes, residual * x.count
     if whole:
-        schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6)
+        slots = (*inputs, "workspace0", "result0")
+        more = _residual_slots(slots) if residual else {}
+        schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6, **more)
         launch = Launch(
-            schedule, (*inputs, "workspace0", "result0"), observation_tiles * cut.blocks, writes=(5, 6),
-            bytes=3 * x.bytes, flops=14 * x.count,
+            schedule, (*slots, "operand5", "result3") if residual else slots, rows * cut.blocks,
+            writes=(5, 6, 8) if residual else (5, 6), bytes=3 * x.bytes + moved, flops=14 * x.count + flops,
         )  # fmt: skip
-        return Plan((launch, add), workspaces=(partial,), in_place=((0, 1),))
+        return Plan((launch, add), workspaces=(partial,), in_place=in_place)
     grid = cut.observations * cut.blocks * cut.parts
-    sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0)
+    slots = (*inputs, "workspace1")
+    more = _residual_slots(slots) if residual else {}
+    sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0, **more)
+    first = Launch(
+        sums, (*slots, "operand5", "result3") if residual else slots, grid,
+        writes=(5, 7) if residual else (5,), bytes=2 * x.bytes + moved, flops=7 * x.count + flops,
+    )  # fmt: skip
+    if residual:  # dr is dy masked, so that what follows is the gradient of a norm alone
+        problem = replace(problem, attributes={**problem.attributes, "activation": "", "alpha": 0.0})
+        slots = ("operand0", "result3", *slots[2:])
     apply = _schedule(problem, cut, "group_norm_gradient", "apply", dx_slot=7)
-    first = Launch(sums, (*inputs, "workspace1"), grid, writes=(5,), bytes=2 * x.bytes, flops=7 * x.count)
-    slots = (*inputs, "workspace1", "workspace0", "result0")
+    slots = (*slots, "workspace0", "result0")
     second = Launch(apply, slots, grid, writes=(6, 7), bytes=3 * x.bytes, flops=7 * x.count)
-    return Plan((first, second, add), workspaces=(partial, Tensor((grid, 2, cut.width), "float64")), in_place=((0, 1),))
+    return Plan((first, second, add), workspaces=(partial, Tensor((grid, 2, cut.width), "float64")), in_place=in_place)
+
+
+def _residual_slots(slots: tuple[str, ...]) -> dict[str, Constant]:
+    """The places of r and dr behind the other arguments."""
+    return {"residual_slot": len(slots), "dr_slot": len(slots) + 1}
 
 
 def _added(problem: Problem, partial: Tensor) -> Launch:
