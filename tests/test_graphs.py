@@ -1,6 +1,7 @@
 """Networks whose layers are used more than once: what fusion must leave apart, and gradients that add up."""
 
 import numpy as np
+import pytest
 import reference as ref
 from comparison import assert_near, assert_same_network
 
@@ -56,6 +57,72 @@ def test_layers_with_several_readers():
     optimizer = ref.Sgdm(l2_factors={"conv.bias": 0, "fc.bias": 0})
     twin = ref.ReferenceNetwork(nodes, dict(compiled.parameters), optimizer=optimizer)
     for _ in range(3):
+        assert_near(compiled.train_step(x, t), twin.train_step(x, t), 1e-12, "loss")
+    for name, value in compiled.parameters.items():
+        assert_near(value, twin.parameters[name], 1e-12, name)
+
+
+def residual_block(last, shortcut):
+    """conv–gn–relu–conv–gn + shortcut → addition → `last`, and its nodes; the shortcut is the input or conv–gn."""
+    graph = gnc.LayerGraph(
+        [
+            gnc.ImageInputLayer((5, 4, 6), normalization="none", name="start"),
+            gnc.Convolution2dLayer(3, 6, padding="same", name="conv_a"),
+            gnc.GroupNormalizationLayer(3, name="gn_a"),
+            gnc.ReluLayer(name="relu_a"),
+            gnc.Convolution2dLayer(3, 6, padding="same", name="conv_b"),
+            gnc.GroupNormalizationLayer(2, name="gn_b"),
+            gnc.AdditionLayer(2, name="add"),
+            *last,
+            gnc.FullyConnectedLayer(3, name="fc"),
+            gnc.RegressionLayer(name="loss"),
+        ]
+    )
+    nodes = [
+        ref.Node("conv_a", ref.convolution, ("weights", "bias"), options={"padding": "same"}),
+        ref.Node("gn_a", ref.group_norm, ("scale", "offset"), options={"groups": 3}),
+        ref.Node("relu_a", ref.relu),
+        ref.Node("conv_b", ref.convolution, ("weights", "bias"), options={"padding": "same"}),
+        ref.Node("gn_b", ref.group_norm, ("scale", "offset"), options={"groups": 2}),
+    ]
+    if shortcut == "start":
+        graph.connect("start", "add/in2")
+    else:
+        graph.add([gnc.Convolution2dLayer(1, 6, name="conv_c"), gnc.GroupNormalizationLayer(3, name="gn_c")])
+        graph.connect("start", "conv_c")
+        graph.connect("gn_c", "add/in2")
+        nodes.append(ref.Node("conv_c", ref.convolution, ("weights", "bias"), inputs=("input",)))
+        nodes.append(ref.Node("gn_c", ref.group_norm, ("scale", "offset"), options={"groups": 3}))
+    nodes.append(ref.Node("add", ref.addition, inputs=("gn_b", "input" if shortcut == "start" else shortcut)))
+    if last:
+        leak = getattr(last[0], "scale", 0.0)
+        nodes.append(ref.Node("last", ref.activation, options={"function": "leaky-relu", "alpha": leak}))
+    return graph, [*nodes, ref.Node("fc", ref.fully_connected, ("weights", "bias"))]
+
+
+@pytest.mark.parametrize(
+    ("last", "shortcut", "fused"),
+    [
+        ([gnc.ReluLayer(name="last")], "start", "gn_b + add + last"),
+        ([gnc.ReluLayer(name="last")], "gn_c", "gn_b + add + last"),
+        ([gnc.LeakyReluLayer(0.2, name="last")], "start", "gn_b + add + last"),
+        ([], "gn_c", "gn_b + add"),
+    ],
+    ids=["relu, identity", "relu, projection", "leaky relu, identity", "no activation, projection"],
+)
+def test_a_residual_block_is_one_op_behind_its_convolution(last, shortcut, fused):
+    graph, nodes = residual_block(last, shortcut)
+    x = np.random.default_rng(0).standard_normal((3, 5, 4, 6))
+    compiled = assert_same_network(graph, nodes, x, dtype="float64", training=True)
+    assert fused in compiled.fused
+    assert not any(part in compiled.fused for part in ("gn_b + add", "add + last") if part != fused)
+    ops = {schedule.op for schedule in compiled.program.kernels.values()}
+    assert "group_norm_gradient" in ops
+    assert not {"add", "activation", "activation_gradient"} & ops
+    optimizer = ref.Sgdm(l2_factors={f"{name}.bias": 0 for name in ("conv_a", "conv_b", "conv_c", "fc")})
+    twin = ref.ReferenceNetwork(nodes, dict(compiled.parameters), loss=ref.half_squared_error, optimizer=optimizer)
+    t = np.random.default_rng(5).standard_normal((3, 3))
+    for _ in range(2):
         assert_near(compiled.train_step(x, t), twin.train_step(x, t), 1e-12, "loss")
     for name, value in compiled.parameters.items():
         assert_near(value, twin.parameters[name], 1e-12, name)

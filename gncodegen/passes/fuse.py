@@ -34,7 +34,7 @@ from gncodegen.ir.gn.gradient import (
 )
 from gncodegen.ir.gn.pointwise import Activation, Add, CrossEntropy, Softmax, SoftmaxCrossEntropy
 from gncodegen.ir.operation import merged_layers, only_user, texts, users
-from gncodegen.ir.values import encode
+from gncodegen.ir.values import Value, encode
 
 FROM_OUTPUT = ("relu", "leaky-relu")
 """Activations whose derivative follows from their output, so that the input need not be kept."""
@@ -52,8 +52,11 @@ class Fusion(RewritePattern):
         self.report = report
 
     def note(self, *operations: Operation) -> None:
-        """`groupnorm_1 + relu_1`, or `conv_1: convolution + bias` inside one layer."""
+        """`groupnorm_1 + relu_1`, or `conv_1: convolution + bias` inside one layer; replaces a line it extends."""
         layers = merged_layers(operations)
+        before = " + ".join(merged_layers(operations[:1]))
+        if before in self.report:
+            self.report.remove(before)
         parts = " + ".join(operation.name.removeprefix("gn.") for operation in operations)
         self.report.append(" + ".join(layers) if len(layers) > 1 else f"{''.join(layers) or 'unnamed'}: {parts}")
 
@@ -75,10 +78,40 @@ class BiasIntoProducer(Fusion):
         rewriter.erase(producer)
 
 
+class AdditionIntoNorm(Fusion):
+    """group_norm, add → group_norm{residual}, if the addition alone reads what is normalized.
+
+    Of two norms the first becomes the sum, the other its residual. The gradient of the norm stays as it is.
+    """
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: Add, rewriter: PatternRewriter) -> None:
+        if len(op.operands) != 2 or op.attribute("activation"):
+            return
+        for value, residual in (op.operands, op.operands[::-1]):
+            norm = _owner(value)
+            if isinstance(norm, GroupNorm) and self._fits(norm, op):
+                attributes = dict(norm.values) | {"residual": True}
+                fused = GroupNorm((*norm.operands, residual), attributes, merged_layers((norm, op)))
+                self.note(norm, op)
+                rewriter.insert(fused, InsertPoint.before(op))
+                rewriter.replace(op, (), [fused.results[0]])
+                rewriter.replace(norm, (), [None, fused.results[1]])
+                return
+
+    def _fits(self, norm: GroupNorm, op: Add) -> bool:
+        """The norm can move to the addition, and adds and activates nothing yet."""
+        plain = norm.attribute("reduced") == "spatial-channel" and not norm.attribute("residual")
+        if not plain or norm.attribute("activation") or not norm.results[0].has_one_use():
+            return False
+        return all(op.is_before_in_block(user) for user in users(norm.results[1]))
+
+
 class ActivationIntoProducer(Fusion):
     """producer, activation → producer{activation}, if the activation and its gradient are the only users between.
 
-    After group_norm the gradient op recomputes the mask from x; after the others the mask comes from the output.
+    After a norm the gradient op recomputes the mask from x, and from the residual if there is one; after the others,
+    and after a norm that is not differentiated itself while its residual is, the mask comes from the output.
     """
 
     def __init__(self, report: list[str], activations: Sequence[str]) -> None:
@@ -97,9 +130,11 @@ class ActivationIntoProducer(Fusion):
         gradients = [user for user in others if isinstance(user, ActivationGradient) and self._belongs(user, op)]
         if len(gradients) != len(others):
             return
-        if type(producer) in NORMS:
-            self._fuse_norm(producer, op, gradients, rewriter)
-        elif not gradients or (op.attribute("function") in FROM_OUTPUT and op.values.real("alpha") >= 0):
+        pairs = [(gradient, after) for gradient in gradients if (after := self._norm_gradient(producer, gradient))]
+        from_output = op.attribute("function") in FROM_OUTPUT and op.values.real("alpha") >= 0
+        if type(producer) in NORMS and len(pairs) == len(gradients):
+            self._fuse_norm(producer, op, pairs, rewriter)
+        elif not gradients or (from_output and (type(producer) not in NORMS or _adds(producer))):
             self._fuse_linear(producer, op, gradients, rewriter)
 
     def _belongs(self, gradient: ActivationGradient, op: Activation) -> bool:
@@ -117,23 +152,38 @@ class ActivationIntoProducer(Fusion):
         rewriter.replace(op, (), [fused.results[0]])
         return fused
 
+    def _norm_gradient(self, producer: GnOperation, gradient: ActivationGradient) -> GnOperation | None:
+        """The gradient of a norm `producer` that reads `gradient`; only with a residual may others read it too."""
+        readers = users(gradient.results[0])
+        found = [reader for reader in readers if isinstance(reader, NORMS.get(type(producer), ()))]
+        found = [
+            reader for reader in found
+            if reader.operands[0] is producer.operands[0] and set(producer.results[1:]) <= set(reader.operands)
+        ]  # fmt: skip
+        if len(found) != 1 or found[0].operands[1] is not gradient.results[0]:
+            return None
+        return found[0] if len(readers) == 1 or _adds(producer) else None
+
     def _fuse_norm(
-        self, producer: GnOperation, op: Activation, gradients: Iterable[ActivationGradient], rewriter: PatternRewriter
+        self,
+        producer: GnOperation,
+        op: Activation,
+        pairs: Iterable[tuple[ActivationGradient, GnOperation]],
+        rewriter: PatternRewriter,
     ) -> None:
-        pairs = [(gradient, only_user(gradient.results[0])) for gradient in gradients]
-        for gradient, user in pairs:
-            if not isinstance(user, NORMS[type(producer)]) or user.operands[1] is not gradient.results[0]:
-                return
-            if user.operands[0] is not producer.operands[0] or not set(producer.results[1:]) <= set(user.operands):
-                return
-        activation = {"activation": op.attribute("function"), "alpha": op.attribute("alpha")}
-        self._fused(producer, op, rewriter)
-        for gradient, user in pairs:
-            assert isinstance(user, GnOperation)
-            operands = (user.operands[0], gradient.operands[1], *user.operands[2:])
-            layers = merged_layers((user, gradient))
-            rewriter.replace(user, type(user)(operands, dict(user.values) | activation, layers), None)
-            rewriter.erase(gradient)
+        more: dict[str, Value] = {"activation": op.attribute("function"), "alpha": op.attribute("alpha")}
+        residual: Sequence[SSAValue] = ()
+        if _adds(producer):
+            more, residual = more | {"residual": True}, producer.operands[-1:]
+        fused = self._fused(producer, op, rewriter)
+        for gradient, norm in pairs:
+            operands = (norm.operands[0], gradient.operands[1], *norm.operands[2:], *residual)
+            layers = fused.layers if residual else merged_layers((norm, gradient))
+            both = type(norm)(operands, dict(norm.values) | more, layers)
+            # What else reads the activation's gradient may stand before the norm's.
+            rewriter.insert(both, InsertPoint.before(gradient if residual else norm))
+            rewriter.replace(norm, (), both.results[:3])
+            rewriter.replace(gradient, (), [both.results[3] if residual else None])
         rewriter.erase(producer)
 
     def _fuse_linear(
@@ -203,6 +253,8 @@ class Fuse(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         report = list(fused_lines(op))
+        # First: an addition that has taken its activation no longer fits a norm.
+        PatternRewriteWalker(AdditionIntoNorm(report)).rewrite_module(op)
         patterns: list[RewritePattern] = [
             BiasIntoProducer(report),
             ActivationIntoProducer(report, self.activations),
@@ -217,6 +269,11 @@ class Fuse(ModulePass):
 def fused_lines(module: ModuleOp) -> tuple[str, ...]:
     """What was fused, one readable line each: `groupnorm_1 + relu_1`."""
     return texts(module, "gn.fused")
+
+
+def _adds(operation: GnOperation) -> bool:
+    """Whether an op is a norm that an addition was merged into."""
+    return isinstance(operation, GroupNorm) and bool(operation.attribute("residual"))
 
 
 def _owner(value: SSAValue) -> Operation | None:

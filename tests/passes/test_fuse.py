@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from passes.mlir import CONVOLUTION, IMAGE, STATISTICS, VECTOR, WEIGHTS, after, function
+from passes.mlir import CONVOLUTION, IMAGE, STATISTICS, VECTOR, WEIGHTS, after, function, ops
 
 from gncodegen.passes.pipeline import run_pipeline
 
@@ -111,6 +113,91 @@ def test_two_layers_on_one_cotangent_keep_their_own_bias() -> None:
 def test_addition_takes_relu() -> None:
     body = "\n".join([CONV, BIAS, f"%a = gn.add(%d, %x) : ({IMAGE}, {IMAGE}) -> {IMAGE}", relu("%a")])
     assert after("fuse", body)[-1] == 'add {activation = "relu"}'
+
+
+ADDED = f'%a = gn.add(%n, %x) {{layers = ["a"]}} : ({IMAGE}, {IMAGE}) -> {IMAGE}'
+OTHER = NORM.replace("%n, %s", "%m, %q").replace("(%d,", "(%x,").replace('"g"', '"h"')
+RESIDUAL = f'group_norm {{{NORMED}, activation = "relu", residual = true}}'
+
+
+@pytest.mark.parametrize("summands", ["%n, %x", "%x, %n"])
+def test_group_norm_takes_the_addition_and_relu(summands: str) -> None:
+    body = "\n".join([CONV, BIAS, NORM, ADDED.replace("%n, %x", summands), relu("%a")])
+    assert after("fuse", body)[1:] == [RESIDUAL]
+    text = run_pipeline(function(body), "fuse")
+    assert re.search(r"gn\.group_norm\(%\w+, %scale, %offset, %x\)", text)
+    assert 'gn.fused = ["c: convolution + bias", "g + a + r"]' in text
+    assert 'layers = ["g", "a", "r"]' in text
+
+
+def test_group_norm_takes_an_addition_alone() -> None:
+    body = "\n".join([CONV, BIAS, NORM, ADDED, relu("%a", name="tanh")])
+    assert after("fuse", body)[1:] == [f"group_norm {{{NORMED}, residual = true}}", 'activation {function = "tanh"}']
+    assert 'gn.fused = ["g + a", "c: convolution + bias"]' in run_pipeline(function(body), "fuse")
+    found = gradients(CONV, BIAS, NORM, ADDED, relu("%a", name="tanh"))
+    assert found[:2] == ['activation_gradient {function = "tanh"}', f"group_norm_gradient {{{NORMED}}}"]
+
+
+def test_of_two_norms_the_first_takes_the_addition() -> None:
+    for summands, first, second in (("%n, %m", "g", "h"), ("%m, %n", "h", "g")):
+        body = "\n".join([CONV, BIAS, NORM, OTHER, ADDED.replace("%n, %x", summands), relu("%a")])
+        assert after("fuse", body)[1:] == [f"group_norm {{{NORMED}}}", RESIDUAL]
+        text = run_pipeline(function(body), "fuse")
+        assert f'"{first} + a + r"' in text
+        assert f'layers = ["{second}"]' in text
+
+
+@pytest.mark.parametrize(
+    ("norm", "addition"),
+    [
+        (NORM, ADDED.replace("%n, %x", "%n, %x, %d").replace(f"({IMAGE}", f"({IMAGE}, {IMAGE}")),
+        (NORM, ADDED.replace("%n, %x", "%n, %n")),
+        (NORM.replace("epsilon", 'reduced = "channel", epsilon').replace(STATISTICS, "tensor<32x3x3xf32>"), ADDED),
+        (f"{NORM}\n{relu('%n', '%p')}", ADDED.replace("%n, %x", "%p, %x")),
+    ],
+    ids=["three summands", "itself", "channel", "activated"],
+)
+def test_additions_that_stay(norm: str, addition: str) -> None:
+    found = after("fuse", "\n".join([CONV, BIAS, norm, addition, relu("%a")]))
+    assert found[-1] == 'add {activation = "relu"}'
+
+
+def test_a_norm_that_is_returned_keeps_the_addition_apart() -> None:
+    body = "\n".join([CONV, BIAS, NORM, ADDED, relu("%a")])
+    assert after("fuse", body, f"%y, %n : {IMAGE}, {IMAGE}")[-1] == 'add {activation = "relu"}'
+    # A sum with a second reader is computed; its activation stays apart.
+    found = after("fuse", body, f"%y, %a : {IMAGE}, {IMAGE}")
+    assert found[1:] == [f"group_norm {{{NORMED}, residual = true}}", 'activation {function = "relu"}']
+
+
+@pytest.mark.parametrize(("name", "alpha"), [("relu", ""), ("leaky-relu", ", alpha = -0.1")])
+def test_gradients_of_norm_addition_and_activation_are_one(name: str, alpha: str) -> None:
+    body = "\n".join([CONV, BIAS, NORM, OTHER, ADDED.replace("%x", "%m"), relu("%a", name=name, alpha=alpha), LOSS])
+    text = run_pipeline(
+        function(body, "%l : tensor<f64>", training=True), "gradients{function=gradients},dce,fuse"
+    )  # fmt: skip
+    found = [op for op in ops(text) if op.startswith(("activation", "group_norm_gradient"))]
+    assert found == [
+        f'group_norm_gradient {{{NORMED}, activation = "{name}"{alpha}, residual = true}}',
+        f"group_norm_gradient {{{NORMED}}}",
+    ]
+    first, second = [line for line in text.splitlines() if "gn.group_norm_gradient" in line]
+    assert 'layers = ["g", "a", "r"]' in first
+    assert first.split(" = ")[0].split(", ")[3].strip() in second, "the other norm's dy is dr"
+
+
+def test_a_norm_without_gradient_leaves_the_mask_to_its_output() -> None:
+    body = "\n".join([
+        NORM.replace("%d", "%x"), f"%z = gn.bias(%x, %b) : ({IMAGE}, {VECTOR}) -> {IMAGE}",
+        ADDED.replace("%x", "%z"), relu("%a"), LOSS,
+    ])  # fmt: skip
+    text = function(body, "%l : tensor<f64>", kind="train_step", training=True)
+    for name in ("scale", "offset"):
+        text = text.replace(f'gn.name = "g.{name}"', f'gn.name = "g.{name}", gn.learn_rate_factor = 0.0')
+    found = ops(run_pipeline(text, "gradients,dce,fuse"))
+    assert RESIDUAL in found
+    assert 'activation_gradient {function = "relu", from = "output"}' in found
+    assert not any(entry.startswith("group_norm_gradient") for entry in found)
 
 
 SOFTMAX = f'%y = gn.softmax(%x) {{layers = ["s"]}} : ({IMAGE}) -> {IMAGE}'
