@@ -52,7 +52,7 @@ class Order:
             self._compare(machine, active, flat, reader[place], mine, write, "read")
         if strong:
             if write:
-                atomic[place] = _merged(atomic[place], mine)
+                _merge(atomic, place, mine)
             return
         self._compare(machine, active, flat, atomic[place], mine, write, "written atomically")
         if write:
@@ -60,14 +60,7 @@ class Order:
             if (writer[place] != mine).any():
                 self._compare(machine, active, flat, writer[place], mine, write, "written")
             return
-        before = reader[place]
-        if (before == mine).all():
-            return
-        after = _merged(before, mine)
-        reader[place] = after
-        lost = (reader[place] != after).any(axis=1)
-        if lost.any():
-            reader[place[lost]] = _MANY
+        _merge(reader, place, mine)
 
     def _compare(
         self, machine: Machine, active: Active, flat: Flat, found: Array, mine: Array, write: bool, did: str
@@ -100,5 +93,13 @@ class Order:
         """All clusters (None) or the flagged blocks' passed a cluster barrier; orders nothing here."""
 
 
-def _merged(before: Array, mine: Array) -> Array:
-    return np.where((before == 0) | (before == mine), mine, _MANY)
+def _merge(tags: Array, place: Array, mine: Array) -> None:
+    """Add each lane's block to the tags of the granules it touches."""
+    before = tags[place]
+    if (before == mine).all():
+        return
+    after = np.where((before == 0) | (before == mine), mine, _MANY)
+    tags[place] = after
+    lost = (tags[place] != after).any(axis=1)
+    if lost.any():
+        tags[place[lost]] = _MANY
