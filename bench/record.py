@@ -34,7 +34,7 @@ def _version(package: str) -> str:
 
 def environment() -> dict[str, object]:
     """CPU, core count, versions, command and date."""
-    packages = ("gncodegen", "numba", "llvmlite", "numpy", "torch")
+    packages = ("gncodegen", "numba", "llvmlite", "numpy", "torch", "jax", "onnxruntime")
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
