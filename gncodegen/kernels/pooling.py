@@ -94,7 +94,7 @@ def _numbers(problem: Problem, name: str) -> tuple[int, ...]:
     return tuple(int(item) for item in value)
 
 
-def _counts_padding(problem: Problem, windows: Windows) -> bool:
+def counts_padding(problem: Problem, windows: Windows) -> bool:
     """Whether every mean is over the whole window; so it is without padding."""
     return not windows.padded or bool(problem.attributes.get("count_padding", True))
 
@@ -134,7 +134,7 @@ def _forward(problem: Problem, kind: str) -> Plan:
     windows = Windows.of(problem, problem.operands[0].shape, problem.results[0].shape)
     shape: dict[str, Constant] = {
         "kind": kind,
-        "count_padding": _counts_padding(problem, windows),
+        "count_padding": counts_padding(problem, windows),
         "wide": kind == "average" and prod(windows.window) >= WIDE_WINDOW,
     }
     row_size = windows.outs[2] * prod(windows.window) * windows.channels
@@ -150,7 +150,7 @@ def _gradient(problem: Problem, kind: str) -> Plan:
     windows = Windows.of(problem, problem.results[0].shape, problem.operands[-1].shape)
     shape: dict[str, Constant] = {
         "kind": kind,
-        "count_padding": _counts_padding(problem, windows),
+        "count_padding": counts_padding(problem, windows),
         "overlapping": windows.overlapping,
         "covering": windows.covering,
     }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cuda import bias, elementwise
+from gncodegen.kernels.cuda import bias, elementwise, pooling
 from gncodegen.kernels.schedule import Plan, Problem
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **bias.PLANS,
     **elementwise.PLANS,
+    **pooling.PLANS,
 }
 """Op → its plan."""
