@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
-from gncodegen.runtime.arrays import as_array, batch, one_hot
+from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
+from gncodegen.runtime.device_array import DeviceArray
 
 
 class Boundary:
@@ -21,10 +23,13 @@ class Boundary:
         network: checked and connected.
         dtype: what kernels read.
         data_format: the caller's axis order where a call names none.
+        adopt: an array of a GPU that is read where it is, or None; the second argument names it in messages.
     """
 
-    def __init__(self, network: Network, dtype: str, data_format: str) -> None:
-        self._network, self._dtype, self._format = network, dtype, data_format
+    def __init__(
+        self, network: Network, dtype: str, data_format: str, adopt: Callable[[Any, str], DeviceArray | None]
+    ) -> None:
+        self._network, self._dtype, self._format, self._adopt = network, dtype, data_format, adopt
         self.input_letters = "B" + network.input.size.format
         # Inside a call arrays have the batch axis first, so that a part of a batch is contiguous.
         self.axes = "B" + data_format.replace("B", "")
@@ -32,11 +37,11 @@ class Boundary:
         classifies = isinstance(network.output_layer, ClassificationLayer)
         self.output_letters = "BC" if classifies else "B" + network.output.size.format
 
-    def inward(self, x: Any, data_format: str) -> NDArray[Any]:
+    def inward(self, x: Any, data_format: str) -> Any:
         """The observations as kernels read them: x itself where it already is.
 
         Args:
-            x: N observations.
+            x: N observations; on a GPU they must have the type and axis order that kernels read.
             data_format: their axis order; "" = that of the compilation.
 
         Raises:
@@ -44,14 +49,24 @@ class Boundary:
         """
         node = self._network.input
         order = axis_order(data_format or self._format, self.input_letters)
-        array = batch(x, node.size.shape, self.input_letters, order, node.label)
+        inner = axis_order(self.axes, self.input_letters)
         normalization = getattr(node.layer, "normalization", None)
+        adopted = self._adopt(x, f"{node.label}: x")
+        if adopted is not None:
+            check_batch(adopted.shape, node.size.shape, self.input_letters, order, node.label)
+            if order != inner or adopted.dtype != self._dtype or callable(normalization):
+                raise ArrayError(
+                    f"{node.label}: x lies on a GPU as {adopted.dtype} in the order {order!r}; allowed: {self._dtype} "
+                    f"in the order {inner!r}, without a normalization of your own; convert it, compile with "
+                    f"data_format={order!r}, or give a NumPy array"
+                )
+            return adopted
+        array = batch(x, node.size.shape, self.input_letters, order, node.label)
         if callable(normalization):
             array = batch(normalization(array), node.size.shape, self.input_letters, order, node.label)
-        inner = axis_order(self.axes, self.input_letters)
         return np.ascontiguousarray(array.transpose(permutation(order, inner)), self._dtype)
 
-    def count(self, array: NDArray[Any]) -> int:
+    def count(self, array: NDArray[Any] | DeviceArray) -> int:
         """The number of observations; raises ArrayError where there is none."""
         if not len(array):
             raise ArrayError(
@@ -59,15 +74,19 @@ class Boundary:
             )
         return len(array)
 
-    def outward(self, result: NDArray[Any], letters: str, data_format: str) -> NDArray[Any]:
+    def outward(self, result: Any, letters: str, data_format: str) -> Any:
         """A result in the caller's axis order; `letters` are its axes, channel last."""
         inner = axis_order(self.axes, letters)
         outer = axis_order(data_format or self._format, letters)
         result = result.reshape(len(result), result.shape[-1]) if letters == "BC" else result
-        return np.ascontiguousarray(result.transpose(permutation(inner, outer)))
+        # Only where the batch axis is first are arrays of a GPU taken, and then both orders are one.
+        return result if isinstance(result, DeviceArray) else _reordered(result, inner, outer)
 
-    def targets(self, t: Any, count: int) -> NDArray[Any]:
+    def targets(self, t: Any, count: int) -> Any:
         """The targets of `count` observations as kernels read them.
+
+        On a GPU, one-hot rows and responses of the type and axis order that kernels read are read where they are; other
+        targets, such as class indices, are fetched to the host.
 
         Raises:
             ArrayError: they do not fit the output layer.
@@ -75,6 +94,11 @@ class Boundary:
         node = next(node for node in self._network.nodes if node.layer.is_output)
         size, letters = node.size.shape, "B" + node.size.format
         order = permutation(letters, axis_order(self.axes, letters))
+        adopted = self._adopt(t, f"{node.label}: t")
+        if adopted is not None:
+            if adopted.dtype == self._dtype and adopted.shape == tuple((count, *size)[axis] for axis in order):
+                return adopted
+            t = adopted.numpy()
         if isinstance(node.layer, ClassificationLayer):
             rows = one_hot(t, size, self._dtype, node.label).transpose(order)
         else:
@@ -91,3 +115,7 @@ class Boundary:
                 f"{node.label}: {len(rows)} targets for {count} observations; allowed: one for each; give as many"
             )
         return np.ascontiguousarray(rows, self._dtype)
+
+
+def _reordered(result: NDArray[Any], inner: str, outer: str) -> NDArray[Any]:
+    return np.ascontiguousarray(result.transpose(permutation(inner, outer)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +21,12 @@ from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.programs import Specification, load_program, store_program
-from gncodegen.runtime.arrays import aligned
-from gncodegen.runtime.executor import Arena, Executor
-from gncodegen.runtime.state import Hyperparameters, Parameters, copies
-from gncodegen.targets.cpu.target import CpuTarget
+from gncodegen.runtime.backend import Bound, Runner
+from gncodegen.runtime.choose import backend
+from gncodegen.runtime.state import Hyperparameters, Parameters
 
-Arrays = dict[tuple[str, str], NDArray[Any]]
+X, T, Y, LOSS = ("input", "x"), ("target", "t"), ("output", "y"), ("loss", "loss")
+"""Arguments of Programs: (kind, name)."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,15 @@ class Settings:
     """How a network is compiled: the arguments of `gncodegen.compile`, checked.
 
     Args:
-        target: "cpu".
+        target: "cpu", "cuda" or an architecture such as "sm_90".
         batch_size: observations per training step.
         training: whether there is a training step.
         dtype: of activations and parameters.
         data_format: axis order of the arrays handed in.
         seed: of initial values and dropout.
         clip: gradient_threshold_method, "none" for an infinite threshold.
+        emulate: an architecture's kernels run in the PTX emulator.
+        math: how matrix products multiply.
     """
 
     target: str
@@ -49,6 +52,8 @@ class Settings:
     data_format: str
     seed: int
     clip: str
+    emulate: bool = False
+    math: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,14 @@ class Lowered:
     specification: Specification
     program: Program
     sources: Mapping[str, Source]
-    executor: Executor
+    runner: Runner
 
 
 class Compiled:
     """A compiled network; `gncodegen.compile` makes one.
+
+    Host arrays in, NumPy arrays out. On target "cuda" arrays of a GPU (`__dlpack__`, `__cuda_array_interface__`) are
+    read where they are, and results are then DeviceArrays; the caller waits for the GPU only where a number is read.
 
     Args:
         network: checked and connected.
@@ -72,15 +80,15 @@ class Compiled:
 
     def __init__(self, network: Network, settings: Settings, hyperparameters: Hyperparameters) -> None:
         self.network, self.settings, self.hyperparameters = network, settings, hyperparameters
-        self._target = CpuTarget()
-        values = network.initial_values(np.random.default_rng(settings.seed), settings.dtype)
-        self._values = copies(values, settings.dtype)
-        self._velocities = copies({name: np.zeros_like(value) for name, value in values.items()}, settings.dtype)
-        self.parameters = Parameters(self._values)
-        self._arena = Arena()
+        self._backend = backend(settings.target, settings.emulate, settings.math)
+        initial = network.initial_values(np.random.default_rng(settings.seed), settings.dtype)
+        values = self._backend.values(initial, settings.dtype)
+        velocities = {name: np.zeros_like(value) for name, value in initial.items()}
+        self._bound = Bound(values, self._backend.values(velocities, settings.dtype), hyperparameters)
+        self.parameters = Parameters(values)
         self._lowered: dict[tuple[str, int, tuple[str, ...]], Lowered] = {}
-        self._step_outputs: Arrays = {}
-        self._boundary = Boundary(network, settings.dtype, settings.data_format)
+        self._last_step: Runner | None = None
+        self._boundary = Boundary(network, settings.dtype, settings.data_format, self._backend.adopt)
         self._main = self.lowered("train_step" if settings.training else "predict")
 
     @property
@@ -108,11 +116,11 @@ class Compiled:
         clip = settings.clip if function == "train_step" else "none"
         return Specification(
             self.network, function, batch_size, settings.dtype, settings.training, self._boundary.axes,
-            self._target.machine, clip, activations,
+            self._backend.target.machine, clip, activations,
         )  # fmt: skip
 
     def _lower(self, specification: Specification) -> Lowered:
-        target = self._target
+        target = self._backend.target
         known = load_program(specification, target.tag)
         if known is None:
             program = specification.lowering().program()
@@ -122,12 +130,7 @@ class Compiled:
             program, files = known
         target.compile(files)
         sources = dict(zip(program.kernels, files, strict=True))
-        addresses = dict(zip(sources, target.link(files), strict=True))
-        bound: Arrays = {("hyperparameters", "hyperparameters"): self.hyperparameters.array}
-        for kind in ("parameter", "state"):
-            bound |= {(kind, name): value for name, value in self._values.items()}
-        bound |= {("velocity", name): value for name, value in self._velocities.items()}
-        return Lowered(specification, program, sources, Executor(program, addresses, self._arena, bound))
+        return Lowered(specification, program, sources, self._backend.runner(program, sources, self._bound))
 
     @property
     def program(self) -> Program:
@@ -172,7 +175,9 @@ class Compiled:
                 files.add(file.path)
                 call = next(call for call in program.calls if call.kernel == name)
                 shown = f"{program.function}.{name}" if name in found else name
-                found[shown] = CompiledKernel(shown, schedule, program.layers_of(name), call.bytes, call.flops, file)
+                found[shown] = CompiledKernel(
+                    shown, schedule, program.layers_of(name), call.bytes, call.flops, file, self._backend.target
+                )
         return found
 
     @cached_property
@@ -214,7 +219,7 @@ class Compiled:
             t: class indices (N,), one-hot rows, or responses shaped like the output.
             data_format: axis order of x; "" = that of the compilation.
         """
-        return float(self._once("loss", x, t, data_format)["loss", "loss"])
+        return float(self._once("loss", x, t, data_format)[LOSS])
 
     def gradients(self, x: Any, t: Any, data_format: str = "") -> dict[str, NDArray[Any]]:
         """The gradient of `loss` for every learnable by name, and under "input" for x as given."""
@@ -226,7 +231,8 @@ class Compiled:
     def train_step(self, x: Any, t: Any, data_format: str = "") -> float:
         """One SGDM step on one batch; returns the batch's loss before the step.
 
-        Allocates nothing where x and t have the compiled type, layout and batch size.
+        Allocates no array where x and t have the compiled type, layout and batch size. For an x on a GPU the loss is a
+        DeviceArray of one number: `float(loss)` waits for it.
 
         Raises:
             ArrayError: x or t do not fit.
@@ -240,60 +246,64 @@ class Compiled:
         array = self._boundary.inward(x, data_format)
         lowered = self.lowered("train_step", self._boundary.count(array))
         targets = self._boundary.targets(t, len(array))
-        with self._arena.lock:
-            for key, index in lowered.executor.free.items():
-                if key[0] in OUTPUT_KINDS:
-                    buffer = lowered.program.buffers[index]
-                    if key not in self._step_outputs or self._step_outputs[key].shape != buffer.shape:
-                        self._step_outputs[key] = aligned(buffer.shape, buffer.dtype)
-            self._run(lowered, array, targets, self._step_outputs)
+        loss = self._backend.empty((), "float64", array)
+        with self._backend.lock:
+            lowered.runner.run({X: array, T: targets, LOSS: loss})
+            self._last_step = lowered.runner
             self.hyperparameters.iteration += 1
-            return float(self._step_outputs["loss", "loss"])
+        return float(loss) if isinstance(loss, np.ndarray) else loss
 
     @property
     def last_scores(self) -> NDArray[Any]:
-        """The network's outputs in the last training step; the next step overwrites them."""
-        return self._boundary.outward(self._step_outputs["output", "y"], self._boundary.output_letters, "")
+        """The network's outputs in the last training step, on the host; the next step overwrites them.
+
+        Raises:
+            CompileError: there was none.
+        """
+        if self._last_step is None:
+            raise CompileError("last_scores: no training step was done; allowed: after one; call train_step(x, t)")
+        with self._backend.lock:
+            return self._boundary.outward(self._last_step.result(Y), self._boundary.output_letters, "")
 
     def evaluate(self, x: Any, t: Any, data_format: str = "") -> tuple[float, NDArray[Any]]:
         """(mean loss, outputs) of any number of observations in prediction mode."""
-        array, size = self._boundary.inward(x, data_format), self.settings.batch_size
-        targets, total, parts = self._boundary.targets(t, self._boundary.count(array)), 0.0, list[NDArray[Any]]()
+        array, size, total = self._boundary.inward(x, data_format), self.settings.batch_size, 0.0
+        count = self._boundary.count(array)
+        targets, y = self._boundary.targets(t, count), None
         # Rows of zeros add nothing to the loss of a classification, so its last batch can be filled up with them.
         fill = isinstance(self.network.output_layer, ClassificationLayer)
-        for start in range(0, len(array), size):
+        for start in range(0, count, size):
             part, target = array[start : start + size], targets[start : start + size]
-            count = len(part)
-            if count < size and fill:
-                part, target = _filled(part, size), _filled(target, size)
+            if len(part) < size and fill:
+                part, target = self._backend.filled(part, size), self._backend.filled(target, size)
             lowered = self.lowered("evaluate", len(part))
-            outputs = lowered.executor.allocate(OUTPUT_KINDS)
-            self._run(lowered, part, target, outputs)
-            total += float(outputs["loss", "loss"]) * len(part)
-            parts.append(outputs["output", "y"][:count])
-        y = np.concatenate(parts)
-        return total / len(array), self._boundary.outward(y, self._boundary.output_letters, data_format)
+            if y is None:
+                rows = -(-count // size) * size if fill else count
+                y = self._result(lowered, Y, rows, array)
+            loss = self._backend.empty((), "float64", array)
+            lowered.runner.run({X: part, T: target, LOSS: loss, Y: y[start : start + len(part)]})
+            total += float(loss) * len(part)
+        assert y is not None
+        return total / count, self._boundary.outward(y[:count], self._boundary.output_letters, data_format)
 
     def _forward(self, x: Any, data_format: str, key: tuple[str, str], activations: tuple[str, ...]) -> NDArray[Any]:
         """One result of prediction, batch by batch; the last is filled up with zeros, which changes no other row."""
-        array = self._boundary.inward(x, data_format)
+        array, size = self._boundary.inward(x, data_format), self.settings.batch_size
         lowered = self.lowered("predict", activations=activations)
-        program, size = lowered.program, self.settings.batch_size
-        buffer = program.buffers[program.arguments[key]]
-        result = aligned((len(array), *buffer.shape[1:]), buffer.dtype)
-        spare = lowered.executor.allocate([kind for kind in OUTPUT_KINDS if kind != key[0]])
+        result = self._result(lowered, key, -(-len(array) // size) * size, array)
         for start in range(0, len(array), size):
-            part, target = array[start : start + size], result[start : start + size]
-            if len(part) == size:
-                self._run(lowered, part, None, spare | {key: target})
-            else:
-                whole = aligned(buffer.shape, buffer.dtype)
-                self._run(lowered, _filled(part, size), None, spare | {key: whole})
-                target[:] = whole[: len(target)]
+            part = array[start : start + size]
+            whole = part if len(part) == size else self._backend.filled(part, size)
+            lowered.runner.run({X: whole, key: result[start : start + size]})
         letters = "B" + self.network[key[1]].size.format if key[0] == "activation" else self._boundary.output_letters
-        return self._boundary.outward(result, letters, data_format)
+        return self._boundary.outward(result[: len(array)], letters, data_format)
 
-    def _once(self, function: str, x: Any, t: Any, data_format: str) -> Arrays:
+    def _result(self, lowered: Lowered, key: tuple[str, str], rows: int, like: Any) -> Any:
+        """An array for so many rows of a result, where `like` is."""
+        buffer = lowered.program.buffers[lowered.program.arguments[key]]
+        return self._backend.empty((rows, *buffer.shape[1:]), buffer.dtype, like)
+
+    def _once(self, function: str, x: Any, t: Any, data_format: str) -> dict[tuple[str, str], Any]:
         """All results of one run over the whole of x."""
         if self.network.output_layer is None:
             raise CompileError(
@@ -302,15 +312,27 @@ class Compiled:
             )
         array = self._boundary.inward(x, data_format)
         lowered = self.lowered(function, self._boundary.count(array))
-        outputs = lowered.executor.allocate(OUTPUT_KINDS)
-        self._run(lowered, array, self._boundary.targets(t, len(array)), outputs)
+        buffers = {key: lowered.program.buffers[i] for key, i in lowered.program.arguments.items()}
+        outputs = {
+            key: self._backend.empty(buffer.shape, buffer.dtype, array)
+            for key, buffer in buffers.items()
+            if key[0] in OUTPUT_KINDS
+        }
+        lowered.runner.run({X: array, T: self._boundary.targets(t, len(array)), **outputs})
         return outputs
 
-    def _run(self, lowered: Lowered, x: NDArray[Any], t: NDArray[Any] | None, outputs: Arrays) -> None:
-        arguments = {("input", "x"): x, **outputs}
-        if t is not None:
-            arguments["target", "t"] = t
-        lowered.executor.run(arguments)
+    def stream(self, stream: Any) -> AbstractContextManager[None]:
+        """Runs this network's work on the caller's CUDA stream: `with compiled.stream(torch.cuda.current_stream()): …`.
+
+        Outside it the network has a stream of its own, which the default stream waits for and which waits for it.
+
+        Args:
+            stream: anything with `__cuda_stream__` or `cuda_stream`, or a stream's address.
+
+        Raises:
+            TargetError: the target has no streams.
+        """
+        return self._backend.stream(stream)
 
     # ---- disk ----------------------------------------------------------------------------------------------------
 
@@ -322,17 +344,22 @@ class Compiled:
         from safetensors.numpy import save_file  # noqa: PLC0415  used here only
 
         folder = Path(directory)
-        data, arrays = self.network.to_json(self._values)
+        values, velocities = self._bound.values, self._bound.velocities
+        data, arrays = self.network.to_json({name: values.read(name) for name in values.shapes})
         numbers = self.hyperparameters.array.tolist()
         folder.mkdir(parents=True, exist_ok=True)
         record = {"network": data, "settings": asdict(self.settings), "hyperparameters": numbers}
         (folder / "network.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        arrays = arrays | {f"velocity:{name}": value for name, value in self._velocities.items()}
+        arrays = arrays | {f"velocity:{name}": velocities.read(name) for name in velocities.shapes}
         save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / "arrays.safetensors")
 
     @staticmethod
-    def load(directory: str | Path) -> Compiled:
+    def load(directory: str | Path, **changes: Any) -> Compiled:
         """The compiled network that `save` wrote.
+
+        Args:
+            directory: a folder that `save` wrote.
+            changes: fields of Settings that are to be others now, such as target="cpu".
 
         Raises:
             NetworkError: the folder holds none, or one of another version.
@@ -344,7 +371,7 @@ class Compiled:
         try:
             record = json.loads((folder / "network.json").read_text(encoding="utf-8"))
             arrays = load_file(folder / "arrays.safetensors")
-            settings = Settings(**record["settings"])
+            settings = Settings(**(record["settings"] | changes))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             issue = f"{folder} holds no saved network: {error}; allowed: a folder that save wrote; check the path"
             raise NetworkError([issue]) from error
@@ -354,12 +381,5 @@ class Compiled:
         hyperparameters.array[:] = record["hyperparameters"]
         compiled = Compiled(network, settings, hyperparameters)
         for name, value in velocities.items():
-            compiled._velocities[name.removeprefix("velocity:")][...] = value
+            compiled._bound.velocities.write(name.removeprefix("velocity:"), value)
         return compiled
-
-
-def _filled(part: NDArray[Any], size: int) -> NDArray[Any]:
-    """A batch of `size`, the missing observations zeros."""
-    whole = aligned((size, *part.shape[1:]), part.dtype)
-    whole[: len(part)] = part
-    return whole

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gncodegen.compiled import Compiled, Settings
-from gncodegen.errors import NetworkError, OptionsError, TargetError
+from gncodegen.errors import NetworkError, OptionsError
 from gncodegen.kernels.store import write_atomically
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
+from gncodegen.runtime.choose import check
 from gncodegen.runtime.state import Hyperparameters
 from gncodegen.settings import settings
 
@@ -37,30 +38,35 @@ def compile(  # noqa: A001
     dtype: str = "float32",
     data_format: str = "BSSC",
     seed: int = 0,
+    emulate: bool = False,
+    math: str = "float32",
 ) -> Compiled:
     """Compiles a network.
 
     Args:
         layers: a layer array, a LayerGraph or a checked Network; without an output layer it compiles for prediction.
-        target: "cpu".
+        target: "cpu"; "cuda", the GPU here; or an architecture "sm_75" … "sm_120", whose kernels are compiled for
+            inspection on any machine.
         batch_size: observations per training step; prediction takes any number.
         training: whether a training step is compiled; loss and gradients are then those of training.
         options: `training_options("sgdm", …)`; None = its defaults.
         dtype: "float32" or "float64", of activations and parameters.
         data_format: axis order of the arrays handed in, such as "BSSC" or "BCSS"; letters an array lacks are skipped.
         seed: fixes initial values and dropout.
+        emulate: run the kernels of an architecture in the PTX emulator, on the CPU, with every access checked.
+        math: how convolutions and fully connected layers multiply on a GPU: "float32", or on tensor cores "tf32" (10
+            bits of mantissa) or "bf16" (7 bits); sums are float32.
 
     Raises:
         NetworkError: the network is faulty; names every fault.
         OptionsError: an argument is out of range.
         CompileError: a stage failed.
-        TargetError: the target is not available.
+        TargetError: the target is not available; says what to install or to write instead.
     """
     network = Network.build(layers, require_output=False)
-    if target != "cpu":
-        raise TargetError(f"target = {target!r}; allowed: 'cpu'; this version has no CUDA target; write target='cpu'")
     if dtype not in DTYPES:
         raise OptionsError(f"dtype = {dtype!r}; allowed: {', '.join(DTYPES)}; write dtype='float32'")
+    check(target, emulate, math, dtype)
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionsError(f"batch_size = {batch_size!r}; allowed: a positive int; write batch_size=32")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -79,19 +85,23 @@ def compile(  # noqa: A001
         hyperparameters.threshold = options.gradient_threshold
         clip = options.gradient_threshold_method if np.isfinite(options.gradient_threshold) else "none"
     trains = training and network.output_layer is not None
-    chosen = Settings(target, int(batch_size), trains, dtype, data_format, seed, clip)
+    chosen = Settings(target, int(batch_size), trains, dtype, data_format, seed, clip, emulate, math)
     compiled = Compiled(network, chosen, hyperparameters)
     _remember(compiled)
     return compiled
 
 
-def load(directory: str | Path) -> Compiled:
+def load(directory: str | Path, **changes: Any) -> Compiled:
     """The compiled network that `Compiled.save` wrote to a folder.
+
+    Args:
+        directory: the folder.
+        changes: what is to be other than when it was saved: target, emulate, math, batch_size.
 
     Raises:
         NetworkError: the folder holds none.
     """
-    return Compiled.load(directory)
+    return Compiled.load(directory, **changes)
 
 
 def _record() -> Path:

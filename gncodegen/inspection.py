@@ -8,7 +8,7 @@ from pathlib import Path
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
-from gncodegen.targets.cpu.target import CpuTarget
+from gncodegen.targets.target import KernelReport, Target
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class CompiledKernel:
         bytes: tensor-sized bytes one call reads and writes, by design.
         flops: floating-point operations of one call.
         file: the generated source and its compiled forms.
+        target: what it was compiled for.
     """
 
     name: str
@@ -30,6 +31,7 @@ class CompiledKernel:
     bytes: int
     flops: int
     file: Source
+    target: Target
 
     @property
     def path(self) -> Path:
@@ -48,18 +50,28 @@ class CompiledKernel:
 
     @property
     def asm(self) -> str:
-        """The assembly of this machine."""
-        return CpuTarget().assembly(self.file)
+        """The assembly of this machine, or of a CUDA architecture."""
+        return self.target.assembly(self.file)
 
     @property
     def ptx(self) -> str | None:
         """The PTX; None on the CPU."""
-        return None
+        return self.target.ptx(self.file)
 
     @property
     def sass(self) -> str | None:
-        """The SASS; None on the CPU."""
-        return None
+        """The SASS, a CUDA architecture's machine code; None on the CPU."""
+        return self.target.sass(self.file)
+
+    @property
+    def report(self) -> KernelReport | None:
+        """Registers, spills, shared memory and occupancy; None on the CPU."""
+        return self.target.report(self.file, self.schedule)
+
+    @property
+    def registers(self) -> int | None:
+        """Registers of one thread; None on the CPU."""
+        return self.report.registers if self.report else None
 
 
 @dataclass(frozen=True)

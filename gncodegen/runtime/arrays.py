@@ -29,6 +29,11 @@ def as_array(value: Any, what: str) -> NDArray[Any]:
     Raises:
         ArrayError: it is ragged, or its elements are not real numbers.
     """
+    if on_gpu(value):
+        raise ArrayError(
+            f"{what} lies in a GPU's memory; allowed: arrays on the CPU for this target; fetch it, as with x.cpu() or "
+            "cupy.asnumpy(x), or compile with target='cuda'"
+        )
     try:
         array = np.from_dlpack(value) if _only_dlpack(value) else np.asarray(value)
     except (ValueError, TypeError, RuntimeError, BufferError) as error:
@@ -42,6 +47,21 @@ def as_array(value: Any, what: str) -> NDArray[Any]:
             "convert it, as with np.asarray(x, np.float32)"
         )
     return array
+
+
+def on_gpu(value: Any) -> bool:
+    """Whether an array lies in a GPU's memory."""
+    if isinstance(value, (np.ndarray, list, tuple)):
+        return False
+    placed = getattr(value, "__dlpack_device__", None)
+    if placed is not None:
+        kind, _ = placed()
+        return int(kind) in _GPU
+    return hasattr(value, "__cuda_array_interface__")
+
+
+_GPU = (2, 13)
+"""DLPack's device types of CUDA memory: of a GPU, and managed by its driver."""
 
 
 def _only_dlpack(value: Any) -> bool:
@@ -62,14 +82,23 @@ def batch(value: Any, shape: tuple[int, ...], letters: str, axes: str, what: str
         ArrayError: it has another shape, or elements that are not real numbers.
     """
     array = as_array(value, f"{what}: x")
+    check_batch(array.shape, shape, letters, axes, what)
+    return array
+
+
+def check_batch(given: tuple[int, ...], shape: tuple[int, ...], letters: str, axes: str, what: str) -> None:
+    """Checks the extents of a batch; the arguments are those of `batch`.
+
+    Raises:
+        ArrayError: they are others.
+    """
     wanted = ("N", *shape)
     expected = tuple(wanted[axis] for axis in permutation(letters, axes))
-    fits = array.ndim == len(expected) and all(e in ("N", n) for e, n in zip(expected, array.shape, strict=True))
+    fits = len(given) == len(expected) and all(e in ("N", n) for e, n in zip(expected, given, strict=True))
     if not fits:
-        single = tuple(n for n in expected if n != "N") == array.shape
+        single = tuple(n for n in expected if n != "N") == given
         cure = "add the batch axis, as with x[None]" if single else "reshape it or give its data_format"
-        raise ArrayError(f"{what}: x has shape {array.shape}; allowed: {'×'.join(map(str, expected))} ({axes}); {cure}")
-    return array
+        raise ArrayError(f"{what}: x has shape {given}; allowed: {'×'.join(map(str, expected))} ({axes}); {cure}")
 
 
 def one_hot(value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str) -> NDArray[Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from threading import RLock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.kernels.program import Program
+from gncodegen.kernels.program import OUTPUT_KINDS, Program
 from gncodegen.runtime.arrays import aligned
 
 
@@ -67,6 +67,7 @@ class Executor:
         self._offsets = np.array([b.offset for b in program.buffers if b.kind == "arena"], np.int64)
         self._arena_address = -1
         self._bound = dict(bound)
+        self._results: dict[tuple[str, str], NDArray[Any]] = {}
         self.free: dict[tuple[str, str], int] = {}
         for key, index in program.arguments.items():
             if key in self._bound:
@@ -75,20 +76,33 @@ class Executor:
                 self.free[key] = index
 
     def run(self, arguments: Mapping[tuple[str, str], NDArray[Any]]) -> None:
-        """One run; `arguments` has an array of the planned shape and dtype, C-contiguous, for every free argument."""
+        """One run.
+
+        Args:
+            arguments: an array of the planned shape and dtype, C-contiguous, for every free argument that is read;
+                results that are not given are kept for `result` until the next run.
+        """
         from gncodegen.targets.cpu.runner import run  # noqa: PLC0415  Numba loads when something runs
 
         with self._arena.lock:
             for key, index in self.free.items():
-                self._addresses[index] = arguments[key].ctypes.data
+                array = arguments.get(key)
+                self._addresses[index] = (self.result(key) if array is None else array).ctypes.data
             if self._arena_address != self._arena.address:
                 self._arena_address = self._arena.address
                 self._addresses[self._arena_buffers] = self._offsets + self._arena_address
             np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
             run(self._functions, self._grids, self._firsts, self._argv, self._starts)
 
-    def allocate(self, kinds: Sequence[str]) -> dict[tuple[str, str], NDArray[Any]]:
-        """Fresh arrays for the free arguments of these kinds."""
-        buffers = self.program.buffers
-        wanted = {key: buffers[index] for key, index in self.free.items() if key[0] in kinds}
-        return {key: aligned(buffer.shape, buffer.dtype) for key, buffer in wanted.items()}
+    def result(self, key: tuple[str, str]) -> NDArray[Any]:
+        """A result of the last run that no array was given for; the next run overwrites it.
+
+        Raises:
+            KeyError: the program has no such result.
+        """
+        if key not in self._results:
+            if key[0] not in OUTPUT_KINDS:
+                raise KeyError(f"the run needs an array for {key}")
+            buffer = self.program.buffers[self.free[key]]
+            self._results[key] = aligned(buffer.shape, buffer.dtype)
+        return self._results[key]

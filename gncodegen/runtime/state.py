@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -72,39 +72,87 @@ class Hyperparameters:
         self.array[4] = value
 
 
+class Values(Protocol):
+    """The arrays that a network owns, by name, wherever they lie."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Name → extents."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """The element type of all of them."""
+        ...
+
+    def read(self, name: str) -> NDArray[Any]:
+        """A copy on the host."""
+        ...
+
+    def write(self, name: str, array: NDArray[Any]) -> None:
+        """Copies an array of that shape in."""
+        ...
+
+
+class HostValues:
+    """Arrays in host memory, where kernels of the CPU read them.
+
+    Args:
+        initial: their values.
+        dtype: element type of all.
+    """
+
+    def __init__(self, initial: Mapping[str, Any], dtype: str) -> None:
+        self.dtype, self.arrays = dtype, copies(initial, dtype)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Name → extents."""
+        return {name: array.shape for name, array in self.arrays.items()}
+
+    def read(self, name: str) -> NDArray[Any]:
+        """A copy."""
+        return self.arrays[name].copy()
+
+    def write(self, name: str, array: NDArray[Any]) -> None:
+        """Copies an array in."""
+        self.arrays[name][...] = array
+
+
 class Parameters(MutableMapping[str, NDArray[Any]]):
     """Name such as "groupnorm_1.scale" → array. Reading gives a read-only copy; assigning copies the values in."""
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._arrays = dict(arrays)
+    def __init__(self, values: Values) -> None:
+        self._values, self._shapes = values, dict(values.shapes)
 
-    def _find(self, name: str) -> NDArray[Any]:
-        if name not in self._arrays:
-            raise KeyError(f"there is no parameter {name!r}; there are {', '.join(self._arrays)}")
-        return self._arrays[name]
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name not in self._shapes:
+            raise KeyError(f"there is no parameter {name!r}; there are {', '.join(self._shapes)}")
+        return self._shapes[name]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        copy = self._find(name).copy()
+        self._shape(name)
+        copy = self._values.read(name)
         copy.flags.writeable = False
         return copy
 
     def __setitem__(self, name: str, value: Any) -> None:
-        target, array = self._find(name), as_array(value, name)
-        if array.shape != target.shape:
-            raise ArrayError(f"{name} has shape {array.shape}; allowed: {target.shape}; give an array of that shape")
-        target[...] = array
+        shape, array = self._shape(name), as_array(value, name)
+        if array.shape != shape:
+            raise ArrayError(f"{name} has shape {array.shape}; allowed: {shape}; give an array of that shape")
+        self._values.write(name, array)
 
     def __delitem__(self, name: str) -> None:
         raise ArrayError(f"{name} cannot be deleted; parameters belong to the network; assign zeros instead")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
+        return iter(self._shapes)
 
     def __len__(self) -> int:
-        return len(self._arrays)
+        return len(self._shapes)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name}: {array.dtype}{list(array.shape)}" for name, array in self._arrays.items())
+        return "\n".join(f"{name}: {self._values.dtype}{list(shape)}" for name, shape in self._shapes.items())
 
 
 def copies(values: Mapping[str, Any], dtype: DTypeLike) -> dict[str, NDArray[Any]]:

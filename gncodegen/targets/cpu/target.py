@@ -9,6 +9,7 @@ from gncodegen.kernels.store import Source, write
 from gncodegen.targets.cpu import host
 from gncodegen.targets.cpu.compile import compile_missing
 from gncodegen.targets.cpu.objects import assembly, link
+from gncodegen.targets.target import KernelReport
 
 
 class CpuTarget:
@@ -41,3 +42,12 @@ class CpuTarget:
     def assembly(self, source: Source) -> str:
         """The host's assembly of a compiled kernel."""
         return assembly(source.path)
+
+    def ptx(self, source: Source) -> str | None:
+        """None: a CPU has none."""
+
+    def sass(self, source: Source) -> str | None:
+        """None: a CPU has none."""
+
+    def report(self, source: Source, schedule: Schedule) -> KernelReport | None:
+        """None: registers of a CPU are no choice of the schedule's."""

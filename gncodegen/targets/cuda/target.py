@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gncodegen.kernels.schedule import Machine, Schedule
 from gncodegen.kernels.store import Source, write
-from gncodegen.targets.cuda import architectures
+from gncodegen.targets.cuda import architectures, disassemble
 from gncodegen.targets.cuda.compile import compile_missing, require_wheels
+from gncodegen.targets.cuda.occupancy import resident_blocks
+from gncodegen.targets.target import KernelReport
 
 
 class CudaTarget:
@@ -25,12 +28,16 @@ class CudaTarget:
         math: "float32", "tf32" or "bf16".
 
     Raises:
-        TargetError: unknown architecture, or missing wheels.
+        TargetError: unknown architecture.
     """
 
     def __init__(self, architecture: str, processors: int = 0, l2: int = 0, math: str = "float32") -> None:
-        self.machine: Machine = architectures.machine(architecture, processors, l2, math)
-        require_wheels()
+        self._machine = architectures.machine(architecture, processors, l2, math)
+
+    @property
+    def machine(self) -> Machine:
+        """What schedules are chosen for."""
+        return self._machine
 
     @property
     def tag(self) -> str:
@@ -42,15 +49,60 @@ class CudaTarget:
         return [write(schedule, self.tag) for schedule in schedules]
 
     def compile(self, sources: Sequence[Source]) -> int:
-        """Compiles what has no cubin yet; returns how many."""
-        return compile_missing(source.path for source in sources)
+        """Compiles what has no cubin yet; returns how many.
+
+        Raises:
+            CompileError: a kernel does not compile.
+            TargetError: there is something to compile, and the compiler's wheels are missing.
+        """
+        missing = [source.path for source in sources if not source.beside(".cubin").exists()]
+        if missing:
+            require_wheels()
+        return compile_missing(missing)
+
+    def assembly(self, source: Source) -> str:
+        """The SASS of a compiled kernel."""
+        return self.sass(source)
+
+    def ptx(self, source: Source) -> str:
+        """The PTX of a compiled kernel."""
+        return source.beside(".ptx").read_text(encoding="utf-8")
+
+    def sass(self, source: Source) -> str:
+        """The SASS of a compiled kernel.
+
+        Raises:
+            TargetError: the disassembler is missing.
+        """
+        return disassemble.sass(source.beside(".cubin"))
+
+    def report(self, source: Source, schedule: Schedule) -> KernelReport:
+        """What the assembler says of a compiled kernel, and its occupancy."""
+        said: dict[str, int] = json.loads(source.beside(".json").read_text(encoding="utf-8"))
+        threads, dynamic = (int(schedule.tiles.get(name, 0)) for name in ("threads", "dynamic_shared"))  # pyright: ignore[reportArgumentType]
+        shared = said["shared"] + dynamic
+        blocks = resident_blocks(self._machine.target, threads, said["registers"], shared)
+        return KernelReport(said["registers"], said["spills"], said["stack"], shared, threads, blocks)
+
+
+_BESIDE = ("disassemble", "emulated", "hyperparameters", "occupancy", "target")
+"""Modules that no kernel's code depends on."""
+
+
+def _version(package: str) -> str:
+    """Its version; kernels that were compiled elsewhere run without the compiler's packages."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
 
 
 @cache
 def _versions() -> str:
     """A digest of the compiler's versions and of the intrinsics, which every kernel inlines."""
-    facts = [version("numba-cuda"), version("cuda-core"), version("nvidia-nvjitlink"), f"{sys.version_info[:2]}"]
+    facts = [*map(_version, ("numba-cuda", "cuda-core", "nvidia-nvjitlink")), f"{sys.version_info[:2]}"]
     digest = hashlib.sha256(" ".join(facts).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+        if path.stem not in _BESIDE:
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:8]

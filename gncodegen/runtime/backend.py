@@ -1,0 +1,96 @@
+"""What a compiled network asks of the place where it runs: kernels compiled, programs run, values kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from gncodegen.kernels.program import Program
+from gncodegen.kernels.store import Source
+from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.runtime.state import Hyperparameters, Values
+from gncodegen.targets.target import Target
+
+Array = NDArray[Any] | DeviceArray
+"""An array that a network reads or returns: of the host, or of a GPU."""
+
+Key = tuple[str, str]
+"""(kind, name) of a program's argument, for example ("input", "x")."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What stays in its place from run to run.
+
+    Args:
+        values: parameters and state.
+        velocities: of SGDM, by parameter.
+        hyperparameters: what a step reads at run time.
+    """
+
+    values: Values
+    velocities: Values
+    hyperparameters: Hyperparameters
+
+
+class Runner(Protocol):
+    """A program, ready to run."""
+
+    def run(self, arguments: Mapping[Key, Any]) -> None:
+        """One run; results that no array is given for are kept for `result`."""
+        ...
+
+    def result(self, key: Key) -> NDArray[Any]:
+        """A result of the last run that no array was given for."""
+        ...
+
+
+class Backend(Protocol):
+    """One place where networks run; a network has its own. One run at a time: hold `lock` around run and `result`."""
+
+    @property
+    def target(self) -> Target:
+        """What kernels are compiled for."""
+        ...
+
+    @property
+    def lock(self) -> RLock:
+        """Held by whoever runs."""
+        ...
+
+    def values(self, initial: Mapping[str, NDArray[Any]], dtype: str) -> Values:
+        """Memory for arrays that the network owns, filled."""
+        ...
+
+    def runner(self, program: Program, sources: Mapping[str, Source], bound: Bound) -> Runner:
+        """A program whose kernels are compiled, ready to run; `sources` are its kernels by name."""
+        ...
+
+    def adopt(self, value: Any, what: str) -> DeviceArray | None:
+        """An array in a GPU's memory, not copied; None for anything else.
+
+        Raises:
+            ArrayError: it cannot be read where it is; `what` names it.
+        """
+        ...
+
+    def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> Any:
+        """An array of undefined values in the memory where `like` is."""
+        ...
+
+    def filled(self, part: Any, rows: int) -> Any:
+        """A batch of so many rows, the missing ones zeros."""
+        ...
+
+    def stream(self, stream: Any) -> AbstractContextManager[None]:
+        """Within it, work goes to the caller's stream.
+
+        Raises:
+            TargetError: there are no streams.
+        """
+        ...

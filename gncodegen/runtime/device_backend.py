@@ -1,0 +1,160 @@
+"""Networks on a GPU, in the PTX emulator, or compiled for inspection only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from threading import RLock
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import TargetError
+from gncodegen.kernels.program import Program
+from gncodegen.kernels.store import Source
+from gncodegen.runtime.arrays import aligned
+from gncodegen.runtime.backend import Array, Bound, Key
+from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.runtime.device_executor import DeviceArena, DeviceExecutor, DeviceHyperparameters
+from gncodegen.runtime.host_backend import filled
+from gncodegen.runtime.state import HostValues
+from gncodegen.targets.cuda.device.protocol import Device, Kernel
+from gncodegen.targets.cuda.target import CudaTarget
+
+
+class DeviceValues:
+    """Arrays in a device's memory, where kernels read and update them.
+
+    Args:
+        initial: their values.
+        dtype: element type of all.
+        device: where.
+        lock: held while they are copied.
+    """
+
+    def __init__(self, initial: Mapping[str, NDArray[Any]], dtype: str, device: Device, lock: RLock) -> None:
+        self.dtype, self._device, self._lock = dtype, device, lock
+        self.shapes: Mapping[str, tuple[int, ...]] = {name: np.shape(value) for name, value in initial.items()}
+        size = np.dtype(dtype).itemsize
+        self._allocation = device.allocate({name: math.prod(shape) * size for name, shape in self.shapes.items()})
+        for name, value in initial.items():
+            self.write(name, value)
+
+    def address(self, name: str) -> int:
+        """Of an array's first element."""
+        return self._allocation.addresses[name]
+
+    def read(self, name: str) -> NDArray[Any]:
+        """A copy on the host."""
+        array = np.empty(self.shapes[name], self.dtype)
+        with self._lock:
+            self._device.download(self.address(name), array)
+        return array
+
+    def write(self, name: str, array: NDArray[Any]) -> None:
+        """Copies an array in."""
+        with self._lock:
+            self._device.upload(self.address(name), np.ascontiguousarray(array, self.dtype))
+
+
+class DeviceBackend:
+    """Kernels launched on a device.
+
+    Args:
+        target: what kernels are compiled for.
+        device: where they run.
+    """
+
+    def __init__(self, target: CudaTarget, device: Device) -> None:
+        self.target, self.device, self.lock = target, device, RLock()
+        self._arena = DeviceArena(device)
+        self._hyperparameters: DeviceHyperparameters | None = None
+        self._kernels: dict[Source, Kernel] = {}
+
+    def values(self, initial: Mapping[str, NDArray[Any]], dtype: str) -> DeviceValues:
+        """One piece of device memory for all, filled."""
+        return DeviceValues(initial, dtype, self.device, self.lock)
+
+    def runner(self, program: Program, sources: Mapping[str, Source], bound: Bound) -> DeviceExecutor:
+        """Loads the kernels and binds what stays in its place."""
+        if self._hyperparameters is None:
+            self._hyperparameters = DeviceHyperparameters(self.device, bound.hyperparameters.array)
+        kernels: dict[str, Kernel] = {}
+        for name, source in sources.items():
+            if source not in self._kernels:
+                self._kernels[source] = self.device.load(source, program.kernels[name])
+            kernels[name] = self._kernels[source]
+        addresses: dict[Key, int] = {("hyperparameters", "hyperparameters"): self._hyperparameters.address}
+        for kinds, values in ((("parameter", "state"), bound.values), (("velocity",), bound.velocities)):
+            assert isinstance(values, DeviceValues)
+            addresses |= {(kind, name): values.address(name) for kind in kinds for name in values.shapes}
+        return DeviceExecutor(program, kernels, self.device, self._arena, addresses, self._hyperparameters)
+
+    def adopt(self, value: Any, what: str) -> DeviceArray | None:
+        """An array in this device's memory, not copied."""
+        if isinstance(value, DeviceArray):
+            return value
+        view = self.device.view(value, what)
+        return None if view is None else DeviceArray(self.device, view.address, view.shape, view.dtype, view.owner)
+
+    def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:
+        """An array on the device where `like` is there, else on the host."""
+        if isinstance(like, DeviceArray):
+            return DeviceArray.empty(self.device, shape, dtype)
+        return np.empty(shape, dtype)
+
+    def filled(self, part: Array, rows: int) -> Array:
+        """A copy with rows of zeros at its end."""
+        return part.filled(rows) if isinstance(part, DeviceArray) else filled(part, rows)
+
+    def stream(self, stream: Any) -> AbstractContextManager[None]:
+        """Within it, work goes to the caller's stream."""
+        return self.device.stream(stream)
+
+
+class InspectionBackend:
+    """Kernels compiled for an architecture, to be read; nothing runs.
+
+    Args:
+        target: what kernels are compiled for.
+    """
+
+    def __init__(self, target: CudaTarget) -> None:
+        self.target, self.lock = target, RLock()
+
+    def values(self, initial: Mapping[str, NDArray[Any]], dtype: str) -> HostValues:
+        """Copies on the host, so that a network can be loaded, changed and saved."""
+        return HostValues(initial, dtype)
+
+    def runner(self, program: Program, sources: Mapping[str, Source], bound: Bound) -> InspectionBackend:
+        """Nothing to prepare."""
+        return self
+
+    def run(self, arguments: Mapping[Key, Any]) -> NoReturn:
+        """Refuses."""
+        name = self.target.machine.target
+        raise TargetError(
+            f"target={name!r} compiles kernels for inspection and does not run them; allowed: target='cuda' on a "
+            f"machine with a GPU, or the emulator; write target={name!r}, emulate=True"
+        )
+
+    def result(self, key: Key) -> NoReturn:
+        """Refuses, as `run` does."""
+        self.run({})
+
+    def adopt(self, value: Any, what: str) -> None:
+        """None: no array of a GPU is read here."""
+
+    def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> NDArray[Any]:
+        """An array of the host."""
+        return aligned(shape, dtype)
+
+    def filled(self, part: NDArray[Any], rows: int) -> NDArray[Any]:
+        """A copy with rows of zeros at its end."""
+        return filled(part, rows)
+
+    def stream(self, stream: Any) -> AbstractContextManager[None]:
+        """Refuses, as `run` does."""
+        self.run({})

@@ -1,0 +1,257 @@
+"""Runs Programs on a device: everything at fixed addresses, so that a run is one prepared piece of work."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program
+from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Device, Kernel, Launch, Work
+from gncodegen.targets.cuda.hyperparameters import BYTES, device_block
+
+Key = tuple[str, str]
+Array = NDArray[Any] | DeviceArray
+
+KEPT = 8
+"""Prepared pieces of work of one program, one for each set of addresses that callers use in turn."""
+
+AHEAD = 8
+"""Runs that may be under way while the caller goes on."""
+
+
+def label(key: Key) -> str:
+    """How faults name an argument: "x", "gradient conv_1.weights"."""
+    return key[1] if key[0] in ("input", "target", "output", "loss") else " ".join(key)
+
+
+class DeviceArena:
+    """The memory of intermediate buffers; programs share it, since nothing in it outlives a run."""
+
+    def __init__(self, device: Device) -> None:
+        self._device, self._size = device, 0
+        self._allocation: Allocation | None = None
+
+    def reserve(self, size: int) -> None:
+        """Makes room for `size` bytes."""
+        if self._allocation is None or self._size < size:
+            self._device.mark()()
+            self._allocation = None  # given back before the larger one is asked for
+            self._allocation, self._size = self._device.allocate({"arena": size}), size
+
+    @property
+    def address(self) -> int:
+        """Where it starts; changes when it grows."""
+        assert self._allocation is not None
+        return self._allocation.addresses["arena"]
+
+
+class DeviceHyperparameters:
+    """The run-time numbers in device memory, sent when they changed.
+
+    A run may still be reading the block of the one before, so the host side has a few blocks in turn.
+    """
+
+    def __init__(self, device: Device, values: NDArray[np.float64]) -> None:
+        self._device, self._values = device, values
+        self._allocation = device.allocate({"hyperparameters": BYTES})
+        self._sent = np.full_like(values, np.nan)
+        staging = device.staging({str(turn): BYTES for turn in range(AHEAD)})
+        self._blocks = deque((block, _nothing) for block in staging.values())
+
+    @property
+    def address(self) -> int:
+        """Of the block."""
+        return self._allocation.addresses["hyperparameters"]
+
+    def send(self) -> None:
+        """Uploads the numbers if they changed since the last time."""
+        if np.array_equal(self._sent, self._values):
+            return
+        block, passed = self._blocks.popleft()
+        passed()
+        block[:] = device_block(self._values)
+        self._device.upload_later(self.address, block)
+        self._blocks.append((block, self._device.mark()))
+        self._sent[:] = self._values
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """Device memory of some arguments, and host memory to copy from or to."""
+
+    allocation: Allocation
+    host: Mapping[str, Bytes]
+
+
+class DeviceExecutor:
+    """One program, ready to run.
+
+    Args:
+        program: what to run.
+        kernels: its loaded kernels, by name.
+        device: where.
+        arena: the memory of its intermediate buffers.
+        bound: addresses of the arguments that stay the same from run to run, by (kind, name).
+        hyperparameters: sent before a run that reads them.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        kernels: Mapping[str, Kernel],
+        device: Device,
+        arena: DeviceArena,
+        bound: Mapping[Key, int],
+        hyperparameters: DeviceHyperparameters,
+    ) -> None:
+        self.program, self._kernels, self._device, self._arena = program, kernels, device, arena
+        arena.reserve(program.arena_bytes)
+        self._hyperparameters = hyperparameters
+        arguments = program.arguments
+        self._reads_hyperparameters = any(kind == "hyperparameters" for kind, _ in arguments)
+        self._bound = {index: bound[key] for key, index in arguments.items() if key in bound}
+        free = {key: program.buffers[index] for key, index in arguments.items() if key not in bound}
+        self._inputs = {key: buffer for key, buffer in free.items() if key[0] not in OUTPUT_KINDS}
+        self._outputs = {key: buffer for key, buffer in free.items() if key[0] in OUTPUT_KINDS}
+        self._staged_inputs: _Staged | None = None
+        self._staged_outputs = self._stage(self._outputs)
+        self._works: OrderedDict[tuple[object, ...], Callable[[], None]] = OrderedDict()
+        self._in_flight: deque[tuple[Callable[[], None], Any]] = deque()
+        self._fresh = _fresh_slots(program)
+
+    def _stage(self, buffers: Mapping[Key, Buffer]) -> _Staged:
+        sizes = {label(key): buffer.bytes for key, buffer in buffers.items()}
+        return _Staged(self._device.allocate(sizes), self._device.staging(sizes))
+
+    def run(self, arguments: Mapping[Key, Array]) -> None:
+        """One run.
+
+        Host arrays are copied in and out, and the run is over when this returns; device arrays are read where they
+        are, and results copied to device arrays, in the order of the device's stream.
+
+        Args:
+            arguments: an array of the planned shape and dtype, C-contiguous, for every input; results that are not
+                given stay on the device for `result`.
+        """
+        inputs = {key: arguments[key] for key in self._inputs}
+        addresses = tuple(a.address if isinstance(a, DeviceArray) else 0 for a in inputs.values())
+        wanted = tuple(key for key in self._outputs if isinstance(arguments.get(key), np.ndarray))
+        if 0 in addresses:
+            self._fill_staging({key: a for key, a in inputs.items() if isinstance(a, np.ndarray)})
+        if self._reads_hyperparameters:
+            self._hyperparameters.send()
+        self._work(addresses, wanted)()
+        for key in self._outputs:
+            given = arguments.get(key)
+            if isinstance(given, DeviceArray):
+                self._device.copy(self._staged_outputs.allocation.addresses[label(key)], given.address, given.nbytes)
+        passed = self._device.mark()
+        if not wanted:
+            self._hold(passed, inputs)
+            return
+        passed()
+        self._in_flight.clear()
+        for key in wanted:
+            array = arguments[key]
+            assert isinstance(array, np.ndarray)
+            array[...] = self._staged_outputs.host[label(key)].view(array.dtype).reshape(array.shape)
+
+    def result(self, key: Key) -> NDArray[Any]:
+        """A result of the last run, on the host."""
+        buffer = self._outputs[key]
+        array = np.empty(buffer.shape, buffer.dtype)
+        self._device.download(self._staged_outputs.allocation.addresses[label(key)], array)
+        return array
+
+    def _hold(self, passed: Callable[[], None], arrays: object) -> None:
+        """Keeps a run's arrays until it is over: their owner may hand out their memory again."""
+        self._in_flight.append((passed, arrays))
+        if len(self._in_flight) > AHEAD:
+            self._in_flight.popleft()[0]()
+
+    def _fill_staging(self, arrays: Mapping[Key, NDArray[Any]]) -> None:
+        if self._staged_inputs is None:
+            self._staged_inputs = self._stage(self._inputs)
+        while self._in_flight:  # a run under way may still be reading it
+            self._in_flight.popleft()[0]()
+        for key, array in arrays.items():
+            np.copyto(self._staged_inputs.host[label(key)].view(array.dtype).reshape(array.shape), array)
+
+    # ---- prepared work -------------------------------------------------------------------------------------------
+
+    def _work(self, addresses: tuple[int, ...], wanted: tuple[Key, ...]) -> Callable[[], None]:
+        """The work for inputs at these addresses (0: staged) and these results copied to the host."""
+        key = (self._arena.address, addresses, wanted)
+        if key not in self._works:
+            self._works[key] = self._device.prepare(self._planned(addresses, wanted))
+            if len(self._works) > KEPT:
+                self._device.mark()()
+                self._works.popitem(last=False)
+        self._works.move_to_end(key)
+        return self._works[key]
+
+    def _planned(self, addresses: tuple[int, ...], wanted: tuple[Key, ...]) -> Work:
+        program, places, uploads = self.program, dict(self._bound), list[tuple[Bytes, int]]()
+        for (key, _), address in zip(self._inputs.items(), addresses, strict=True):
+            index = program.arguments[key]
+            places[index] = address
+            if not address:
+                assert self._staged_inputs is not None
+                places[index] = self._staged_inputs.allocation.addresses[label(key)]
+                uploads.append((self._staged_inputs.host[label(key)], places[index]))
+        outputs = self._staged_outputs
+        for key in self._outputs:
+            places[program.arguments[key]] = outputs.allocation.addresses[label(key)]
+        for index, buffer in enumerate(program.buffers):
+            if buffer.kind == "arena":
+                places[index] = self._arena.address + buffer.offset
+        launches = [
+            Launch(
+                self._kernels[call.kernel],
+                call.grid,
+                tuple(places[program.root(index)] for index in call.arguments),
+                call.first,
+                call.kernel,
+                call.layers,
+                tuple((self._arena.address + offset, nbytes) for offset, nbytes in fresh),
+            )
+            for call, fresh in zip(program.calls, self._fresh, strict=True)
+        ]
+        downloads = tuple((outputs.allocation.addresses[label(key)], outputs.host[label(key)]) for key in wanted)
+        return Work(tuple(uploads), tuple(launches), downloads)
+
+
+def _fresh_slots(program: Program) -> list[Sequence[tuple[int, int]]]:
+    """For each call, (offset, bytes) in the arena of the buffers whose life starts with it.
+
+    Where such a buffer takes the place of one that the same call reads, the shared bytes are left out.
+    """
+    lives = program.lifetimes()
+    fresh: list[Sequence[tuple[int, int]]] = []
+    for position in range(len(program.calls)):
+        born = [index for index, (first, _) in lives.items() if first == position]
+        living = [index for index, (first, last) in lives.items() if first < position <= last]
+        taken = sorted((program.buffers[i].offset, program.buffers[i].bytes) for i in living)
+        slots: list[tuple[int, int]] = []
+        for index in born:
+            begin = program.buffers[index].offset
+            end = begin + program.buffers[index].bytes
+            for offset, nbytes in taken:
+                if offset < end and begin < offset + nbytes:
+                    if begin < offset:
+                        slots.append((begin, offset - begin))
+                    begin = min(max(begin, offset + nbytes), end)
+            if begin < end:
+                slots.append((begin, end - begin))
+        fresh.append(slots)
+    return fresh

@@ -1,0 +1,68 @@
+"""Networks on this machine's CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import TargetError
+from gncodegen.kernels.program import Program
+from gncodegen.kernels.store import Source
+from gncodegen.runtime.arrays import aligned
+from gncodegen.runtime.backend import Array, Bound, Key
+from gncodegen.runtime.executor import Arena, Executor
+from gncodegen.runtime.state import HostValues
+from gncodegen.targets.cpu.target import CpuTarget
+
+
+class HostBackend:
+    """All cores, values in NumPy arrays."""
+
+    def __init__(self) -> None:
+        self.target = CpuTarget()
+        self._arena = Arena()
+
+    @property
+    def lock(self) -> RLock:
+        """Held by whoever runs."""
+        return self._arena.lock
+
+    def values(self, initial: Mapping[str, NDArray[Any]], dtype: str) -> HostValues:
+        """Aligned copies."""
+        return HostValues(initial, dtype)
+
+    def runner(self, program: Program, sources: Mapping[str, Source], bound: Bound) -> Executor:
+        """Links the kernels and binds what stays in its place."""
+        addresses = dict(zip(sources, self.target.link(list(sources.values())), strict=True))
+        arrays: dict[Key, NDArray[Any]] = {("hyperparameters", "hyperparameters"): bound.hyperparameters.array}
+        for kinds, values in ((("parameter", "state"), bound.values), (("velocity",), bound.velocities)):
+            assert isinstance(values, HostValues)
+            arrays |= {(kind, name): array for kind in kinds for name, array in values.arrays.items()}
+        return Executor(program, addresses, self._arena, arrays)
+
+    def adopt(self, value: Any, what: str) -> None:
+        """None: no array of a GPU is read here."""
+
+    def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> NDArray[Any]:
+        """An aligned array."""
+        return aligned(shape, dtype) if shape else np.empty(shape, dtype)
+
+    def filled(self, part: NDArray[Any], rows: int) -> NDArray[Any]:
+        """A copy with rows of zeros at its end."""
+        return filled(part, rows)
+
+    def stream(self, stream: Any) -> AbstractContextManager[None]:
+        """There are none."""
+        raise TargetError("stream: target 'cpu' has no streams; allowed: target='cuda'; leave stream() out")
+
+
+def filled(part: NDArray[Any], rows: int) -> NDArray[Any]:
+    """A copy of a batch with rows of zeros at its end, `rows` in all."""
+    whole = aligned((rows, *part.shape[1:]), part.dtype)
+    whole[: len(part)] = part
+    return whole

@@ -1,0 +1,121 @@
+"""The emulator as a device: launches run as compiled PTX on the CPU, in checked memory."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import EmulationFault, TargetError
+from gncodegen.kernels.schedule import Schedule
+from gncodegen.kernels.store import Source
+from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Kernel, Launch, Work
+from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
+from gncodegen.targets.cuda.emulator import Memory
+
+
+class EmulatedDevice:
+    """Device memory, every part of it an allocation of its own, and a launcher that checks all accesses."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+
+    def allocate(self, sizes: Mapping[str, int]) -> Allocation:
+        """Fresh memory; reading it before it is written is a fault."""
+        addresses = {label: self.memory.allocate(max(size, 1), label) for label, size in sizes.items()}
+        owner = _Owner()
+        weakref.finalize(owner, _free, self.memory, tuple(addresses.values()))
+        return Allocation(addresses, owner)
+
+    def staging(self, sizes: Mapping[str, int]) -> dict[str, Bytes]:
+        """Plain host memory."""
+        return {label: np.zeros(size, np.uint8) for label, size in sizes.items()}
+
+    def load(self, source: Source, schedule: Schedule) -> Kernel:
+        """Nothing to load: the emulator reads the PTX beside the source."""
+        return Kernel(source, schedule, None)
+
+    def prepare(self, work: Work) -> Callable[[], None]:
+        """Runs the work at once whenever it is called."""
+
+        def run() -> None:
+            for staged, address in work.uploads:
+                self.memory.write(address, staged)
+            for launch in work.launches:
+                self._launch(launch)
+            for address, staged in work.downloads:
+                staged[:] = self.memory.read(address, staged.shape, np.uint8)
+
+        return run
+
+    def _launch(self, launch: Launch) -> None:
+        for address, nbytes in launch.fresh:
+            self.memory.forget(address, nbytes)
+        kernel, arguments = launch.kernel, arguments_of(launch.addresses, launch.first)
+        try:
+            launch_emulated(kernel.source, kernel.schedule, launch.grid, arguments, self.memory)
+        except EmulationFault as fault:
+            layers = f"{' + '.join(launch.layers)}: " if launch.layers else ""
+            raise EmulationFault(
+                f"{layers}{fault.reason}",
+                kernel=launch.name or fault.kernel,
+                source=str(kernel.source.path),
+                line=fault.line,
+                block=fault.block,
+                thread=fault.thread,
+                instruction=fault.instruction,
+            ) from fault
+
+    def upload(self, address: int, array: NDArray[Any]) -> None:
+        """Copies an array in."""
+        self.memory.write(address, array)
+
+    def upload_later(self, address: int, staged: Bytes) -> None:
+        """Copies staging memory in, at once."""
+        self.memory.write(address, staged)
+
+    def download(self, address: int, array: NDArray[Any]) -> None:
+        """Copies into a C-contiguous array."""
+        array[...] = self.memory.read(address, array.shape, array.dtype)
+
+    def copy(self, source: int, target: int, nbytes: int) -> None:
+        """Copies within the memory."""
+        self.memory.write(target, self.memory.read(source, nbytes, np.uint8))
+
+    def zero(self, address: int, nbytes: int) -> None:
+        """Fills memory with zeros."""
+        self.memory.write(address, np.zeros(nbytes, np.uint8))
+
+    def mark(self) -> Callable[[], None]:
+        """Nothing to wait for."""
+        return lambda: None
+
+    def view(self, value: Any, what: str) -> None:
+        """None: no array of a GPU is read here."""
+
+    def export(
+        self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], owner: Any, stream: int | None, **options: Any
+    ) -> NoReturn:
+        """Refuses: nothing here lies on a GPU."""
+        raise TargetError("the emulator's arrays lie in no GPU; allowed: y.numpy(); write target='cuda'")
+
+    @property
+    def stream_handle(self) -> None:
+        """None: there are no streams."""
+
+    def stream(self, stream: Any) -> AbstractContextManager[None]:
+        """There are none."""
+        raise TargetError("stream: the emulator has no streams; allowed: target='cuda'; leave stream() out")
+
+
+class _Owner:
+    """Lives as long as an allocation is held."""
+
+
+def _free(memory: Memory, addresses: tuple[int, ...]) -> None:
+    for address in addresses:
+        memory.free(address)
