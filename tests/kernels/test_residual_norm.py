@@ -15,18 +15,15 @@ from gncodegen.kernels.schedule import Machine, Problem, Tensor
 
 Execute = Callable[..., Any]
 
-ACTIVATIONS = [("", 0.0), ("relu", 0.0), ("leaky-relu", -0.3)]
 CASES = [
     # (shape, groups, phases, dtype, activation, alpha): vectors full, odd channels with a tail, one group, many parts
     ((2, 8, 8, 32), 8, "whole", "float32", "relu", 0.0),
     ((2, 8, 8, 32), 8, "split", "float64", "leaky-relu", 0.1),
-    ((3, 5, 7, 20), 4, "split", "float32", "", 0.0),
     ((3, 5, 7, 20), 4, "whole", "float64", "relu", 0.0),
     ((2, 11, 13, 3), 3, "whole", "float32", "leaky-relu", 0.1),
     ((2, 11, 13, 3), 3, "split", "float32", "relu", 0.0),
     ((5, 12), 3, "whole", "float32", "leaky-relu", -0.3),
     ((1, 97, 101, 32), 8, "split", "float32", "relu", 0.0),
-    ((1, 97, 101, 32), 8, "whole", "float32", "leaky-relu", 0.1),
     ((2, 9, 9, 7), 1, "whole", "float32", "", 0.0),
 ]
 
@@ -79,7 +76,7 @@ def test_against_the_oracle(execute: Execute, monkeypatch, shape, groups, phases
     assert np.abs(dr - expected[3]).max() <= 1e-7
 
 
-@pytest.mark.parametrize(("activation", "alpha"), ACTIVATIONS)
+@pytest.mark.parametrize(("activation", "alpha"), [("relu", 0.0), ("leaky-relu", -0.3)])
 def test_gradients_are_slopes(execute: Execute, activation, alpha):
     a, options = arrays((2, 5, 3, 6), "float64"), attributes(3, activation, alpha)
     _, statistics = forward(execute, a, options)

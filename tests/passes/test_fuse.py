@@ -170,6 +170,23 @@ def test_a_norm_that_is_returned_keeps_the_addition_apart() -> None:
     assert found[1:] == [f"group_norm {{{NORMED}, residual = true}}", 'activation {function = "relu"}']
 
 
+def test_statistics_read_before_the_addition_keep_the_norm_where_it_is() -> None:
+    back = f"%v, %u, %p = gn.group_norm_gradient(%d, %x, %scale, %offset, %s) {{{NORMED}}}"
+    types = f"({IMAGE}, {IMAGE}, {VECTOR}, {VECTOR}, {STATISTICS}) -> ({IMAGE}, {VECTOR}, {VECTOR})"
+    body = "\n".join([CONV, BIAS, NORM, f"{back} : {types}", ADDED.replace("%x", "%v"), relu("%a")])
+    assert after("fuse", body)[-1] == 'add {activation = "relu"}'
+
+
+def test_a_fused_norm_can_still_be_differentiated() -> None:
+    passes = "fuse,gradients{function=gradients},dce"
+    for middle, expected in (
+        (relu("%a"), RESIDUAL.replace("norm", "norm_gradient")),
+        (relu("%a", name="tanh"), f"group_norm_gradient {{{NORMED}}}"),
+    ):
+        body = "\n".join([NORM.replace("%d", "%x"), ADDED, middle, LOSS])
+        assert expected in after(passes, body, "%l : tensor<f64>", training=True)
+
+
 @pytest.mark.parametrize(("name", "alpha"), [("relu", ""), ("leaky-relu", ", alpha = -0.1")])
 def test_gradients_of_norm_addition_and_activation_are_one(name: str, alpha: str) -> None:
     body = "\n".join([CONV, BIAS, NORM, OTHER, ADDED.replace("%x", "%m"), relu("%a", name=name, alpha=alpha), LOSS])
