@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cuda import bias, elementwise, pooling
+from gncodegen.kernels.cuda import bias, convolution, elementwise, fully_connected, pooling
 from gncodegen.kernels.schedule import Plan, Problem
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **bias.PLANS,
+    **convolution.PLANS,
     **elementwise.PLANS,
+    **fully_connected.PLANS,
     **pooling.PLANS,
 }
 """Op → its plan."""

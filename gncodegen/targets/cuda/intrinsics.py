@@ -44,6 +44,7 @@ from gncodegen.targets.cuda.memory import (
 from gncodegen.targets.cuda.numba_cuda import types
 from gncodegen.targets.cuda.periodic import load_periodic
 from gncodegen.targets.cuda.random_bits import split_mix
+from gncodegen.targets.cuda.register_tile import load_where, outer_products
 from gncodegen.targets.cuda.strided import (
     below_mask,
     fold_add,
@@ -106,12 +107,14 @@ __all__ = [
     "load_readonly_strided_below",
     "load_strided",
     "load_strided_below",
+    "load_where",
     "log",
     "log1p",
     "look_up",
     "maximum",
     "minimum",
     "offset",
+    "outer_products",
     "part",
     "pointer",
     "read",

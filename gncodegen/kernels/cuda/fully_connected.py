@@ -1,0 +1,105 @@
+"""CUDA plans of the fully connected layer: three matrix products without a copy, y = x·Wᵀ, dx = dy·W, dW = dyᵀ·x."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gncodegen.kernels.convolution import epilogue_constants
+from gncodegen.kernels.cuda.matrix import Product, product_plan, vector_lanes
+from gncodegen.kernels.schedule import Constant, Plan, Problem
+
+
+def _rows(depth: int, column_stride: int) -> dict[str, Constant]:
+    """The constants of a left operand whose rows are `depth` long."""
+    return {
+        "pixel": depth,
+        "channels": depth,
+        "taps": 1,
+        "pointwise": True,
+        "inside": True,
+        "offset_h": 0,
+        "offset_w": 0,
+        "column_stride": column_stride,
+    }
+
+
+def fully_connected(problem: Problem) -> Plan:
+    """The fully connected layer: y = activation(x·Wᵀ + bias), x with its trailing axes flattened."""
+    x, weights = problem.operands[:2]
+    columns, depth = weights.shape
+    epilogue = epilogue_constants(problem, len(problem.operands) > 2)
+    lanes = vector_lanes(x.dtype, depth)
+    product = Product(
+        rows=x.shape[0],
+        columns=columns,
+        depth=depth,
+        left="windows",
+        right="columns",
+        dtype=x.dtype,
+        a_lanes=lanes,
+        b_lanes=lanes,
+        c_lanes=vector_lanes(x.dtype, columns),
+        slots=("operand0", "operand1", "operand2" if epilogue["bias"] else "", "result0"),
+        out_pixel=columns,
+        shape=_rows(depth, depth),
+        epilogue=epilogue,
+        flops=2 * x.shape[0] * columns * depth,
+    )
+    return product_plan(problem, product)
+
+
+def fully_connected_input_gradient(problem: Problem) -> Plan:
+    """The input gradient of y = x·Wᵀ: dx = dy·W."""
+    dy, weights = problem.operands
+    outputs, inputs = weights.shape
+    lanes = vector_lanes(dy.dtype, inputs)
+    product = Product(
+        rows=dy.shape[0],
+        columns=inputs,
+        depth=outputs,
+        left="windows",
+        right="rows",
+        dtype=dy.dtype,
+        a_lanes=vector_lanes(dy.dtype, outputs),
+        b_lanes=lanes,
+        c_lanes=lanes,
+        slots=("operand0", "operand1", "", "result0"),
+        out_pixel=inputs,
+        shape=_rows(outputs, inputs),
+        flops=2 * dy.shape[0] * outputs * inputs,
+    )
+    return product_plan(problem, product)
+
+
+def fully_connected_weight_gradient(problem: Problem) -> Plan:
+    """The weight gradient of y = x·Wᵀ + bias: dW = dyᵀ·x, and dbias, the sums of dy, where asked for."""
+    x = problem.operands[0]
+    outputs, inputs = problem.results[0].shape
+    bias = bool(problem.attributes.get("bias", False))
+    lanes = vector_lanes(x.dtype, inputs)
+    product = Product(
+        rows=outputs,
+        columns=inputs,
+        depth=x.shape[0],
+        left="rows",
+        right="rows",
+        dtype=x.dtype,
+        a_lanes=vector_lanes(x.dtype, outputs),
+        b_lanes=lanes,
+        c_lanes=lanes,
+        slots=("operand1", "operand0", "", "result0"),
+        out_pixel=inputs,
+        total="result1" if bias else "",
+        sums="left" if bias else "",
+        free=True,
+        shape={"pointwise": True, "row_stride": outputs, "group_stride": 0, "column_stride": inputs},
+        flops=2 * x.shape[0] * outputs * inputs,
+    )
+    return product_plan(problem, product)
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    "fully_connected": fully_connected,
+    "fully_connected_input_gradient": fully_connected_input_gradient,
+    "fully_connected_weight_gradient": fully_connected_weight_gradient,
+}

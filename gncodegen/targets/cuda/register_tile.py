@@ -1,0 +1,94 @@
+"""Matrix products in registers: a thread's tile of sums, fed from shared memory, as one intrinsic.
+
+One intrinsic instead of a thousand lines of Python keeps compilation short: Numba types a single call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from gncodegen.targets.cuda.memory import index_type, load_value
+from gncodegen.targets.cuda.numba_cuda import cgutils, intrinsic_of_literals, types
+from gncodegen.targets.cuda.values import INT32, INT64, LLVM, SCALAR, Vec, literal
+
+GROUP = 4
+"""Neighbouring rows or columns that a thread holds together: 16 bytes of float32."""
+
+
+def _fragment(builder: Any, kind: Any, base: Any, begin: int, count: int, step: int) -> list[Any]:
+    """LLVM: `count` elements in groups of four, `step` elements from group to group."""
+    lanes = min(GROUP, 16 // (8 if kind.element == "float64" else 4))
+    elements: list[Any] = []
+    for i in range(0, count, lanes):
+        at = ir.Constant(INT32, begin + i // GROUP * step + i % GROUP)
+        vector = load_value(builder, kind, base, at, lanes, False)
+        elements += [builder.extract_element(vector, ir.Constant(INT32, k)) for k in range(lanes)]
+    return elements
+
+
+@intrinsic_of_literals
+def outer_products(
+    context: Any, a: Any, b: Any, sums: Any, rows: Any, depth: Any, a_line: Any, b_line: Any, a_step: Any, b_step: Any
+) -> Any:
+    """`outer_products(a, b, sums, rows, depth, a_line, b_line, a_step, b_step)`: sums + Σₖ aₖ·bₖᵀ, k in order.
+
+    `sums` holds rows × columns values, row by row. aₖ are `rows` elements and bₖ the columns' elements of line k of two
+    tiles in shared memory, whose lines are `a_line` and `b_line` elements long; the thread's elements lie in groups of
+    four, `a_step` and `b_step` elements apart.
+    """
+    height, lines = literal(rows, "rows"), literal(depth, "depth")
+    steps = [literal(value, "a line or step") for value in (a_line, b_line, a_step, b_step)]
+    width = sums.lanes // height
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        scalar = LLVM[sums.dtype]
+        name = "llvm.fma.f64" if sums.dtype == types.float64 else "llvm.fma.f32"
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(scalar, [scalar] * 3), name)
+        parts = [builder.extract_element(args[2], ir.Constant(INT32, i)) for i in range(sums.lanes)]
+        for line in range(lines):
+            left = _fragment(builder, a, args[0], line * steps[0], height, steps[2])
+            right = _fragment(builder, b, args[1], line * steps[1], width, steps[3])
+            for i in range(height):
+                for j in range(width):
+                    parts[i * width + j] = builder.call(fma, [left[i], right[j], parts[i * width + j]])
+        result = ir.Constant(sums.llvm, ir.Undefined)
+        for i, value in enumerate(parts):
+            result = builder.insert_element(result, value, ir.Constant(INT32, i))
+        return result
+
+    return sums(a, b, sums, rows, depth, a_line, b_line, a_step, b_step), generate
+
+
+@intrinsic_of_literals
+def load_where(context: Any, base: Any, index: Any, lanes: Any, condition: Any) -> Any:
+    """`load_where(p, i, lanes, condition)`: p[i : i + lanes] where the condition holds, else zeros, without a branch.
+
+    The memory is read-only during the launch (ld.global.nc); nothing is read where the condition fails.
+    """
+    vec = Vec(SCALAR[base.element], literal(lanes, "lanes"))
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        at = builder.gep(args[0], [args[1] if args[1].type.width == 64 else builder.zext(args[1], INT64)])
+        flag = builder.zext(args[3], INT32)
+        scalar, double = LLVM[vec.dtype], vec.dtype == types.float64
+        kind, letter, zero = ("f64", "d", "0d0000000000000000") if double else ("f32", "f", "0f00000000")
+        names = [f"${i}" for i in range(vec.lanes)]
+        target = f".v{vec.lanes}.{kind} {{{', '.join(names)}}}" if vec.lanes > 1 else f".{kind} $0"
+        text = (
+            f"{{ .reg .pred where; setp.ne.u32 where, ${vec.lanes + 1}, 0; "
+            + " ".join(f"mov.{kind} {name}, {zero};" for name in names)
+            + f" @where ld.global.nc{target}, [${vec.lanes}]; }}"
+        )
+        result = ir.LiteralStructType([scalar] * vec.lanes) if vec.lanes > 1 else scalar
+        function = ir.FunctionType(result, [at.type, INT32])
+        constraints = ",".join([f"=&{letter}"] * vec.lanes + ["l", "r"])
+        loaded = builder.call(ir.InlineAsm(function, text, constraints, side_effect=True), [at, flag])
+        vector = ir.Constant(vec.llvm, ir.Undefined)
+        for i in range(vec.lanes):
+            value = builder.extract_value(loaded, i) if vec.lanes > 1 else loaded
+            vector = builder.insert_element(vector, value, ir.Constant(INT32, i))
+        return vector
+
+    return vec(base, index_type(index), lanes, types.boolean), generate
