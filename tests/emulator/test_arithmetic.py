@@ -110,7 +110,7 @@ def test_fma_rounds_once(mode):
     one = np.float32(1)
     ulp = np.finfo(np.float32).eps
     # a·b + c lies just beside a tie of float32, too close for float64 to tell; and sums that are subnormal.
-    cases = [(one + ulp, one + 2**-12, 2.0**-60), (one + ulp, one + 2**-12, -(2.0**-60)), (3e-23, 1e-20, 1e-44)]
+    cases = [(one + ulp, one + 2**-12, 2.0**-60), (one + ulp, one + 2**-12, -(2.0**-60)), (3e-18, 1e-20, 1e-44)]
     cases += [(one, 1 + ulp, 2.0**-24), (one, 1 + ulp, -(2.0**-24)), (one, 1 + ulp, 2.0**-24 * (1 + ulp))]
     cases += [(1 + 2.0**-12, 1 + 2.0**-12, 2.0**-50), (1 + 2.0**-12, 1 + 2.0**-12, -(2.0**-50))]
     for _ in range(256 - len(cases)):

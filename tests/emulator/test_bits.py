@@ -76,6 +76,17 @@ def test_sad_and_dp4a():
     )
 
 
+def test_dp2a():
+    """Kernels meet it where the compiler proves that factors of an index fit 16 and 8 bits."""
+    third, halves = np.arange(32, dtype=np.uint32), WORDS.view(np.uint16).reshape(-1, 2).astype(np.uint32)
+    octets = OTHER.view(np.uint8).reshape(-1, 4).astype(np.uint32)
+    for mode, chosen in (("lo", octets[:, :2]), ("hi", octets[:, 2:])):
+        same(
+            compute(f"dp2a.{mode}.u32.u32 %d0, %a0, %a1, %a2;", [WORDS, OTHER, third], "u4"),
+            (halves * chosen).sum(1, dtype=np.uint32) + third,
+        )
+
+
 FLOATS = np.float32([1, 2, np.nan, -1, 0, -0.0, np.inf, np.nan])
 OTHERS = np.float32([1, 1, 1, np.nan, -0.0, 0, np.inf, np.nan])
 

@@ -1,7 +1,7 @@
 """Sums and products rounded once, in the direction asked for (PTX ISA 9.7.3).
 
 float32: exact. A product of two float32 is exact in float64, a sum there has an error that TwoSum gives exactly, and
-rounding to odd removes the double rounding. float64 fma: the product's and the sum's errors are kept (Dekker, TwoSum),
+rounding to odd removes the double rounding (but not among float32's subnormals). float64 fma: the product's and the sum's errors are kept (Dekker, TwoSum),
 so that the result is within 1 ulp and nearly always exact.
 """
 
@@ -13,9 +13,7 @@ import numpy as np
 
 from gncodegen.targets.cuda.emulator.scalars import Array
 
-_LOW = np.uint64(0x1FFF_FFFF)  # the bits of a float64 that a float32 drops
-_TIE = np.uint64(0x1000_0000)
-_TINY = 2.0**-125
+_TIE = -(2**63)  # the bits of a float64 that a float32 drops, moved to the top, where they are a tie
 _SPLITTER = 134217729.0  # 2**27 + 1
 
 
@@ -34,20 +32,18 @@ def _odd(total: Array, error: Array) -> Array:
 
 
 def fused32(a: Array, b: Array, c: Array) -> Array:
-    """a·b + c in float32, rounded once to nearest even."""
-    product = np.multiply(a, b, dtype=np.float64)
-    total = np.atleast_1d(np.add(product, c, dtype=np.float64))
-    risky = (total.view(np.uint64) & _LOW) == _TIE
-    result = total.astype(np.float32)
-    low = np.abs(total) < _TINY
-    if low.any():
-        risky |= low & (total != 0)
-    if risky.any():
-        shape = total.shape
-        wide = np.broadcast_to(np.asarray(c, np.float64), shape)[risky]
-        error = two_sum(np.broadcast_to(product, shape)[risky], wide, total[risky])
-        result[risky] = _odd(total[risky], error).astype(np.float32)
-    return result
+    """a·b + c as a float64 that rounds to the float32 which a·b + c, rounded once to nearest even, gives.
+
+    Only where the result is below 2**-126 may it be off, by 2**-149.
+    """
+    total = np.multiply(a, b, dtype=np.float64)
+    total = np.add(total, c, out=total) if total.ndim else np.atleast_1d(total + c)
+    if np.left_shift(total.view(np.int64), 35).min() == _TIE:
+        risky = np.left_shift(total.view(np.int64), 35) == _TIE
+        product = np.broadcast_to(np.multiply(a, b, dtype=np.float64), total.shape)[risky]
+        wide = np.broadcast_to(np.asarray(c, np.float64), total.shape)[risky]
+        total[risky] = _odd(total[risky], two_sum(product, wide, total[risky]))
+    return total
 
 
 def fused64(a: Array, b: Array, c: Array) -> Array:

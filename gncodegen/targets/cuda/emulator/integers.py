@@ -144,10 +144,15 @@ def _three(function: Any, decoder: Decoder, instruction: Instruction, kinds: tup
 
 
 def bits(decoder: Decoder, instruction: Instruction) -> Execute:
-    """bfi, bfe, brev, clz, popc, bfind, prmt, lop3, shf, sad, dp4a."""
+    """bfi, bfe, brev, clz, popc, bfind, prmt, lop3, shf, sad, dp4a, dp2a."""
     name, kind = instruction.opcode[0], instruction.opcode[-1]
     if name == "prmt" and kind != "b32":
         raise unsupported(instruction)
+    if name == "dp2a":
+        low, signs = instruction.opcode[1] == "lo", (instruction.opcode[2][0], instruction.opcode[3][0])
+        return _three(
+            lambda a, b, c: _dot_halves(a, b, c, signs, low), decoder, instruction, ("b32", "b32", kind), kind
+        )
     if name == "lop3":
         table = int(instruction.operands[4], 0)
         sources = [decoder.source(text, _U32) for text in instruction.operands[1:4]]
@@ -202,6 +207,16 @@ def _dot(a: Array, b: Array, c: Array, signs: tuple[str, str] = ("u", "u")) -> A
         for value, sign in zip((a, b), signs, strict=True)
     ]
     return ((parts[0] * parts[1]).reshape(-1, 4).sum(axis=1) + c).astype(c.dtype)
+
+
+def _dot_halves(a: Array, b: Array, c: Array, signs: tuple[str, str], low: bool) -> Array:
+    """The two 16-bit halves of a times the low or the high two bytes of b."""
+    shape = np.broadcast(a, b, c).shape
+    halves = np.ascontiguousarray(np.broadcast_to(a, shape)).view(np.int16 if signs[0] == "s" else np.uint16)
+    octets = np.ascontiguousarray(np.broadcast_to(b, shape)).view(np.int8 if signs[1] == "s" else np.uint8)
+    chosen = octets.reshape(-1, 4)[:, :2] if low else octets.reshape(-1, 4)[:, 2:]
+    products = halves.reshape(-1, 2).astype(np.int64) * chosen
+    return (products.sum(axis=1) + c).astype(c.dtype)
 
 
 def carrying(decoder: Decoder, instruction: Instruction) -> Execute:

@@ -52,7 +52,7 @@ class Active:
     def where(self, flags: Mask) -> Active:
         """The lanes of this set whose flag (one for every lane of the batch) is set."""
         if self.all:
-            return Active(self.size, mask=flags)
+            return Active(self.size, mask=flags.copy())  # the flags may be a register, which these lanes write next
         if self.dense:
             return Active(self.size, mask=flags & self.mask)
         return Active(self.size, index=self.index[flags[self.index]])

@@ -14,7 +14,7 @@ from gncodegen.targets.cuda.emulator.module import Module
 from gncodegen.targets.cuda.emulator.order import Order
 from gncodegen.targets.cuda.emulator.schedule import Schedule
 
-LANES = 1 << 15
+LANES = 1 << 13
 BUDGET = 5_000_000
 
 

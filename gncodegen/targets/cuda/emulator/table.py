@@ -18,7 +18,7 @@ BUILDERS: dict[str, Builder] = {
     "copysign": arithmetic.copysign,
     "testp": arithmetic.testp,
     **dict.fromkeys(
-        ("bfi", "bfe", "brev", "clz", "popc", "bfind", "prmt", "lop3", "shf", "sad", "dp4a"), integers.bits
+        ("bfi", "bfe", "brev", "clz", "popc", "bfind", "prmt", "lop3", "shf", "sad", "dp4a", "dp2a"), integers.bits
     ),
     **dict.fromkeys(("setp", "set"), choose.setp),
     "selp": choose.selp,

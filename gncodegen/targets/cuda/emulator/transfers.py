@@ -18,7 +18,7 @@ from gncodegen.targets.cuda.emulator.decode import (
 )
 from gncodegen.targets.cuda.emulator.memory import kinds
 from gncodegen.targets.cuda.emulator.regions import LOCAL, RANK_BITS, SHARED, Flat, resolve
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, Array
+from gncodegen.targets.cuda.emulator.scalars import DTYPE, UNSIGNED, Array
 from gncodegen.targets.cuda.emulator.text import Instruction
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gncodegen.targets.cuda.emulator.machine import Machine
 
 SPACES = {"global": "global", "shared": "shared", "local": "local", "const": "", "param": "param"}
+_ALL = {size: kind.type(2 ** (8 * size) - 1) for size, kind in UNSIGNED.items()}
 STRONG = {"volatile", "relaxed", "acquire", "release", "mmio"}
 
 
@@ -52,8 +53,8 @@ def read_bytes(
     for region, flat, lanes, chosen in resolve(machine, space, address, active, nbytes):
         place = flat >> shift
         if region.ready is not None:
-            ready = np.take(region.ready.view(kind), place).view(np.uint8 if nbytes < 8 else np.uint64)
-            if int(np.bitwise_and.reduce(ready)) != np.iinfo(ready.dtype).max:
+            ready = np.take(region.ready.view(kind), place).view(np.uint64 if nbytes > 8 else kind)
+            if np.bitwise_and.reduce(ready) != _ALL[ready.dtype.itemsize]:
                 _uninitialised(machine, region.ready, flat, nbytes, lanes, region)
         data = np.take(region.data.view(kind), place)
         if region.log is not None:
