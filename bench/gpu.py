@@ -158,7 +158,7 @@ def group_norms(
         tensor = 4 * int(np.prod(facts["shape"]))
         floor = tensor * (2 if facts["direction"] == "forward" else 3)
         copies = copies_for(floor, l2)
-        ours = milliseconds(session.repeated(entry, copies), session.device.mark()) / copies
+        ours = milliseconds(session.repeated(entry, copies), session.device.synchronize) / copies
         row = {
             "name": entry.name,
             "ms": ours,
@@ -180,7 +180,7 @@ def convolutions(session: Session, tf32: bool, left: Callable[[], float], peers:
         facts = entry.facts
         if (facts["math"] == "tf32") != tf32 or left() < 0:
             continue
-        ours = milliseconds(session.repeated(entry, 1), session.device.mark())
+        ours = milliseconds(session.repeated(entry, 1), session.device.synchronize)
         row = {"name": entry.name, "ms": ours, "TFLOP/s": entry.flops / ours / 1e9}
         if peer is not None:
             shape = (tuple(facts["shape"]), facts["filters"], facts["window"], facts["stride"], facts["direction"])
@@ -195,7 +195,7 @@ def train_steps(session: Session, peer: Torch | None) -> Iterator[dict[str, Any]
     values = session.bundle.arrays("demo")
     executor, _ = session.executor(entry, values)
     inputs = {("input", "x"): values["input x"], ("target", "t"): values["target t"]}
-    row = {"name": "demo, batch 8: train step", "ms": milliseconds(lambda: executor.run(inputs), session.device.mark())}
+    row = {"name": "demo, batch 8: train step", "ms": milliseconds(lambda: executor.run(inputs), session.device.synchronize)}
     if peer is not None:
         from bench.nets import Net
 

@@ -57,7 +57,7 @@ def backend(target: str, emulate: bool = False, math: str = "float32") -> Backen
     if target == "cuda":
         from gncodegen.targets.cuda.device.gpu import Gpu  # noqa: PLC0415
 
-        gpu = Gpu.open()
+        gpu = Gpu()
         if math != "float32" and gpu.architecture == "sm_75":
             check(gpu.architecture, False, math, "float32")
         return DeviceBackend(CudaTarget(gpu.architecture, gpu.processors, gpu.l2, math), gpu)

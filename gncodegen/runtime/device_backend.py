@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gncodegen.errors import TargetError
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
-from gncodegen.runtime.arrays import aligned
+from gncodegen.runtime.arrays import aligned, on_gpu
 from gncodegen.runtime.backend import Array, Bound, Key
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.device_executor import DeviceArena, DeviceExecutor, DeviceHyperparameters
@@ -96,7 +96,7 @@ class DeviceBackend:
         """An array in this device's memory, not copied."""
         if isinstance(value, DeviceArray):
             return value
-        view = self.device.view(value, what)
+        view = self.device.view(value, what) if on_gpu(value) else None
         return None if view is None else DeviceArray(self.device, view.address, view.shape, view.dtype, view.owner)
 
     def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> Array:

@@ -25,6 +25,20 @@ AHEAD = 8
 """Runs that may be under way while the caller goes on."""
 
 
+ON_HOST, ASKEW = 0, -1
+"""In the place of an input's address: it comes from host memory, or from device memory that kernels cannot read."""
+
+WIDEST = 16
+"""Bytes of a kernel's widest load, which must start on such a boundary."""
+
+
+def _place(array: Array) -> int:
+    """Where kernels read an input: its address, or how it gets to the staging memory."""
+    if not isinstance(array, DeviceArray):
+        return ON_HOST
+    return ASKEW if array.address % WIDEST else array.address
+
+
 def label(key: Key) -> str:
     """How faults name an argument: "x", "gradient conv_1.weights"."""
     return key[1] if key[0] in ("input", "target", "output", "loss") else " ".join(key)
@@ -40,7 +54,7 @@ class DeviceArena:
     def reserve(self, size: int) -> None:
         """Makes room for `size` bytes."""
         if self._allocation is None or self._size < size:
-            self._device.mark()()
+            self._device.synchronize()
             self._allocation = None  # given back before the larger one is asked for
             self._allocation, self._size = self._device.allocate({"arena": size}), size
 
@@ -144,10 +158,10 @@ class DeviceExecutor:
                 given stay on the device for `result`.
         """
         inputs = {key: arguments[key] for key in self._inputs}
-        addresses = tuple(a.address if isinstance(a, DeviceArray) else 0 for a in inputs.values())
+        addresses = tuple(map(_place, inputs.values()))
         wanted = tuple(key for key in self._outputs if isinstance(arguments.get(key), np.ndarray))
-        if 0 in addresses:
-            self._fill_staging({key: a for key, a in inputs.items() if isinstance(a, np.ndarray)})
+        if min(addresses, default=1) <= 0:
+            self._fill_staging(inputs)
         if self._reads_hyperparameters:
             self._hyperparameters.send()
         self._work(addresses, wanted)()
@@ -179,36 +193,42 @@ class DeviceExecutor:
         if len(self._in_flight) > AHEAD:
             self._in_flight.popleft()[0]()
 
-    def _fill_staging(self, arrays: Mapping[Key, NDArray[Any]]) -> None:
+    def _fill_staging(self, inputs: Mapping[Key, Array]) -> None:
+        """Host arrays into the host's staging memory, arrays that lie askew on the device into the device's."""
         if self._staged_inputs is None:
             self._staged_inputs = self._stage(self._inputs)
         while self._in_flight:  # a run under way may still be reading it
             self._in_flight.popleft()[0]()
-        for key, array in arrays.items():
-            np.copyto(self._staged_inputs.host[label(key)].view(array.dtype).reshape(array.shape), array)
+        for key, array in inputs.items():
+            if isinstance(array, np.ndarray):
+                np.copyto(self._staged_inputs.host[label(key)].view(array.dtype).reshape(array.shape), array)
+            elif _place(array) == ASKEW:
+                self._device.copy(array.address, self._staged_inputs.allocation.addresses[label(key)], array.nbytes)
 
     # ---- prepared work -------------------------------------------------------------------------------------------
 
     def _work(self, addresses: tuple[int, ...], wanted: tuple[Key, ...]) -> Callable[[], None]:
-        """The work for inputs at these addresses (0: staged) and these results copied to the host."""
+        """The work for inputs at these addresses and these results copied to the host."""
         key = (self._arena.address, addresses, wanted)
         if key not in self._works:
             self._works[key] = self._device.prepare(self._planned(addresses, wanted))
             if len(self._works) > KEPT:
-                self._device.mark()()
+                self._device.synchronize()
                 self._works.popitem(last=False)
         self._works.move_to_end(key)
         return self._works[key]
 
     def _planned(self, addresses: tuple[int, ...], wanted: tuple[Key, ...]) -> Work:
         program, places, uploads = self.program, dict(self._bound), list[tuple[Bytes, int]]()
-        for (key, _), address in zip(self._inputs.items(), addresses, strict=True):
-            index = program.arguments[key]
-            places[index] = address
-            if not address:
-                assert self._staged_inputs is not None
-                places[index] = self._staged_inputs.allocation.addresses[label(key)]
-                uploads.append((self._staged_inputs.host[label(key)], places[index]))
+        staged = self._staged_inputs
+        for key, address in zip(self._inputs, addresses, strict=True):
+            if address <= 0:
+                assert staged is not None
+                place = staged.allocation.addresses[label(key)]
+                uploads += [(staged.host[label(key)], place)] if address == ON_HOST else []
+            else:
+                place = address
+            places[program.arguments[key]] = place
         outputs = self._staged_outputs
         for key in self._outputs:
             places[program.arguments[key]] = outputs.allocation.addresses[label(key)]

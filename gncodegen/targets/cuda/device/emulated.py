@@ -94,6 +94,9 @@ class EmulatedDevice:
         """Nothing to wait for."""
         return lambda: None
 
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
     def view(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""
 

@@ -146,6 +146,10 @@ class Device(Protocol):
         """A function that waits until all work asked for up to now is done."""
         ...
 
+    def synchronize(self) -> None:
+        """Waits until all work asked for up to now is done."""
+        ...
+
     def view(self, value: Any, what: str) -> View | None:
         """An array in this device's memory where it is, ready on the device's stream; None for anything else.
 

@@ -1,0 +1,281 @@
+"""A GPU as a device: kernels launched through cuda.core on raw addresses, whole runs replayed as CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import ArrayError, TargetError
+from gncodegen.kernels.schedule import Schedule
+from gncodegen.kernels.store import Source
+from gncodegen.targets.cuda import architectures
+from gncodegen.targets.cuda.compile import entry
+from gncodegen.targets.cuda.device import cuda_python as cuda
+from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Kernel, Launch, View, Work
+from gncodegen.targets.cuda.emulated import arguments_of
+
+ALIGNMENT = 256
+"""Bytes; parts of an allocation start on such boundaries."""
+
+
+class Gpu:
+    """One GPU and the stream that its work goes to.
+
+    Args:
+        number: of the GPU, as cuda.core counts.
+
+    Raises:
+        TargetError: missing packages, no driver, no GPU, an old driver, or an architecture without kernels.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        self.device = cuda.open_device(number)
+        self.name = str(self.device.name)
+        self.architecture = "sm_{}{}".format(*self.device.compute_capability)
+        try:
+            architectures.architecture(self.architecture)
+        except TargetError as error:
+            allowed = ", ".join(architectures.ARCHITECTURES)
+            raise TargetError(
+                f"target='cuda': the GPU {self.name} is of architecture {self.architecture}; allowed: {allowed}; write "
+                "target='cpu'"
+            ) from error
+        self.processors = int(self.device.properties.multiprocessor_count)
+        self.l2 = int(self.device.properties.l2_cache_size)
+        self.queue = cuda.own_stream(self.device)
+
+    def enter(self) -> None:
+        """Makes this GPU the calling thread's; another library may have chosen another."""
+        self.device.set_current()
+
+    # ---- memory --------------------------------------------------------------------------------------------------
+
+    def allocate(self, sizes: Mapping[str, int]) -> Allocation:
+        """One piece of device memory, cut into parts."""
+        self.enter()
+        offsets, total = _layout(sizes)
+        buffer = cuda.allocate(self.device, total, self.queue)
+        base = int(buffer.handle)
+        return Allocation({label: base + offset for label, offset in offsets.items()}, buffer)
+
+    def staging(self, sizes: Mapping[str, int]) -> dict[str, Bytes]:
+        """One piece of page-locked memory, cut as `allocate` cuts."""
+        self.enter()
+        offsets, total = _layout(sizes)
+        # The array keeps the buffer, and the parts keep the array.
+        whole = np.from_dlpack(cuda.pinned(total)).view(np.uint8)
+        return {label: whole[offset : offset + sizes[label]] for label, offset in offsets.items()}
+
+    def upload(self, address: int, array: NDArray[Any]) -> None:
+        """Copies an array in and waits, since the caller may change it."""
+        self.enter()
+        self._copy_in(address, array.ctypes.data, array.nbytes, self.queue)
+        self.synchronize()
+
+    def upload_later(self, address: int, staged: Bytes) -> None:
+        """Copies staging memory in, in the stream's order."""
+        self.enter()
+        self._copy_in(address, staged.ctypes.data, staged.nbytes, self.queue)
+
+    def download(self, address: int, array: NDArray[Any]) -> None:
+        """Copies into a C-contiguous array and waits."""
+        self.enter()
+        self._copy_out(array.ctypes.data, address, array.nbytes, self.queue)
+        self.synchronize()
+
+    def copy(self, source: int, target: int, nbytes: int) -> None:
+        """Copies on the device, in the stream's order."""
+        self.enter()
+        cuda.call("cuMemcpyDtoDAsync", target, source, nbytes, self.queue.handle)
+
+    def zero(self, address: int, nbytes: int) -> None:
+        """Fills memory with zeros, in the stream's order."""
+        self.enter()
+        cuda.call("cuMemsetD8Async", address, 0, nbytes, self.queue.handle)
+
+    @staticmethod
+    def _copy_in(address: int, host: int, nbytes: int, stream: Any) -> None:
+        cuda.call("cuMemcpyHtoDAsync", address, host, nbytes, stream.handle)
+
+    @staticmethod
+    def _copy_out(host: int, address: int, nbytes: int, stream: Any) -> None:
+        cuda.call("cuMemcpyDtoHAsync", host, address, nbytes, stream.handle)
+
+    # ---- work ----------------------------------------------------------------------------------------------------
+
+    def load(self, source: Source, schedule: Schedule) -> Kernel:
+        """Loads a cubin."""
+        self.enter()
+        path = source.beside(".cubin")
+        handle = cuda.load(path.read_bytes(), entry(source.path), path)
+        cuda.allow(handle, int(self.device.device_id), _tile(schedule, "dynamic_shared"), _tile(schedule, "cluster"))
+        return Kernel(source, schedule, handle)
+
+    def prepare(self, work: Work) -> Callable[[], None]:
+        """Work that is started as a CUDA graph from the second time on."""
+        return _Prepared(self, work)
+
+    def mark(self) -> Callable[[], None]:
+        """An event in the stream; the function waits for it."""
+        with cuda.reported():
+            event = self.queue.record()
+
+        def wait() -> None:
+            with cuda.reported():
+                event.sync()
+
+        return wait
+
+    def synchronize(self) -> None:
+        """Waits for all work."""
+        with cuda.reported():
+            self.queue.sync()
+
+    # ---- streams and arrays of others ----------------------------------------------------------------------------
+
+    @contextmanager
+    def stream(self, stream: Any) -> Generator[None]:
+        """Within it, work goes to the caller's stream, after what was asked for before."""
+        self.enter()
+        own, theirs = self.queue, cuda.accept_stream(stream, self.device)
+        theirs.wait(own)
+        self.queue = theirs
+        try:
+            yield
+        finally:
+            self.queue = own
+            own.wait(theirs)
+
+    @property
+    def stream_handle(self) -> int:
+        """The stream's address; 1 for the default stream, as the array interfaces write it."""
+        return int(self.queue.handle) or 1
+
+    def view(self, value: Any, what: str) -> View:
+        """An array in this GPU's memory where it is, ready on this stream."""
+        self.enter()
+        try:
+            view = cuda.strided_view(value, self.stream_handle)
+            shape, strides, dtype = tuple(view.shape), view.strides, np.dtype(view.dtype)
+        except (BufferError, RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+            raise ArrayError(
+                f"{what} cannot be read on the GPU ({error}); allowed: arrays with __dlpack__ or "
+                "__cuda_array_interface__, without a gradient to record; give x.detach() or a NumPy array"
+            ) from error
+        if view.device_id != self.device.device_id:
+            raise ArrayError(
+                f"{what} lies on GPU {view.device_id}; allowed: GPU {self.device.device_id}, where the network runs; "
+                "copy it there"
+            )
+        if not _dense(shape, strides):
+            raise ArrayError(
+                f"{what} has strides {tuple(strides)} for the shape {shape}; allowed: dense, row-major arrays; give "
+                "x.contiguous() or cupy.ascontiguousarray(x)"
+            )
+        return View(int(view.ptr), shape, dtype, (view, value))
+
+    def export(
+        self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], owner: Any, stream: int | None, **options: Any
+    ) -> Any:
+        """A DLPack capsule, after making the consumer's stream wait for this one."""
+        self.enter()
+        if stream is None:
+            self.synchronize()
+        elif stream != -1:
+            cuda.accept_stream(stream, self.device).wait(self.queue)
+        return cuda.capsule(address, shape, dtype, owner, **options)
+
+
+class _Prepared:
+    """Work on fixed addresses: launched one by one the first time, captured and replayed as a graph after that.
+
+    Capturing costs about as much as a few runs, so addresses that come once are not captured.
+    """
+
+    def __init__(self, gpu: Gpu, work: Work) -> None:
+        self._gpu, self._runs, self._graph = gpu, 0, None
+        self._uploads = _merged([(address, staged.ctypes.data, staged.nbytes) for staged, address in work.uploads])
+        self._downloads = _merged([(address, staged.ctypes.data, staged.nbytes) for address, staged in work.downloads])
+        self._launches = [(*_configured(launch), launch) for launch in work.launches if launch.grid]
+        self._work = work  # keeps the staging memory
+
+    def __call__(self) -> None:
+        gpu = self._gpu
+        gpu.enter()
+        self._runs += 1
+        with cuda.reported():
+            if self._graph is None and self._runs > 1:
+                self._graph = self._captured()
+            if self._graph is None:
+                self._enqueue(gpu.queue, gpu.queue)
+            else:
+                self._graph.launch(gpu.queue)
+
+    def _captured(self) -> Any:
+        builder = self._gpu.device.create_graph_builder()
+        builder.begin_building()
+        self._enqueue(builder.stream, builder)
+        return builder.end_building().complete()
+
+    def _enqueue(self, stream: Any, launcher: Any) -> None:
+        """Asks for everything in order; `launcher` takes launches: the stream, or what captures it."""
+        launch = cuda.core().launch
+        for address, host, nbytes in self._uploads:
+            cuda.call("cuMemcpyHtoDAsync", address, host, nbytes, stream.handle)
+        for kernel, config, arguments, _ in self._launches:
+            launch(launcher, config, kernel, *arguments)
+        for address, host, nbytes in self._downloads:
+            cuda.call("cuMemcpyDtoHAsync", host, address, nbytes, stream.handle)
+
+
+def _configured(launch: Launch) -> tuple[Any, Any, list[Any]]:
+    """Kernel, launch options and arguments, as cuda.core takes them: addresses are ints."""
+    schedule = launch.kernel.schedule
+    threads, shared, cluster = (_tile(schedule, name) for name in ("threads", "dynamic_shared", "cluster"))
+    cooperative = bool(schedule.tiles.get("cooperative", False))
+    config = cuda.launch_config(launch.grid, threads, shared, cluster, cooperative)
+    *addresses, first = arguments_of(launch.addresses, launch.first)
+    return launch.kernel.handle, config, [*map(int, addresses), first]
+
+
+def _tile(schedule: Schedule, name: str) -> int:
+    return int(schedule.tiles.get(name, 0))  # pyright: ignore[reportArgumentType]
+
+
+def _layout(sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
+    """Offset of each part, and the size of all; never 0."""
+    offsets: dict[str, int] = {}
+    total = 0
+    for label, size in sizes.items():
+        offsets[label] = total
+        total += -(-max(size, 1) // ALIGNMENT) * ALIGNMENT
+    return offsets, max(total, ALIGNMENT)
+
+
+def _merged(copies: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """(address, host address, bytes) of copies; those of neighbouring parts are one, with the padding between them."""
+    merged: list[tuple[int, int, int]] = []
+    for address, host, nbytes in copies:
+        if merged:
+            last, last_host, size = merged[-1]
+            if address - last == host - last_host and 0 <= address - (last + size) < ALIGNMENT:
+                merged[-1] = (last, last_host, address - last + nbytes)
+                continue
+        merged.append((address, host, nbytes))
+    return merged
+
+
+def _dense(shape: tuple[int, ...], strides: Sequence[int] | None) -> bool:
+    """Whether an array's elements lie in a run, row-major; strides count elements."""
+    if strides is None or 0 in shape:
+        return True
+    expected = 1
+    for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if extent != 1 and stride != expected:
+            return False
+        expected *= extent
+    return True
