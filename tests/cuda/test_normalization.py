@@ -1,4 +1,4 @@
-"""Group normalization kernels of the CUDA target against float64 NumPy, in the emulator: every cut of groups among threads."""
+"""Group normalization of the CUDA target against float64 NumPy, in the emulator: every cut of groups among threads."""
 
 from __future__ import annotations
 

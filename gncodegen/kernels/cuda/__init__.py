@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cuda import bias, convolution, elementwise, fully_connected, pooling
+from gncodegen.kernels.cuda import bias, convolution, elementwise, fully_connected, normalization, pooling
 from gncodegen.kernels.schedule import Plan, Problem
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
@@ -12,6 +12,7 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **convolution.PLANS,
     **elementwise.PLANS,
     **fully_connected.PLANS,
+    **normalization.PLANS,
     **pooling.PLANS,
 }
 """Op → its plan."""

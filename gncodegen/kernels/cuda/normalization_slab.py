@@ -14,14 +14,14 @@ from math import gcd, lcm
 from gncodegen.kernels.schedule import Constant, Machine
 
 WARP = 32
-REGISTERS = 64 << 10
-"""32-bit registers of a multiprocessor."""
+QUARTER_REGISTERS = 16 << 10
+"""32-bit registers of a quarter of a multiprocessor."""
 
 MOST_THREADS = 1024
 MOST_DATA = 64
 """Registers of one thread that hold elements."""
 
-OTHER_REGISTERS = 44
+OTHER_REGISTERS = 40
 """Registers of one thread besides: addresses, scale, offset, statistics."""
 
 TABLE_BYTES = 12 << 10
@@ -207,19 +207,25 @@ class Slab:
         return self.direct and self.table_group == 1 and self.table_rows * self.lanes <= 64
 
     @property
+    def registers(self) -> int:
+        """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
+        guards = min(self.guarded, 4) * self.lanes * self.held
+        return ceiling(self.data + OTHER_REGISTERS + guards + (32 if self.mixed else 0), 8) * 8
+
+    @property
     def blocks_per_processor(self) -> int:
-        """Blocks of a multiprocessor that registers allow."""
-        # Guarded accesses are branches, over which the assembler keeps more alive.
-        registers = ceiling(self.data + OTHER_REGISTERS + self.guarded * self.lanes * self.held, 8) * 8
-        return max(1, min(16, REGISTERS // (self.threads * registers)))
+        """Blocks of a multiprocessor that registers allow: each of its four quarters holds whole warps."""
+        warps = QUARTER_REGISTERS // (WARP * self.registers) * 4
+        return max(1, min(16, warps // (self.threads // WARP)))
 
     def fits(self, item: int) -> bool:
         """Whether registers and shared memory suffice."""
         table = self.members * self.table_rows * max(self.table_columns, self.width) * max(4, item)
-        registers = self.slab_threads * self.members * (self.data + OTHER_REGISTERS)
         # 32-bit indices count within a share.
         narrow = (self.steps + 1) * self.row_step * self.stride < 1 << 32
-        whole = self.threads <= MOST_THREADS and registers <= REGISTERS and self.data <= MOST_DATA
+        warps = ceiling(self.threads, 4 * WARP)
+        registers = warps * WARP * self.registers <= QUARTER_REGISTERS
+        whole = self.threads <= MOST_THREADS and registers and self.data <= MOST_DATA
         return whole and table <= TABLE_BYTES and narrow and self.last_share > 0
 
     def shape(self) -> dict[str, Constant]:

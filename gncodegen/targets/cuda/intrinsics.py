@@ -45,6 +45,19 @@ from gncodegen.targets.cuda.numba_cuda import types
 from gncodegen.targets.cuda.periodic import load_periodic
 from gncodegen.targets.cuda.random_bits import split_mix
 from gncodegen.targets.cuda.register_tile import load_where, outer_products
+from gncodegen.targets.cuda.slabs import (
+    add_deviations,
+    add_neighbours,
+    add_products,
+    add_rows,
+    add_squares,
+    each,
+    gate,
+    gate_sum,
+    load_slab,
+    reciprocal_root,
+    store_slab,
+)
 from gncodegen.targets.cuda.strided import (
     below_mask,
     fold_add,
@@ -79,6 +92,11 @@ float16, bfloat16 = StorageName("float16"), StorageName("bfloat16")
 __all__ = [
     "Table",
     "absolute",
+    "add_deviations",
+    "add_neighbours",
+    "add_products",
+    "add_rows",
+    "add_squares",
     "barrier",
     "below_mask",
     "bfloat16",
@@ -86,6 +104,7 @@ __all__ = [
     "cluster_barrier",
     "convert",
     "dynamic_shared",
+    "each",
     "erf",
     "exchange",
     "exp",
@@ -95,6 +114,8 @@ __all__ = [
     "float64",
     "fma",
     "fold_add",
+    "gate",
+    "gate_sum",
     "index",
     "int32",
     "lane",
@@ -105,6 +126,7 @@ __all__ = [
     "load_readonly",
     "load_readonly_strided",
     "load_readonly_strided_below",
+    "load_slab",
     "load_strided",
     "load_strided_below",
     "load_where",
@@ -118,6 +140,7 @@ __all__ = [
     "part",
     "pointer",
     "read",
+    "reciprocal_root",
     "reduce_add",
     "reduce_max",
     "repeat",
@@ -130,6 +153,7 @@ __all__ = [
     "sqrt",
     "store",
     "store_release",
+    "store_slab",
     "store_strided",
     "store_strided_below",
     "tanh",

@@ -6,13 +6,14 @@ exactly holds no comparison at all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 
 from gncodegen.targets.cuda.arithmetic import from_lanes, lanes_of
 from gncodegen.targets.cuda.memory import index_type, load_value, store_value
-from gncodegen.targets.cuda.numba_cuda import cgutils, intrinsic_of_literals, types
+from gncodegen.targets.cuda.numba_cuda import cgutils, intrinsic, intrinsic_of_literals, types
 from gncodegen.targets.cuda.values import INT64, LLVM, SCALAR, Vec, literal
 
 
@@ -85,54 +86,138 @@ def store_slab(
     return types.void(base, kind, kind, lanes, value, guarded, kind), generate
 
 
+# ---- sums over the rows of a tile ----------------------------------------------------------------------------------
+#
+# Rows come one after the other, each with its arithmetic: written as whole-tile arithmetic, the assembler would first
+# compute the whole tile once more and keep it beside the tile.
+
+
+def _summed(
+    builder: Any, tiles: list[Any], kind: Any, width: int, guard: tuple[int, Any, Any, Any], term: Callable[..., Any]
+) -> Any:
+    """LLVM: over the rows inside, sum = term(sum, lane, values of the tiles), one row after the other."""
+    guarded, index, stride, limit = guard
+    columns = [lanes_of(builder, kind, tile) for tile in tiles]
+    steps, sums = kind.lanes // width, [ir.Constant(LLVM[kind.dtype], 0.0)] * width
+    for step in range(steps):
+        rows = [column[step * width : (step + 1) * width] for column in columns]
+        added = [term(sums[k], k, *(row[k] for row in rows)) for k in range(width)]
+        if step >= steps - guarded:
+            inside = builder.icmp_unsigned("<", _position(builder, index, stride, step), limit)
+            added = [builder.select(inside, new, old) for new, old in zip(added, sums, strict=True)]
+        sums = added
+    return from_lanes(builder, Vec(kind.dtype, width), sums)
+
+
+def _fused(builder: Any, kind: Any) -> Callable[..., Any]:
+    """LLVM: a·b + c with one rounding."""
+    scalar = LLVM[kind.dtype]
+    name = {types.float32: "llvm.fma.f32", types.float64: "llvm.fma.f64"}[kind.dtype]
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(scalar, [scalar] * 3), name)
+    return lambda a, b, c: builder.call(function, [a, b, c])
+
+
 @intrinsic_of_literals
-def slab_mask(context: Any, index: Any, stride: Any, lanes: Any, count: Any, guarded: Any, limit: Any) -> Any:
-    """`slab_mask(i, stride, lanes, count, guarded, limit)`: which lanes load_slab reads, as a mask for select."""
-    width, steps, kind = literal(lanes, "lanes"), literal(count, "count"), index_type(index)
-    free, vec = steps - literal(guarded, "guarded"), Vec(types.boolean, width * steps)
+def add_deviations(context: Any, value: Any, centre: Any, index: Any, stride: Any, guarded: Any, limit: Any) -> Any:
+    """`add_deviations(v, centre, i, stride, guarded, limit)`: the sum of the rows of v - centre, those inside."""
+    kind, last = index_type(index), literal(guarded, "guarded")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits: list[Any] = []
-        for step in range(steps):
-            inside = ir.Constant(ir.IntType(1), 1)
-            if step >= free:
-                inside = builder.icmp_unsigned("<", _position(builder, args[0], args[1], step), args[5])
-            bits += [inside] * width
-        return from_lanes(builder, vec, bits)
+        centres = lanes_of(builder, centre, args[1])
 
-    return vec(kind, kind, lanes, count, guarded, kind), generate
+        def term(total: Any, k: int, x: Any) -> Any:
+            return builder.fadd(total, builder.fsub(x, centres[k]))
+
+        return _summed(builder, [args[0]], value, centre.lanes, (last, args[2], args[3], args[5]), term)
+
+    return centre(value, centre, kind, kind, guarded, kind), generate
+
+
+@intrinsic_of_literals
+def add_squares(
+    context: Any, value: Any, factor: Any, lanes: Any, index: Any, stride: Any, guarded: Any, limit: Any
+) -> Any:
+    """`add_squares(v, factor, lanes, i, stride, guarded, limit)`: the sum of the rows of (factor · v)²."""
+    kind, last, width = index_type(index), literal(guarded, "guarded"), literal(lanes, "lanes")
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        fma = _fused(builder, value)
+
+        def term(total: Any, k: int, x: Any) -> Any:
+            scaled = builder.fmul(x, args[1])
+            return fma(scaled, scaled, total)
+
+        return _summed(builder, [args[0]], value, width, (last, args[3], args[4], args[6]), term)
+
+    return Vec(value.dtype, width)(value, value.dtype, lanes, kind, kind, guarded, kind), generate
+
+
+@intrinsic_of_literals
+def add_products(context: Any, a: Any, b: Any, lanes: Any, index: Any, stride: Any, guarded: Any, limit: Any) -> Any:
+    """`add_products(a, b, lanes, i, stride, guarded, limit)`: the sum of the rows of a·b, those inside."""
+    kind, last, width = index_type(index), literal(guarded, "guarded"), literal(lanes, "lanes")
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        fma = _fused(builder, a)
+
+        def term(total: Any, k: int, x: Any, y: Any) -> Any:
+            return fma(x, y, total)
+
+        return _summed(builder, list(args[:2]), a, width, (last, args[3], args[4], args[6]), term)
+
+    return Vec(a.dtype, width)(a, a, lanes, kind, kind, guarded, kind), generate
 
 
 @intrinsic_of_literals
 def add_rows(context: Any, value: Any, lanes: Any) -> Any:
-    """`add_rows(v, lanes)`: the sum of a tile's rows of `lanes` values, one after the other, in few registers."""
-    vec = Vec(value.dtype, literal(lanes, "lanes"))
+    """`add_rows(v, lanes)`: the sum of a tile's rows of `lanes` values."""
+    width = literal(lanes, "lanes")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        scalars = lanes_of(builder, value, args[0])
-        for i in range(vec.lanes, value.lanes):
-            scalars[i % vec.lanes] = builder.fadd(scalars[i % vec.lanes], scalars[i])
-        return from_lanes(builder, vec, scalars[: vec.lanes])
+        def term(total: Any, k: int, x: Any) -> Any:
+            return builder.fadd(total, x)
 
-    return vec(value, lanes), generate
+        return _summed(builder, [args[0]], value, width, (0, None, None, None), term)
+
+    return Vec(value.dtype, width)(value, lanes), generate
 
 
-@intrinsic_of_literals
-def add_product_rows(context: Any, a: Any, b: Any, lanes: Any) -> Any:
-    """`add_product_rows(a, b, lanes)`: the sum of the rows of a·b, one after the other, each step rounded once."""
-    vec = Vec(a.dtype, literal(lanes, "lanes"))
-    function_type = ir.FunctionType(LLVM[a.dtype], [LLVM[a.dtype]] * 3)
-    name = {types.float32: "llvm.fma.f32", types.float64: "llvm.fma.f64"}[a.dtype]
+@intrinsic
+def gate(context: Any, g: Any, value: Any, gain: Any, bias: Any, alpha: Any) -> Any:
+    """`gate(g, v, gain, bias, alpha)`: g where v·gain + bias > 0, else g·alpha; gain and bias are one row's."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        fma = cgutils.get_or_insert_function(builder.module, function_type, name)
-        left, right = (lanes_of(builder, a, value) for value in args[:2])
-        sums = [builder.fmul(left[i], right[i]) for i in range(vec.lanes)]
-        for i in range(vec.lanes, a.lanes):
-            sums[i % vec.lanes] = builder.call(fma, [left[i], right[i], sums[i % vec.lanes]])
-        return from_lanes(builder, vec, sums)
+        gains, biases = (lanes_of(builder, gain, row) for row in args[2:4])
+        return _gated(builder, g, gain.lanes, args, lambda fma, i, x: fma(x, gains[i], biases[i]))
 
-    return vec(a, a, lanes), generate
+    return g(g, g, gain, gain, g.dtype), generate
+
+
+@intrinsic
+def gate_sum(context: Any, g: Any, value: Any, gain: Any, bias: Any, alpha: Any, residual: Any) -> Any:
+    """`gate_sum(g, v, gain, bias, alpha, r)`: g where v·gain + bias + r > 0, else g·alpha."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        gains, biases = (lanes_of(builder, gain, row) for row in args[2:4])
+        added = iter(lanes_of(builder, g, args[5]))
+        function = lambda fma, i, x: builder.fadd(fma(x, gains[i], biases[i]), next(added))  # noqa: E731
+        return _gated(builder, g, gain.lanes, args, function)
+
+    return g(g, g, gain, gain, g.dtype, g), generate
+
+
+def _gated(builder: Any, kind: Any, width: int, args: Any, function: Callable[..., Any]) -> Any:
+    """LLVM: g where the function of a lane is above 0, else g · alpha, lane after lane."""
+    fma, zero = _fused(builder, kind), ir.Constant(LLVM[kind.dtype], 0.0)
+    pairs = zip(lanes_of(builder, kind, args[0]), lanes_of(builder, kind, args[1]), strict=True)
+    passed: list[Any] = []
+    for i, (g, x) in enumerate(pairs):
+        above = builder.fcmp_ordered(">", function(fma, i % width, x), zero)
+        passed.append(builder.select(above, g, builder.fmul(g, args[4])))
+    return from_lanes(builder, kind, passed)
+
+
+# ---- between a row and the groups in it -----------------------------------------------------------------------------
 
 
 @intrinsic_of_literals
@@ -166,3 +251,26 @@ def each(context: Any, value: Any, lanes: Any) -> Any:
         return from_lanes(builder, vec, [scalar for scalar in scalars for _ in range(times)])
 
     return vec(value, lanes), generate
+
+
+@intrinsic
+def reciprocal_root(context: Any, value: Any) -> Any:
+    """`reciprocal_root(v)`: 1 / sqrt(v); float32 within 1 ulp by a step of Newton, float64 by the library."""
+
+    # Division and square root of the library are calls, which cost a tile's worth of registers.
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        scalar = LLVM[value.dtype]
+        double = value.dtype == types.float64
+        name = "llvm.sqrt.f64" if double else "llvm.nvvm.rsqrt.approx.f"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(scalar, [scalar]), name)
+        half, fma, roots = ir.Constant(scalar, 0.5), _fused(builder, value), list[Any]()
+        for x in lanes_of(builder, value, args[0]):
+            root = builder.call(function, [x])
+            if double:
+                roots.append(builder.fdiv(ir.Constant(scalar, 1.0), root))
+                continue
+            error = fma(builder.fmul(x, root), builder.fmul(root, ir.Constant(scalar, -0.5)), half)
+            roots.append(fma(root, error, root))
+        return from_lanes(builder, value, roots)
+
+    return value(value), generate
