@@ -1,8 +1,8 @@
 """Sums and products rounded once, in the direction asked for (PTX ISA 9.7.3).
 
 float32: exact. A product of two float32 is exact in float64, a sum there has an error that TwoSum gives exactly, and
-rounding to odd removes the double rounding (but not among float32's subnormals). float64 fma: the product's and the sum's errors are kept (Dekker, TwoSum),
-so that the result is within 1 ulp and nearly always exact.
+rounding to odd removes the double rounding (but not among float32's subnormals). float64 fma: the product's and the
+sum's errors are kept (Dekker, TwoSum), so that the result is within 1 ulp and nearly always exact.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Order:
         count = -(-nbytes // granule // 16) * 16 + 16
         self.writer: npt.NDArray[np.int32] = np.zeros(count, np.int32)
         self.reader: npt.NDArray[np.int32] = np.zeros(count, np.int32)
-        self.strong: npt.NDArray[np.int32] = np.zeros(count, np.int32)
+        self.strong: npt.NDArray[np.int32] | None = None
 
     def touch(self, machine: Machine, flat: Flat, nbytes: int, active: Active, *, write: bool, strong: bool) -> None:
         """Note an access and compare it with those of other blocks.
@@ -46,25 +46,29 @@ class Order:
         place = flat // nbytes if nbytes >= self.granule else flat // self.granule
         block = (machine.block if active.all else machine.block[active.index]) + (machine.first + 1)
         mine = block.astype(np.int32)[:, None]
-        writer, reader, atomic = (tags.reshape(-1, width) for tags in (self.writer, self.reader, self.strong))
+        writer, reader = self.writer.reshape(-1, width), self.reader.reshape(-1, width)
         self._compare(machine, active, flat, writer[place], mine, write, "written")
         if write:
             self._compare(machine, active, flat, reader[place], mine, write, "read")
         if strong:
             if write:
-                _merge(atomic, place, mine)
+                self.strong = np.zeros_like(self.writer) if self.strong is None else self.strong
+                _merge(self.strong.reshape(-1, width), place, mine)
             return
-        self._compare(machine, active, flat, atomic[place], mine, write, "written atomically")
-        if write:
-            writer[place] = mine
-            if (writer[place] != mine).any():
-                self._compare(machine, active, flat, writer[place], mine, write, "written")
+        if self.strong is not None:
+            atomic = self.strong.reshape(-1, width)[place]
+            self._compare(machine, active, flat, atomic, mine, write, "written atomically")
+        if not write:
+            _merge(reader, place, mine)
             return
-        _merge(reader, place, mine)
+        writer[place] = mine
+        self._compare(machine, active, flat, writer[place], mine, write, "written")
 
     def _compare(
         self, machine: Machine, active: Active, flat: Flat, found: Array, mine: Array, write: bool, did: str
     ) -> None:
+        if not found.any() or (found == mine).all():
+            return
         bad = (found != 0) & (found != mine)
         if not bad.any():
             return
@@ -96,9 +100,12 @@ class Order:
 def _merge(tags: Array, place: Array, mine: Array) -> None:
     """Add each lane's block to the tags of the granules it touches."""
     before = tags[place]
-    if (before == mine).all():
+    if not before.any():
+        after = np.broadcast_to(mine, before.shape)
+    elif (before == mine).all():
         return
-    after = np.where((before == 0) | (before == mine), mine, _MANY)
+    else:
+        after = np.where((before == 0) | (before == mine), mine, _MANY)
     tags[place] = after
     lost = (tags[place] != after).any(axis=1)
     if lost.any():
