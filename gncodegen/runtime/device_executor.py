@@ -132,7 +132,8 @@ class DeviceExecutor:
         arena.reserve(program.arena_bytes)
         self._hyperparameters = hyperparameters
         arguments = program.arguments
-        self._reads_hyperparameters = any(kind == "hyperparameters" for kind, _ in arguments)
+        used = {program.root(index) for call in program.calls for index in call.arguments}
+        self._reads_hyperparameters = any(program.buffers[index].kind == "hyperparameters" for index in used)
         self._bound = {index: bound[key] for key, index in arguments.items() if key in bound}
         free = {key: program.buffers[index] for key, index in arguments.items() if key not in bound}
         self._inputs = {key: buffer for key, buffer in free.items() if key[0] not in OUTPUT_KINDS}
