@@ -11,7 +11,8 @@ from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
 AXES = ("depth", "height", "width")
 
 
-def _integers(problem: Problem, name: str) -> tuple[int, ...]:
+def integers(problem: Problem, name: str) -> tuple[int, ...]:
+    """A list attribute of whole numbers."""
     value = problem.attributes[name]
     assert isinstance(value, (tuple, list))
     return tuple(int(item) for item in value)
@@ -64,7 +65,7 @@ def collapsed(shape: tuple[int, ...], permutation: tuple[int, ...]) -> tuple[tup
 def _transpose(problem: Problem) -> Plan:
     """Y = x with its axes reordered: a copy, rows in another order, or blocks turned about their diagonal."""
     x = problem.operands[0]
-    extents, permutation = collapsed(x.shape, _integers(problem, "permutation"))
+    extents, permutation = collapsed(x.shape, integers(problem, "permutation"))
     if len(extents) <= 1 or x.count == 0:
         return flat(problem, "copy", {}, 0, ((0, 0),))
     strides = tuple(prod(extents[axis + 1 :]) for axis in range(len(extents)))
@@ -113,7 +114,7 @@ def source(extent: int, before: int, after: int, mode: str) -> tuple[int, ...]:
 
 def _padding(problem: Problem, shape: tuple[int, ...]) -> dict[str, Constant]:
     """The constants of padding an array of `shape`, with absent spatial axes as extent 1."""
-    spatial, padding, missing = shape[1:-1], _integers(problem, "padding"), 3 - (len(shape) - 2)
+    spatial, padding, missing = shape[1:-1], integers(problem, "padding"), 3 - (len(shape) - 2)
     pairs = ((0, 0),) * missing + tuple(zip(padding[::2], padding[1::2], strict=True))
     constants: dict[str, Constant] = {"channels": shape[-1], "constant": text(problem, "mode") in ("", "constant")}
     for axis, extent, (before, after) in zip(AXES, (1,) * missing + spatial, pairs, strict=True):

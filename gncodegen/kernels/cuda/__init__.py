@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cuda import bias, convolution, elementwise, fully_connected, normalization, pooling
+from gncodegen.kernels.cuda import bias, convolution, elementwise, fully_connected, movement, normalization, pooling
 from gncodegen.kernels.schedule import Plan, Problem
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
@@ -14,5 +14,6 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **fully_connected.PLANS,
     **normalization.PLANS,
     **pooling.PLANS,
+    **movement.PLANS,
 }
 """Op → its plan."""
