@@ -22,7 +22,7 @@ from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.programs import Specification, load_program, store_program
 from gncodegen.runtime.backend import Bound, Runner
-from gncodegen.runtime.choose import backend
+from gncodegen.runtime.choose import backend, check
 from gncodegen.runtime.state import Hyperparameters, Parameters
 
 X, T, Y, LOSS = ("input", "x"), ("target", "t"), ("output", "y"), ("loss", "loss")
@@ -375,6 +375,7 @@ class Compiled:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             issue = f"{folder} holds no saved network: {error}; allowed: a folder that save wrote; check the path"
             raise NetworkError([issue]) from error
+        check(settings.target, settings.emulate, settings.math, settings.dtype)
         velocities = {name: value for name, value in arrays.items() if name.startswith("velocity:")}
         network = Network.from_json(record["network"], {n: v for n, v in arrays.items() if n not in velocities})
         hyperparameters = Hyperparameters()

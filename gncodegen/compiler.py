@@ -117,16 +117,20 @@ def _remember(compiled: Compiled) -> None:
     write_atomically(_record(), json.dumps({"network": data, "settings": asdict(compiled.settings)}).encode())
 
 
-def last() -> Compiled:
+def last(**changes: Any) -> Compiled:
     """The network compiled last by any process of this user, with new parameter values.
+
+    Args:
+        changes: what is to be other than then, such as target="sm_90".
 
     Raises:
         NetworkError: nothing was compiled yet.
     """
     try:
         record = json.loads(_record().read_text(encoding="utf-8"))
-        network, chosen = Network.from_json(record["network"]), Settings(**record["settings"])
+        network, chosen = Network.from_json(record["network"]), Settings(**(record["settings"] | changes))
     except (OSError, ValueError, KeyError, TypeError) as error:
         issue = "nothing was compiled yet; allowed: a network file, or a compilation before; run `gncodegen demo`"
         raise NetworkError([issue]) from error
+    check(chosen.target, chosen.emulate, chosen.math, chosen.dtype)
     return Compiled(network, chosen, Hyperparameters(seed=chosen.seed))

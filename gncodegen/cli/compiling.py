@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+from gncodegen.cli.choosing import add_target, chosen
 from gncodegen.cli.files import network_file
 
 
@@ -19,6 +20,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="observations per step (default 32)")
     parser.add_argument("--prediction", action="store_true", help="compile prediction only, no training step")
     parser.add_argument("--dtype", default="float32", help="float32 (default) or float64")
+    add_target(parser)
     parser.add_argument("--output", metavar="FOLDER", help="save the compiled network there, for gncodegen.load")
     parser.set_defaults(run=run)
 
@@ -36,6 +38,7 @@ def run(given: Namespace) -> None:
         training=not given.prediction,
         options=names.get("options"),
         dtype=given.dtype,
+        **chosen(given),
     )
     print(analyze_network(compiled.network, require_output=False))
     print("\nFused:", *(compiled.fused or ("nothing",)), sep="\n  ")

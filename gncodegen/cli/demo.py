@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gncodegen.cli.choosing import add_target, chosen
+
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
     from gncodegen.layers import Layer
@@ -29,6 +31,8 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--epochs", type=int, default=25, help="how often the images are seen (default 25)")
     parser.add_argument("--seed", type=int, default=1, help="of initial values, shuffles and dropout (default 1)")
+    add_target(parser)
+    parser.add_argument("--images", type=int, default=0, metavar="N", help="use the first N images only")
     parser.set_defaults(run=run)
 
 
@@ -61,6 +65,8 @@ def run(given: Namespace) -> None:
     from gncodegen.train.options import training_options
 
     data = digits_split()
+    if given.images:
+        data = data.first(given.images)
     heading("Network")
     print(analyze_network(layers()))
 
@@ -82,7 +88,7 @@ def run(given: Namespace) -> None:
             seed=given.seed,
         )
         with busy("generating kernels; the first time takes a while"):
-            net, training = prepare_training(data.x_train, data.y_train, layers(), options)
+            net, training = prepare_training(data.x_train, data.y_train, layers(), options, **chosen(given))
         _show_fused(net.compiled)
         print(f"{perf_counter() - began:.1f} s since the start")
 

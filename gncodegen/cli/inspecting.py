@@ -5,13 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
+from gncodegen.cli.choosing import add_target, chosen
 from gncodegen.cli.files import network_file
 from gncodegen.errors import OptionsError
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
 
-_LEVELS = ("source", "llvm", "asm")
+_LEVELS = ("source", "llvm", "asm", "ptx", "sass")
 
 
 def add_to(commands: Any) -> None:
@@ -24,6 +25,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="a stage such as `fuse`, or a kernel")
     parser.add_argument("--level", choices=_LEVELS, default="source", help="of a kernel: %(choices)s (default source)")
     parser.add_argument("--file", metavar="FILE.py", help="a network file to compile instead of the last compilation")
+    add_target(parser, None)
     parser.add_argument(
         "--function", default="", metavar="F", help="of a stage: train_step, predict, loss, gradients …"
     )
@@ -32,7 +34,7 @@ def add_to(commands: Any) -> None:
 
 def run(given: Namespace) -> None:
     """Prints what was asked for."""
-    compiled = _compiled(given.file)
+    compiled = _compiled(given.file, chosen(given))
     if given.name is None:
         from gncodegen.cli.listing import kernel_table
 
@@ -44,13 +46,13 @@ def run(given: Namespace) -> None:
         print(_kernel(compiled, given.name, given.level))
 
 
-def _compiled(file: str | None) -> Compiled:
+def _compiled(file: str | None, choice: dict[str, Any]) -> Compiled:
     from gncodegen import compiler
 
     if file is None:
-        return compiler.last()
+        return compiler.last(**choice)
     names = network_file(file)
-    return compiler.compile(names["layers"], options=names.get("options"))
+    return compiler.compile(names["layers"], options=names.get("options"), **choice)
 
 
 def _kernel(compiled: Compiled, name: str, level: str) -> str:
@@ -60,4 +62,9 @@ def _kernel(compiled: Compiled, name: str, level: str) -> str:
             f"NAME = {name!r}; allowed: the stages {', '.join(compiled.stages)} and the kernels {', '.join(kernels)}; "
             "`gncodegen inspect` lists them"
         )
-    return str(getattr(kernels[name], level)).rstrip("\n")
+    text = getattr(kernels[name], level)
+    if text is None:
+        raise OptionsError(
+            f"--level {level}: target {compiled.target!r} has none; allowed: source, llvm, asm; add --target sm_90"
+        )
+    return text.rstrip("\n")

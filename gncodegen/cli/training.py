@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.cli.choosing import add_target, chosen
 from gncodegen.cli.files import network_file, optional_name
 from gncodegen.errors import ArrayError
 
@@ -22,6 +23,7 @@ def add_to(commands: Any) -> None:
     )
     train.add_argument("file", metavar="FILE.py", help="defines `layers`, `options`, `x` and `y`")
     train.add_argument("--output", metavar="FOLDER", required=True, help="where the trained network goes")
+    add_target(train)
     train.set_defaults(run=run_train)
     predict = commands.add_parser(
         "run",
@@ -31,6 +33,7 @@ def add_to(commands: Any) -> None:
     predict.add_argument("folder", metavar="FOLDER", help="where `gncodegen train` or `save` wrote the network")
     predict.add_argument("x", metavar="X.npy", help="observations, shaped as for training")
     predict.add_argument("--output", metavar="Y.npy", help="write the outputs there instead of printing them")
+    add_target(predict, None)
     predict.set_defaults(run=run_predict)
 
 
@@ -40,7 +43,7 @@ def run_train(given: Namespace) -> None:
 
     names = network_file(given.file)
     x, y, options = (optional_name(names, name, given.file) for name in ("x", "y", "options"))
-    net, info = train_network(x, y, names["layers"], options)
+    net, info = train_network(x, y, names["layers"], options, **chosen(given))
     net.save(given.output)
     print(f"Saved in {given.output}; the network of iteration {info.output_network_iteration}.")
 
@@ -49,7 +52,7 @@ def run_predict(given: Namespace) -> None:
     """Prints the labels of a classification or the responses of a regression, or writes the outputs."""
     from gncodegen.train.network import TrainedNetwork, load
 
-    net, x = load(given.folder), _array(given.x)
+    net, x = load(given.folder, **chosen(given)), _array(given.x)
     if given.output:
         np.save(given.output, net.predict(x))
         print(f"Written to {given.output}")

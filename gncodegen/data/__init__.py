@@ -22,6 +22,10 @@ class Split(NamedTuple):
     x_test: NDArray[np.float32]
     y_test: NDArray[np.int64]
 
+    def first(self, count: int) -> Split:
+        """The first `count` images of both parts."""
+        return Split(self.x_train[:count], self.y_train[:count], self.x_test[:count], self.y_test[:count])
+
 
 def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The UCI 8×8 handwritten digits.

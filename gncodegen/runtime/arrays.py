@@ -31,8 +31,8 @@ def as_array(value: Any, what: str) -> NDArray[Any]:
     """
     if on_gpu(value):
         raise ArrayError(
-            f"{what} lies in a GPU's memory; allowed: arrays on the CPU for this target; fetch it, as with x.cpu() or "
-            "cupy.asnumpy(x), or compile with target='cuda'"
+            f"{what} lies in a GPU's memory; allowed: arrays on the CPU, and on a GPU for calls of a network compiled "
+            "with target='cuda'; fetch it, as with x.cpu() or cupy.asnumpy(x)"
         )
     try:
         array = np.from_dlpack(value) if _only_dlpack(value) else np.asarray(value)

@@ -11,6 +11,7 @@ from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.network import Network
+from gncodegen.runtime.arrays import as_array, on_gpu
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +30,7 @@ def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], 
     Raises:
         ArrayError: naming the layer, what was given, what is allowed and the cure.
     """
-    array = np.asarray(x)
+    array = as_array(x, f"{node.label}: x") if on_gpu(x) else np.asarray(x)
     letters = "B" + node.size.format
     order = axis_order(data_format, letters)
     extents = ("N", *node.size.shape)

@@ -112,9 +112,14 @@ class TrainedNetwork:
         return f"TrainedNetwork({len(self.compiled.network.nodes)} layers, target {self.compiled.target!r})"
 
 
-def load(directory: str | Path) -> Compiled | TrainedNetwork:
-    """What `save` wrote: a `TrainedNetwork` if one was saved, else a `Compiled`."""
-    compiled = compiler.load(directory)
+def load(directory: str | Path, **changes: Any) -> Compiled | TrainedNetwork:
+    """What `save` wrote: a `TrainedNetwork` if one was saved, else a `Compiled`.
+
+    Args:
+        directory: the folder.
+        changes: what is to be other than when it was saved, such as target="cpu".
+    """
+    compiled = compiler.load(directory, **changes)
     return TrainedNetwork(compiled) if Path(directory, _MARKER).exists() else compiled
 
 
@@ -125,6 +130,9 @@ def train_network(
     options: TrainingOptions,
     *,
     data_format: str = "BSSC",
+    target: str = "cpu",
+    emulate: bool = False,
+    math: str = "float32",
 ) -> tuple[TrainedNetwork, TrainingInfo]:
     """Trains a network.
 
@@ -135,6 +143,9 @@ def train_network(
         layers: an array of layers or a `LayerGraph`, with an output layer.
         options: from `training_options("sgdm", …)`.
         data_format: axis order of x, for example "BCSS" for channel-first images.
+        target: "cpu", "cuda" or an architecture, as for `gncodegen.compile`.
+        emulate: likewise.
+        math: likewise.
 
     Returns:
         The trained network and the course of the training.
@@ -144,7 +155,8 @@ def train_network(
         ArrayError: x or y do not fit it.
         OptionsError: the options are not training options.
     """
-    net, training = prepare_training(x, y, layers, options, data_format=data_format)
+    place: dict[str, Any] = {"target": target, "emulate": emulate, "math": math}
+    net, training = prepare_training(x, y, layers, options, data_format=data_format, **place)
     return net, training.run()
 
 
@@ -155,6 +167,9 @@ def prepare_training(
     options: TrainingOptions,
     *,
     data_format: str = "BSSC",
+    target: str = "cpu",
+    emulate: bool = False,
+    math: str = "float32",
 ) -> tuple[TrainedNetwork, Training]:
     """`train_network` up to the first iteration: data checked, network compiled; `Training.run` does the rest."""
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -175,6 +190,9 @@ def prepare_training(
         options=options,
         data_format=data_format,
         seed=seed,
+        target=target,
+        emulate=emulate,
+        math=math,
     )
 
     def finalize() -> None:
