@@ -28,6 +28,7 @@ from gncodegen.targets.cuda.arithmetic import (
     tanh,
     with_lane,
 )
+from gncodegen.targets.cuda.asynchronous import await_copies, commit_copies, copy_where
 from gncodegen.targets.cuda.memory import (
     StorageName,
     dynamic_shared,
@@ -71,6 +72,7 @@ from gncodegen.targets.cuda.strided import (
     store_strided_below,
 )
 from gncodegen.targets.cuda.tables import Table, look_up
+from gncodegen.targets.cuda.tensor_core import tensor_products
 from gncodegen.targets.cuda.threads import (
     barrier,
     block_index,
@@ -97,12 +99,15 @@ __all__ = [
     "add_products",
     "add_rows",
     "add_squares",
+    "await_copies",
     "barrier",
     "below_mask",
     "bfloat16",
     "block_index",
     "cluster_barrier",
+    "commit_copies",
     "convert",
+    "copy_where",
     "dynamic_shared",
     "each",
     "erf",
@@ -157,6 +162,7 @@ __all__ = [
     "store_strided",
     "store_strided_below",
     "tanh",
+    "tensor_products",
     "thread_index",
     "to_float",
     "uint8",

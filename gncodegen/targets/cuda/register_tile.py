@@ -13,34 +13,30 @@ from gncodegen.targets.cuda.memory import index_type, load_value
 from gncodegen.targets.cuda.numba_cuda import cgutils, intrinsic_of_literals, types
 from gncodegen.targets.cuda.values import INT32, INT64, LLVM, SCALAR, Vec, literal
 
-GROUP = 4
-"""Neighbouring rows or columns that a thread holds together: 16 bytes of float32."""
 
-
-def _fragment(builder: Any, kind: Any, base: Any, begin: int, count: int, step: int) -> list[Any]:
-    """LLVM: `count` elements in groups of four, `step` elements from group to group."""
-    lanes = min(GROUP, 16 // (8 if kind.element == "float64" else 4))
+def _fragment(builder: Any, kind: Any, base: Any, begin: int, count: int, group: int, step: int) -> list[Any]:
+    """LLVM: `count` elements in groups of neighbours, `step` elements from group to group."""
+    lanes = min(group, 16 // (8 if kind.element == "float64" else 4))
     elements: list[Any] = []
     for i in range(0, count, lanes):
-        at = ir.Constant(INT32, begin + i // GROUP * step + i % GROUP)
+        at = ir.Constant(INT32, begin + i // group * step + i % group)
         vector = load_value(builder, kind, base, at, lanes, False)
         elements += [builder.extract_element(vector, ir.Constant(INT32, k)) for k in range(lanes)]
     return elements
 
 
 @intrinsic_of_literals
-def outer_products(
-    context: Any, a: Any, b: Any, sums: Any, rows: Any, depth: Any, a_line: Any, b_line: Any, a_step: Any, b_step: Any
-) -> Any:
-    """`outer_products(a, b, sums, rows, depth, a_line, b_line, a_step, b_step)`: sums + Σₖ aₖ·bₖᵀ, k in order.
+def outer_products(context: Any, a: Any, b: Any, sums: Any, depth: Any, a_lay: Any, b_lay: Any) -> Any:
+    """`outer_products(a, b, sums, depth, a_lay, b_lay)`: sums + Σₖ aₖ·bₖᵀ for k < depth, in order.
 
-    `sums` holds rows × columns values, row by row. aₖ are `rows` elements and bₖ the columns' elements of line k of two
-    tiles in shared memory, whose lines are `a_line` and `b_line` elements long; the thread's elements lie in groups of
-    four, `a_step` and `b_step` elements apart.
+    `sums` holds rows × columns values, row by row. aₖ and bₖ are elements of line k of two tiles in shared memory. A
+    lay is (line, count, group, step): elements from line to line, how many the thread takes of a line, and that these
+    lie in groups of neighbours, `step` elements apart.
     """
-    height, lines = literal(rows, "rows"), literal(depth, "depth")
-    steps = [literal(value, "a line or step") for value in (a_line, b_line, a_step, b_step)]
-    width = sums.lanes // height
+    lines = literal(depth, "depth")
+    (a_line, height, *a_groups), (b_line, width, *b_groups) = (
+        [literal(value, "a lay") for value in lay.types] for lay in (a_lay, b_lay)
+    )
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         scalar = LLVM[sums.dtype]
@@ -48,8 +44,8 @@ def outer_products(
         fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(scalar, [scalar] * 3), name)
         parts = [builder.extract_element(args[2], ir.Constant(INT32, i)) for i in range(sums.lanes)]
         for line in range(lines):
-            left = _fragment(builder, a, args[0], line * steps[0], height, steps[2])
-            right = _fragment(builder, b, args[1], line * steps[1], width, steps[3])
+            left = _fragment(builder, a, args[0], line * a_line, height, *a_groups)
+            right = _fragment(builder, b, args[1], line * b_line, width, *b_groups)
             for i in range(height):
                 for j in range(width):
                     parts[i * width + j] = builder.call(fma, [left[i], right[j], parts[i * width + j]])
@@ -58,7 +54,7 @@ def outer_products(
             result = builder.insert_element(result, value, ir.Constant(INT32, i))
         return result
 
-    return sums(a, b, sums, rows, depth, a_line, b_line, a_step, b_step), generate
+    return sums(a, b, sums, depth, a_lay, b_lay), generate
 
 
 @intrinsic_of_literals
