@@ -129,7 +129,7 @@ def _trained(session: Session, executor: Any, trained: dict[str, int], inputs: A
 
 def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
     scale = float(np.max(np.abs(wanted), initial=1e-30))
-    difference = float(np.max(np.abs(found.astype(np.float64) - wanted), initial=0.0)) / scale
+    difference = float(np.max(np.abs(found.astype(np.float64).reshape(wanted.shape) - wanted), initial=0.0)) / scale
     return difference if np.isfinite(difference) else float("inf")
 
 

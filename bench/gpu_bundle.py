@@ -157,10 +157,8 @@ def _expected(host: Any, x: np.ndarray, t: np.ndarray, steps: int) -> dict[str, 
     found = {"input x": boundary.inward(x, ""), "target t": boundary.targets(t, len(x))}
     found |= {f"initial {name}": np.array(value) for name, value in host.parameters.items()}
     found["hyperparameters hyperparameters"] = host.hyperparameters.array.copy()
-    for name, lowered in (("predict", host.lowered("predict")), ("gradients", host.lowered("gradients", len(x)))):
-        outputs = lowered.executor.allocate(("loss", "output", "gradient"))
-        host._run(lowered, found["input x"], found["target t"] if name == "gradients" else None, outputs)
-        found |= {f"{name}: {kind} {key}": value for (kind, key), value in outputs.items()}
+    found["predict: output y"] = host.predict(x)
+    found |= {f"gradients: gradient {name}": value for name, value in host.gradients(x, t).items()}
     found["losses"] = np.array([host.train_step(x, t) for _ in range(steps)])
     found |= {f"trained {name}": np.array(value) for name, value in host.parameters.items()}
     return found
