@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import prod
+from dataclasses import replace
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels.cuda.normalization_slab import Slab, cuts
+from gncodegen.kernels.cuda.normalization_slab import Slab
+from gncodegen.kernels.cuda.normalization_tiers import Tier, choose
 from gncodegen.kernels.elementwise import number, text
 from gncodegen.kernels.normalization import FUSED_ACTIVATIONS, view
 from gncodegen.kernels.render import COMPUTED_IN
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
 
 PARAMETER_THREADS = 1024
 """Threads of a block that adds up the partial sums of 32 columns."""
 
 
-def _score(cut: Slab, item: int, machine: Machine) -> float:
-    """How well a cut uses the machine, 1 = as fast as memory; a product of estimates."""
-    width = cut.block_channels * item
-    sectors = 1.0 if cut.flat or width >= 128 else 0.97 if width >= 64 else 0.9 if width >= 32 else width / 64
-    access = 1.0 if cut.lanes * item == machine.vector_bytes else 0.9 if cut.lanes * item >= 8 else 0.8
-    load = cut.grid / machine.cores
-    fill = load / -(-cut.grid // machine.cores) if load < 16 else 1.0
-    together = min(cut.blocks_per_processor, machine.threads // cut.threads, max(1, -(-cut.grid // machine.cores)))
-    # While one block waits at its barriers, the others keep memory busy.
-    overlap = (0.8, 0.9, 0.96, 1.0)[min(together, 4) - 1]
-    useful = cut.rows * cut.channels / (cut.parts * cut.blocks * cut.slab_threads * cut.steps * cut.lanes)
-    sums = 1.0 if cut.direct else 0.97
-    return sectors * access * fill * overlap * useful**0.25 * sums
-
-
-def _resident(problem: Problem, held: int) -> Slab | None:
-    """The best cut whose slabs each fit the registers of one block."""
-    observations, rows, channels, groups = view(problem)
-    item, machine = ITEM_SIZE[problem.operands[0].dtype], problem.machine
-    found = list(cuts(observations, rows, channels, groups, item, held, machine, 1))
-    return max(found, key=lambda cut: (_score(cut, item, machine), -cut.threads), default=None)
+def _tier(problem: Problem, held: int) -> Tier:
+    """The tier for the problem's shape; `held` tensors stay on chip."""
+    x = problem.operands[0]
+    item, registers = ITEM_SIZE[x.dtype], 2 if x.dtype == "float64" else 1
+    return choose(*view(problem), item, held * registers, problem.machine)
 
 
 def _constants(problem: Problem, cut: Slab) -> dict[str, Constant]:
@@ -60,64 +45,143 @@ def _constants(problem: Problem, cut: Slab) -> dict[str, Constant]:
     }
 
 
-def _schedule(problem: Problem, cut: Slab, template: str, phase: str, **more: Constant) -> Schedule:
+def _schedule(problem: Problem, tier: Tier, template: str, phase: str, **more: Constant) -> Schedule:
     dtype = problem.operands[0].dtype
-    shape = _constants(problem, cut)
+    shape = _constants(problem, tier.cut)
     unit, largest = (2.0**512, 1e300) if dtype == "float64" else (2.0**64, 1e30)
-    tiles: dict[str, Constant] = {"phase": phase, **cut.tiles(), "unit": unit, "largest": largest, **more}
+    tiles: dict[str, Constant] = {"phase": phase, "meeting": "", **tier.cut.tiles(), "unit": unit, "largest": largest}
     for name in ("scale", "offset"):
         item = ITEM_SIZE[str(shape[f"{name}_dtype"])]
-        tiles[f"{name}_access"] = min(cut.lanes, problem.machine.vector_bytes // item)
+        tiles[f"{name}_access"] = min(tier.cut.lanes, problem.machine.vector_bytes // item)
+    if phase == "spread":
+        tiles["meeting"] = tier.kind
+        tiles |= {"cluster": tier.cut.parts} if tier.kind == "cluster" else {"cooperative": True}
+    tiles |= more
     return Schedule(problem.op, template, problem.machine.target, dtype, shape=shape, tiles=tiles)
 
 
-def _registers(problem: Problem) -> int:
-    """32-bit registers of one value."""
-    return 2 if problem.operands[0].dtype == "float64" else 1
+def _launches(tier: Tier, pattern: Launch) -> list[Launch]:
+    """One launch for each wave of slabs, where each slab is PARTS tiles."""
+    cut = tier.cut
+    return [
+        replace(
+            pattern, grid=slabs * cut.parts // cut.members, first=first * cut.parts // cut.members,
+            bytes=pattern.bytes * slabs // cut.slabs, flops=pattern.flops * slabs // cut.slabs,
+        )
+        for first, slabs in tier.waves
+    ]  # fmt: skip
 
 
-def _too_large(problem: Problem) -> CompileError:
-    shape = problem.operands[0].shape
-    return CompileError(f"{problem.op}: no schedule for {shape} in {problem.attributes.get('groups')} groups")
+def _flags(problem: Problem, tier: Tier, name: str) -> tuple[Launch, Tensor]:
+    """The launch that clears the flags of a spread tier, and their memory."""
+    count = tier.cut.grid
+    tiles: dict[str, Constant] = {"threads": 256}
+    schedule = Schedule(
+        problem.op, "group_norm_flags", problem.machine.target, "uint32", shape={"count": count}, tiles=tiles
+    )
+    return Launch(schedule, (name,), -(-count // 256), writes=(0,), bytes=4 * count), Tensor((count,), "int32")
+
+
+def _interleaved(*rounds: list[Launch]) -> tuple[Launch, ...]:
+    """The launches of the first wave, then those of the next."""
+    return tuple(launch for wave in zip(*rounds, strict=True) for launch in wave)
+
+
+def _moments(problem: Problem, tier: Tier, values: int) -> Tensor:
+    """Memory for `values` numbers of each part of each group."""
+    cut = tier.cut
+    return Tensor((cut.slabs, cut.parts, cut.groups // cut.blocks, values), _real(problem))
 
 
 def _group_norm(problem: Problem) -> Plan:
-    """y, statistics from x, scale, offset[, r]: x is read once."""
+    """y, statistics from x, scale, offset[, r]: x is read once, or twice where a group does not fit the chip."""
     x = problem.operands[0]
     residual = bool(problem.attributes.get("residual", False))
-    cut = _resident(problem, _registers(problem))
-    if cut is None:
-        raise _too_large(problem)
+    tier = _tier(problem, 1)
     inputs = tuple(f"operand{i}" for i in range(4 if residual else 3))
-    launch = Launch(
-        _schedule(problem, cut, "group_norm", "whole"), (*inputs, "result0", "result1"), cut.grid,
-        writes=(len(inputs), len(inputs) + 1), bytes=(3 if residual else 2) * x.bytes, flops=(9 + residual) * x.count,
-    )  # fmt: skip
-    return Plan((launch,))
+    outputs = ("result0", "result1")
+    moved, flops = (3 if residual else 2) * x.bytes, (9 + residual) * x.count
+    slots, writes = (*inputs, *outputs), (len(inputs), len(inputs) + 1)
+    if tier.kind == "resident":
+        schedule = _schedule(problem, tier, "group_norm", "whole")
+        return Plan((Launch(schedule, slots, tier.cut.grid, writes, moved, flops),))
+    moments = _moments(problem, tier, 3)
+    if tier.kind in ("cluster", "flags"):
+        schedule = _schedule(problem, tier, "group_norm", "spread")
+        more = ("workspace0",) if tier.kind == "cluster" else ("workspace0", "workspace1")
+        written = (*writes, *range(len(slots), len(slots) + len(more)))
+        launches = _launches(tier, Launch(schedule, (*slots, *more), 0, written, moved, flops))
+        if tier.kind == "cluster":
+            return Plan(tuple(launches), workspaces=(moments,))
+        clear, flags = _flags(problem, tier, "workspace1")
+        return Plan((clear, *launches), workspaces=(moments, flags))
+    schedule = _schedule(problem, tier, "group_norm", "statistics")
+    first = Launch(schedule, ("operand0", "workspace0"), 0, (1,), x.bytes, 6 * x.count)
+    apply = Launch(_schedule(problem, tier, "group_norm", "apply"), slots, 0, (len(inputs),), moved, 3 * x.count)
+    schedule = _schedule(problem, tier, "group_norm_join", "join", **_join_tiles(tier))
+    join = Launch(schedule, ("operand0", "workspace0", "result1"), 0, (2,))
+    rounds = (_launches(tier, first), _joins(tier, join), _launches(tier, apply))
+    return Plan(_interleaved(*rounds), workspaces=(moments,))
+
+
+def _join_tiles(tier: Tier) -> dict[str, Constant]:
+    """A warp for each group of a slab, up to a block of 8."""
+    groups = tier.cut.groups // tier.cut.blocks
+    return {"threads": 32 * min(8, groups), "blocks_per_processor": 1}
+
+
+def _joins(tier: Tier, pattern: Launch) -> list[Launch]:
+    """One launch for each wave, a tile for each slab."""
+    return [replace(pattern, grid=slabs, first=first) for first, slabs in tier.waves]
 
 
 def _group_norm_gradient(problem: Problem) -> Plan:
-    """dx, dscale, doffset[, dr] from x, dy, scale, offset, statistics[, r]: x and dy are read once."""
+    """dx, dscale, doffset[, dr] from x, dy, scale, offset, statistics[, r]: x and dy are read once, or twice."""
     x = problem.operands[0]
     residual = bool(problem.attributes.get("residual", False))
-    cut = _resident(problem, (3 if residual else 2) * _registers(problem))
-    if cut is None:
-        raise _too_large(problem)
+    tier = _tier(problem, 3 if residual else 2)
+    cut = tier.cut
+    partial = Tensor((cut.observations * cut.parts, 2, cut.channels), _real(problem))
+    add = _added(problem, partial)
     inputs = tuple(f"operand{i}" for i in range(6 if residual else 5))
-    outputs = ("workspace0", "result0", "result3") if residual else ("workspace0", "result0")
-    launch = Launch(
-        _schedule(problem, cut, "group_norm_gradient", "whole"), (*inputs, *outputs), cut.grid,
-        writes=tuple(range(len(inputs), len(inputs) + len(outputs))), bytes=(5 if residual else 3) * x.bytes,
-        flops=(14 + residual) * x.count,
-    )  # fmt: skip
-    partial = _partial(problem, cut.observations * cut.parts, cut.channels)
-    return Plan((launch, _added(problem, partial)), workspaces=(partial,))
+    outputs = ("result0", "result3") if residual else ("result0",)
+    moved, flops = (5 if residual else 3) * x.bytes, (14 + residual) * x.count
+
+    def launch(phase: str, slots: tuple[str, ...], bytes_: int, count: int, **more: Constant) -> Launch:
+        schedule = _schedule(problem, tier, "group_norm_gradient", phase, **more)
+        written = tuple(i for i, slot in enumerate(slots) if slot.startswith(("result", "workspace")))
+        return Launch(schedule, slots, cut.grid, written, bytes_, count)
+
+    if tier.kind == "resident":
+        return Plan((launch("whole", (*inputs, "workspace0", *outputs), moved, flops), add), workspaces=(partial,))
+    moments = _moments(problem, tier, 2)
+    if tier.kind == "cluster":
+        main = launch("spread", (*inputs, "workspace0", "workspace1", *outputs), moved, flops)
+        return Plan((*_launches(tier, main), add), workspaces=(partial, moments))
+    if tier.kind == "flags":
+        clear, flags = _flags(problem, tier, "workspace2")
+        slots = (*inputs, "workspace0", "workspace1", "workspace2", *outputs)
+        main = launch("spread", slots, moved, flops)
+        return Plan((clear, *_launches(tier, main), add), workspaces=(partial, moments, flags))
+    slots = (*inputs, "workspace0", "workspace1", *outputs[1:])
+    sums = launch("sums", slots, (4 if residual else 2) * x.bytes, flops // 2)
+    joined = Tensor((cut.observations, cut.groups, 2), _real(problem))
+    schedule = _schedule(problem, tier, "group_norm_gradient_join", "join", **_join_tiles(tier))
+    join = Launch(schedule, ("workspace1", "workspace2"), 0, (1,))
+    plain = problem
+    if residual:  # dr is dy masked, so that what follows is the gradient of a norm alone
+        plain = replace(problem, attributes={**problem.attributes, "activation": "", "residual": False})
+    schedule = _schedule(plain, tier, "group_norm_gradient", "apply")
+    slots = ("operand0", "result3" if residual else "operand1", *inputs[2:5], "workspace2", "result0")
+    apply = Launch(schedule, slots, 0, (6,), 3 * x.bytes, flops // 2)
+    rounds = (_launches(tier, sums), _joins(tier, join), _launches(tier, apply))
+    return Plan((*_interleaved(*rounds), add), workspaces=(partial, moments, joined))
 
 
-def _partial(problem: Problem, rows: int, channels: int) -> Tensor:
-    """Sums of g·x̂ and of g per channel, one row for each part of the sums."""
+def _real(problem: Problem) -> str:
+    """The type of sums."""
     dtype = problem.operands[0].dtype
-    return Tensor((rows, 2, channels), COMPUTED_IN.get(dtype, dtype))
+    return COMPUTED_IN.get(dtype, dtype)
 
 
 def _added(problem: Problem, partial: Tensor) -> Launch:
@@ -131,11 +195,6 @@ def _added(problem: Problem, partial: Tensor) -> Launch:
     )  # fmt: skip
     slots = ("workspace0", "result1", "result2")
     return Launch(schedule, slots, -(-2 * channels // 32), writes=(1, 2), bytes=partial.bytes, flops=partial.count)
-
-
-def rows_of(problem: Problem) -> int:
-    """Rows of channels of x."""
-    return prod(problem.operands[0].shape[:-1])
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

@@ -21,7 +21,8 @@ MOST_THREADS = 1024
 MOST_DATA = 64
 """Registers of one thread that hold elements."""
 
-OTHER_REGISTERS = 40
+MANY_GUARDS = 8
+OTHER_REGISTERS = 44
 """Registers of one thread besides: addresses, scale, offset, statistics."""
 
 TABLE_BYTES = 12 << 10
@@ -209,8 +210,9 @@ class Slab:
     @property
     def registers(self) -> int:
         """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
-        guards = min(self.guarded, 4) * self.lanes * self.held
-        return ceiling(self.data + OTHER_REGISTERS + guards + (32 if self.mixed else 0), 8) * 8
+        guards = self.guarded * self.lanes * self.held + (64 if self.guarded > MANY_GUARDS else 0)
+        gathered, waits = 32 if self.mixed else 0, 8 if self.parts > 1 else 0
+        return ceiling(self.data + OTHER_REGISTERS + guards + gathered + waits, 8) * 8
 
     @property
     def blocks_per_processor(self) -> int:
@@ -236,6 +238,8 @@ class Slab:
             "groups": self.groups,
             "group_channels": self.group_channels,
             "group_count": float(self.rows * self.group_channels),
+            "share_count": float(self.share // self.channels * self.group_channels),
+            "last_count": float(self.last_share // self.channels * self.group_channels),
         }
 
     def tiles(self) -> dict[str, Constant]:
@@ -298,24 +302,24 @@ def cuts(
         unit = channels if flat else lcm(channels // groups, lanes)
         for times in range(1, channels // unit + 1):
             if channels % (unit * times) == 0:
-                first = Slab(
-                    observations, rows, channels, groups, lanes, flat, unit * times, 1, parts, 1, held
-                )  # fmt: skip
+                width = unit * times
+                first = Slab(observations, rows, channels, groups, lanes, flat, width, 1, parts, 1, held)
                 yield from _threads(first, item)
 
 
 def _threads(first: Slab, item: int) -> Iterator[Slab]:
-    """The numbers of threads of a slab that fit, and of slabs in a block where slabs are small."""
+    """The numbers of threads of a slab that fit, one for each number of steps, and of slabs where they are small."""
     columns = first.columns
     unit = WARP // columns if WARP % columns == 0 else 1
-    most = min(MOST_THREADS // columns, ceiling(first.share_rows, unit) * unit)
-    for row_step in range(unit, most + 1, unit):
+    found: set[int] = set()
+    for steps in range(1, MOST_DATA // (first.lanes * first.held) + 1):
+        row_step = ceiling(ceiling(first.share_rows, steps), unit) * unit
         cut = replace(first, row_step=row_step)
-        if not cut.fits(item):
+        if row_step in found or not cut.fits(item):
             continue
+        found.add(row_step)
         yield cut
-        if first.parts == 1:
-            for members in (2, 4, 8):
-                more = replace(cut, members=members)
-                if cut.slabs % members == 0 and more.threads <= 256 and more.fits(item):
-                    yield more
+        for members in (2, 4, 8) if first.parts == 1 else ():
+            more = replace(cut, members=members)
+            if cut.slabs % members == 0 and more.threads <= 256 and more.fits(item):
+                yield more

@@ -58,6 +58,7 @@ from gncodegen.targets.cuda.slabs import (
     load_slab,
     reciprocal_root,
     store_slab,
+    two_sum,
 )
 from gncodegen.targets.cuda.strided import (
     below_mask,
@@ -165,6 +166,7 @@ __all__ = [
     "tensor_products",
     "thread_index",
     "to_float",
+    "two_sum",
     "uint8",
     "uint32",
     "warp_barrier",

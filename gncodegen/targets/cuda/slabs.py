@@ -135,21 +135,22 @@ def add_deviations(context: Any, value: Any, centre: Any, index: Any, stride: An
 
 @intrinsic_of_literals
 def add_squares(
-    context: Any, value: Any, factor: Any, lanes: Any, index: Any, stride: Any, guarded: Any, limit: Any
+    context: Any, value: Any, high: Any, low: Any, factor: Any, index: Any, stride: Any, guarded: Any, limit: Any
 ) -> Any:
-    """`add_squares(v, factor, lanes, i, stride, guarded, limit)`: the sum of the rows of (factor · v)²."""
-    kind, last, width = index_type(index), literal(guarded, "guarded"), literal(lanes, "lanes")
+    """`add_squares(v, high, low, factor, i, …)`: the sum of the rows of (factor · (v - high - low))², those inside."""
+    kind, last = index_type(index), literal(guarded, "guarded")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        fma = _fused(builder, value)
+        fma, highs, lows = _fused(builder, value), lanes_of(builder, high, args[1]), lanes_of(builder, low, args[2])
 
         def term(total: Any, k: int, x: Any) -> Any:
-            scaled = builder.fmul(x, args[1])
+            centred = builder.fsub(builder.fsub(x, highs[k]), lows[k])
+            scaled = builder.fmul(centred, args[3])
             return fma(scaled, scaled, total)
 
-        return _summed(builder, [args[0]], value, width, (last, args[3], args[4], args[6]), term)
+        return _summed(builder, [args[0]], value, high.lanes, (last, args[4], args[5], args[7]), term)
 
-    return Vec(value.dtype, width)(value, value.dtype, lanes, kind, kind, guarded, kind), generate
+    return high(value, high, high, value.dtype, kind, kind, guarded, kind), generate
 
 
 @intrinsic_of_literals
@@ -274,3 +275,20 @@ def reciprocal_root(context: Any, value: Any) -> Any:
         return from_lanes(builder, value, roots)
 
     return value(value), generate
+
+
+@intrinsic
+def two_sum(context: Any, a: Any, b: Any) -> Any:
+    """`two_sum(a, b)`: (high, low) with high = a + b rounded and low what the rounding left: high + low is exact.
+
+    Source: Knuth, The Art of Computer Programming 2, 4.2.2, theorem B.
+    """
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        left, right = args
+        high = builder.fadd(left, right)
+        back = builder.fsub(high, left)
+        rest = builder.fsub(left, builder.fsub(high, back))
+        return context.make_tuple(builder, sig.return_type, [high, builder.fadd(rest, builder.fsub(right, back))])
+
+    return types.UniTuple(a, 2)(a, a), generate

@@ -1,0 +1,131 @@
+"""Which way a normalization goes: slabs in one block, spread over blocks that wait for each other, or in two launches.
+
+The choice depends on how many slabs there are, so another batch size may get another tree of sums; within one schedule
+the bits of an observation do not depend on the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gncodegen.kernels.cuda.normalization_slab import Slab, ceiling, cuts
+from gncodegen.kernels.schedule import Machine
+
+LAUNCH = 1500
+"""Nanoseconds from one launch of a graph to the next."""
+
+BANDWIDTH = 25
+"""Bytes per nanosecond and multiprocessor."""
+
+FIRST_WITH_CLUSTERS = 90
+CLUSTER = 8
+"""Most blocks of a cluster that every GPU with clusters allows."""
+
+BYTES_IN_FLIGHT = 32 << 10
+"""What a multiprocessor must have asked for to keep memory busy: bandwidth times latency."""
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A cut, and how its blocks work together.
+
+    Args:
+        kind: "resident", "cluster", "flags", "waves" or "split".
+        cut: slabs, shares and threads.
+        wave: slabs of one launch.
+    """
+
+    kind: str
+    cut: Slab
+    wave: int
+
+    @property
+    def waves(self) -> Iterator[tuple[int, int]]:
+        """(first slab, slabs) of each launch."""
+        for first in range(0, self.cut.slabs, self.wave):
+            yield first, min(self.wave, self.cut.slabs - first)
+
+
+def resident_blocks(cut: Slab, machine: Machine) -> int:
+    """Blocks that one multiprocessor holds at once."""
+    return max(1, min(cut.blocks_per_processor, machine.threads // cut.threads))
+
+
+def _score(cut: Slab, item: int, machine: Machine, grid: int) -> float:
+    """How well launches of `grid` blocks use the machine, 1 = as fast as memory; a product of estimates."""
+    width = cut.block_channels * item
+    sectors = 1.0 if cut.flat or width >= 128 else 0.97 if width >= 64 else 0.9 if width >= 32 else 0.9 * width / 32
+    access = 1.0 if cut.lanes * item == machine.vector_bytes else 0.9 if cut.lanes * item >= 8 else 0.8
+    load = grid / machine.cores
+    fill = load / ceiling(grid, machine.cores) if load < 16 else 1.0
+    together = min(resident_blocks(cut, machine), ceiling(grid, machine.cores))
+    # While one block waits at its barriers, the others keep memory busy.
+    overlap = (0.8, 0.9, 0.96, 1.0)[min(together, 4) - 1]
+    flight = min(1.0, together * cut.threads * cut.steps * cut.lanes * item / BYTES_IN_FLIGHT)
+    useful = cut.rows * cut.channels / (cut.parts * cut.blocks * cut.slab_threads * cut.steps * cut.lanes)
+    sums = 1.0 if cut.direct else 0.97
+    return sectors * access * fill * overlap * flight**0.5 * useful**0.25 * sums
+
+
+def choose(observations: int, rows: int, channels: int, groups: int, item: int, held: int, machine: Machine) -> Tier:
+    """The tier with the shortest estimate of time; one always exists, since shares can be as small as need be.
+
+    Args:
+        observations: of x under `reduced`; and
+        rows: of each,
+        channels: of a row,
+        groups: of the channels.
+        item: bytes of an element.
+        held: registers per element, over all tensors a thread holds.
+        machine: the GPU.
+    """
+    best: tuple[float, Tier] | None = None
+    for parts in (1, *_numbers_of_parts(observations, rows, channels, item, machine)):
+        for cut in cuts(observations, rows, channels, groups, item, held, machine, parts):
+            score = _score(cut, item, machine, cut.grid)
+            for tier in _tiers(cut, item, machine):
+                if tier.wave < cut.slabs:
+                    score = _score(cut, item, machine, tier.wave * parts)
+                time = _time(tier, item, machine, score)
+                if best is None or time < best[0]:
+                    best = time, tier
+    assert best is not None, "small shares fit"
+    return best[1]
+
+
+def _time(tier: Tier, item: int, machine: Machine, score: float) -> float:
+    """Nanoseconds, about: launches and waits, then bytes at the rate the score allows."""
+    cut, waves = tier.cut, ceiling(tier.cut.slabs, tier.wave)
+    size = cut.observations * cut.rows * cut.channels * item * (min(cut.held, 3) + 1)
+    traffic = {"waves": 1.25, "split": 1.5}.get(tier.kind, 1.0)
+    if tier.kind in ("cluster", "flags"):  # every block reads the moments of its slab's parts from L2
+        size += cut.grid * cut.parts * (cut.groups // cut.blocks) * 12 // 2
+    launches = {"resident": 1, "cluster": 1, "flags": 1 + waves}.get(tier.kind, 3 * waves)
+    wait = {"cluster": 1500, "flags": 2500 * waves}.get(tier.kind, 0)
+    return LAUNCH * launches + wait + traffic * size / (BANDWIDTH * machine.cores * score)
+
+
+def _numbers_of_parts(observations: int, rows: int, channels: int, item: int, machine: Machine) -> list[int]:
+    """Blocks per slab that are worth a try: few for clusters, what fills the machine, what makes shares small."""
+    small = ceiling(rows * channels * item, 16 << 10)
+    fill = {ceiling(machine.cores * times, max(1, slabs)) for times in (1, 2, 4) for slabs in (1, 2, 4, 8, 16)}
+    sizes = {ceiling(small, 1 << k) for k in range(small.bit_length())}
+    found = (set(range(2, CLUSTER + 1)) | fill | sizes) - {1}
+    return sorted(parts for parts in found if parts <= max(small, CLUSTER) and parts <= rows)
+
+
+def _tiers(cut: Slab, item: int, machine: Machine) -> Iterator[Tier]:
+    """Every tier that may use the cut."""
+    if cut.parts == 1:
+        yield Tier("resident", cut, cut.slabs)
+        return
+    if cut.parts <= CLUSTER and int(machine.target[3:]) >= FIRST_WITH_CLUSTERS:
+        yield Tier("cluster", cut, cut.slabs)
+    resident = machine.cores * resident_blocks(cut, machine)
+    if cut.parts <= resident:
+        yield Tier("flags", cut, min(cut.slabs, resident // cut.parts))
+    slab = cut.rows * cut.block_channels * item * min(cut.held, 2)
+    if wave := machine.l2 // 2 // slab:
+        yield Tier("waves", cut, min(cut.slabs, wave))
+    yield Tier("split", cut, cut.slabs)
