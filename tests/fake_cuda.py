@@ -169,7 +169,8 @@ class FakeCuda:
 
         class LegacyPinnedMemoryResource:
             def allocate(self, size: int) -> Any:
-                return np.zeros(size, np.int8)
+                memory = np.zeros(size, np.uint8)
+                return SimpleNamespace(handle=memory.ctypes.data, memory=memory)
 
         return SimpleNamespace(
             Device=Device, Stream=Stream, LaunchConfig=LaunchConfig, ObjectCode=ObjectCode, launch=launch,

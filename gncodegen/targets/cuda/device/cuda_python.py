@@ -1,6 +1,6 @@
 """The one place that knows cuda.core and the driver's bindings: where names live, how they changed, what errors mean.
 
-cuda.core 0.5.1 and later are served. What it lacks (copies of raw addresses, a kernel's shared memory limit, free
+cuda.core 0.5 and later are served. What it lacks (copies of raw addresses, a kernel's shared memory limit, free
 memory) goes to the driver's bindings, which it stands on.
 """
 
@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gncodegen.errors import TargetError
 
@@ -219,9 +222,19 @@ def capsule(address: int, shape: tuple[int, ...], dtype: Any, owner: Any, **opti
     return kind.from_buffer(buffer, shape=shape, dtype=dtype).__dlpack__(**options)
 
 
-def pinned(size: int) -> Any:
-    """Page-locked host memory, as a buffer that `numpy.from_dlpack` takes."""
-    return core().LegacyPinnedMemoryResource().allocate(size)
+class _Pinned:
+    """What NumPy makes an array of; the array keeps it, and it keeps the memory."""
+
+    def __init__(self, buffer: Any, size: int) -> None:
+        self.buffer = buffer
+        self.__array_interface__ = {
+            "data": (int(buffer.handle), False), "shape": (size,), "typestr": "|u1", "version": 3
+        }  # fmt: skip
+
+
+def pinned(size: int) -> NDArray[np.uint8]:
+    """Page-locked host memory."""
+    return np.asarray(_Pinned(core().LegacyPinnedMemoryResource().allocate(size), size))
 
 
 def allocate(device: Any, size: int, stream: Any) -> Any:

@@ -66,8 +66,7 @@ class Gpu:
         """One piece of page-locked memory, cut as `allocate` cuts."""
         self.enter()
         offsets, total = _layout(sizes)
-        # The array keeps the buffer, and the parts keep the array.
-        whole = np.from_dlpack(cuda.pinned(total)).view(np.uint8)
+        whole = cuda.pinned(total)
         return {label: whole[offset : offset + sizes[label]] for label, offset in offsets.items()}
 
     def upload(self, address: int, array: NDArray[Any]) -> None:
