@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.convolution import epilogue_constants
+from gncodegen.kernels.cuda.convolution_channelwise import channelwise, channelwise_weight_gradient, is_direct
 from gncodegen.kernels.cuda.matrix import product_plan
 from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
 from gncodegen.kernels.schedule import Constant, Plan, Problem
@@ -63,8 +64,10 @@ def _windows(axes: tuple[Axis, Axis], channels: int, groups: int) -> dict[str, C
 def convolution(problem: Problem) -> Plan:
     """Convolution: y = activation(x ⋆ weights + bias); rows are output pixels, columns are filters."""
     window = describe(problem, problem.operands[0], problem.operands[1], problem.results[0])
-    bias = len(problem.operands) > 2
-    return product_plan(problem, _forward(window, epilogue_constants(problem, bias)))
+    epilogue = epilogue_constants(problem, len(problem.operands) > 2)
+    if is_direct(window):
+        return channelwise(problem, window, False, epilogue)
+    return product_plan(problem, _forward(window, epilogue))
 
 
 def _forward(window: WindowProblem, epilogue: Mapping[str, Constant]) -> Product:
@@ -92,6 +95,8 @@ def _forward(window: WindowProblem, epilogue: Mapping[str, Constant]) -> Product
 def convolution_input_gradient(problem: Problem) -> Plan:
     """The input gradient of y = x ⋆ weights: rows are input pixels of a phase, columns are channels."""
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
+    if is_direct(window):
+        return channelwise(problem, window, True, {"bias": False, "activation": "", "alpha": 0.0})
     rows, columns = window.gradient_axes
     channels, filters, dtype = window.group_channels, window.group_filters, window.dtype
     lanes = vector_lanes(dtype, filters)
@@ -124,6 +129,8 @@ def convolution_input_gradient(problem: Problem) -> Plan:
 def convolution_weight_gradient(problem: Problem) -> Plan:
     """The weight gradient: rows are (tap, channel) of x's windows, columns are filters of dy, the depth is pixels."""
     window = describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
+    if is_direct(window):
+        return channelwise_weight_gradient(problem, window)
     channels, filters, dtype = window.group_channels, window.group_filters, window.dtype
     lanes = vector_lanes(dtype, filters)
     bias = bool(problem.attributes.get("bias", False))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gncodegen.kernels.cuda.matrix_cut import Cut, choose, stage, stages
-from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
+from gncodegen.kernels.cuda.matrix_product import Product
 from gncodegen.kernels.cuda.matrix_tile import PRODUCTS, copying
+from gncodegen.kernels.cuda.partial_sums import partial_sums
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
-
-SUM_THREADS = 256
-"""Threads of a block that adds partial sums."""
 
 
 def product_plan(problem: Problem, product: Product, cut: Cut | None = None) -> Plan:
@@ -35,10 +31,9 @@ def product_plan(problem: Problem, product: Product, cut: Cut | None = None) -> 
     if single:
         return Plan((main,))
     epilogue = {**product.epilogue, "columns": product.groups * product.columns}
-    adds = [_sums(problem, product, workspaces[0], "workspace0", bias, c, epilogue)]
+    adds = [partial_sums(problem, workspaces[0], ("workspace0", bias, c), product.free, epilogue)]
     if product.sums:
-        plain: dict[str, Constant] = {"bias": False, "activation": "", "alpha": 0.0, "columns": 1}
-        adds.append(_sums(problem, product, workspaces[1], "workspace1", "", product.total, plain))
+        adds.append(partial_sums(problem, workspaces[1], ("workspace1", "", product.total), product.free))
     return Plan((main, *adds), tuple(workspaces))
 
 
@@ -104,25 +99,3 @@ def _schedule(problem: Problem, product: Product, cut: Cut, stored: int) -> Sche
     if tile.threads == 256 and (not tile.tensor or (left and tile.math == "tf32")):
         tiles["blocks_per_processor"] = 2  # one block hides what the other waits for; other kinds would spill
     return Schedule(problem.op, "matrix_product", problem.machine.target, product.dtype, shape=shape, tiles=tiles)
-
-
-def _sums(
-    problem: Problem,
-    product: Product,
-    parts: Tensor,
-    source: str,
-    bias: str,
-    result: str,
-    epilogue: Mapping[str, Constant],
-) -> Launch:
-    """The launch that adds parts in order; many parts of a free product by several threads each."""
-    number, count = parts.shape
-    lanes = vector_lanes(product.dtype, count, int(epilogue["columns"]) if bias else 0)  # pyright: ignore[reportArgumentType]
-    slices = 8 if product.free and number >= 16 else 1
-    shape: dict[str, Constant] = {"count": count, "parts": number, **epilogue}
-    tiles: dict[str, Constant] = {"threads": SUM_THREADS, "lanes": lanes, "slices": slices}
-    schedule = Schedule(problem.op, "partial_sums", problem.machine.target, product.dtype, shape=shape, tiles=tiles)
-    slots = (source, *((bias,) if bias else ()), result)
-    grid = -(-count // (SUM_THREADS // slices * lanes))
-    moved = parts.bytes + count * ITEM_SIZE[product.dtype]
-    return Launch(schedule, slots, grid, (len(slots) - 1,), moved, parts.count)

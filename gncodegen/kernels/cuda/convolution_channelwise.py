@@ -1,0 +1,96 @@
+"""CUDA plans of channel-wise convolution (one filter per channel) and its gradients: memory-bound, nothing is shared.
+
+A matrix product per channel would have one column; here neighbouring threads do neighbouring channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gncodegen.kernels.cuda.matrix_product import vector_lanes
+from gncodegen.kernels.cuda.partial_sums import partial_sums
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.window_problem import WindowProblem
+
+THREADS = 256
+"""Threads of a block."""
+
+LONGEST_SUM = 256
+"""Products of one thread's sum in the weight gradient, at most, for accuracy."""
+
+WIDEST_WINDOW = 16
+"""Most taps of a row of the window whose sums a thread holds."""
+
+
+def is_direct(window: WindowProblem) -> bool:
+    """Whether every channel has one filter of its own, of a window that these kernels hold."""
+    return window.groups == window.channels == window.filters > 1 and window.window[1] <= WIDEST_WINDOW
+
+
+def _shape(window: WindowProblem, inputs: tuple[int, int], outputs: tuple[int, int]) -> dict[str, Constant]:
+    return {
+        "batch": window.batch,
+        "channels": window.channels,
+        "rows": inputs[0],
+        "columns": inputs[1],
+        "out_rows": outputs[0],
+        "out_columns": outputs[1],
+        "window_h": window.window[0],
+        "window_w": window.window[1],
+        "stride_h": window.stride[0],
+        "stride_w": window.stride[1],
+        "dilation_h": window.dilation[0],
+        "dilation_w": window.dilation[1],
+        "before_h": window.before[0],
+        "before_w": window.before[1],
+    }
+
+
+def channelwise(problem: Problem, window: WindowProblem, gradient: bool, epilogue: Mapping[str, Constant]) -> Plan:
+    """The launch of y = activation(x ⋆ weights + bias), or of the gradient of x where `gradient`."""
+    inputs, outputs = window.extents, window.out_extents
+    if gradient:
+        inputs, outputs = outputs, inputs
+    lanes = vector_lanes(window.dtype, window.channels)
+    shape = _shape(window, inputs, outputs) | {"gradient": gradient} | dict(epilogue)
+    tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes}
+    template = "convolution_channelwise"
+    schedule = Schedule(problem.op, template, problem.machine.target, window.dtype, shape=shape, tiles=tiles)
+    slots = ("operand0", "operand1", *(("operand2",) if epilogue["bias"] else ()), "result0")
+    moved = sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
+    grid = -(-problem.results[0].count // (lanes * THREADS))
+    return Plan((Launch(schedule, slots, grid, (len(slots) - 1,), moved, window.flops),))
+
+
+def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan:
+    """The sums of parts of the pixels, then the sums of the parts."""
+    lanes = vector_lanes(window.dtype, window.channels)
+    bias = bool(problem.attributes.get("bias", False))
+    across = min(THREADS, 1 << (-(-window.channels // lanes) - 1).bit_length())
+    across = min(across, 32)
+    blocks = -(-window.channels // (across * lanes))
+    lines = THREADS // across
+    pixels = window.batch * window.out_extents[0] * window.out_extents[1]
+    wanted = max(1, 4 * problem.machine.cores // (blocks * window.window[0]))
+    part = max(lines, min(-(-pixels // wanted), LONGEST_SUM * lines))
+    parts = max(1, -(-pixels // part))
+    shape = _shape(window, window.extents, window.out_extents) | {"bias": bias}
+    tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "across": across, "blocks": blocks, "part": part}
+    template = "convolution_channelwise_weights"
+    schedule = Schedule(problem.op, template, problem.machine.target, window.dtype, shape=shape, tiles=tiles)
+    taps = window.window[0] * window.window[1]
+    buffers = [Tensor((parts, taps * window.channels), window.dtype)]
+    if bias:
+        buffers.append(Tensor((parts, window.channels), window.dtype))
+    slots = tuple(f"workspace{i}" for i in range(len(buffers)))
+    written = sum(buffer.count for buffer in buffers) * ITEM_SIZE[window.dtype]
+    moved = problem.operands[0].bytes + window.window[0] * problem.operands[1].bytes + written
+    writes = tuple(range(2, 2 + len(slots)))
+    main = Launch(
+        schedule, ("operand0", "operand1", *slots), parts * window.window[0] * blocks, writes, moved, window.flops
+    )
+    adds = (
+        partial_sums(problem, buffer, (slot, "", f"result{i}"), True)
+        for i, (slot, buffer) in enumerate(zip(slots, buffers, strict=True))
+    )
+    return Plan((main, *adds), tuple(buffers))
