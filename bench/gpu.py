@@ -195,12 +195,12 @@ def train_steps(session: Session, peer: Torch | None) -> Iterator[dict[str, Any]
     values = session.bundle.arrays("demo")
     executor, _ = session.executor(entry, values)
     inputs = {("input", "x"): values["input x"], ("target", "t"): values["target t"]}
-    row = {"name": "demo, batch 8: train step", "ms": milliseconds(lambda: executor.run(inputs), session.device.synchronize)}
+    row = {
+        "name": "demo, batch 8: train step",
+        "ms": milliseconds(lambda: executor.run(inputs), session.device.synchronize),
+    }
     if peer is not None:
-        from bench.nets import Net
-
-        net = Net("demo", (28, 28, 1), 8, (8, 16, 32), pooled=(0, 1))
-        for name, call in peer.train_steps(net):
+        for name, call in peer.train_steps(8):
             row[name] = milliseconds(call, peer.synchronize)
     yield row
 

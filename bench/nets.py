@@ -1,110 +1,126 @@
-"""The networks of the benchmarks, for gncodegen and for PyTorch, with the same weights."""
+"""The networks of the benchmarks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 import gncodegen as gnc
+
+Layers = Any
 
 
 @dataclass(frozen=True)
 class Net:
-    """A chain of 3×3 conv-GN-relu blocks and a fully connected layer.
+    """One network.
 
     Args:
-        name: as the table shows it.
+        name: as tables show it.
         size: (height, width, channels) of the input.
-        batch: observations per step.
-        filters: of the blocks.
-        groups: of every group normalization.
-        pooled: which blocks end in a 2×2 max pooling of stride 2.
-        global_pool: average over all positions before the fully connected layer.
+        batch: observations per training step.
+        layers: makes the layers; the input is not normalized.
     """
 
     name: str
     size: tuple[int, int, int]
     batch: int
-    filters: tuple[int, ...]
-    groups: int = 4
-    pooled: tuple[int, ...] = ()
-    global_pool: bool = False
+    layers: Callable[[], Layers]
 
-    def layers(self) -> list[gnc.Layer]:
-        """For gncodegen; the input is not normalized."""
-        blocks: list[gnc.Layer] = [gnc.ImageInputLayer(self.size, normalization="none")]
-        for index, filters in enumerate(self.filters):
-            blocks += [
-                gnc.Convolution2dLayer(3, filters, padding="same"),
-                gnc.GroupNormalizationLayer(self.groups),
-                gnc.ReluLayer(),
-            ]
-            if index in self.pooled:
-                blocks.append(gnc.MaxPooling2dLayer(2, stride=2))
-        if self.global_pool:
-            blocks.append(gnc.GlobalAveragePooling2dLayer())
-        return [*blocks, gnc.FullyConnectedLayer(10), gnc.SoftmaxLayer(), gnc.ClassificationLayer()]
-
-    def torch(self) -> nn.Sequential:
-        """For PyTorch, without the softmax, which its loss contains."""
-        blocks: list[nn.Module] = []
-        height, width, channels = self.size
-        for index, filters in enumerate(self.filters):
-            blocks += [nn.Conv2d(channels, filters, 3, padding=1), nn.GroupNorm(self.groups, filters), nn.ReLU()]
-            if index in self.pooled:
-                blocks.append(nn.MaxPool2d(2, 2))
-                height, width = height // 2, width // 2
-            channels = filters
-        if self.global_pool:
-            blocks.append(nn.AdaptiveAvgPool2d(1))
-            height = width = 1
-        return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(channels * height * width, 10))
-
-    def data(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Random images (N, H, W, C) and class indices."""
-        generator = np.random.default_rng(seed)
-        return generator.normal(size=(self.batch, *self.size)).astype(np.float32), generator.integers(
-            10, size=self.batch
-        )
+    def data(self, batch: int = 0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Random images (N, H, W, C) and class indices below 10."""
+        generator, count = np.random.default_rng(seed), batch or self.batch
+        images = generator.normal(size=(count, *self.size)).astype(np.float32)
+        return images, generator.integers(10, size=count)
 
 
-DEMO = Net("a: 28×28×1, 8-16-32, batch 128", (28, 28, 1), 128, (8, 16, 32), pooled=(0, 1))
-WIDE = Net("b: 32×32×3, 64-64-128-128, batch 32", (32, 32, 3), 32, (64, 64, 128, 128), groups=8, global_pool=True)
+def _input(*size: int) -> gnc.Layer:
+    return gnc.ImageInputLayer(size, normalization="none")
 
 
-def copy_weights(compiled: gnc.Compiled, model: nn.Sequential) -> None:
-    """Gives PyTorch's model the weights of a compiled network of the same blocks.
+def _block(filters: int, groups: int, stride: int = 1, window: int = 3) -> list[gnc.Layer]:
+    return [
+        gnc.Convolution2dLayer(window, filters, stride=stride, padding=window // 2),
+        gnc.GroupNormalizationLayer(groups),
+        gnc.ReluLayer(),
+    ]
 
-    Convolutions turn from (kh, kw, C, K) to (K, C, kh, kw), the fully connected layer's inputs from (H, W, C) to
-    (C, H, W).
+
+def _head(pooled: bool = True) -> list[gnc.Layer]:
+    pool = [gnc.GlobalAveragePooling2dLayer()] if pooled else []
+    return [*pool, gnc.FullyConnectedLayer(10), gnc.SoftmaxLayer(), gnc.ClassificationLayer()]
+
+
+def small() -> Layers:
+    """Three blocks with max pooling between, 28×28×1."""
+    pool = gnc.MaxPooling2dLayer(2, stride=2)
+    return [_input(28, 28, 1), *_block(8, 4), pool, *_block(16, 4), pool, *_block(32, 4), *_head(pooled=False)]
+
+
+def wide() -> Layers:
+    """Four blocks without pooling, 32×32×3."""
+    blocks = [layer for filters in (64, 64, 128, 128) for layer in _block(filters, 8)]
+    return [_input(32, 32, 3), *blocks, *_head()]
+
+
+def _residual(
+    graph: gnc.LayerGraph, name: str, source: str, filters: int, stride: int, groups: int
+) -> tuple[gnc.LayerGraph, str]:
+    """The graph with relu(x' + GN(conv(relu(GN(conv(x)))))) after `source`, and its last layer's name.
+
+    x' is x, or its 1×1 projection where the size changes.
     """
-    modules = [module for module in model if list(module.parameters(recurse=False))]
-    owners = list(dict.fromkeys(name.rpartition(".")[0] for name in compiled.parameters))
-    channels = 0
-    for owner, module in zip(owners, modules, strict=True):
-        arrays = {
-            n.rpartition(".")[2]: np.array(v) for n, v in compiled.parameters.items() if n.startswith(f"{owner}.")
-        }
-        weights = arrays.get("weights", arrays.get("scale"))
-        if isinstance(module, nn.Conv2d):
-            weights, channels = weights.transpose(3, 2, 0, 1), weights.shape[3]
-        if isinstance(module, nn.Linear):
-            side = int(np.sqrt(weights.shape[1] // channels))
-            weights = weights.reshape(-1, side, side, channels).transpose(0, 3, 1, 2).reshape(weights.shape)
-        with torch.no_grad():
-            module.weight.copy_(torch.tensor(np.ascontiguousarray(weights)))
-            module.bias.copy_(torch.tensor(arrays.get("bias", arrays.get("offset"))))
+    graph = graph.add([
+        gnc.Convolution2dLayer(3, filters, stride=stride, padding=1, name=f"{name}_conv1"),
+        gnc.GroupNormalizationLayer(groups), gnc.ReluLayer(),
+        gnc.Convolution2dLayer(3, filters, padding=1), gnc.GroupNormalizationLayer(groups),
+        gnc.AdditionLayer(2, name=f"{name}_add"), gnc.ReluLayer(name=f"{name}_relu"),
+    ])  # fmt: skip
+    graph = graph.connect(source, f"{name}_conv1")
+    if stride > 1:
+        projection = gnc.Convolution2dLayer(1, filters, stride=stride, name=f"{name}_projection")
+        graph = graph.add([projection]).connect(source, projection.name)
+        source = projection.name
+    return graph.connect(source, f"{name}_add/in2"), f"{name}_relu"
 
 
-def torch_optimizer(model: nn.Module, rate: float, l2: float) -> torch.optim.SGD:
-    """SGD with momentum 0.9 whose weight decay spares the biases of convolutions and fully connected layers.
+def resnet20() -> Layers:
+    """ResNet-20 with group normalization, 32×32×3 (He et al. 2015, Wu and He 2018)."""
+    graph, last = gnc.LayerGraph([_input(32, 32, 3), *_block(16, 4)[:2], gnc.ReluLayer(name="stem")]), "stem"
+    for stage, filters in enumerate((16, 32, 64)):
+        for number in range(3):
+            stride = 2 if stage and not number else 1
+            graph, last = _residual(graph, f"s{stage}b{number}", last, filters, stride, 4)
+    return graph.add([gnc.GlobalAveragePooling2dLayer(name="pool"), *_head(pooled=False)]).connect(last, "pool")
 
-    PyTorch keeps v ← m·v + g, p ← p − rate·v, which is the same path as ours while the rate is constant.
-    """
-    spared = [m.bias for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    decayed = [p for p in model.parameters() if not any(p is s for s in spared)]
-    groups = [{"params": decayed, "weight_decay": l2}, {"params": spared, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=rate, momentum=0.9)
+
+def dense() -> Layers:
+    """Blocks whose outputs are concatenated with what they read, 32×32×3: the skip connections of a U-Net."""
+    graph = gnc.LayerGraph([_input(32, 32, 3), *_block(32, 8)[:2], gnc.ReluLayer(name="in")])
+    last = "in"
+    for number, filters in enumerate((32, 64, 32)):
+        named = [
+            gnc.Convolution2dLayer(3, filters, padding=1, name=f"b{number}"), gnc.GroupNormalizationLayer(8),
+            gnc.ReluLayer(name=f"b{number}_relu"), gnc.DepthConcatenationLayer(2, name=f"b{number}_join"),
+        ]  # fmt: skip
+        graph = graph.add(named).connect(last, f"b{number}").connect(last, f"b{number}_join/in2")
+        last = f"b{number}_join"
+    return graph.add([gnc.GlobalAveragePooling2dLayer(name="pool"), *_head(pooled=False)]).connect(last, "pool")
+
+
+def stem() -> Layers:
+    """The first layers of a ResNet on one 224×224 image."""
+    return [
+        _input(224, 224, 3), *_block(64, 32, stride=2, window=7), gnc.MaxPooling2dLayer(3, stride=2, padding=1),
+        *_block(64, 32), *_block(64, 32), *_block(128, 32, stride=2), *_head(),
+    ]  # fmt: skip
+
+
+SMALL = Net("small: 28×28×1, 8-16-32, batch 128", (28, 28, 1), 128, small)
+WIDE = Net("wide: 32×32×3, 64-64-128-128, batch 32", (32, 32, 3), 32, wide)
+RESNET20 = Net("ResNet-20-GN: 32×32×3, batch 32", (32, 32, 3), 32, resnet20)
+DENSE = Net("concatenating: 32×32×3, batch 32", (32, 32, 3), 32, dense)
+STEM = Net("stem: 224×224×3, batch 1", (224, 224, 3), 1, stem)
+NETS = (SMALL, WIDE, RESNET20, DENSE, STEM)

@@ -1,101 +1,226 @@
-"""Training steps and predictions of two networks: gncodegen against PyTorch eager, in turn in one process, medians.
+"""Training steps and predictions of five networks against PyTorch, torch.compile, JAX and ONNX Runtime: medians.
 
-python bench/networks.py [--rounds 40] [--threads 2] [--readme]
+python bench/networks.py [--only TEXT] [--rounds 20] [--peers eager,compiled,jax,onnx] [--threads 2] [--readme]
+
+All contenders start from the same weights, see the same data, and run in turn in one process; predictions are timed for
+batches of 1 and 32 too. `--memory` measures the peak memory of a step instead, one process per contender.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from statistics import geometric_mean, median
 from time import perf_counter
+from typing import Any
 
 from record import fill_readme, save
 
 RATE, L2 = 0.01, 1e-4
+Call = Callable[[], object]
 
 
-def contenders(net, threads: int) -> dict[str, dict[str, Callable[[], object]]]:
-    """Contender → {"step", "predict"}: calls that do one of either on the same data from the same weights."""
-    import torch
-    from nets import copy_weights, torch_optimizer
-
+def ours(net: Any, batch: int, training: bool = True) -> tuple[Any, dict[str, Call]]:
+    """Our compiled network and its calls: "step" and "predict"."""
     import gncodegen as gnc
 
-    torch.set_num_threads(threads)
     options = gnc.training_options("sgdm", initial_learn_rate=RATE, l2_regularization=L2)
-    compiled = gnc.compile(net.layers(), batch_size=net.batch, options=options)
-    x, labels = net.data()
-    found = {"gncodegen": {"step": lambda: compiled.train_step(x, labels), "predict": lambda: compiled.predict(x)}}
-    for name, memory_format in (("nchw", torch.contiguous_format), ("channels-last", torch.channels_last)):
-        model = net.torch()
-        copy_weights(compiled, model)
-        model = model.to(memory_format=memory_format)
-        images = torch.tensor(x).permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
-        found[name] = _torch_calls(model, torch_optimizer(model, RATE, L2), images, torch.tensor(labels))
-    return found
+    compiled = gnc.compile(net.layers(), batch_size=batch, options=options, training=training)
+    x, labels = net.data(batch)
+    calls: dict[str, Call] = {"predict": lambda: compiled.predict(x)}
+    if training:
+        calls["step"] = lambda: compiled.train_step(x, labels)
+    return compiled, calls
 
 
-def _torch_calls(model, optimizer, images, targets) -> dict[str, Callable[[], object]]:
+def in_torch(compiled: Any, net: Any, batch: int, channels_last: bool, compiles: bool = False) -> dict[str, Call]:
+    """PyTorch's calls, eager or compiled."""
     import torch
+    from translate import Model
+
+    kind = torch.channels_last if channels_last else torch.contiguous_format
+    model = Model(compiled)
+    optimizer = model.optimizer(RATE, L2)
+    model = model.to(memory_format=kind)
+    x, labels = net.data(batch)
+    images = torch.tensor(x).permute(0, 3, 1, 2).contiguous(memory_format=kind)
+    targets = torch.tensor(labels)
+    run = torch.compile(model) if compiles else model
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(model(images), targets)
+        loss = torch.nn.functional.cross_entropy(run(images), targets)
         loss.backward()
         optimizer.step()
         return loss.item()
 
     def predict() -> object:
         with torch.inference_mode():
-            return torch.softmax(model(images), dim=1)
+            return torch.softmax(run(images), dim=1)
 
     return {"step": step, "predict": predict}
 
 
-def measure(calls: dict[str, dict[str, Callable[[], object]]], kind: str, rounds: int) -> dict[str, float]:
+def in_jax(compiled: Any, net: Any, batch: int) -> dict[str, Call]:
+    """JAX's calls, jitted."""
+    import jax
+    import jax.numpy as jnp
+    from translate import jax_network
+
+    function, parameters = jax_network(compiled)
+    x, labels = map(jnp.asarray, net.data(batch))
+    state = {"p": parameters, "v": jax.tree.map(jnp.zeros_like, parameters)}
+
+    def loss(p: Any, x: Any, t: Any) -> Any:
+        scores = jax.nn.log_softmax(function(p, x))
+        return -jnp.take_along_axis(scores, t[:, None], 1).mean()
+
+    @jax.jit
+    def update(p: Any, v: Any, x: Any, t: Any) -> Any:
+        value, g = jax.value_and_grad(loss)(p, x, t)
+        v = {k: 0.9 * v[k] - RATE * (g[k] + (0 if k.endswith("bias") else L2) * p[k]) for k in p}
+        return {k: p[k] + v[k] for k in p}, v, value
+
+    def step() -> float:
+        state["p"], state["v"], value = update(state["p"], state["v"], x, labels)
+        return float(value)
+
+    scores = jax.jit(lambda p, x: jax.nn.softmax(function(p, x)))
+    return {"step": step, "predict": lambda: jax.block_until_ready(scores(parameters, x))}
+
+
+def in_onnx(compiled: Any, net: Any, batch: int, threads: int) -> dict[str, Call]:
+    """ONNX Runtime's prediction."""
+    import onnxruntime
+    import torch
+    from translate import Model, onnx_file
+
+    images = torch.tensor(net.data(batch)[0]).permute(0, 3, 1, 2).contiguous()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    with tempfile.TemporaryDirectory() as folder:
+        path = onnx_file(Model(compiled).eval(), images, Path(folder) / "net.onnx")
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = {"x": images.numpy()}
+    return {"predict": lambda: session.run(None, given)}
+
+
+def contenders(net: Any, batch: int, peers: set[str], threads: int, training: bool) -> dict[str, dict[str, Call]]:
+    """Contender → its calls."""
+    compiled, calls = ours(net, batch, training)
+    found = {"gncodegen": calls}
+    if "eager" in peers:
+        found |= {"NCHW": in_torch(compiled, net, batch, False), "channels-last": in_torch(compiled, net, batch, True)}
+    if "compiled" in peers:
+        found["compiled"] = in_torch(compiled, net, batch, False, True)
+        found["compiled, channels-last"] = in_torch(compiled, net, batch, True, True)
+    if "jax" in peers:
+        found["JAX"] = in_jax(compiled, net, batch)
+    if "onnx" in peers:
+        found["ONNX Runtime"] = in_onnx(compiled, net, batch, threads)
+    return found
+
+
+def measure(calls: dict[str, dict[str, Call]], kind: str, rounds: int) -> dict[str, float]:
     """Median milliseconds of each contender, all of them once per round, so that what disturbs one disturbs all."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[str, list[float]] = {name: [] for name, of in calls.items() if kind in of}
     for turn in range(rounds + 3):
-        for name, of in calls.items():
+        for name, taken in times.items():
             began = perf_counter()
-            of[kind]()
+            calls[name][kind]()
             if turn >= 3:  # the first rounds warm up
-                times[name].append(1e3 * (perf_counter() - began))
-    return {name: statistics.median(values) for name, values in times.items()}
+                taken.append(1e3 * (perf_counter() - began))
+    return {name: median(taken) for name, taken in times.items()}
+
+
+def peak_memory(name: str, contender: str) -> float:
+    """MB that ten training steps need over what the process has after its imports, measured in a process of its own."""
+    command = [sys.executable, __file__, "--one", name, contender]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def _one(name: str, contender: str) -> None:
+    """Prints the memory of one contender's steps; the weights come from a network compiled before the baseline."""
+    import resource
+
+    import nets
+    import torch  # noqa: F401  part of every baseline
+    import translate  # noqa: F401
+
+    net = next(net for net in nets.NETS if net.name == name)
+    compiled, calls = ours(net, net.batch)
+    if contender != "gncodegen":
+        calls = in_torch(compiled, net, net.batch, contender == "channels-last")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(10):
+        calls["step"]()
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def _rows(given: argparse.Namespace, net: Any) -> list[dict[str, Any]]:
+    """Step, and predictions of the step's batch, of 1 and of 32."""
+    rows: list[dict[str, Any]] = []
+    for batch in dict.fromkeys((net.batch, 1, 32)):
+        calls = contenders(net, batch, set(given.peers.split(",")), given.threads, batch == net.batch)
+        for kind in ("step", "predict") if batch == net.batch else ("predict",):
+            times = measure(calls, kind, given.rounds)
+            best = min((t for name, t in times.items() if name != "gncodegen"), default=float("nan"))
+            ratio = best / times["gncodegen"]
+            rows.append({"net": net.name, "what": kind, "batch": batch, "milliseconds": times, "ratio": ratio})
+            shown = "  ".join(f"{name} {value:.2f}" for name, value in times.items())
+            print(f"{net.name:42} {kind:8} batch {batch:4}  {ratio:5.2f} ×  {shown}", flush=True)
+    return rows
+
+
+def _readme(rows: list[dict[str, Any]], threads: int) -> list[str]:
+    names = list(dict.fromkeys(name for row in rows for name in row["milliseconds"]))
+    lines = [
+        f"| {threads} cores, ms | | " + " | ".join(names) + " | best peer / ours |",
+        "|---|" * 2 + "---|" * (len(names) + 1),
+    ]
+    for row in rows:
+        cells = " | ".join(f"{row['milliseconds'][n]:.1f}" if n in row["milliseconds"] else "" for n in names)
+        what = {"step": "training step", "predict": f"prediction of {row['batch']}"}[row["what"]]
+        lines.append(f"| {row['net']} | {what} | {cells} | {row['ratio']:.2f} × |")
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=40, help="measured rounds (default 40)")
+    parser.add_argument("--only", default="", help="networks whose name contains this")
+    parser.add_argument("--rounds", type=int, default=20, help="measured rounds (default 20)")
+    parser.add_argument("--peers", default="eager,compiled,jax,onnx", help="which (default all)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of every contender")
+    parser.add_argument("--memory", action="store_true", help="peak memory of a step instead")
     parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     os.environ["GNCODEGEN_THREADS"] = str(given.threads)
-    from nets import DEMO, WIDE
+    if given.one:
+        _one(*given.one)
+        return
+    import torch
+    from nets import NETS
 
-    results = []
-    rows = [
-        f"| {given.threads} cores | | gncodegen | PyTorch eager, NCHW | PyTorch eager, channels-last | to the better |",
-        "|---|---|---|---|---|---|",
-    ]
-    print(f"{'':38} {'gncodegen':>10} {'NCHW':>10} {'ch.-last':>10}   PyTorch / gncodegen")
-    for net in (DEMO, WIDE):
-        calls = contenders(net, given.threads)
-        for kind in ("step", "predict"):
-            times = measure(calls, kind, given.rounds)
-            ours, nchw, last = times["gncodegen"], times["nchw"], times["channels-last"]
-            results.append({"net": net.name, "what": kind, "milliseconds": times})
-            print(
-                f"{net.name:38} {ours:8.2f}ms {nchw:8.2f}ms {last:8.2f}ms   {nchw / ours:.2f} {last / ours:.2f}  {kind}"
-            )
-            what = {"step": "training step", "predict": "prediction"}[kind]
-            best = min(nchw, last) / ours
-            rows.append(f"| {net.name} | {what} | {ours:.1f} ms | {nchw:.1f} ms | {last:.1f} ms | {best:.2f} × |")
-    print(save("networks", {"threads": given.threads, "rounds": given.rounds, "rows": results}))
+    torch.set_num_threads(given.threads)
+    chosen = [net for net in NETS if given.only in net.name]
+    if given.memory:
+        for net in chosen:
+            used = {who: peak_memory(net.name, who) for who in ("gncodegen", "NCHW", "channels-last")}
+            print(net.name, "  ".join(f"{who} {value:.1f} MB" for who, value in used.items()))
+        return
+    rows = [row for net in chosen for row in _rows(given, net)]
+    for kind in ("step", "predict"):
+        ratios = [row["ratio"] for row in rows if row["what"] == kind]
+        print(f"{kind}: geomean {geometric_mean(ratios):.2f} ×, worst {min(ratios):.2f} ×")
+    print(save("networks", {"threads": given.threads, "rounds": given.rounds, "rows": rows}))
     if given.readme:
-        fill_readme(rows)
+        fill_readme(_readme([row for row in rows if row["batch"] != 1], given.threads))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import sys
 
 import numpy as np
 import torch
-from nets import copy_weights, torch_optimizer
 from record import save
 from torch import nn
+from translate import Model
 
 import gncodegen as gnc
 
@@ -38,18 +38,6 @@ def ours(rate: float) -> gnc.Compiled:
     return gnc.compile(layers, batch_size=BATCH, options=options, seed=1)
 
 
-def theirs() -> nn.Sequential:
-    """The same network in PyTorch."""
-    return nn.Sequential(
-        nn.Conv2d(3, 20, 5),
-        nn.GroupNorm(4, 20),
-        nn.ReLU(),
-        nn.MaxPool2d(2, 2),
-        nn.Flatten(),
-        nn.Linear(20 * 12 * 12, 10),
-    )
-
-
 def torch_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: np.ndarray, labels: np.ndarray) -> float:
     """One step of PyTorch in the type of the model's weights."""
     kind = next(model.parameters()).dtype
@@ -63,11 +51,9 @@ def torch_step(model: nn.Module, optimizer: torch.optim.Optimizer, x: np.ndarray
 def trajectories(rate: float, steps: int) -> np.ndarray:
     """Losses (steps, 3) of gncodegen, PyTorch in float32 and PyTorch in float64, on the same data."""
     compiled = ours(rate)
-    models = [theirs(), theirs()]
-    for model in models:
-        copy_weights(compiled, model)
+    models = [Model(compiled), Model(compiled)]
     models[1].double()
-    optimizers = [torch_optimizer(model, rate, L2) for model in models]
+    optimizers = [model.optimizer(rate, L2) for model in models]
     generator = np.random.default_rng(0)
     losses = np.empty((steps, 3))
     for step in range(steps):

@@ -1,0 +1,206 @@
+"""A network of gncodegen as PyTorch module, JAX function and ONNX file, with the same weights: peers of a benchmark.
+
+PyTorch works on N, C, H, W arrays in either memory format, JAX on N, H, W, C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import gncodegen as gnc
+
+Nodes = list[tuple[str, Any, tuple[str, ...]]]
+
+
+def _nodes(compiled: gnc.Compiled) -> Nodes:
+    """(name, layer, input names) in order, without input, softmax and output layers: the logits remain."""
+    skipped = (gnc.SoftmaxLayer, gnc.ClassificationLayer)
+    return [
+        (node.name, node.layer, node.inputs) for node in compiled.network.nodes if not isinstance(node.layer, skipped)
+    ]
+
+
+def _windows(layer: Any, node: Any) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """Stride and padding (top, bottom, left, right) of a window layer, "same" resolved."""
+    operation = next(o for o in layer.operations(node.input_sizes) if "padding" in o.attributes)
+    return tuple(operation.attributes["stride"]), tuple(operation.attributes["padding"])
+
+
+# ---- PyTorch -----------------------------------------------------------------------------------------------------
+
+
+class Model(nn.Module):
+    """The network in PyTorch; gives logits, without the softmax that PyTorch's loss contains."""
+
+    def __init__(self, compiled: gnc.Compiled) -> None:
+        super().__init__()
+        self.steps: list[tuple[str, Callable[..., Any], tuple[str, ...]]] = []
+        self.spared: list[nn.Parameter] = []
+        network = compiled.network
+        for name, layer, inputs in _nodes(compiled):
+            module = self._module(layer, network[name], compiled)
+            if isinstance(module, nn.Module):
+                self.add_module(name.replace(".", "_"), module)
+            self.steps.append((name, module, inputs))
+
+    def _module(self, layer: Any, node: Any, compiled: gnc.Compiled) -> Callable[..., Any]:
+        if isinstance(layer, gnc.Convolution2dLayer):
+            stride, padding = _windows(layer, node)
+            assert padding[0] == padding[1] or stride != (1, 1)
+            weights = np.array(compiled.parameters[f"{node.name}.weights"]).transpose(3, 2, 0, 1)
+            module = nn.Conv2d(weights.shape[1], weights.shape[0], weights.shape[2:], stride, 0)
+            return self._filled(_Padded(module, padding), module, weights, compiled.parameters[f"{node.name}.bias"])
+        if isinstance(layer, gnc.GroupNormalizationLayer):
+            channels = node.size.channels
+            groups = {"all-channels": 1, "channel-wise": channels}.get(str(layer.num_groups)) or int(layer.num_groups)
+            module = nn.GroupNorm(groups, channels)
+            parameters = compiled.parameters
+            return self._filled(
+                module, module, parameters[f"{node.name}.scale"], parameters[f"{node.name}.offset"], False
+            )
+        if isinstance(layer, gnc.FullyConnectedLayer):
+            weights = np.array(compiled.parameters[f"{node.name}.weights"])
+            size = node.input_sizes[0].shape
+            if len(size) == 3:  # inputs turn from (H, W, C) to (C, H, W)
+                weights = weights.reshape(-1, *size).transpose(0, 3, 1, 2).reshape(len(weights), -1)
+            module = nn.Linear(weights.shape[1], weights.shape[0])
+            return self._filled(
+                nn.Sequential(nn.Flatten(), module), module, weights, compiled.parameters[f"{node.name}.bias"]
+            )
+        if isinstance(layer, gnc.MaxPooling2dLayer | gnc.AveragePooling2dLayer):
+            stride, padding = _windows(layer, node)
+            assert padding[0] == padding[1] == padding[2] == padding[3]
+            kind = nn.MaxPool2d if isinstance(layer, gnc.MaxPooling2dLayer) else nn.AvgPool2d
+            return kind(layer.pool_size, stride, padding[0])
+        if isinstance(layer, gnc.DepthConcatenationLayer):
+            return lambda *values: torch.cat(values, 1)
+        if isinstance(layer, gnc.AdditionLayer):
+            return lambda *values: sum(values[1:], values[0])
+        if isinstance(layer, gnc.GlobalAveragePooling2dLayer):
+            return nn.AdaptiveAvgPool2d(1)
+        if isinstance(layer, gnc.ReluLayer):
+            return nn.ReLU()
+        assert isinstance(layer, gnc.ImageInputLayer), f"no translation of {layer}"
+        return lambda x: x
+
+    def _filled(self, whole: Any, module: Any, weights: Any, bias: Any, spared: bool = True) -> Any:
+        with torch.no_grad():
+            module.weight.copy_(torch.tensor(np.ascontiguousarray(weights)))
+            module.bias.copy_(torch.tensor(np.array(bias)))
+        if spared:
+            self.spared.append(module.bias)
+        return whole
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of images (N, C, H, W)."""
+        values: dict[str, torch.Tensor] = {}
+        result = x
+        for name, module, inputs in self.steps:
+            result = module(*(values[i] for i in inputs)) if inputs else module(x)
+            values[name] = result
+        return result
+
+    def optimizer(self, rate: float, l2: float) -> torch.optim.SGD:
+        """SGD with momentum 0.9 whose weight decay spares the biases of convolutions and fully connected layers."""
+        spared = {id(p) for p in self.spared}
+        groups = [
+            {"params": [p for p in self.parameters() if id(p) not in spared], "weight_decay": l2},
+            {"params": self.spared, "weight_decay": 0.0},
+        ]
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9)
+
+
+class _Padded(nn.Module):
+    """A convolution that pads (top, bottom, left, right)."""
+
+    def __init__(self, module: nn.Conv2d, padding: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        top, bottom, left, right = padding
+        self.module, self.padding = module, (left, right, top, bottom)
+        if (top, left) == (bottom, right):
+            module.padding, self.padding = (top, left), None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The convolution of the padded images."""
+        return self.module(x if self.padding is None else nn.functional.pad(x, self.padding))
+
+
+# ---- JAX ---------------------------------------------------------------------------------------------------------
+
+
+def jax_network(compiled: gnc.Compiled) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """(function(parameters, x) → logits, parameters) on images (N, H, W, C)."""
+    import jax.numpy as jnp
+
+    parameters = {name: jnp.asarray(np.array(value)) for name, value in compiled.parameters.items()}
+    network = compiled.network
+    nodes = [(name, layer, inputs, network[name]) for name, layer, inputs in _nodes(compiled)]
+
+    def function(parameters: dict[str, Any], x: Any) -> Any:
+        values: dict[str, Any] = {}
+        result = x
+        for name, layer, inputs, node in nodes:
+            given = [values[i] for i in inputs] or [x]
+            result = _in_jax(layer, node, given, parameters)
+            values[name] = result
+        return result
+
+    return function, parameters
+
+
+def _in_jax(layer: Any, node: Any, given: list[Any], parameters: dict[str, Any]) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    x, name = given[0], node.name
+    if isinstance(layer, gnc.Convolution2dLayer):
+        stride, (top, bottom, left, right) = _windows(layer, node)
+        y = jax.lax.conv_general_dilated(
+            x, parameters[f"{name}.weights"], stride, ((top, bottom), (left, right)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )  # fmt: skip
+        return y + parameters[f"{name}.bias"]
+    if isinstance(layer, gnc.GroupNormalizationLayer):
+        n, h, w, c = x.shape
+        groups = {"all-channels": 1, "channel-wise": c}.get(str(layer.num_groups)) or int(layer.num_groups)
+        grouped = x.reshape(n, h * w, groups, c // groups)
+        mean = grouped.mean((1, 3), keepdims=True)
+        variance = ((grouped - mean) ** 2).mean((1, 3), keepdims=True)
+        y = ((grouped - mean) * jax.lax.rsqrt(variance + layer.epsilon)).reshape(x.shape)
+        return y * parameters[f"{name}.scale"] + parameters[f"{name}.offset"]
+    if isinstance(layer, gnc.FullyConnectedLayer):
+        return x.reshape(len(x), -1) @ parameters[f"{name}.weights"].T + parameters[f"{name}.bias"]
+    if isinstance(layer, gnc.MaxPooling2dLayer):
+        stride, (top, bottom, left, right) = _windows(layer, node)
+        size = (1, *_pair(layer.pool_size), 1)
+        padding = ((0, 0), (top, bottom), (left, right), (0, 0))
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, size, (1, *stride, 1), padding)
+    if isinstance(layer, gnc.GlobalAveragePooling2dLayer):
+        return x.mean((1, 2), keepdims=True)
+    if isinstance(layer, gnc.DepthConcatenationLayer):
+        return jnp.concatenate(given, -1)
+    if isinstance(layer, gnc.AdditionLayer):
+        return sum(given[1:], x)
+    if isinstance(layer, gnc.ReluLayer):
+        return jnp.maximum(x, 0)
+    assert isinstance(layer, gnc.ImageInputLayer), f"no translation of {layer}"
+    return x
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+# ---- ONNX --------------------------------------------------------------------------------------------------------
+
+
+def onnx_file(model: Model, images: torch.Tensor, path: Path) -> Path:
+    """The PyTorch model as an ONNX file for images of one shape."""
+    torch.onnx.export(model, (images,), str(path), input_names=["x"], output_names=["y"], dynamo=False)
+    return path
