@@ -12,14 +12,15 @@ BLOCK = 4096
 """Elements of one tile, about: an exponential is worth several ordinary operations."""
 
 
-def _rows(problem: Problem) -> tuple[int, int]:
+def rows_of(problem: Problem) -> tuple[int, int]:
     """(rows, classes) of the first operand."""
     x = problem.operands[0]
     classes = x.shape[-1]
     return (x.count // classes if classes else 0), classes
 
 
-def _weights(problem: Problem) -> tuple[float, ...]:
+def class_weights(problem: Problem) -> tuple[float, ...]:
+    """The weights of the classes, empty where all are 1."""
     value = problem.attributes.get("class_weights", ())
     assert isinstance(value, (tuple, list))
     return tuple(float(item) for item in value)
@@ -27,7 +28,7 @@ def _weights(problem: Problem) -> tuple[float, ...]:
 
 def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) -> tuple[Schedule, int]:
     """The schedule over blocks of rows, and the number of blocks."""
-    rows, classes = _rows(problem)
+    rows, classes = rows_of(problem)
     dtype = problem.operands[0].dtype
     block = max(1, BLOCK // max(1, classes))
     schedule = Schedule(
@@ -94,24 +95,26 @@ def _softmax_gradient(problem: Problem) -> Plan:
 
 def _softmax_cross_entropy(problem: Problem) -> Plan:
     """Loss = −(1/N) ΣΣ w t (z − ln Σ exp z), and y = softmax(z)."""
-    schedule, grid = _schedule(problem, "softmax_cross_entropy", {"class_weights": _weights(problem)})
+    schedule, grid = _schedule(problem, "softmax_cross_entropy", {"class_weights": class_weights(problem)})
     return _summed(problem, schedule, grid, 30, ((1, 0),))
 
 
 def _softmax_cross_entropy_gradient(problem: Problem) -> Plan:
     """Dz = (y · Σ w t − w t) / N per row."""
-    return _by_rows(problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=_weights(problem))
+    return _by_rows(
+        problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=class_weights(problem)
+    )
 
 
 def _cross_entropy(problem: Problem) -> Plan:
     """Loss = −(1/N) ΣΣ w t ln y."""
-    schedule, grid = _schedule(problem, "cross_entropy", {"class_weights": _weights(problem)})
+    schedule, grid = _schedule(problem, "cross_entropy", {"class_weights": class_weights(problem)})
     return _summed(problem, schedule, grid, 4)
 
 
 def _cross_entropy_gradient(problem: Problem) -> Plan:
     """Dy = −w t / (y N)."""
-    return _by_rows(problem, "cross_entropy_gradient", 3, ((0, 0), (0, 1)), class_weights=_weights(problem))
+    return _by_rows(problem, "cross_entropy_gradient", 3, ((0, 0), (0, 1)), class_weights=class_weights(problem))
 
 
 def _half_squared_error(problem: Problem) -> Plan:

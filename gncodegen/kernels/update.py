@@ -11,7 +11,7 @@ CHUNK = 16384
 """Elements of a parameter that one tile updates; partial sums of squares are of such chunks."""
 
 
-def _reals(problem: Problem, name: str, count: int) -> tuple[float, ...]:
+def reals(problem: Problem, name: str, count: int) -> tuple[float, ...]:
     """A list attribute of `count` numbers, all 1 where it is missing."""
     value = problem.attributes.get(name, (1.0,) * count)
     assert isinstance(value, (tuple, list))
@@ -40,8 +40,8 @@ def _sgdm_update(problem: Problem) -> Plan:
     count = len(problem.results) // 2
     parameters = problem.results[:count]
     shape: dict[str, Constant] = {
-        "learn_rate_factors": _reals(problem, "learn_rate_factors", count),
-        "l2_factors": _reals(problem, "l2_factors", count),
+        "learn_rate_factors": reals(problem, "learn_rate_factors", count),
+        "l2_factors": reals(problem, "l2_factors", count),
         "clip": text(problem, "clip") or "none",
     }
     arguments = (*slots(problem), "hyperparameters")
@@ -63,7 +63,7 @@ def _gradient_norms(problem: Problem) -> Plan:
     count = len(problem.operands) // 2
     parameters = problem.operands[:count]
     total = sum(_chunks(parameters))
-    shape: dict[str, Constant] = {"l2_factors": _reals(problem, "l2_factors", count)}
+    shape: dict[str, Constant] = {"l2_factors": reals(problem, "l2_factors", count)}
     operands = slots(problem)[:-1]
     squares = Launch(
         _schedule(problem, "gradient_squares", parameters, shape),
@@ -81,7 +81,7 @@ def _gradient_norms(problem: Problem) -> Plan:
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
     statistics, mean, _ = problem.operands
-    mean_decay, variance_decay = _reals(problem, "decays", 2)
+    mean_decay, variance_decay = reals(problem, "decays", 2)
     shape: dict[str, Constant] = {
         "channels": mean.count,
         "mean_decay": mean_decay,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cuda import bias, convolution, elementwise, fully_connected, movement, normalization, pooling
+from gncodegen.kernels.cuda import bias, convolution, elementwise, fully_connected, loss, movement, normalization, pooling, update
 from gncodegen.kernels.schedule import Plan, Problem
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
@@ -15,5 +15,7 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **normalization.PLANS,
     **pooling.PLANS,
     **movement.PLANS,
+    **loss.PLANS,
+    **update.PLANS,
 }
 """Op → its plan."""

@@ -1,4 +1,4 @@
-"""CUDA plans of kernels that only move elements; results are written in order, 16 bytes a thread where extents allow."""
+"""CUDA plans of kernels that only move elements; results are written in order, 16 bytes at a time if possible."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ from gncodegen.targets.cuda.memory import (
     store_release,
 )
 from gncodegen.targets.cuda.numba_cuda import types
+from gncodegen.targets.cuda.opaque import opaque
 from gncodegen.targets.cuda.periodic import load_periodic
 from gncodegen.targets.cuda.random_bits import split_mix
 from gncodegen.targets.cuda.register_tile import load_where, outer_products
@@ -72,7 +73,7 @@ from gncodegen.targets.cuda.strided import (
     store_strided,
     store_strided_below,
 )
-from gncodegen.targets.cuda.tables import Table, look_up
+from gncodegen.targets.cuda.tables import Table, look_up, look_up_strided
 from gncodegen.targets.cuda.tensor_core import tensor_products
 from gncodegen.targets.cuda.threads import (
     barrier,
@@ -139,10 +140,12 @@ __all__ = [
     "log",
     "log1p",
     "look_up",
+    "look_up_strided",
     "maximum",
     "minimum",
     "offset",
     "outer_products",
+    "opaque",
     "part",
     "pointer",
     "read",

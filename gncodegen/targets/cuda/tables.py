@@ -5,21 +5,24 @@ The values are part of the Numba type, so that a long table costs the compiler n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from gncodegen.targets.cuda.memory import GLOBAL, index_type
+from gncodegen.targets.cuda.arithmetic import from_lanes
+from gncodegen.targets.cuda.memory import GLOBAL
 from gncodegen.targets.cuda.numba_cuda import (
     OpaqueModel,
     intrinsic,
+    intrinsic_of_literals,
     lower_constant,
     register_model,
     typeof_impl,
     types,
 )
-from gncodegen.targets.cuda.values import INT32, SCALAR, STORAGE
+from gncodegen.targets.cuda.values import INDEX, INT32, SCALAR, STORAGE, Vec, literal
 
 
 class Table:
@@ -55,21 +58,52 @@ def _constant_table(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     return context.get_dummy_value()
 
 
+def _memory(builder: Any, table: TableType) -> Any:
+    """LLVM: the table as an array in global memory, once per module."""
+    kind = STORAGE[table.element]
+    array = ir.ArrayType(kind, len(table.values))
+    name = f"table_{hashlib.sha256(table.name.encode()).hexdigest()[:12]}"
+    if name in builder.module.globals:
+        return builder.module.globals[name]
+    # Threads of a warp may want different entries, which constant memory would serve one after another.
+    memory: Any = ir.GlobalVariable(builder.module, array, name, GLOBAL)
+    memory.linkage, memory.global_constant, memory.align = "internal", True, 16
+    wanted = float if table.element.startswith("float") else int
+    memory.initializer = ir.Constant(array, [ir.Constant(kind, wanted(value)) for value in table.values])
+    return memory
+
+
+def _entry(builder: Any, table: TableType, index: Any) -> Any:
+    at = builder.gep(_memory(builder, table), [ir.Constant(INT32, 0), index], inbounds=True)
+    value = builder.load(at)
+    value.set_metadata("invariant.load", builder.module.add_metadata([]))
+    return value
+
+
 @intrinsic
 def look_up(context: Any, table: Any, index: Any) -> Any:
     """`look_up(table, i)`: entry i of a module's Table."""
-    kind, scalar = STORAGE[table.element], SCALAR[table.element]
-    wanted = float if table.element.startswith("float") else int
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        array = ir.ArrayType(kind, len(table.values))
-        # Threads of a warp may want different entries, which constant memory would serve one after another.
-        memory: Any = ir.GlobalVariable(builder.module, array, builder.module.get_unique_name("table"), GLOBAL)
-        memory.linkage, memory.global_constant, memory.align = "internal", True, 16
-        memory.initializer = ir.Constant(array, [ir.Constant(kind, wanted(value)) for value in table.values])
-        at = builder.gep(memory, [ir.Constant(INT32, 0), args[1]], inbounds=True)
-        value = builder.load(at)
-        value.set_metadata("invariant.load", builder.module.add_metadata([]))
-        return value
+        return _entry(builder, table, args[1])
 
-    return scalar(table, index_type(index)), generate
+    return SCALAR[table.element](table, INDEX), generate
+
+
+@intrinsic_of_literals
+def look_up_strided(context: Any, table: Any, index: Any, stride: Any, lanes: Any, count: Any) -> Any:
+    """`look_up_strided(table, i, stride, lanes, count)`: what load_strided would read from an endless repetition."""
+    width, steps = literal(lanes, "lanes"), literal(count, "count")
+    vec = Vec(SCALAR[table.element], width * steps)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        length = ir.Constant(INT32, len(table.values))
+        entries: list[Any] = []
+        for place in range(vec.lanes):
+            step, lane = divmod(place, width)
+            at = builder.add(args[1], builder.mul(args[2], ir.Constant(INT32, step)))
+            at = builder.add(at, ir.Constant(INT32, lane))
+            entries.append(_entry(builder, table, builder.urem(at, length)))
+        return from_lanes(builder, vec, entries)
+
+    return vec(table, INDEX, INDEX, lanes, count), generate

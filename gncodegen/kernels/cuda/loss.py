@@ -1,0 +1,173 @@
+"""CUDA plans of softmax and the losses: lanes of a warp share a row, and sums are a fixed tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import gcd
+
+from gncodegen.kernels.cuda.elementwise import THREADS, flat
+from gncodegen.kernels.elementwise import slots, traffic
+from gncodegen.kernels.loss import class_weights, rows_of
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+
+WARP = 32
+"""Lanes of a warp."""
+
+MOST_HELD = 16
+"""Most values of a row that a thread holds at once; longer rows are read in several goes."""
+
+FEW_CLASSES = 4
+"""Classes of a row for each lane before another lane joins in."""
+
+LOSS_BLOCKS = 4
+"""Blocks per multiprocessor of a sum over elements, at most."""
+
+
+def _rows_tiles(classes: int) -> dict[str, Constant]:
+    """How many lanes share a row, and how many of its values each holds."""
+    lanes_per_row = 1
+    while lanes_per_row < WARP and classes > FEW_CLASSES * lanes_per_row:
+        lanes_per_row *= 2
+    held = min(MOST_HELD, max(1, -(-classes // lanes_per_row)))
+    return {
+        "threads": THREADS,
+        "lanes_per_row": lanes_per_row,
+        "held": held,
+        "goes": max(1, -(-classes // (lanes_per_row * held))),
+        "block": THREADS // lanes_per_row,
+    }
+
+
+def _by_rows(
+    problem: Problem, template: str, flops: int, in_place: tuple[tuple[int, int], ...], **shape: Constant
+) -> Plan:
+    """One launch over rows, each on its own."""
+    schedule, grid = _schedule(problem, template, shape)
+    launch = Launch(
+        schedule,
+        slots(problem),
+        grid,
+        writes=(len(problem.operands),),
+        bytes=traffic(problem),
+        flops=flops * problem.operands[0].count,
+    )
+    return Plan((launch,), in_place=in_place)
+
+
+def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) -> tuple[Schedule, int]:
+    """The schedule over blocks of rows, and the number of blocks."""
+    rows, classes = rows_of(problem)
+    tiles = _rows_tiles(classes)
+    constants: dict[str, Constant] = {
+        "rows": rows,
+        "classes": classes,
+        "batch": problem.operands[0].shape[0],
+        **shape,
+    }
+    schedule = Schedule(
+        problem.op, template, problem.machine.target, problem.operands[0].dtype, shape=constants, tiles=tiles
+    )
+    return schedule, -(-rows // int(str(tiles["block"])))
+
+
+def _summed(
+    problem: Problem, schedule: Schedule, grid: int, flops: int, in_place: tuple[tuple[int, int], ...] = ()
+) -> Plan:
+    """A launch whose blocks each write a part of result 0, the loss, and a small one that joins the parts."""
+    grid = max(grid, 1)  # an empty batch still has a loss: zero
+    arguments, loss = list(slots(problem)), len(problem.operands)
+    arguments[loss] = "workspace0"
+    dtype = problem.operands[0].dtype
+    main = Launch(
+        schedule,
+        tuple(arguments),
+        grid,
+        writes=tuple(range(loss, len(arguments))),
+        bytes=traffic(problem),
+        flops=flops * problem.operands[0].count,
+    )
+    target = problem.machine.target
+    shape: dict[str, Constant] = {"count": grid}
+    total = Schedule(problem.op, "sum", target, dtype, shape=shape, tiles={"threads": THREADS})
+    parts = Tensor((grid,), dtype)
+    add = Launch(total, ("workspace0", "result0"), 1, writes=(1,), bytes=parts.bytes, flops=grid)
+    return Plan((main, add), workspaces=(parts,), in_place=in_place)
+
+
+def _softmax(problem: Problem) -> Plan:
+    """Y = exp(x − max) / Σ exp(x − max) per row."""
+    return _by_rows(problem, "softmax", 25, ((0, 0),))
+
+
+def _softmax_gradient(problem: Problem) -> Plan:
+    """Dx = y · (dy − Σ y·dy) per row."""
+    return _by_rows(problem, "softmax_gradient", 4, ((0, 1), (0, 0)))
+
+
+def _softmax_cross_entropy(problem: Problem) -> Plan:
+    """Loss = −(1/N) ΣΣ w t (z − ln Σ exp z), and y = softmax(z)."""
+    schedule, grid = _schedule(problem, "softmax_cross_entropy", {"class_weights": class_weights(problem)})
+    return _summed(problem, schedule, grid, 30, ((1, 0),))
+
+
+def _softmax_cross_entropy_gradient(problem: Problem) -> Plan:
+    """Dz = (y · Σ w t − w t) / N per row."""
+    return _by_rows(
+        problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=class_weights(problem)
+    )
+
+
+def _elements(problem: Problem, template: str, shape: Mapping[str, Constant], flops: int) -> Plan:
+    """A loss summed over the elements of both operands."""
+    y = problem.operands[0]
+    lanes = gcd(problem.machine.lanes(y.dtype), max(y.count, 1))
+    vectors = y.count // lanes
+    grid = max(1, min(LOSS_BLOCKS * problem.machine.cores, -(-vectors // THREADS)))
+    tiles: dict[str, Constant] = {
+        "threads": THREADS,
+        "lanes": lanes,
+        "blocks": grid,
+        "steps": -(-vectors // (grid * THREADS)),
+    }
+    constants: dict[str, Constant] = {"count": y.count, "batch": y.shape[0], **shape}
+    schedule = Schedule(problem.op, template, problem.machine.target, y.dtype, shape=constants, tiles=tiles)
+    return _summed(problem, schedule, grid, flops)
+
+
+def _cross_entropy(problem: Problem) -> Plan:
+    """Loss = −(1/N) ΣΣ w t ln y."""
+    shape: dict[str, Constant] = {"classes": rows_of(problem)[1], "class_weights": class_weights(problem)}
+    return _elements(problem, "cross_entropy", shape, 25)
+
+
+def _cross_entropy_gradient(problem: Problem) -> Plan:
+    """Dy = −w t / (y N)."""
+    shape: dict[str, Constant] = {
+        "batch": problem.operands[0].shape[0],
+        "classes": rows_of(problem)[1],
+        "class_weights": class_weights(problem),
+    }
+    return flat(problem, "cross_entropy_gradient", shape, 3, ((0, 0), (0, 1)))
+
+
+def _half_squared_error(problem: Problem) -> Plan:
+    """Loss = ½ Σ (y − t)² / N."""
+    return _elements(problem, "half_squared_error", {}, 3)
+
+
+def _half_squared_error_gradient(problem: Problem) -> Plan:
+    """Dy = (y − t) / N."""
+    shape: dict[str, Constant] = {"batch": problem.operands[0].shape[0]}
+    return flat(problem, "half_squared_error_gradient", shape, 2, ((0, 0), (0, 1)))
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    "softmax": _softmax,
+    "softmax_gradient": _softmax_gradient,
+    "softmax_cross_entropy": _softmax_cross_entropy,
+    "softmax_cross_entropy_gradient": _softmax_cross_entropy_gradient,
+    "cross_entropy": _cross_entropy,
+    "cross_entropy_gradient": _cross_entropy_gradient,
+    "half_squared_error": _half_squared_error,
+    "half_squared_error_gradient": _half_squared_error_gradient,
+}

@@ -1,0 +1,156 @@
+"""CUDA plans of the update kernels: all parameters in one launch, or as few as their buffers' addresses allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gncodegen.kernels.cuda.elementwise import THREADS, UNROLL
+from gncodegen.kernels.elementwise import number, slots, text, traffic
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.update import reals
+
+MOST_ADDRESSES = 500
+"""Buffers of one launch: parameters of a kernel may take 4 KB."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The parameters of one launch: numbers `begin` to `end` - 1, in chunks of `chunk` elements, a block each."""
+
+    begin: int
+    end: int
+    chunk: int
+    sizes: tuple[int, ...]
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Chunks of each parameter."""
+        return tuple(-(-size // self.chunk) for size in self.sizes)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Number of each parameter's first block, and of the block after the last."""
+        starts = [0]
+        for count in self.chunks:
+            starts.append(starts[-1] + count)
+        return tuple(starts)
+
+
+def _shares(parameters: tuple[Tensor, ...], lanes: int, arrays: int) -> list[Share]:
+    """The launches over all parameters, each with `arrays` buffers per parameter."""
+    most = (MOST_ADDRESSES - 3) // arrays
+    chunk = THREADS * UNROLL * lanes
+    sizes = tuple(parameter.count for parameter in parameters)
+    begins = range(0, len(sizes), most)
+    return [Share(begin, min(begin + most, len(sizes)), chunk, sizes[begin : begin + most]) for begin in begins]
+
+
+def _schedule(problem: Problem, template: str, share: Share, dtype: str, shape: Mapping[str, Constant]) -> Schedule:
+    constants: dict[str, Constant] = {"sizes": share.sizes, "starts": share.starts, **shape}
+    lanes = problem.machine.lanes(dtype)
+    tiles: dict[str, Constant] = {"threads": THREADS, "chunk": share.chunk, "lanes": lanes, "unroll": UNROLL}
+    return Schedule(problem.op, template, problem.machine.target, dtype, shape=constants, tiles=tiles)
+
+
+def _sgdm_update(problem: Problem) -> Plan:
+    """G ← g + l2·l2_factor·p; clip g; v ← momentum·v − learn_rate·factor·g; p ← p + v.
+
+    Operands p1…, g1…, v1… and, for a norm clip, norms; results p1…, v1….
+    """
+    count = len(problem.results) // 2
+    parameters, dtype = problem.results[:count], problem.results[0].dtype
+    rates, decays = reals(problem, "learn_rate_factors", count), reals(problem, "l2_factors", count)
+    clip = text(problem, "clip") or "none"
+    extra = (f"operand{3 * count}",) if clip in ("l2norm", "global-l2norm") else ()
+    launches: list[Launch] = []
+    for share in _shares(parameters, problem.machine.lanes(dtype), 5):
+        numbers = range(share.begin, share.end)
+        shape: dict[str, Constant] = {
+            "learn_rate_factors": rates[share.begin : share.end],
+            "l2_factors": decays[share.begin : share.end],
+            "clip": clip,
+            "begin": share.begin,
+            # Frozen parameters count in no norm.
+            "moving": tuple(int(rate != 0) for rate in rates) if clip == "global-l2norm" else (),
+        }
+        arguments = (
+            *(f"operand{array * count + i}" for array in range(3) for i in numbers),
+            *extra,
+            *(f"result{array * count + i}" for array in range(2) for i in numbers),
+            "hyperparameters",
+        )
+        first = 3 * len(numbers) + len(extra)
+        elements = sum(share.sizes)
+        launches.append(
+            Launch(
+                _schedule(problem, "sgdm_update", share, dtype, shape),
+                arguments,
+                grid=share.starts[-1],
+                writes=tuple(range(first, first + 2 * len(numbers))),
+                bytes=5 * elements * ITEM_SIZE[dtype],
+                flops=6 * elements,
+            )
+        )
+    in_place = tuple((i, i) for i in range(count)) + tuple((count + i, 2 * count + i) for i in range(count))
+    return Plan(tuple(launches), in_place=in_place)
+
+
+def _gradient_norms(problem: Problem) -> Plan:
+    """Norms (P,) = ‖g + l2·l2_factor·p‖ of every parameter; operands p1…, g1….
+
+    A chunk's sum of squares is of values over their largest magnitude, so that float32 neither overflows nor vanishes.
+    """
+    count = len(problem.operands) // 2
+    parameters, dtype = problem.operands[:count], problem.operands[0].dtype
+    decays = reals(problem, "l2_factors", count)
+    launches: list[Launch] = []
+    first, chunks = 0, list[int]()
+    for share in _shares(parameters, problem.machine.lanes(dtype), 2):
+        numbers = range(share.begin, share.end)
+        shape: dict[str, Constant] = {"l2_factors": decays[share.begin : share.end], "first_chunk": first}
+        arguments = tuple(f"operand{array * count + i}" for array in range(2) for i in numbers)
+        elements = sum(share.sizes)
+        launches.append(
+            Launch(
+                _schedule(problem, "gradient_squares", share, dtype, shape),
+                (*arguments, "workspace0", "hyperparameters"),
+                grid=share.starts[-1],
+                writes=(2 * len(numbers),),
+                bytes=2 * elements * ITEM_SIZE[dtype],
+                flops=5 * elements,
+            )
+        )
+        first += share.starts[-1]
+        chunks += share.chunks
+    starts = tuple(sum(chunks[:i]) for i in range(count + 1))
+    constants: dict[str, Constant] = {"starts": starts}
+    target = problem.machine.target
+    roots = Schedule(problem.op, "gradient_norms", target, dtype, shape=constants, tiles={"threads": 32})
+    parts = Tensor((first, 2), dtype)
+    launches.append(Launch(roots, ("workspace0", "result0"), count, (1,), bytes=parts.bytes + 8 * count, flops=first))
+    return Plan(tuple(launches), workspaces=(parts,))
+
+
+def _update_statistics(problem: Problem) -> Plan:
+    """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
+    statistics, mean, _ = problem.operands
+    mean_decay, variance_decay = reals(problem, "decays", 2)
+    shape: dict[str, Constant] = {
+        "channels": mean.count,
+        "mean_decay": mean_decay,
+        "variance_decay": variance_decay,
+        "epsilon": number(problem, "epsilon"),
+        "statistics_dtype": statistics.dtype,
+    }
+    target, grid = problem.machine.target, -(-mean.count // THREADS)
+    schedule = Schedule(problem.op, "update_statistics", target, mean.dtype, shape=shape, tiles={"threads": THREADS})
+    launch = Launch(schedule, slots(problem), grid, writes=(3, 4), bytes=traffic(problem), flops=9 * mean.count)
+    return Plan((launch,), in_place=((0, 1), (1, 2)))
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    "sgdm_update": _sgdm_update,
+    "gradient_norms": _gradient_norms,
+    "update_statistics": _update_statistics,
+}
