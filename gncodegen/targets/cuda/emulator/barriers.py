@@ -149,15 +149,13 @@ class Barriers:
     def _pass(self, blocks: Mask | None) -> None:
         machine = self._machine
         machine.progress = True
-        if machine.intervals is not None:
-            machine.intervals.close(machine, blocks)
+        machine.close(blocks)
         if machine.order is not None:
             machine.order.barrier(machine, blocks)
 
     def _pass_cluster(self, blocks: Mask | None) -> None:
         machine = self._machine
         machine.progress = True
-        if machine.intervals is not None:
-            machine.intervals.close(machine, blocks)
+        machine.close(blocks)
         if machine.order is not None:
             machine.order.cluster(machine, blocks)

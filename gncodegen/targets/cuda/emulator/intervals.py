@@ -1,12 +1,16 @@
-"""Races in shared memory: within one barrier interval of a block (CUDA programming guide, memory model).
+"""Races between the threads of a block within one barrier interval (CUDA programming guide, memory model).
 
 Accesses are only noted; when a block's interval ends, those to bytes that someone wrote are compared. Threads of one
 warp are ordered by what synchronises them (bar.warp.sync, shfl.sync and the other .sync instructions). Strong accesses
-(volatile, relaxed, acquire, release, atomic) race with weak ones only.
+(volatile, relaxed, acquire, release, atomic) race with weak ones only, and order nothing within their block.
+
+In shared memory the blocks of a cluster are compared with each other; in global memory each block is looked at alone,
+and `order` and `clocks` compare the blocks.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,26 +33,44 @@ class Access:
 
     flat: Array
     nbytes: int
-    lanes: Index
+    active: Active
     time: int
     pc: int
     write: bool
     strong: bool
 
+    @property
+    def lanes(self) -> Index:
+        """The lanes' numbers."""
+        return self.active.index
+
+    def of(self, chosen: Mask) -> Access:
+        """The part of the chosen lanes (one flag for each of `lanes`)."""
+        if chosen.all():
+            return self
+        lanes = Active(self.active.size, index=self.lanes[chosen])
+        return replace(self, flat=self.flat[chosen], active=lanes)
+
+    def span(self) -> tuple[int, int]:
+        """The first byte that a lane touches, and the end of the last."""
+        return int(self.flat.min()), int(self.flat.max()) + self.nbytes
+
 
 class Intervals:
-    """The accesses of the current interval of every block.
+    """The accesses of the current interval of every block to one region.
 
     Args:
+        region: the region's name.
         granule: bytes told apart.
     """
 
-    def __init__(self, granule: int) -> None:
-        self._granule = granule
+    def __init__(self, region: str, granule: int) -> None:
+        self._region, self._granule = region, granule
+        self._apart = region == "global"
         self._accesses: list[Access] = []
         self._syncs: list[tuple[int, Active]] = []
         self._owner: npt.NDArray[np.int32] = np.zeros(0, np.int32)
-        self._bytes = 0
+        self._bytes, self._most = 0, _MOST_BYTES
 
     def attach(self, nbytes: int) -> None:
         """Watch a region of so many bytes."""
@@ -57,16 +79,19 @@ class Intervals:
     def touch(self, machine: Machine, flat: Flat, nbytes: int, active: Active, *, write: bool, strong: bool) -> None:
         """Note that each active lane touches `nbytes` from its flat index on."""
         small: Array = flat.astype(np.int32) if self._owner.size < 1 << 26 else flat
-        self._accesses.append(Access(small, nbytes, active.index, machine.time, machine.pc, write, strong))
+        self._accesses.append(Access(small, nbytes, active, machine.time, machine.pc, write, strong))
         self._bytes += small.nbytes
-        if self._bytes > _MOST_BYTES:
-            self._check(machine)
+        if self._bytes > self._most:
+            self._check(machine, self._accesses)
             self._drop_reads()
 
     def _drop_reads(self) -> None:
         """Under memory pressure forget reads that raced with nothing so far (a later write could have)."""
-        self._accesses = [access for access in self._accesses if access.write]
-        self._bytes = sum(access.flat.nbytes for access in self._accesses)
+        self._keep([access for access in self._accesses if access.write])
+
+    def _keep(self, accesses: list[Access]) -> None:
+        self._accesses, self._bytes = accesses, sum(access.flat.nbytes for access in accesses)
+        self._most = max(_MOST_BYTES, 2 * self._bytes)
 
     def synchronised(self, machine: Machine, active: Active) -> None:
         """Note that the active lanes of each warp wait for each other now."""
@@ -79,46 +104,50 @@ class Intervals:
         Raises:
             EmulationFault: two of its threads raced.
         """
-        self._check(machine)
-        kept: list[Access] = []
+        ended, kept = self._accesses, list[Access]()
         if passed is not None:
-            for access in self._accesses:
-                stays = ~passed[machine.block[access.lanes]]
-                if stays.any():
-                    kept.append(replace(access, flat=access.flat[stays], lanes=access.lanes[stays]))
-        self._accesses, self._bytes = kept, sum(access.flat.nbytes for access in kept)
+            parts = [(access, passed[machine.block[access.lanes]]) for access in self._accesses]
+            kept = [access.of(~flags) for access, flags in parts if not flags.all()]
+            ended = [access.of(flags) for access, flags in parts if flags.any()] if self._apart else ended
+        self._check(machine, ended)
+        self._keep(kept)
         self._syncs = self._syncs if kept else []
-        machine.copies.touch(machine)
+
+    def _rows(self, access: Access) -> tuple[Array, Array]:
+        """The granules' owners in rows as wide as the access, and each lane's row."""
+        width = max(access.nbytes // self._granule, 1)
+        return self._owner.reshape(-1, width), access.flat // (self._granule * width)
 
     def _granules(self, access: Access) -> Array:
         """The granules each lane touches: (lanes, granules of one access)."""
-        first = access.flat // self._granule
-        return first[:, None] + np.arange(max(access.nbytes // self._granule, 1), dtype=first.dtype)
+        rows, place = self._rows(access)
+        return place[:, None] * rows.shape[1] + np.arange(rows.shape[1], dtype=place.dtype)
 
-    def _check(self, machine: Machine) -> None:
-        writes = [access for access in self._accesses if access.write]
+    def _check(self, machine: Machine, accesses: list[Access]) -> None:
+        writes = [access for access in accesses if access.write]
         if not writes:
             return
-        owner = self._owner
-        places = [self._granules(access) for access in writes]
-        for access, place in zip(writes, places, strict=True):
-            owner[place] = (access.lanes + 1)[:, None]
+        near = _near(accesses, writes) if self._apart else accesses  # most global operands are read only
+        for access in writes:
+            rows, place = self._rows(access)
+            rows[place] = _tags(access)
         contested: list[Array] = []
-        for access in self._accesses:
-            place = self._granules(access)
-            found = owner[place]
-            clash = (found != 0) & (found != (access.lanes + 1)[:, None])
+        for access in near:
+            rows, place = self._rows(access)
+            found = rows[place]
+            clash = (found != 0) & (found != _tags(access))
             if clash.any():
-                contested.append(place[clash])
-        for place in places:
-            owner[place] = 0
+                contested.append(self._granules(access)[clash])
+        for access in writes:
+            rows, place = self._rows(access)
+            rows[place] = 0
         if contested:
-            self._compare(machine, np.unique(np.concatenate(contested)))
+            self._compare(machine, near, np.unique(np.concatenate(contested)))
 
-    def _compare(self, machine: Machine, contested: Array) -> None:
+    def _compare(self, machine: Machine, accesses: list[Access], contested: Array) -> None:
         """Look at every access to granules that two lanes touch and one writes."""
         columns: list[Array] = []
-        for number, access in enumerate(self._accesses):
+        for number, access in enumerate(accesses):
             place = self._granules(access)
             row, column = np.nonzero(np.isin(place, contested))
             lanes = access.lanes[row]
@@ -132,11 +161,15 @@ class Intervals:
             column[order] for column in (where, lane, warp, write, strong, number, epoch)
         )
         within = (where, warp, epoch)
-        for keys, who in ((within, lane), ((where,), warp)):
+        among = (where, machine.block[lane]) if self._apart else (where,)
+        for keys, who in ((within, lane), (among, warp)):
             start = np.flatnonzero(np.any([np.diff(key, prepend=-1) != 0 for key in keys], axis=0))
             bad = _racing(start, who, write, strong)
             if bad.size:
-                self._report(machine, slice(*bad[0]), where, lane, write, number, who)
+                first, end = bad[0]
+                one, other = _pair(slice(int(first), int(end)), who, write)
+                places = [(accesses[int(number[i])], int(lane[i])) for i in (one, other)]
+                self._report(machine, int(where[one]), sorted(places, key=lambda place: place[0].time))
 
     def _epochs(self, machine: Machine, warp: Array, time: Array) -> Array:
         """How often an access's warp had synchronised before it."""
@@ -147,28 +180,54 @@ class Intervals:
         )
         return np.searchsorted(keys, warp * (1 << 40) + time)
 
-    def _report(
-        self, machine: Machine, group: slice, where: Array, lane: Array, write: Array, number: Array, who: Array
-    ) -> None:
-        first = int(np.flatnonzero(write[group])[0]) + group.start
-        others = np.flatnonzero(who[group] != who[first]) + group.start
-        other = int(others[0])
-        one, two = (self._accesses[int(number[i])] for i in (first, other))
-        late, lane_late = (one, lane[first]) if one.time > two.time else (two, lane[other])
-        early, lane_early = (two, lane[other]) if late is one else (one, lane[first])
-        what = machine.regions["shared"].describe(int(where[first]) * self._granule)
-        thread = int(machine.thread[int(lane_early)])
+    def _report(self, machine: Machine, where: int, places: list[tuple[Access, int]]) -> None:
+        (early, lane_early), (late, lane_late) = places
+        what = machine.regions[self._region].describe(where * self._granule)
         did = "written" if early.write else "read"
         line = machine.module.source_line(early.pc)
         machine.fault_at(
-            f"race: {what} is {'written' if late.write else 'read'} by this thread and {did} by thread {thread}"
-            f" (line {line}, `{machine.module.steps[early.pc].instruction.text}`) with no barrier between",
-            int(lane_late),
+            f"race: {what} is {'written' if late.write else 'read'} by this thread and {did} by thread"
+            f" {int(machine.thread[lane_early])} (line {line},"
+            f" `{machine.module.steps[early.pc].instruction.text}`) with no barrier between",
+            lane_late,
             late.pc,
         )
 
 
-def _racing(start: Array, who: Array, write: Array, strong: Array) -> list[tuple[int, int]] | Array:
+def _tags(access: Access) -> Array:
+    """A column of what the owners hold for the lanes: their number + 1."""
+    return (access.lanes + 1).astype(np.int32)[:, None]
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans of bytes in ascending order, those that meet made one."""
+    result: list[tuple[int, int]] = []
+    for low, high in sorted(spans):
+        if result and low <= result[-1][1]:
+            result[-1] = result[-1][0], max(high, result[-1][1])
+        else:
+            result.append((low, high))
+    return result
+
+
+def _near(accesses: list[Access], writes: list[Access]) -> list[Access]:
+    """The accesses to bytes between the first and the last that some write touches."""
+    spans = _merged([access.span() for access in writes])
+
+    def meets(low: int, high: int) -> bool:
+        last = bisect_left(spans, high, key=lambda span: span[0]) - 1
+        return last >= 0 and spans[last][1] > low
+
+    return [access for access in accesses if access.write or meets(*access.span())]
+
+
+def _pair(group: slice, who: Array, write: Array) -> tuple[int, int]:
+    """The first write of a group and the first access of another `who`."""
+    first = int(np.flatnonzero(write[group])[0]) + group.start
+    return first, int(np.flatnonzero(who[group] != who[first])[0]) + group.start
+
+
+def _racing(start: Array, who: Array, write: Array, strong: Array) -> Array:
     """The groups (first, end) in which two different `who` touch, one writes, and not all are strong."""
     if not start.size:
         return np.zeros((0, 2), np.int64)

@@ -8,6 +8,7 @@ from typing import Any
 
 from gncodegen.errors import EmulationFault
 from gncodegen.targets.cuda.emulator.clocks import Clocks
+from gncodegen.targets.cuda.emulator.intervals import Intervals
 from gncodegen.targets.cuda.emulator.machine import Launch, Machine
 from gncodegen.targets.cuda.emulator.memory import Memory
 from gncodegen.targets.cuda.emulator.module import Module
@@ -63,14 +64,21 @@ def run(
         raise EmulationFault(f"{len(arguments)} arguments for {len(module.parameters)} parameters", kernel=module.entry)
     launch = Launch(module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks)
     order = _order(launch) if checks else None
+    touched = _touched(launch) if checks else None
     step = grid if cooperative else max(LANES // (block * cluster), 1) * cluster
     time = batches = 0
     for first in range(0, grid, step):
-        machine = Machine(launch, first, min(step, grid - first), order)
+        machine = Machine(launch, first, min(step, grid - first), order, touched)
         machine.time = time
         Schedule(machine, time + budget).run()
         time, batches = machine.time, batches + 1
     return Statistics(time, batches, grid * block)
+
+
+def _touched(launch: Launch) -> Intervals:
+    touched = Intervals("global", launch.module.granule["global"])
+    touched.attach(launch.memory.bytes.size)
+    return touched
 
 
 def _order(launch: Launch) -> Order | None:

@@ -22,8 +22,10 @@ from gncodegen.targets.cuda.emulator.regions import (
     Flat,
     GlobalRegion,
     LocalRegion,
+    Log,
     Region,
     SharedRegion,
+    Watchers,
 )
 from gncodegen.targets.cuda.emulator.scalars import Array
 
@@ -49,7 +51,7 @@ class Machine:
     Lane ℓ is thread ℓ % block of block first + ℓ // block.
     """
 
-    def __init__(self, launch: Launch, first: int, blocks: int, order: Order | None) -> None:
+    def __init__(self, launch: Launch, first: int, blocks: int, order: Order | None, touched: Intervals | None) -> None:
         self.launch, self.module, self.first, self.blocks = launch, launch.module, first, blocks
         self.threads = launch.block
         self.size = blocks * self.threads
@@ -70,24 +72,26 @@ class Machine:
         self.copies = Copies(self.size)
         self.order = order
         self._running: npt.NDArray[np.uint32] | None = None
-        self._spaces()
+        self._spaces(touched)
         self.values = [self._value(slot) for slot in self._registers()]
 
-    def _spaces(self) -> None:
+    def _spaces(self, touched: Intervals | None) -> None:
         launch, module = self.launch, self.module
         shared = module.shared_bytes
         if launch.dynamic_shared:
             shared = module.dynamic_start + launch.dynamic_shared
-        self.intervals = Intervals(module.granule["shared"]) if launch.checks and shared else None
+        within = Intervals("shared", module.granule["shared"]) if launch.checks and shared else None
+        self.intervals = [one for one in (touched, within) if one is not None]
+        logs: list[Log] = [one for one in (self.order, touched) if one is not None]
         regions: list[Region] = [
-            GlobalRegion(launch.memory, self.order, launch.checks),
-            SharedRegion(self.blocks, shared, launch.cluster, self.intervals, launch.checks),
+            GlobalRegion(launch.memory, Watchers(logs) if logs else None, launch.checks),
+            SharedRegion(self.blocks, shared, launch.cluster, within, launch.checks),
             LocalRegion(self.size, module.local_bytes),
             ConstantRegion(module.constants),
         ]
         self.regions = {region.name: region for region in regions}
-        if self.intervals is not None:
-            self.intervals.attach(regions[1].data.size)
+        if within is not None:
+            within.attach(regions[1].data.size)
 
     def _registers(self) -> list[Slot]:
         self._file: dict[str, Array] = {}
@@ -200,8 +204,18 @@ class Machine:
 
     def synchronised(self, active: Active) -> None:
         """Note that the active lanes of each warp wait for each other here."""
-        if self.intervals is not None:
-            self.intervals.synchronised(self, active)
+        for one in self.intervals:
+            one.synchronised(self, active)
+
+    def close(self, passed: Mask | None) -> None:
+        """A barrier interval ends for every block (None) or for those flagged.
+
+        Raises:
+            EmulationFault: two of its threads raced.
+        """
+        for one in self.intervals:
+            one.close(self, passed)
+        self.copies.touch(self)
 
     def observe(self, active: Active, address: Flat, acquires: bool) -> None:
         """Note a strong load: what its flag's releases published becomes known."""

@@ -6,6 +6,7 @@ top byte. A shared address may name another block of the cluster by rank + 1 in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -30,6 +31,22 @@ class Log(Protocol):
     def touch(self, machine: Machine, flat: Flat, nbytes: int, active: Active, *, write: bool, strong: bool) -> None:
         """Note that each active lane touches `nbytes` from its flat index on."""
         ...
+
+
+class Watchers:
+    """Several logs of one region.
+
+    Args:
+        logs: who is told, in this order.
+    """
+
+    def __init__(self, logs: Sequence[Log]) -> None:
+        self._logs = logs
+
+    def touch(self, machine: Machine, flat: Flat, nbytes: int, active: Active, *, write: bool, strong: bool) -> None:
+        """Tell every log of the accesses."""
+        for log in self._logs:
+            log.touch(machine, flat, nbytes, active, write=write, strong=strong)
 
 
 class Region:

@@ -44,8 +44,7 @@ class Schedule:
                 active = union(self._ready.pop(pc))
                 active.whole = active.count == self._machine.live
                 self._advance(pc, active)
-        if self._machine.intervals is not None:
-            self._machine.intervals.close(self._machine, None)
+        self._machine.close(None)
 
     def _release(self) -> bool:
         """Let lanes go on that wait at a complete barrier, else those that spin."""
@@ -118,6 +117,7 @@ class Schedule:
             return self._rest(pc + 1, active, lanes)
         if step.control == "trap":
             self._machine.fault("the kernel trapped", lanes)
+        self._machine.spun[lanes.index] = False  # who reaches a barrier has left its loop around a flag
         if self.barriers.arrive(step, pc, lanes):
             return pc + 1
         return self._rest(pc + 1, active, lanes)
