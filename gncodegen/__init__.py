@@ -16,6 +16,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "gncodegen.errors": (
         "ArrayError",
         "CompileError",
+        "EmulationFault",
         "GncodegenError",
         "LayerError",
         "NetworkError",
@@ -59,6 +60,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "set_l2_factor",
         "set_learn_rate_factor",
     ),
+    "gncodegen.runtime.device_array": ("DeviceArray",),
     "gncodegen.train.history": (
         "TrainingInfo",
         "TrainingState",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from gncodegen.compiler import compile as compile  # noqa: A004
     from gncodegen.errors import ArrayError as ArrayError
     from gncodegen.errors import CompileError as CompileError
+    from gncodegen.errors import EmulationFault as EmulationFault
     from gncodegen.errors import GncodegenError as GncodegenError
     from gncodegen.errors import LayerError as LayerError
     from gncodegen.errors import NetworkError as NetworkError
@@ -124,6 +127,7 @@ if TYPE_CHECKING:
     from gncodegen.layers import analyze_network as analyze_network
     from gncodegen.layers import set_l2_factor as set_l2_factor
     from gncodegen.layers import set_learn_rate_factor as set_learn_rate_factor
+    from gncodegen.runtime.device_array import DeviceArray as DeviceArray
     from gncodegen.train.history import TrainingInfo as TrainingInfo
     from gncodegen.train.history import TrainingState as TrainingState
     from gncodegen.train.network import TrainedNetwork as TrainedNetwork

@@ -68,10 +68,15 @@ class DeviceBackend:
     """
 
     def __init__(self, target: CudaTarget, device: Device) -> None:
-        self.target, self.device, self.lock = target, device, RLock()
+        self.target, self.device = target, device
         self._arena = DeviceArena(device)
         self._hyperparameters: DeviceHyperparameters | None = None
         self._kernels: dict[Source, Kernel] = {}
+
+    @property
+    def lock(self) -> RLock:
+        """Held by whoever runs."""
+        return self._arena.lock
 
     def values(self, initial: Mapping[str, NDArray[Any]], dtype: str) -> DeviceValues:
         """One piece of device memory for all, filled."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.errors import TargetError
 from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Device, Kernel, Launch, Work
@@ -45,18 +47,33 @@ def label(key: Key) -> str:
 
 
 class DeviceArena:
-    """The memory of intermediate buffers; programs share it, since nothing in it outlives a run."""
+    """The memory of intermediate buffers; programs share it, since nothing in it outlives a run.
+
+    One run at a time may use it: hold `lock` around a run and the reading of results that a next run overwrites.
+    """
 
     def __init__(self, device: Device) -> None:
+        self.lock = RLock()
         self._device, self._size = device, 0
         self._allocation: Allocation | None = None
 
     def reserve(self, size: int) -> None:
-        """Makes room for `size` bytes."""
-        if self._allocation is None or self._size < size:
+        """Makes room for `size` bytes.
+
+        Raises:
+            TargetError: the device has too little memory; what was there before is there again.
+        """
+        with self.lock:
+            if self._allocation is not None and size <= self._size:
+                return
             self._device.synchronize()
             self._allocation = None  # given back before the larger one is asked for
-            self._allocation, self._size = self._device.allocate({"arena": size}), size
+            try:
+                self._allocation = self._device.allocate({"arena": size})
+                self._size = size
+            except TargetError:
+                self._allocation = self._device.allocate({"arena": self._size})
+                raise
 
     @property
     def address(self) -> int:
@@ -158,6 +175,10 @@ class DeviceExecutor:
             arguments: an array of the planned shape and dtype, C-contiguous, for every input; results that are not
                 given stay on the device for `result`.
         """
+        with self._arena.lock:
+            self._run(arguments)
+
+    def _run(self, arguments: Mapping[Key, Array]) -> None:
         inputs = {key: arguments[key] for key in self._inputs}
         addresses = tuple(map(_place, inputs.values()))
         wanted = tuple(key for key in self._outputs if isinstance(arguments.get(key), np.ndarray))

@@ -229,6 +229,7 @@ class TestErrors:
         fake.free_bytes = 10_000
         with self.refused(r"144,384 bytes are needed; 10,000 bytes are free.*smaller batch_size"):
             compiled.lowered("predict", 1001)
+        np.testing.assert_array_equal(compiled.predict(images(4)), pooled(images(4)))  # as before
 
     @pytest.mark.parametrize("capability", [(7, 0), (6, 1), (13, 0)])
     def test_an_unsupported_architecture(self, monkeypatch, capability):

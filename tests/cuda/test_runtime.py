@@ -144,7 +144,7 @@ class TestFaults:
         swapped = replace(program, calls=program.calls[::-1])
         bound = {("hyperparameters", "hyperparameters"): numbers.address}
         executor = DeviceExecutor(swapped, kernels, device, DeviceArena(device), bound, numbers)
-        with pytest.raises(EmulationFault, match=r"maxpool_1: .*initiali"):
+        with pytest.raises(EmulationFault, match=r"maxpool_1: .*read before it is written"):
             executor.run({("input", "x"): images(2)})
 
 

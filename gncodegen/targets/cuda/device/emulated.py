@@ -28,7 +28,7 @@ class EmulatedDevice:
         """Fresh memory; reading it before it is written is a fault."""
         addresses = {label: self.memory.allocate(max(size, 1), label) for label, size in sizes.items()}
         owner = _Owner()
-        weakref.finalize(owner, _free, self.memory, tuple(addresses.values()))
+        weakref.finalize(owner, _free, self.memory, tuple(addresses.values())).atexit = False
         return Allocation(addresses, owner)
 
     def staging(self, sizes: Mapping[str, int]) -> dict[str, Bytes]:

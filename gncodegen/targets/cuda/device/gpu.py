@@ -159,6 +159,8 @@ class Gpu:
         self.enter()
         try:
             view = cuda.strided_view(value, self.stream_handle)
+            if view.dtype is None:
+                raise TypeError("its element type is unknown to NumPy")
             shape, strides, dtype = tuple(view.shape), view.strides, np.dtype(view.dtype)
         except (BufferError, RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             raise ArrayError(
