@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gncodegen.errors import CompileError
+from gncodegen.kernels.activations import FLOPS
+from gncodegen.kernels.cuda.elementwise import by_columns
 from gncodegen.kernels.cuda.normalization_slab import Slab
-from gncodegen.kernels.cuda.normalization_tiers import Tier, choose
-from gncodegen.kernels.elementwise import number, text
+from gncodegen.kernels.cuda.normalization_tiers import Tier, choose, shares
+from gncodegen.kernels.elementwise import fused, number, text
 from gncodegen.kernels.normalization import FUSED_ACTIVATIONS, view
 from gncodegen.kernels.render import COMPUTED_IN
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
 
-PARAMETER_THREADS = 1024
-"""Threads of a block that adds up the partial sums of 32 columns."""
+MOST_WARPS = 32
+"""Warps of a block that adds up the partial sums of 32 columns."""
 
 
 def _tier(problem: Problem, held: int) -> Tier:
@@ -24,8 +26,8 @@ def _tier(problem: Problem, held: int) -> Tier:
     return choose(*view(problem), item, held * registers, problem.machine)
 
 
-def _constants(problem: Problem, cut: Slab) -> dict[str, Constant]:
-    """What the templates name besides the blocking.
+def _epilogue(problem: Problem) -> dict[str, Constant]:
+    """Epsilon and the fused activation.
 
     Raises:
         CompileError: the activation's mask cannot be recomputed from x.
@@ -33,12 +35,15 @@ def _constants(problem: Problem, cut: Slab) -> dict[str, Constant]:
     activation = text(problem, "activation")
     if activation not in FUSED_ACTIVATIONS:
         raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {FUSED_ACTIVATIONS}")
+    return {"epsilon": number(problem, "epsilon"), "activation": activation, "alpha": number(problem, "alpha")}
+
+
+def _constants(problem: Problem, cut: Slab) -> dict[str, Constant]:
+    """What the templates name besides the blocking."""
     first = 1 if problem.op == "group_norm" else 2
     return {
         **cut.shape(),
-        "epsilon": number(problem, "epsilon"),
-        "activation": activation,
-        "alpha": number(problem, "alpha"),
+        **_epilogue(problem),
         "residual": bool(problem.attributes.get("residual", False)),
         "scale_dtype": problem.operands[first].dtype,
         "offset_dtype": problem.operands[first + 1].dtype,
@@ -187,18 +192,55 @@ def _real(problem: Problem) -> str:
 def _added(problem: Problem, partial: Tensor) -> Launch:
     """Adds the rows of `partial`, workspace 0, in a fixed tree to dscale and doffset."""
     rows, _, channels = partial.shape
-    steps = min(16, -(-rows // (PARAMETER_THREADS // 32)))
+    warps = min(MOST_WARPS, 1 << (rows - 1).bit_length())
     schedule = Schedule(
-        problem.op, "group_norm_parameters", problem.machine.target, partial.dtype,
+        problem.op,
+        "group_norm_parameters",
+        problem.machine.target,
+        partial.dtype,
         shape={"rows": rows, "channels": channels, "parameter_dtype": problem.results[1].dtype},
-        tiles={"threads": PARAMETER_THREADS, "warps": 32, "steps": steps, "halves": (16, 8, 4, 2, 1)},
-    )  # fmt: skip
+        tiles={
+            "threads": 32 * warps,
+            "warps": warps,
+            "steps": min(8, -(-rows // warps)),
+            "halves": tuple(half for half in (16, 8, 4, 2, 1) if half < warps),
+        },
+    )
     slots = ("workspace0", "result1", "result2")
     return Launch(schedule, slots, -(-2 * channels // 32), writes=(1, 2), bytes=partial.bytes, flops=partial.count)
+
+
+def _channel_normalize(problem: Problem) -> Plan:
+    """Y = f((x - mean) · scale / sqrt(variance + epsilon) + offset), per channel."""
+    constants = fused(problem)
+    shape: dict[str, Constant] = {"epsilon": number(problem, "epsilon"), **constants}
+    shape |= {"dtypes": tuple(tensor.dtype for tensor in problem.operands[1:5])}
+    flops = 3 + FLOPS[str(constants["activation"])]
+    plan = by_columns(problem, "channel_normalize", problem.operands[0].shape[-1], shape, flops)
+    return replace(plan, in_place=())
+
+
+def _channel_normalize_gradient(problem: Problem) -> Plan:
+    """dx, dscale, doffset from x, dy, mean, variance, scale, offset: x and dy are read once."""
+    x, machine = problem.operands[0], problem.machine
+    item, channels = ITEM_SIZE[x.dtype], x.shape[-1]
+    cut = shares(x.count // channels, channels, item, 4 if x.dtype == "float64" else 2, machine)
+    partial = Tensor((cut.parts, 2, channels), _real(problem))
+    dtypes = tuple(tensor.dtype for tensor in problem.operands[2:6])
+    accesses = tuple(min(cut.lanes, machine.vector_bytes // ITEM_SIZE[dtype]) for dtype in dtypes)
+    shape: dict[str, Constant] = {**cut.shape(), **_epilogue(problem), "dtypes": dtypes, "accesses": accesses}
+    schedule = Schedule(
+        problem.op, "channel_normalize_gradient", machine.target, x.dtype, shape=shape, tiles=cut.tiles()
+    )
+    slots = (*(f"operand{i}" for i in range(6)), "workspace0", "result0")
+    main = Launch(schedule, slots, cut.grid, (6, 7), 3 * x.bytes, 6 * x.count)
+    return Plan((main, _added(problem, partial)), workspaces=(partial,))
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "group_norm": _group_norm,
     "group_norm_gradient": _group_norm_gradient,
+    "channel_normalize": _channel_normalize,
+    "channel_normalize_gradient": _channel_normalize_gradient,
 }
 """Op → its plan."""

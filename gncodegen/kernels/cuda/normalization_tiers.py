@@ -94,6 +94,25 @@ def choose(observations: int, rows: int, channels: int, groups: int, item: int, 
     return best[1]
 
 
+def shares(rows: int, channels: int, item: int, held: int, machine: Machine) -> Slab:
+    """The best cut of rows into shares that need nothing of each other.
+
+    Args:
+        rows: of channels.
+        channels: of a row.
+        item: bytes of an element.
+        held: registers per element, over all tensors a thread holds.
+        machine: the GPU.
+    """
+    found = (
+        cut
+        for parts in (1, *_numbers_of_parts(1, rows, channels, item, machine))
+        for cut in cuts(1, rows, channels, channels, item, held, machine, parts)
+        if cut.members == 1
+    )
+    return max(found, key=lambda cut: _score(cut, item, machine, cut.grid))
+
+
 def _time(tier: Tier, item: int, machine: Machine, score: float) -> float:
     """Nanoseconds, about: launches and waits, then bytes at the rate the score allows."""
     cut, waves = tier.cut, ceiling(tier.cut.slabs, tier.wave)

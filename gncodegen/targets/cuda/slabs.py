@@ -241,6 +241,17 @@ def add_neighbours(context: Any, value: Any, lanes: Any) -> Any:
     return vec(value, lanes), generate
 
 
+@intrinsic
+def beside(context: Any, a: Any, b: Any) -> Any:
+    """`beside(a, b)`: the lanes of a, then those of b."""
+    vec = Vec(a.dtype, a.lanes + b.lanes)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return from_lanes(builder, vec, lanes_of(builder, a, args[0]) + lanes_of(builder, b, args[1]))
+
+    return vec(a, b), generate
+
+
 @intrinsic_of_literals
 def each(context: Any, value: Any, lanes: Any) -> Any:
     """`each(v, lanes)`: every lane of v repeated side by side until there are `lanes`."""
