@@ -39,6 +39,24 @@ Conversion: Any = import_module("numba.cuda.typeconv").Conversion
 typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
 
 
+def _remember_locations() -> None:
+    """Keep debug locations: Numba makes one per instruction and hashes the whole function each time, half its work."""
+    builder: Any = import_module("numba.cuda.debuginfo").DIBuilder
+    made: Any = builder._di_location
+
+    def location(self: Any, line: int) -> Any:
+        known: dict[tuple[int, int], Any] = self.__dict__.setdefault("_locations", {})
+        key = (line, id(self.subprograms[-1]))
+        if key not in known:
+            known[key] = made(self, line)
+        return known[key]
+
+    builder._di_location = location
+
+
+_remember_locations()
+
+
 def compile_kernel(
     function: Any, arguments: tuple[Any, ...], capability: tuple[int, int], bounds: tuple[int, int]
 ) -> Any:
