@@ -96,6 +96,4 @@ def _schedule(problem: Problem, product: Product, cut: Cut, stored: int) -> Sche
     }
     if tile.tensor:
         tiles["dynamic_shared"] = stage_count * stage_size * ITEM_SIZE[product.dtype]
-    if tile.threads == 256 and (not tile.tensor or (left and tile.math == "tf32")):
-        tiles["blocks_per_processor"] = 2  # one block hides what the other waits for; other kinds would spill
     return Schedule(problem.op, "matrix_product", problem.machine.target, product.dtype, shape=shape, tiles=tiles)

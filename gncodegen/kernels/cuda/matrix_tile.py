@@ -60,7 +60,7 @@ class Tile:
         sums = self.thread[0] * self.thread[1]
         if self.tensor:
             return sums + 2 * (self.thread[0] + self.thread[1]) + 56
-        return sums + sum(self.thread) + self.depth * (self.rows + self.columns) // self.threads + 32
+        return sums + 2 * sum(self.thread) + self.depth * (self.rows + self.columns) // self.threads + 48
 
     def line(self, extent: int, along_depth: bool) -> int:
         """Elements from line to line of a tile in shared memory, such that a warp's accesses meet all banks."""
@@ -74,7 +74,7 @@ class Tile:
 
 
 TILES = (
-    Tile((8, 8), (4, 8), (4, 2), 16),  # 128 × 128
+    Tile((8, 8), (4, 8), (4, 2), 8),  # 128 × 128
     Tile((12, 8), (4, 8), (2, 2), 8),  # 96 × 128
     Tile((12, 8), (4, 8), (4, 1), 8),  # 192 × 64
     Tile((8, 8), (4, 8), (4, 1), 8),  # 128 × 64
