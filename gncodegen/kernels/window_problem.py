@@ -74,11 +74,11 @@ def describe(problem: Problem, x: Tensor, weights: Tensor, y: Tensor) -> WindowP
     Raises:
         CompileError: more than two spatial axes, or another dtype than float32 and float64.
     """
-    rank = len(x.shape) - 2
+    rank, family = len(x.shape) - 2, problem.machine.family
     if rank not in (1, 2):
-        raise CompileError(f"{problem.op} of {rank} spatial axes has no CPU kernel; allowed: 1 and 2")
+        raise CompileError(f"{problem.op} of {rank} spatial axes has no {family} kernel; allowed: 1 and 2")
     if x.dtype not in ("float32", "float64"):
-        raise CompileError(f"{problem.op} of {x.dtype} has no CPU kernel; allowed: float32 and float64")
+        raise CompileError(f"{problem.op} of {x.dtype} has no {family} kernel; allowed: float32 and float64")
     window = weights.shape[:rank]
     ones = (1,) * rank
     before = _integers(problem, "padding", (0,) * (2 * rank))[::2]

@@ -9,7 +9,8 @@ import pytest
 import reference
 from cuda_kernels import machine, problem_of
 
-from gncodegen.kernels import catalog
+from gncodegen.errors import CompileError, EmulationFault
+from gncodegen.kernels import catalog, render, store
 from gncodegen.kernels.cuda import matrix_cut, matrix_tile
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
@@ -52,7 +53,6 @@ CASES = {
     "one-channel": Case(2, (9, 8), 1, 8, (3, 3), padding=SAME),
     "odd": Case(2, (7, 9), 5, 7, (3, 3), padding=(0, 2, 1, 0)),
     "stride-2": Case(1, (14, 15), 3, 64, (7, 7), (2, 2), padding=(3, 3, 3, 3)),
-    "stride-2-3": Case(2, (12, 13), 4, 12, (3, 3), (2, 3), padding=(0, 1, 2, 1)),
     "stride-over-window": Case(2, (7, 8), 3, 1, (2, 1), (3, 2)),
     "stride-and-dilation": Case(1, (15, 11), 4, 9, (3, 3), (2, 2), (2, 3), padding=(2, 1, 0, 2)),
     "pointwise": Case(3, (5, 7), 20, 13, (1, 1)),
@@ -176,3 +176,23 @@ def test_every_tile(execute, monkeypatch, tile):
     weights = rng.standard_normal((tile.columns + 4, 44)).astype(np.float32)
     (y,) = execute("fully_connected", [x, weights], [((len(x), len(weights)), "float32")], on=SMALL)
     assert error(y, x.astype(np.float64) @ weights.T.astype(np.float64)) <= TOLERANCE["float32"]
+
+
+def test_a_missing_barrier_is_found(execute, monkeypatch):
+    """The barrier between storing a stage and reading it."""
+
+    def broken(schedule):
+        before, _, after = render.render(schedule).rpartition("            barrier()\n")
+        return before + after
+
+    monkeypatch.setattr(store, "render", broken)
+    x, weights = np.ones((20, 40), np.float32), np.ones((24, 40), np.float32)
+    with pytest.raises(EmulationFault, match="race"):
+        execute("fully_connected", [x, weights], [((20, 24), "float32")], on=SMALL)
+
+
+def test_refusals():
+    operands = [((1, 4, 4, 4, 2), "float32"), ((3, 3, 3, 2, 2), "float32")]
+    problem = problem_of("convolution", operands, [((1, 2, 2, 2, 2), "float32")], {}, SMALL)
+    with pytest.raises(CompileError, match="3 spatial axes has no cuda kernel"):
+        catalog.plan(problem)
