@@ -147,6 +147,59 @@ class TestDeviceArrays:
                 gnc.compile(LAYERS, batch_size=4, **choice).predict(GpuArray(fake, images(4)))
 
 
+class TestTraining:
+    LAYERS = (*LAYERS[:2], gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer())
+
+    def pair(self):
+        options = gnc.training_options("sgdm", initial_learn_rate=0.1)
+        return [gnc.compile(list(self.LAYERS), where, batch_size=4, options=options) for where in ("cuda", "cpu")]
+
+    def test_steps_on_host_arrays(self, fake):
+        (gpu, cpu), x, t = self.pair(), images(4), np.array([0, 1, 2, 1])
+        for step in range(4):
+            fake.log.clear()
+            gpu.hyperparameters.learn_rate = cpu.hyperparameters.learn_rate = 0.1 / (step + 1)
+            assert gpu.train_step(x, t) == pytest.approx(cpu.train_step(x, t), rel=1e-5)
+        asked = [entry[0] for entry in fake.log]
+        assert asked == ["in", "graph", "event sync"], "the numbers, one graph, one wait"
+        np.testing.assert_allclose(gpu.last_scores, cpu.last_scores, rtol=1e-5)
+        for name, value in cpu.parameters.items():
+            np.testing.assert_allclose(gpu.parameters[name], value, rtol=1e-4, atol=1e-6)
+
+    def test_steps_on_device_arrays_do_not_wait(self, fake):
+        (gpu, cpu), x = self.pair(), images(4)
+        rows = np.eye(3, dtype=np.float32)[[0, 1, 2, 1]]
+        there, targets = GpuArray(fake, x), GpuArray(fake, rows)
+        for _ in range(4):
+            fake.log.clear()
+            loss = gpu.train_step(there, targets)
+            assert fake.count("sync", "event sync", "out") == 0
+            assert isinstance(loss, DeviceArray)
+            assert float(loss) == pytest.approx(cpu.train_step(x, rows), rel=1e-5)
+        assert gpu.evaluate(there, targets)[0] == pytest.approx(cpu.evaluate(x, rows)[0], rel=1e-5)
+        found, wanted = gpu.gradients(there, targets), cpu.gradients(x, rows)
+        np.testing.assert_allclose(found["fc_1.weights"].numpy(), wanted["fc_1.weights"], rtol=1e-4, atol=1e-6)
+
+    def test_never_more_than_a_few_steps_ahead(self, fake):
+        gpu, _ = self.pair()
+        there, targets = GpuArray(fake, images(4)), GpuArray(fake, np.eye(4, 3, dtype=np.float32))
+        for _ in range(30):
+            gpu.train_step(there, targets)
+        assert fake.count("event sync") >= 20
+
+    def test_class_indices_on_the_device_are_fetched(self, fake):
+        (gpu, cpu), x, t = self.pair(), images(4), np.array([0, 1, 2, 1])
+        loss = gpu.train_step(GpuArray(fake, x), GpuArray(fake, t))
+        assert float(loss) == pytest.approx(cpu.train_step(x, t), rel=1e-5)
+
+    def test_saved_here_and_loaded_on_the_cpu(self, fake, tmp_path):
+        gpu, _ = self.pair()
+        x, t = images(4), np.array([0, 1, 2, 1])
+        gpu.train_step(x, t)
+        gpu.save(tmp_path)
+        assert gnc.load(tmp_path, target="cpu").train_step(x, t) == pytest.approx(gpu.train_step(x, t), rel=1e-5)
+
+
 class TestLaunches:
     def launched(self, monkeypatch, tmp_path, legacy, **tiles):
         fake = install(monkeypatch, FakeCuda(legacy=legacy))

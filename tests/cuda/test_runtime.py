@@ -27,25 +27,25 @@ def far(found, wanted):
     return float(np.max(np.abs(np.asarray(found, np.float64) - wanted)) / max(np.max(np.abs(wanted)), 1e-30))
 
 
+DEMO = (
+    gnc.ImageInputLayer((8, 8, 1), normalization="zerocenter", mean=np.full(1, 0.1)),
+    gnc.Convolution2dLayer(3, 8, padding="same"), gnc.GroupNormalizationLayer(4), gnc.ReluLayer(),
+    gnc.MaxPooling2dLayer(2, stride=2),
+    gnc.Convolution2dLayer(3, 8, padding="same"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer(),
+    gnc.DropoutLayer(0.5), gnc.FullyConnectedLayer(10), gnc.SoftmaxLayer(), gnc.ClassificationLayer(),
+)  # fmt: skip
+"""Convolution, group normalization, relu, pooling, dropout, fully connected, softmax: as in the command-line demo."""
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """The network on the CPU and in the emulator, and a batch."""
+    options = gnc.training_options("sgdm", initial_learn_rate=0.05, gradient_threshold=2.0)
+    made = [gnc.compile(list(DEMO), batch_size=4, options=options, seed=3, **where) for where in ({}, EMULATED)]
+    return *made, images(4, (8, 8, 1)), np.array([1, 0, 9, 4])
+
+
 class TestDemoNetwork:
-    """Convolution, group normalization, relu, pooling, dropout, fully connected, softmax: 8×8 images of the demo."""
-
-    LAYERS = (
-        gnc.ImageInputLayer((8, 8, 1), normalization="zerocenter", mean=np.full(1, 0.1)),
-        gnc.Convolution2dLayer(3, 8, padding="same"), gnc.GroupNormalizationLayer(4), gnc.ReluLayer(),
-        gnc.MaxPooling2dLayer(2, stride=2),
-        gnc.Convolution2dLayer(3, 8, padding="same"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer(),
-        gnc.DropoutLayer(0.5), gnc.FullyConnectedLayer(10), gnc.SoftmaxLayer(), gnc.ClassificationLayer(),
-    )  # fmt: skip
-    OPTIONS = gnc.training_options("sgdm", initial_learn_rate=0.05, gradient_threshold=2.0)
-
-    @pytest.fixture(scope="class")
-    def pair(self):
-        """The network on the CPU and in the emulator, and a batch."""
-        made = [gnc.compile(list(self.LAYERS), batch_size=4, options=self.OPTIONS, seed=3, **where)
-                for where in ({}, EMULATED)]  # fmt: skip
-        return *made, images(4, (8, 8, 1)), np.array([1, 0, 9, 4])
-
     def test_loss_gradients_steps_and_predictions(self, pair):
         cpu, emulated, x, t = pair
         assert emulated.loss(x, t) == pytest.approx(cpu.loss(x, t), rel=1e-5)
