@@ -125,9 +125,13 @@ def _normalizations() -> Layers:
 def _regression() -> Layers:
     return [
         gnc.FeatureInputLayer(7, normalization="zscore", mean=np.full(7, 0.5), standard_deviation=np.full(7, 2.0)),
-        gnc.FullyConnectedLayer(9), gnc.GroupNormalizationLayer(3), gnc.TanhLayer(), gnc.DropoutLayer(0.3),
+        gnc.FullyConnectedLayer(9), gnc.GroupNormalizationLayer(3), gnc.TanhLayer(),
         gnc.FullyConnectedLayer(2), gnc.RegressionLayer(),
     ]  # fmt: skip
+
+
+def _dropout() -> Layers:
+    return [gnc.FeatureInputLayer(7), gnc.DropoutLayer(0.3), gnc.FullyConnectedLayer(2), gnc.RegressionLayer()]
 
 
 def _rescaled(method: str) -> Layers:
@@ -152,6 +156,7 @@ ZOO: tuple[Specimen, ...] = (
     Specimen("normalizations", _normalizations, options={"gradient_threshold": 0.5, "l2_regularization": 0.01}),
     Specimen("regression", _regression,
              options={"gradient_threshold": 0.01, "gradient_threshold_method": "absolute-value"}),
+    Specimen("dropout", _dropout, batch=64),
     Specimen("global clip", lambda: _rescaled("rescale-symmetric"),
              options={"gradient_threshold": 0.1, "gradient_threshold_method": "global-l2norm"}),
     Specimen("rescaled", lambda: _rescaled("rescale-zero-one")),

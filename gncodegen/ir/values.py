@@ -91,13 +91,15 @@ def decode(attribute: Attribute) -> Value:
 
 
 def constant(value: Value) -> Constant:
-    """A value as a schedule holds it; raises VerifyException for dictionaries, texts in lists and mixed lists."""
+    """A value as a schedule holds it; raises VerifyException for dictionaries and mixed lists."""
     if isinstance(value, (int, float, str)):
         return value
     if isinstance(value, tuple) and all(isinstance(entry, int) for entry in value):
         return cast("tuple[int, ...]", value)
     if isinstance(value, tuple) and all(isinstance(entry, (int, float)) for entry in value):
         return cast("tuple[float, ...]", value)
+    if isinstance(value, tuple) and all(isinstance(entry, str) for entry in value):
+        return cast("tuple[str, ...]", value)
     raise VerifyException(f"{value!r} cannot be a constant of a schedule")
 
 

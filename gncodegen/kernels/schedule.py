@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Constant = int | float | bool | str | tuple[int, ...] | tuple[float, ...]
+Constant = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
 
 def family(target: str) -> str:

@@ -17,7 +17,12 @@ from gncodegen.kernels.schedule import Schedule
 BAR = {"float32": 2e-5, "float64": 1e-11}
 """Largest difference from float64 NumPy, relative to the largest magnitude of the array."""
 
-NAMES = pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.name)
+DROPOUT = "dropout"
+"""The specimen whose random masks only the product knows: it is compared with the CPU target."""
+
+NAMES = pytest.mark.parametrize(
+    "specimen", [each for each in ZOO if each.name != DROPOUT], ids=lambda specimen: specimen.name
+)
 
 
 def _expected(compiled_: Any, function: str, x: np.ndarray, t: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
@@ -37,6 +42,19 @@ def _close(found: np.ndarray, wanted: np.ndarray, dtype: str, what: str) -> None
     scale = max(float(np.max(np.abs(wanted), initial=0.0)), 1e-6)
     difference = float(np.max(np.abs(found - wanted.reshape(found.shape)), initial=0.0)) / scale
     assert difference <= BAR[dtype], f"{what}: {difference:.2e}"
+
+
+def test_dropout_draws_the_cpu_targets_masks() -> None:
+    specimen = next(specimen for specimen in ZOO if specimen.name == DROPOUT)
+    ours, host = specimen.compile(target="sm_90", emulate=True), specimen.compile(target="cpu")
+    x, t = specimen.data(host)
+    wanted = host.gradients(x, t)
+    assert np.any(wanted["input"] == 0)
+    for name, gradient in ours.gradients(x, t).items():
+        np.testing.assert_array_equal(gradient == 0, wanted[name] == 0)
+        _close(gradient, wanted[name], "float32", name)
+    for _ in range(3):
+        assert ours.train_step(x, t) == pytest.approx(host.train_step(x, t), rel=1e-6)
 
 
 @NAMES
