@@ -15,6 +15,9 @@ from gncodegen.kernels.normalization import FUSED_ACTIVATIONS, view
 from gncodegen.kernels.render import COMPUTED_IN
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
 
+PARAMETERS = ("mean", "variance", "scale", "offset")
+"""What channel normalization has one of per channel, in the order of its operands."""
+
 MOST_WARPS = 32
 """Warps of a block that adds up the partial sums of 32 columns."""
 
@@ -210,11 +213,17 @@ def _added(problem: Problem, partial: Tensor) -> Launch:
     return Launch(schedule, slots, -(-2 * channels // 32), writes=(1, 2), bytes=partial.bytes, flops=partial.count)
 
 
+def _parameter_types(problem: Problem, first: int) -> dict[str, Constant]:
+    """The storage types of the operands that have one value per channel."""
+    operands = problem.operands[first : first + len(PARAMETERS)]
+    return {f"{name}_dtype": tensor.dtype for name, tensor in zip(PARAMETERS, operands, strict=True)}
+
+
 def _channel_normalize(problem: Problem) -> Plan:
     """Y = f((x - mean) · scale / sqrt(variance + epsilon) + offset), per channel."""
     constants = fused(problem)
     shape: dict[str, Constant] = {"epsilon": number(problem, "epsilon"), **constants}
-    shape |= {"dtypes": tuple(tensor.dtype for tensor in problem.operands[1:5])}
+    shape |= _parameter_types(problem, 1)
     flops = 3 + FLOPS[str(constants["activation"])]
     plan = by_columns(problem, "channel_normalize", problem.operands[0].shape[-1], shape, flops)
     return replace(plan, in_place=())
@@ -226,12 +235,11 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     item, channels = ITEM_SIZE[x.dtype], x.shape[-1]
     cut = shares(x.count // channels, channels, item, 4 if x.dtype == "float64" else 2, machine)
     partial = Tensor((cut.parts, 2, channels), _real(problem))
-    dtypes = tuple(tensor.dtype for tensor in problem.operands[2:6])
-    accesses = tuple(min(cut.lanes, machine.vector_bytes // ITEM_SIZE[dtype]) for dtype in dtypes)
-    shape: dict[str, Constant] = {**cut.shape(), **_epilogue(problem), "dtypes": dtypes, "accesses": accesses}
-    schedule = Schedule(
-        problem.op, "channel_normalize_gradient", machine.target, x.dtype, shape=shape, tiles=cut.tiles()
-    )
+    shape: dict[str, Constant] = {**cut.shape(), **_epilogue(problem), **_parameter_types(problem, 2)}
+    tiles = cut.tiles()
+    for name, tensor in zip(PARAMETERS, problem.operands[2:6], strict=True):
+        tiles[f"{name}_access"] = min(cut.lanes, machine.vector_bytes // ITEM_SIZE[tensor.dtype])
+    schedule = Schedule(problem.op, "channel_normalize_gradient", machine.target, x.dtype, shape=shape, tiles=tiles)
     slots = (*(f"operand{i}" for i in range(6)), "workspace0", "result0")
     main = Launch(schedule, slots, cut.grid, (6, 7), 3 * x.bytes, 6 * x.count)
     return Plan((main, _added(problem, partial)), workspaces=(partial,))

@@ -19,11 +19,15 @@ QUARTER_REGISTERS = 16 << 10
 
 MOST_THREADS = 1024
 MOST_DATA = 64
-"""Registers of one thread that hold elements."""
+"""Registers of one thread that hold elements, where a block has a slab to itself."""
+
+MOST_SHARED_DATA = 48
+"""The same where blocks share slabs, since joining their sums takes registers too."""
 
 MANY_GUARDS = 8
-OTHER_REGISTERS = 44
-"""Registers of one thread besides: addresses, scale, offset, statistics."""
+OTHER_REGISTERS = 32
+HELD_REGISTERS = 16
+"""Registers of one thread besides, and more for each tensor: addresses, scale, offset, statistics."""
 
 TABLE_BYTES = 12 << 10
 """Shared memory of one table of sums; three of them stay below the 48 KB of static shared memory."""
@@ -212,7 +216,8 @@ class Slab:
         """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
         guards = self.guarded * self.lanes * self.held + (64 if self.guarded > MANY_GUARDS else 0)
         gathered, waits = 32 if self.mixed else 0, 8 if self.parts > 1 else 0
-        return ceiling(self.data + OTHER_REGISTERS + guards + gathered + waits, 8) * 8
+        other = OTHER_REGISTERS + HELD_REGISTERS * self.held
+        return ceiling(self.data + other + guards + gathered + waits, 8) * 8
 
     @property
     def blocks_per_processor(self) -> int:
@@ -227,7 +232,8 @@ class Slab:
         narrow = (self.steps + 1) * self.row_step * self.stride < 1 << 32
         warps = ceiling(self.threads, 4 * WARP)
         registers = warps * WARP * self.registers <= QUARTER_REGISTERS
-        whole = self.threads <= MOST_THREADS and registers and self.data <= MOST_DATA
+        most = MOST_DATA if self.parts == 1 else MOST_SHARED_DATA
+        whole = self.threads <= MOST_THREADS and registers and self.data <= most
         return whole and table <= TABLE_BYTES and narrow and self.last_share > 0
 
     def shape(self) -> dict[str, Constant]:

@@ -135,22 +135,21 @@ def add_deviations(context: Any, value: Any, centre: Any, index: Any, stride: An
 
 @intrinsic_of_literals
 def add_squares(
-    context: Any, value: Any, high: Any, low: Any, factor: Any, index: Any, stride: Any, guarded: Any, limit: Any
+    context: Any, value: Any, factor: Any, high: Any, low: Any, index: Any, stride: Any, guarded: Any, limit: Any
 ) -> Any:
-    """`add_squares(v, high, low, factor, i, …)`: the sum of the rows of (factor · (v - high - low))², those inside."""
+    """`add_squares(v, factor, high, low, i, …)`: the sum of the rows of (factor·v - high - low)², those inside."""
     kind, last = index_type(index), literal(guarded, "guarded")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        fma, highs, lows = _fused(builder, value), lanes_of(builder, high, args[1]), lanes_of(builder, low, args[2])
+        fma, highs, lows = _fused(builder, value), lanes_of(builder, high, args[2]), lanes_of(builder, low, args[3])
 
         def term(total: Any, k: int, x: Any) -> Any:
-            centred = builder.fsub(builder.fsub(x, highs[k]), lows[k])
-            scaled = builder.fmul(centred, args[3])
-            return fma(scaled, scaled, total)
+            centred = builder.fsub(builder.fsub(builder.fmul(x, args[1]), highs[k]), lows[k])
+            return fma(centred, centred, total)
 
         return _summed(builder, [args[0]], value, high.lanes, (last, args[4], args[5], args[7]), term)
 
-    return high(value, high, high, value.dtype, kind, kind, guarded, kind), generate
+    return high(value, value.dtype, high, high, kind, kind, guarded, kind), generate
 
 
 @intrinsic_of_literals

@@ -1,0 +1,100 @@
+"""Group normalization of the CUDA target at real shapes: registers, 16-byte accesses, and bytes counted in SASS."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from cuda_kernels import ARCHITECTURES, check_static, machine, problem_of, report
+
+from gncodegen.kernels import catalog
+from gncodegen.kernels.schedule import Plan, Problem
+from gncodegen.targets.cuda.disassemble import sass
+
+REAL = [
+    ((8, 56, 56, 64), 32),
+    ((8, 56, 56, 256), 32),
+    ((32, 28, 28, 64), 8),
+    ((16, 7, 7, 512), 32),
+    ((1, 256, 256, 32), 32),
+    ((4, 224, 224, 64), 32),
+    ((2, 8, 8, 32), 8),
+    ((2, 9, 9, 3), 3),
+    ((4, 6, 6, 30), 5),
+    ((64, 1, 1, 96), 8),
+]
+
+
+def planned(op: str, shape, groups: int, target: str, dtype: str = "float32", **more) -> tuple[Problem, Plan]:
+    """A group normalization with ReLU and its plan."""
+    c, statistics = shape[-1], ((shape[0], groups, 3), "float32")
+    parameters = [((c,), "float32"), ((c,), "float32")]
+    given = {"groups": groups, "epsilon": 1e-5, "activation": "relu", "alpha": 0.0, **more}
+    if op == "group_norm":
+        problem = problem_of(op, [(shape, dtype), *parameters], [(shape, dtype), statistics], given, machine(target))
+    else:
+        operands = [(shape, dtype), (shape, dtype), *parameters, statistics]
+        problem = problem_of(op, operands, [(shape, dtype), *parameters], given, machine(target))
+    return problem, catalog.plan(problem)
+
+
+@pytest.mark.parametrize("op", ["group_norm", "group_norm_gradient"])
+@pytest.mark.parametrize(("target", "shape", "groups"), [
+    ("sm_75", *REAL[1]), ("sm_80", *REAL[0]), ("sm_80", *REAL[4]), ("sm_90", *REAL[1]), ("sm_90", *REAL[2]),
+    ("sm_90", *REAL[4]), ("sm_90", *REAL[5]), ("sm_120", *REAL[3]),
+])  # fmt: skip
+def test_real_shapes_compile_without_spills(op, target, shape, groups):
+    problem, plan = planned(op, shape, groups, target)
+    sources = check_static(problem, plan)
+    for launch, source in zip(plan.launches, sources, strict=True):
+        if launch.schedule.template in ("group_norm", "group_norm_gradient"):
+            code = sass(source.beside(".cubin"))
+            assert re.search(r"LDG\.E\.128(\.SYS)?\.CONSTANT|LDG\.E\.128\.CONSTANT", code)
+            assert launch.schedule.tiles["phase"] in ("statistics", "sums") or "STG.E.128" in code
+
+
+@pytest.mark.parametrize("target", ARCHITECTURES)
+@pytest.mark.parametrize(("shape", "groups"), REAL)
+@pytest.mark.parametrize("op", ["group_norm", "group_norm_gradient"])
+def test_every_shape_has_a_schedule_that_fills_the_machine(op, target, shape, groups):
+    problem, plan = planned(op, shape, groups, target)
+    on, size = problem.machine, problem.operands[0].bytes
+    main = [launch for launch in plan.launches if launch.schedule.template == op]
+    assert sum(launch.bytes for launch in main) >= (2 if op == "group_norm" else 3) * size
+    if size >= 64 * on.cores << 10:
+        assert all(launch.grid >= on.cores for launch in main)
+
+
+@pytest.mark.parametrize(("op", "tensors"), [("group_norm", 2), ("group_norm_gradient", 3)])
+def test_sass_moves_the_bytes_that_the_launch_names(op, tensors):
+    shape = (32, 28, 28, 64)
+    problem, plan = planned(op, shape, 8, "sm_90")
+    launch, source = plan.launches[0], check_static(problem, plan)[0]
+    tiles = launch.schedule.tiles
+    assert (tiles["phase"], tiles["guarded"]) == ("whole", 0)
+    code = sass(source.beside(".cubin"))
+    moved = 0
+    for line in code.splitlines():
+        if re.search(r"\b(LDG|STG)\.E\.128", line):
+            if "@" in line:  # sums of channels, written by few threads
+                continue
+            moved += 16 * int(tiles["threads"]) * launch.grid
+    parameters = 16 * int(tiles["threads"]) * launch.grid * (tiles["scale_access"] == 4) * 2
+    assert moved - parameters == launch.bytes == tensors * problem.operands[0].bytes
+
+
+def test_occupancy_is_four_blocks_or_the_slab_fills_the_chip():
+    for shape, groups in REAL:
+        for op in ("group_norm", "group_norm_gradient"):
+            _, plan = planned(op, shape, groups, "sm_90")
+            for launch in (launch for launch in plan.launches if launch.schedule.template == op):
+                tiles = launch.schedule.tiles
+                held = int(tiles["threads"]) * int(tiles["blocks_per_processor"])
+                # Fewer blocks only where each holds so much that all of them use half of the threads or of the data.
+                data = held * int(tiles["steps"]) * int(tiles["lanes"]) * (1 if op == "group_norm" else 2)
+                assert int(tiles["blocks_per_processor"]) >= 4 or data * 4 >= 32 << 10, (shape, op, tiles)
+
+
+def test_report_names_registers():
+    problem, plan = planned("group_norm", (2, 8, 8, 32), 8, "sm_90")
+    assert report(check_static(problem, plan)[0])["registers"] <= 64
