@@ -121,7 +121,7 @@ def _time(tier: Tier, item: int, machine: Machine, score: float) -> float:
     if tier.kind in ("cluster", "flags"):  # every block reads the moments of its slab's parts from L2
         size += cut.grid * cut.parts * (cut.groups // cut.blocks) * 12 // 2
     launches = {"resident": 1, "cluster": 1, "flags": 1 + waves}.get(tier.kind, 3 * waves)
-    wait = {"cluster": 1500, "flags": 2500 * waves}.get(tier.kind, 0)
+    wait = {"cluster": 1500, "flags": 1000 * waves}.get(tier.kind, 0)
     return LAUNCH * launches + wait + traffic * size / (BANDWIDTH * machine.cores * score)
 
 
