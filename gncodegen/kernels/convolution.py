@@ -16,6 +16,7 @@ from gncodegen.kernels.correlation import Correlation, choose, flattened, inside
 from gncodegen.kernels.register_tiles import even_parts
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
+from gncodegen.kernels.winograd import correlate_winograd, patch_output
 
 ACTIVATIONS = ("", "relu", "leaky-relu", "clipped-relu")
 """Activations that the convolution's epilogue can apply."""
@@ -73,6 +74,9 @@ def correlate(
     problem: Problem, work: Correlation, weights: WindowProblem, transposed: bool, epilogue: dict[str, Constant]
 ) -> Plan:
     """The launches of a correlation of operand 0 with operand 1, packed first unless it lies right already."""
+    output = patch_output(work)
+    if output:
+        return correlate_winograd(problem, work, weights, transposed, epilogue, output)
     work = flattened(work)
     machine, lanes = problem.machine, problem.machine.lanes(work.dtype)
     blocking = choose(work, machine)

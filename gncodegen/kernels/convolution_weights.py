@@ -13,6 +13,7 @@ from gncodegen.kernels.convolution_channelwise import channelwise_weight_gradien
 from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
+from gncodegen.kernels.winograd_weights import weight_output, winograd_weight_gradient
 
 SCRATCH_BYTES = 96 << 10
 """Most of x, and of dy, that a tile packs at a time."""
@@ -149,6 +150,9 @@ def convolution_weight_gradient(problem: Problem) -> Plan:
     window = describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
     if is_channelwise(window):
         return channelwise_weight_gradient(problem, window)
+    output = weight_output(window)
+    if output:
+        return winograd_weight_gradient(problem, window, output)
     machine, lanes, target = problem.machine, problem.machine.lanes(window.dtype), problem.machine.target
     rows = choose_rows(window, machine)
     cut = choose_cut(window, rows, machine)

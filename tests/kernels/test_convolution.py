@@ -192,6 +192,8 @@ def test_register_tiles_stay_in_registers(asked):
     blocks = zip(parts[::2], parts[1::2], strict=True)
     loops = [re.match(rf"(.*?)\s+j\w+\s+{re.escape(label)}\b", block, re.DOTALL) for label, block in blocks]
     hot = [loop[1] for loop in loops if loop and loop[1].count("vfmadd") >= 8]
+    # A loop that stores vectors elsewhere than on the stack is a transform of Winograd's, not a register tile.
+    hot = [body for body in hot if not re.search(r"vmov\w+\s+%[xyz]mm\d+, (?!.*%rsp)", body)]
     assert hot
     for body in hot:
         assert "%rsp" not in body, body

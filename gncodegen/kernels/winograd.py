@@ -1,0 +1,242 @@
+"""Plan of a 3×3 correlation of stride 1 by Winograd's algorithm F(m×m, 3×3): filters to points, then blocks of patches.
+
+A patch of m × m outputs costs (m + 2)² products per channel and filter instead of 9·m². The algorithm depends on one
+observation's shape only, and the sums of a patch on nothing but the patch, so a batch slice keeps its bits.
+
+Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gncodegen.kernels.correlation import ENOUGH_TILES, Correlation
+from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.window_problem import WindowProblem
+
+LARGEST_OUTPUT = 4
+"""Most outputs per axis of a patch: 4, or 2 for less rounding error and less speed; 0 leaves the algorithm out."""
+
+FEWEST_CHANNELS = 8
+"""Channels and filters from which fewer products outweigh the transforms."""
+
+HEAVY = 1 << 15
+"""Channels times filters from which the filters stay at hand and the patches stream, and not the other way round."""
+
+LONGEST_SUM = 128
+"""Channels summed in one go; longer sums are sums of such sums, for accuracy."""
+
+BLOCK_SHARE = 0.8
+"""Share of L2 for the points and products of a block of patches; filters stream through the rest."""
+
+MOST_PATCHES = 48
+"""Most patches of a block."""
+
+FEWEST_PATCHES = 8
+"""Fewest patches of a block, as long as there are as many: each block streams all filters."""
+
+PIECE = 64
+"""Channels of heavy filters that are multiplied at a time."""
+
+PRODUCTS_SHARE = 0.6
+"""Share of L2 for the products of a part of the patches with heavy filters."""
+
+STEP_PADDING = 16
+"""Values between the planes of two points, so that equal offsets in them do not meet in one cache set."""
+
+
+def patch_output(work: Correlation) -> int:
+    """Outputs per axis of a patch, 4 or 2, or 0 where the direct algorithm is to be used."""
+    rows, columns = work.rows, work.columns
+    usual = work.groups == 1 and work.dtype == "float32" and work.phases == 1
+    window = (rows.taps, columns.taps) == ((3,), (3,)) and {rows.stride, columns.stride} == {1}
+    if not (usual and window and rows.dilation == columns.dilation == 1 and LARGEST_OUTPUT):
+        return 0
+    if min(work.channels, work.filters) < FEWEST_CHANNELS or not rows.outputs * columns.outputs:
+        return 0
+    sizes = [output for output in (2, 4) if output <= LARGEST_OUTPUT]
+    costs = {output: count_patches(work, output) * (output + 2) ** 2 for output in sizes}
+    costs[0] = 9 * rows.outputs * columns.outputs
+    return min(costs, key=lambda output: (costs[output], output))
+
+
+def count_patches(work: Correlation, output: int) -> int:
+    """Patches of one observation."""
+    return -(-work.rows.outputs // output) * -(-work.columns.outputs // output)
+
+
+@dataclass(frozen=True)
+class _Winograd:
+    """A correlation, the size of its patches and the width of its blocks of filters."""
+
+    problem: Problem
+    work: Correlation
+    weights: WindowProblem
+    transposed: bool
+    epilogue: dict[str, Constant]
+    output: int
+
+    @property
+    def lanes(self) -> int:
+        return self.problem.machine.lanes(self.work.dtype)
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of a block of filters."""
+        return min(2, -(-self.work.filters // self.lanes))
+
+    @property
+    def width(self) -> int:
+        """Filters of a block."""
+        return self.vectors * self.lanes
+
+    @property
+    def filter_blocks(self) -> int:
+        return -(-self.work.filters // self.width)
+
+    @property
+    def patches(self) -> int:
+        """Patches of all observations."""
+        return self.work.batch * count_patches(self.work, self.output)
+
+    @property
+    def points(self) -> int:
+        return (self.output + 2) ** 2
+
+    @property
+    def patch_shape(self) -> dict[str, Constant]:
+        """What finding a patch takes."""
+        rows, columns = self.work.rows, self.work.columns
+        return {
+            "batch": self.work.batch,
+            "rows": rows.inputs,
+            "columns": columns.inputs,
+            "out_rows": rows.outputs,
+            "out_columns": columns.outputs,
+            "channels": self.work.channels,
+            "low_h": rows.low,
+            "low_w": columns.low,
+        }
+
+    @property
+    def filter_shape(self) -> dict[str, Constant]:
+        """What finding a filter's taps takes."""
+        rows, columns, filters = self.work.rows, self.work.columns, self.weights.filters
+        return {
+            "first_h": rows.first[0],
+            "first_w": columns.first[0],
+            "tap_step_h": rows.tap_step,
+            "tap_step_w": columns.tap_step,
+            "tap_size": self.weights.channels * filters,
+            "channels": self.work.channels,
+            "filters": self.work.filters,
+            "channel_stride": 1 if self.transposed else filters,
+            "filter_stride": filters if self.transposed else 1,
+        }
+
+    @property
+    def blocking(self) -> dict[str, Constant]:
+        """The tiles of all launches."""
+        return {"output": self.output, "lanes": self.lanes, "width": self.width}
+
+    def schedule(self, template: str, shape: dict[str, Constant], tiles: dict[str, Constant]) -> Schedule:
+        """The schedule of one launch."""
+        problem = self.problem
+        return Schedule(
+            problem.op, template, problem.machine.target, self.work.dtype, shape=shape, tiles=self.blocking | tiles
+        )
+
+    def main(self, template: str, tiles: dict[str, Constant], operands: tuple[str, ...], grid: int) -> Launch:
+        """The launch that writes the result."""
+        shape = self.patch_shape | {"filters": self.work.filters} | self.epilogue
+        if template == "winograd_heavy":
+            shape |= self.filter_shape
+        slots = (*operands, *(("operand2",) if self.epilogue["bias"] else ()), "result0")
+        tensors = (*self.problem.operands[:2], self.problem.results[0])
+        moved = sum(tensor.bytes for tensor in tensors)
+        grid = grid if self.problem.results[0].count else 0
+        schedule = self.schedule(template, shape, {"vectors": self.vectors} | tiles)
+        return Launch(schedule, slots, grid, (len(slots) - 1,), moved, self.work.flops)
+
+
+def correlate_winograd(
+    problem: Problem,
+    work: Correlation,
+    weights: WindowProblem,
+    transposed: bool,
+    epilogue: dict[str, Constant],
+    output: int,
+) -> Plan:
+    """The launches of a correlation of operand 0 with operand 1, in patches of output × output."""
+    this = _Winograd(problem, work, weights, transposed, epilogue, output)
+    return _heavy(this) if work.channels * work.filters >= HEAVY else _light(this)
+
+
+def _light(this: _Winograd) -> Plan:
+    """Filters to points; then blocks of patches, past which the filters stream."""
+    channels = this.work.channels
+    blocks, tile_rows = _blocks(this)
+    most = max(even_parts(this.patches, blocks), default=1)
+    tiles: dict[str, Constant] = {
+        "tile_rows": tile_rows,
+        "blocks": blocks,
+        "piece": 0 if channels <= LONGEST_SUM else -(-channels // -(-channels // LONGEST_SUM)),
+        "point_step": most * channels + STEP_PADDING,
+        "product_step": most * this.width + STEP_PADDING,
+    }
+    buffer = Tensor((this.filter_blocks * this.points * channels * this.width,), this.work.dtype)
+    shares = max(1, min(channels // this.lanes, -(-ENOUGH_TILES // this.filter_blocks)))
+    schedule = this.schedule("winograd_filters", this.filter_shape, {"shares": shares})
+    moved = this.problem.operands[1].bytes + buffer.bytes
+    filters = Launch(schedule, ("operand1", "workspace0"), this.filter_blocks * shares, (1,), moved)
+    return Plan((filters, this.main("winograd", tiles, ("operand0", "workspace0"), blocks)), (buffer,))
+
+
+def _blocks(this: _Winograd) -> tuple[int, int]:
+    """(blocks of patches, rows of the register tile): the least estimated cycles of blocks that stay in L2."""
+    machine, patches = this.problem.machine, this.patches
+    patch_bytes = this.points * (this.work.channels + this.width) * ITEM_SIZE[this.work.dtype]
+    most = max(4, min(MOST_PATCHES, int(BLOCK_SHARE * machine.l2) // patch_bytes))
+    fewest = max(-(-patches // most), min(ENOUGH_TILES, patches // FEWEST_PATCHES), 1)
+
+    def cost(choice: tuple[int, int]) -> float:
+        blocks, rows = choice
+        parts = even_parts(patches, blocks)
+        cycles = sum(-(-part // rows) for part in parts) * step_cycles(rows, this.vectors)
+        return cycles * (1 + 0.01 * (blocks - fewest) / fewest)
+
+    heights = [rows for rows in range(1, machine.vector_registers) if fits(rows, this.vectors, machine)]
+    counts = range(fewest, min(fewest + max(4, fewest // 4), max(patches, 1)) + 1)
+    choices = [(blocks, rows) for blocks in counts for rows in heights if rows <= max(patches // blocks, 1)]
+    return min(choices, key=cost)
+
+
+def _heavy(this: _Winograd) -> Plan:
+    """Patches to points; then blocks of filters, past which the patches stream."""
+    machine, patches, channels = this.problem.machine, this.patches, this.work.channels
+    product_bytes = this.points * this.width * ITEM_SIZE[this.work.dtype]
+    parts = max(1, -(-patches // max(8, int(PRODUCTS_SHARE * machine.l2) // product_bytes)))
+    parts = max(parts, min(-(-ENOUGH_TILES // this.filter_blocks), patches // MOST_PATCHES))
+    most = max(even_parts(patches, parts), default=1)
+    heights = [rows for rows in range(1, machine.vector_registers) if fits(rows, this.vectors, machine)]
+    tile_rows = min(heights, key=lambda rows: -(-most // rows) * step_cycles(rows, this.vectors))
+    piece = min(PIECE, channels)
+    step = patches * piece + STEP_PADDING
+    tiles: dict[str, Constant] = {
+        "tile_rows": tile_rows,
+        "parts": parts,
+        "piece": piece,
+        "point_step": step,
+        "product_step": -(-most // tile_rows) * tile_rows * this.width + STEP_PADDING,
+    }
+    # The last register tile may read past the last patch.
+    pieces = -(-channels // piece)
+    buffer = Tensor((pieces * this.points * step + tile_rows * piece,), this.work.dtype)
+    blocks = max(1, min(patches, 4 * ENOUGH_TILES))
+    reading: dict[str, Constant] = {"piece": piece, "point_step": step, "blocks": blocks}
+    schedule = this.schedule("winograd_points", this.patch_shape, reading)
+    moved = this.problem.operands[0].bytes + buffer.bytes
+    points = Launch(schedule, ("operand0", "workspace0"), blocks if patches else 0, (1,), moved)
+    main = this.main("winograd_heavy", tiles, ("workspace0", "operand1"), this.filter_blocks * parts)
+    return Plan((points, main), (buffer,))

@@ -1,0 +1,122 @@
+"""Plan of a 3×3 convolution's weight gradient by Winograd's algorithm, the adjoint of the forward one.
+
+Points of patches of x times points of patches of dy, summed over patches, are the gradient of the filters there.
+The patches are cut into a number of parts that depends on the shapes only, and the parts are added in order.
+"""
+
+from __future__ import annotations
+
+from gncodegen.kernels.bias import column_sums
+from gncodegen.kernels.correlation import Correlation
+from gncodegen.kernels.register_tiles import fits, step_cycles
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.window_problem import WindowProblem
+from gncodegen.kernels.winograd import STEP_PADDING, count_patches, patch_output
+
+SHARE = 64
+"""About how many channels, and filters, a tile does: more repeat fewer transforms, but need more of L2."""
+
+POINTS_SHARE = 0.6
+"""Share of L2 for the points of x and dy."""
+
+PART_PATCHES = 96
+"""Fewest patches of a part; each part has sums of its own."""
+
+MOST_PARTS = 16
+"""Most parts."""
+
+REDUCE_SHAPE = ("channels", "filters")
+REDUCE_TILES = (
+    *("output", "lanes", "vectors", "width", "tile_rows"),
+    *("parts", "partial", "sum_step", "share_channels", "channel_shares"),
+)
+"""Constants that the launch that adds the parts shares with the first."""
+
+
+def weight_output(window: WindowProblem) -> int:
+    """Outputs per axis of a patch for the weight gradient, or 0 where the direct algorithm is to be used."""
+    return patch_output(_forward(window))
+
+
+def _forward(window: WindowProblem) -> Correlation:
+    rows, columns = window.forward_axes
+    facts = (window.group_channels, window.group_filters, window.groups, window.dtype)
+    return Correlation(window.batch, rows, columns, *facts)
+
+
+def winograd_weight_gradient(problem: Problem, window: WindowProblem, output: int) -> Plan:
+    """The launches of the weight gradient in patches of output × output."""
+    shape, tiles = _constants(problem.machine, window, output)
+    parts, partial = int(tiles["parts"]), int(tiles["partial"])  # pyright: ignore[reportArgumentType]
+    shares = int(tiles["channel_shares"]) * int(tiles["filter_shares"])  # pyright: ignore[reportArgumentType]
+    target, dtype = problem.machine.target, window.dtype
+    main = Schedule(problem.op, "winograd_weight_gradient", target, dtype, shape=shape, tiles=tiles)
+    sums = Tensor((parts * partial,), dtype)
+    moved = problem.operands[0].bytes + problem.operands[1].bytes + sums.bytes
+    gradient = problem.results[0].bytes
+    slots = ("operand0", "operand1", "workspace0")
+    if parts == 1:
+        launches = (Launch(main, (*slots, "result0"), shares, (2, 3), moved + gradient, window.flops),)
+    else:
+        fewer_shape = {name: shape[name] for name in REDUCE_SHAPE}
+        fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": window.channels}
+        reduce = Schedule(problem.op, "winograd_weight_reduce", target, dtype, shape=fewer_shape, tiles=fewer_tiles)
+        launches = (
+            Launch(main, slots, parts * shares, (2,), moved, window.flops),
+            Launch(reduce, ("workspace0", "result0"), window.channels, (1,), sums.bytes + gradient),
+        )
+    if not problem.attributes.get("bias", False):
+        return Plan(launches, (sums,))
+    more, workspaces = column_sums(problem, "operand1", problem.operands[1], "result1", 1)
+    return Plan((*launches, *more), (sums, *workspaces))
+
+
+def _constants(machine: Machine, window: WindowProblem, output: int) -> tuple[dict[str, Constant], dict[str, Constant]]:
+    """Shape and tile constants."""
+    lanes, work = machine.lanes(window.dtype), _forward(window)
+    vectors = min(2, -(-window.filters // lanes))
+    width, points = vectors * lanes, (output + 2) ** 2
+    patches = window.batch * count_patches(work, output)
+    channel_shares, share_channels = _shares(window.channels, lanes)
+    filter_shares, share_filters = _shares(window.filters, width)
+    parts = max(1, min(MOST_PARTS, patches // PART_PATCHES))
+    patch_bytes = points * (share_channels + share_filters) * ITEM_SIZE[window.dtype]
+    at_once = max(1, min(-(-patches // parts), max(8, int(POINTS_SHARE * machine.l2) // patch_bytes)))
+    heights = [rows for rows in range(1, machine.vector_registers) if fits(rows, vectors, machine)]
+    tile_rows = min(heights, key=lambda rows: -(-share_channels // rows) * (step_cycles(rows, vectors) + 0.5))
+    filter_blocks, channel_blocks = -(-window.filters // width), channel_shares * -(-share_channels // tile_rows)
+    sum_step = filter_blocks * channel_blocks * tile_rows * width + STEP_PADDING
+    shape: dict[str, Constant] = {
+        "batch": window.batch,
+        "rows": window.extents[0],
+        "columns": window.extents[1],
+        "out_rows": window.out_extents[0],
+        "out_columns": window.out_extents[1],
+        "channels": window.channels,
+        "filters": window.filters,
+        "low_h": -window.before[0],
+        "low_w": -window.before[1],
+    }
+    tiles: dict[str, Constant] = {
+        "output": output,
+        "lanes": lanes,
+        "vectors": vectors,
+        "width": width,
+        "tile_rows": tile_rows,
+        "at_once": at_once,
+        "parts": parts,
+        "channel_shares": channel_shares,
+        "filter_shares": filter_shares,
+        "share_channels": share_channels,
+        "share_filters": share_filters,
+        "sum_step": sum_step,
+        "partial": points * sum_step,
+    }
+    return shape, tiles
+
+
+def _shares(extent: int, multiple: int) -> tuple[int, int]:
+    """(number of shares, size of a share): near even, of a multiple of `multiple`."""
+    wanted = -(-extent // SHARE)
+    size = -(-extent // (wanted * multiple)) * multiple
+    return -(-extent // size), size
