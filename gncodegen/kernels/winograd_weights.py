@@ -35,7 +35,8 @@ REDUCE_TILES = (
 
 def weight_output(window: WindowProblem) -> int:
     """Outputs per axis of a patch for the weight gradient, or 0 where the direct algorithm is to be used."""
-    return patch_output(_forward(window))
+    # Without a patch nothing would be written; the direct algorithm clears its sums.
+    return patch_output(_forward(window)) if window.batch else 0
 
 
 def _forward(window: WindowProblem) -> Correlation:
