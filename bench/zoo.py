@@ -139,12 +139,23 @@ def _rescaled(method: str) -> Layers:
     return _classifier(gnc.GroupNormalizationLayer(2), normalization=method, min=low, max=high)
 
 
+def _softmax_inside() -> Layers:
+    return [
+        gnc.ImageInputLayer((3, 5, 6), normalization="none"), gnc.GroupNormalizationLayer(2),
+        gnc.SoftmaxLayer(name="inner"), gnc.FullyConnectedLayer(5, weight_learn_rate_factor=0), gnc.SoftmaxLayer(),
+        gnc.ClassificationLayer(),
+    ]  # fmt: skip
+
+
 def _weighted() -> Layers:
     return [
         *_classifier(gnc.GlobalMaxPooling2dLayer())[:-1],
         gnc.ClassificationLayer(class_weights=[1.0, 2.0, 0.5, 1.5, 1.0]),
     ]
 
+
+ALWAYS_FUSED = frozenset({"bias", "cross_entropy", "cross_entropy_gradient"})
+"""Ops that the fuse pass leaves in no network."""
 
 ZOO: tuple[Specimen, ...] = (
     Specimen("demo", demo, batch=8),
@@ -161,5 +172,6 @@ ZOO: tuple[Specimen, ...] = (
              options={"gradient_threshold": 0.1, "gradient_threshold_method": "global-l2norm"}),
     Specimen("rescaled", lambda: _rescaled("rescale-zero-one")),
     Specimen("class weights", _weighted),
+    Specimen("softmax inside, frozen weights", _softmax_inside),
     Specimen("channels first", lambda: demo((10, 10, 3), (8,)), data_format="BCSS"),
 )  # fmt: skip
