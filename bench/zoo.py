@@ -24,6 +24,7 @@ class Specimen:
         options: of training.
         dtype: of activations and parameters.
         data_format: axis order of the arrays.
+        training: False = compiled for prediction, so that gradients are those of prediction too.
     """
 
     name: str
@@ -32,13 +33,19 @@ class Specimen:
     options: dict[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
     data_format: str = "BSSC"
+    training: bool = True
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """What of it can be run."""
+        return ("predict", "gradients", *(["train_step"] if self.training else []))
 
     def compile(self, **settings: Any) -> gnc.Compiled:
         """The compiled network; `settings` go to gncodegen.compile."""
         options = gnc.training_options("sgdm", **{"initial_learn_rate": 0.01, "seed": 1, **self.options})
         return gnc.compile(
             self.layers(), batch_size=self.batch, options=options, dtype=self.dtype, data_format=self.data_format,
-            seed=1, **settings,
+            seed=1, training=self.training, **settings,
         )  # fmt: skip
 
     def data(self, compiled: gnc.Compiled, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -165,6 +172,7 @@ ZOO: tuple[Specimen, ...] = (
     Specimen("pooling", _pooling),
     Specimen("windows", _windows, options={"gradient_threshold": 0.5}),
     Specimen("normalizations", _normalizations, options={"gradient_threshold": 0.5, "l2_regularization": 0.01}),
+    Specimen("normalizations in prediction", _normalizations, training=False),
     Specimen("regression", _regression,
              options={"gradient_threshold": 0.01, "gradient_threshold_method": "absolute-value"}),
     Specimen("dropout", _dropout, batch=64),
