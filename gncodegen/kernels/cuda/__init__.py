@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cuda import bias, convolution, elementwise, fully_connected, loss, movement, normalization, pooling, update
+from gncodegen.kernels.cuda import (
+    bias,
+    convolution,
+    elementwise,
+    fully_connected,
+    loss,
+    movement,
+    normalization,
+    pooling,
+    update,
+)
 from gncodegen.kernels.schedule import Plan, Problem
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

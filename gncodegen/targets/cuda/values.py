@@ -12,8 +12,8 @@ from typing import Any
 from llvmlite import ir
 
 from gncodegen.targets.cuda.numba_cuda import (
-    Conversion,
     AbstractTemplate,
+    Conversion,
     PrimitiveModel,
     declarations,
     lower,
