@@ -36,7 +36,7 @@ MOST_PATCHES = 48
 FEWEST_PATCHES = 8
 """Fewest patches of a block, as long as there are as many: each block streams all filters."""
 
-PIECE = 64
+PIECE = 32
 """Channels of heavy filters that are multiplied at a time."""
 
 PRODUCTS_SHARE = 0.6
