@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from gncodegen.errors import OptionsError
 
 
@@ -42,12 +40,20 @@ def _integer(name: str, allowed: str) -> int:
     return value
 
 
+def _cache_dir() -> Path:
+    given = os.environ.get("GNCODEGEN_CACHE_DIR")
+    if given:
+        return Path(given)
+    from platformdirs import user_cache_path  # noqa: PLC0415  a folder that was named needs no search
+
+    return user_cache_path("gncodegen", appauthor=False)
+
+
 @cache
 def settings() -> Settings:
     """The settings of this process, read once."""
-    cache_dir = os.environ.get("GNCODEGEN_CACHE_DIR")
     return Settings(
-        cache_dir=Path(cache_dir) if cache_dir else user_cache_path("gncodegen", appauthor=False),
+        cache_dir=_cache_dir(),
         threads=_integer("THREADS", "0 (all cores) or a positive int"),
         compile_workers=_integer("COMPILE_WORKERS", "0 (one per core) or a positive int"),
         vector_bytes=_integer("VECTOR_BYTES", "0 (the host's widest), 16, 32 or 64"),

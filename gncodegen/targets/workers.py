@@ -16,7 +16,6 @@ from pathlib import Path
 
 from gncodegen.errors import CompileError
 from gncodegen.settings import settings
-from gncodegen.targets.cpu.host import cores
 
 
 def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
@@ -34,6 +33,8 @@ def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
     count = len(missing)
     if not count:
         return 0
+    from gncodegen.targets.cpu.host import cores  # noqa: PLC0415  with kernels compiled, nothing needs LLVM
+
     workers = min(settings().compile_workers or cores(), max(1, count // 2)) - 1
     failures: list[str] = []
     arguments = (missing, failures, module)
