@@ -28,6 +28,7 @@ import numpy as np  # noqa: E402
 
 from bench.gpu_bundle import Bundle, Entry, prepare  # noqa: E402
 from bench.gpu_peers import Torch, milliseconds  # noqa: E402
+from gncodegen.errors import GncodegenError  # noqa: E402
 
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}
 """Largest difference from the CPU target, relative to the largest magnitude of the array or 0.01."""
@@ -242,7 +243,11 @@ def main() -> int:
     if given.prepare:
         print(f"prepared {sum(1 for _ in prepare(given.bundle, given.prepare)._record['entries'])} programs")
         return 0
-    return _run(given)
+    try:
+        return _run(given)
+    except GncodegenError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def _run(given: argparse.Namespace) -> int:
