@@ -65,6 +65,8 @@ def _schedule(problem: Problem, tier: Tier, template: str, phase: str, **more: C
         tiles["meeting"] = tier.kind
         tiles |= {"cluster": tier.cut.parts} if tier.kind == "cluster" else {"cooperative": True}
     tiles |= more
+    if tier.cut.wide and phase != "join":
+        template = f"{template}_wide"
     return Schedule(problem.op, template, problem.machine.target, dtype, shape=shape, tiles=tiles)
 
 

@@ -30,7 +30,10 @@ HELD_REGISTERS = 16
 """Registers of one thread besides, and more for each tensor: addresses, scale, offset, statistics."""
 
 TABLE_BYTES = 12 << 10
-"""Shared memory of one table of sums; three of them stay below the 48 KB of static shared memory."""
+"""Shared memory of one table of sums."""
+
+SHARED_BYTES = 48 << 10
+"""Static shared memory of a block."""
 
 
 def ceiling(a: int, b: int) -> int:
@@ -225,6 +228,11 @@ class Slab:
         warps = QUARTER_REGISTERS // (WARP * self.registers) * 4
         return max(1, min(16, warps // (self.threads // WARP)))
 
+    @property
+    def wide(self) -> bool:
+        """Whether the templates are those of wide groups."""
+        return False
+
     def fits(self, item: int) -> bool:
         """Whether registers and shared memory suffice."""
         table = self.members * self.table_rows * max(self.table_columns, self.width) * max(4, item)
@@ -234,7 +242,20 @@ class Slab:
         registers = warps * WARP * self.registers <= QUARTER_REGISTERS
         most = MOST_DATA if self.parts == 1 else MOST_SHARED_DATA
         whole = self.threads <= MOST_THREADS and registers and self.data <= most
-        return whole and table <= TABLE_BYTES and narrow and self.last_share > 0
+        sums = max(self._forward_sums, self._gradient_sums) * max(4, item)
+        return whole and table <= TABLE_BYTES and sums <= SHARED_BYTES and narrow and self.last_share > 0
+
+    @property
+    def _forward_sums(self) -> int:
+        """Values in shared memory: three tables, their totals, and the moments of groups joined."""
+        groups = self.groups // self.blocks
+        return 3 * self.members * (self.table_rows * self.table_columns + groups) + 3 * groups + 3
+
+    @property
+    def _gradient_sums(self) -> int:
+        """The same for gradients: two tables, sums of channels, totals, and the sums of groups joined."""
+        groups = self.groups // self.blocks
+        return 2 * self.members * (self.table_rows * self.width + self.block_channels + groups) + 2 * groups
 
     def shape(self) -> dict[str, Constant]:
         """The constants of the problem."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gncodegen.kernels.cuda.normalization_slab import Slab, ceiling, cuts
+from gncodegen.kernels.cuda.normalization_wide import wide_slab
 from gncodegen.kernels.schedule import Machine
 
 LAUNCH = 1500
@@ -69,7 +70,7 @@ def _score(cut: Slab, item: int, machine: Machine, grid: int) -> float:
 
 
 def choose(observations: int, rows: int, channels: int, groups: int, item: int, held: int, machine: Machine) -> Tier:
-    """The tier with the shortest estimate of time; one always exists, since shares can be as small as need be.
+    """The tier with the shortest estimate of time; where no slab fits a block, that of wide groups.
 
     Args:
         observations: of x under `reduced`; and
@@ -80,8 +81,30 @@ def choose(observations: int, rows: int, channels: int, groups: int, item: int, 
         held: registers per element, over all tensors a thread holds.
         machine: the GPU.
     """
+    common = [1, *_numbers_of_parts(observations, rows, channels, item, machine)]
+    best = _best(common, observations, rows, channels, groups, item, held, machine)
+    if best is None:  # float64 gradients of wide rows hold more than others
+        finer = sorted({ceiling(rows, share) for share in range(1, 33)} - set(common))
+        best = _best(finer, observations, rows, channels, groups, item, held, machine)
+    if best is None:
+        cut = wide_slab(observations, rows, channels, groups, item, held, machine)
+        return Tier("resident" if cut.parts == 1 else "split", cut, cut.slabs)
+    return best
+
+
+def _best(
+    numbers: list[int],
+    observations: int,
+    rows: int,
+    channels: int,
+    groups: int,
+    item: int,
+    held: int,
+    machine: Machine,
+) -> Tier | None:
+    """The tier with the shortest estimate of time among those with so many blocks per slab, if there is one."""
     best: tuple[float, Tier] | None = None
-    for parts in (1, *_numbers_of_parts(observations, rows, channels, item, machine)):
+    for parts in numbers:
         for cut in cuts(observations, rows, channels, groups, item, held, machine, parts):
             score = _score(cut, item, machine, cut.grid)
             for tier in _tiers(cut, item, machine):
@@ -90,8 +113,7 @@ def choose(observations: int, rows: int, channels: int, groups: int, item: int, 
                 time = _time(tier, item, machine, score)
                 if best is None or time < best[0]:
                     best = time, tier
-    assert best is not None, "small shares fit"
-    return best[1]
+    return best[1] if best else None
 
 
 def shares(rows: int, channels: int, item: int, held: int, machine: Machine) -> Slab:
@@ -130,7 +152,9 @@ def _numbers_of_parts(observations: int, rows: int, channels: int, item: int, ma
     small = ceiling(rows * channels * item, 16 << 10)
     fill = {ceiling(machine.cores * times, max(1, slabs)) for times in (1, 2, 4) for slabs in (1, 2, 4, 8, 16)}
     sizes = {ceiling(small, 1 << k) for k in range(small.bit_length())}
-    found = (set(range(2, CLUSTER + 1)) | fill | sizes) - {1}
+    found = set(range(2, CLUSTER + 1)) | fill | sizes
+    found |= {ceiling(rows, ceiling(rows, parts)) for parts in found if parts <= rows}  # no share is left empty
+    found -= {1}
     return sorted(parts for parts in found if parts <= max(small, CLUSTER) and parts <= rows)
 
 
