@@ -8,8 +8,10 @@ import pytest
 from cuda_kernels import ARCHITECTURES, check_static, machine, problem_of, report
 
 from gncodegen.kernels import catalog
+from gncodegen.kernels.cuda.normalization_tiers import BYTES_IN_FLIGHT
 from gncodegen.kernels.schedule import Plan, Problem
 from gncodegen.targets.cuda.disassemble import sass
+from gncodegen.targets.cuda.occupancy import resident_blocks
 
 REAL = [
     ((8, 56, 56, 64), 32),
@@ -83,16 +85,24 @@ def test_sass_moves_the_bytes_that_the_launch_names(op, tensors):
     assert moved - parameters == launch.bytes == tensors * problem.operands[0].bytes
 
 
-def test_occupancy_is_four_blocks_or_the_slab_fills_the_chip():
-    for shape, groups in REAL:
-        for op in ("group_norm", "group_norm_gradient"):
-            _, plan = planned(op, shape, groups, "sm_90")
-            for launch in (launch for launch in plan.launches if launch.schedule.template == op):
-                tiles = launch.schedule.tiles
-                held = int(tiles["threads"]) * int(tiles["blocks_per_processor"])
-                # Fewer blocks only where each holds so much that all of them use half of the threads or of the data.
-                data = held * int(tiles["steps"]) * int(tiles["lanes"]) * (1 if op == "group_norm" else 2)
-                assert int(tiles["blocks_per_processor"]) >= 4 or data * 4 >= 32 << 10, (shape, op, tiles)
+@pytest.mark.parametrize(("shape", "groups"), REAL)
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("op", ["group_norm", "group_norm_gradient"])
+def test_occupancy_is_four_blocks_or_registers_full_of_data(op, target, shape, groups):
+    """Blocks of a multiprocessor by what the assembler says; fewer than four only where they keep memory busy."""
+    problem, plan = planned(op, shape, groups, target)
+    for launch, source in zip(plan.launches, check_static(problem, plan), strict=True):
+        if launch.schedule.template != op:
+            continue
+        tiles, said = launch.schedule.tiles, report(source)
+        threads, registers = int(tiles["threads"]), said["registers"]
+        resident = resident_blocks(target, threads, registers, said["shared"])
+        assert resident >= int(tiles["blocks_per_processor"])  # blocks that wait for each other rely on it
+        data = 4 * int(tiles["steps"]) * int(tiles["lanes"]) * (1 if op == "group_norm" else 2)
+        if resident < 4:
+            assert resident * threads * data >= BYTES_IN_FLIGHT, (tiles, said)
+            assert resident == resident_blocks(target, threads, registers, 0), "shared memory is not the reason"
+            assert data // 4 >= registers // 4, "the registers hold data, not addresses"
 
 
 def test_report_names_registers():

@@ -225,6 +225,8 @@ class Slab:
     @property
     def blocks_per_processor(self) -> int:
         """Blocks of a multiprocessor that registers allow: each of its four quarters holds whole warps."""
+        # Fewer than four where a thread needs about 96 or more, a third of them data: memory stays busy by the bytes
+        # that threads have asked for at once, and x read once saves more than further blocks would bring.
         warps = QUARTER_REGISTERS // (WARP * self.registers) * 4
         return max(1, min(16, warps // (self.threads // WARP)))
 
