@@ -63,7 +63,6 @@ from gncodegen.targets.cuda.slabs import (
     two_sum,
 )
 from gncodegen.targets.cuda.strided import (
-    below_mask,
     fold_add,
     load_readonly_strided,
     load_readonly_strided_below,
@@ -85,7 +84,6 @@ from gncodegen.targets.cuda.threads import (
     lane_index,
     thread_index,
     to_float,
-    warp_barrier,
     warp_max,
     warp_sum,
     wide,
@@ -104,7 +102,7 @@ __all__ = [
     "add_squares",
     "await_copies",
     "barrier",
-    "below_mask",
+
     "beside",
     "bfloat16",
     "block_index",
@@ -174,7 +172,7 @@ __all__ = [
     "two_sum",
     "uint8",
     "uint32",
-    "warp_barrier",
+
     "warp_max",
     "warp_sum",
     "wide",

@@ -167,19 +167,3 @@ def part(context: Any, value: Any, begin: Any, lanes: Any) -> Any:
         return from_lanes(builder, vec, lanes_of(builder, value, args[0])[start : start + vec.lanes])
 
     return vec(value, begin, lanes), generate
-
-
-@intrinsic_of_literals
-def below_mask(context: Any, index: Any, stride: Any, lanes: Any, count: Any, limit: Any) -> Any:
-    """`below_mask(i, stride, lanes, count, limit)`: which lanes of a tile lie below the limit, as a mask for select."""
-    width, steps = literal(lanes, "lanes"), literal(count, "count")
-    kind, vec = index_type(index), Vec(types.boolean, width * steps)
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits: list[Any] = []
-        for step in range(steps):
-            at = _position(builder, args[0], args[1], step)
-            bits += [builder.icmp_unsigned("<", at, args[4])] * width
-        return from_lanes(builder, vec, bits)
-
-    return vec(kind, kind, lanes, count, kind), generate

@@ -89,9 +89,6 @@ def barrier(context: Any) -> Any:
     return types.void(), generate
 
 
-warp_barrier = _assembly(
-    "warp_barrier", "bar.warp.sync 0xffffffff;", "`warp_barrier()`: every thread of the warp arrives."
-)
 cluster_barrier = _assembly(
     "cluster_barrier",
     "barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;",
