@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from gncodegen.kernels import store
-from gncodegen.kernels.schedule import Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.targets.cuda.disassemble import sass
+from gncodegen.targets.cuda.emulator import Traffic
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 STORED_AS = {"bfloat16": np.dtype(np.uint16)}
@@ -84,6 +87,37 @@ def check_kernel(source: store.Source, wide: bool) -> None:
         ptx = source.beside(".ptx").read_text()
         doubles = [line for line in ptx.splitlines() if re.search(r"\.f64\b", line) and ".reg" not in line]
         assert not doubles, f"{source.path}: {doubles[:3]}"
+
+
+SLABS = {
+    "group_norm": ("operand0", "operand3", "result0"),
+    "group_norm_gradient": ("operand0", "operand1", "operand5", "result0", "result3"),
+}
+"""The arguments of group normalization that are as large as x."""
+
+
+def check_traffic(op: str, launch: Launch, source: store.Source, traffic: Traffic) -> None:
+    """Asserts that a launch of group normalization moves the bytes it names, in PTX that runs and so in SASS."""
+    if op not in SLABS or launch.schedule.template.removesuffix("_wide") != op:
+        return
+    lanes = int(launch.schedule.tiles["lanes"])
+    access = lanes * ITEM_SIZE[launch.schedule.dtype]  # a narrower one reads a group's first element, its shift
+    moved = sum(traffic.read[name, access] + traffic.written[name, access] for name in SLABS[op])
+    assert moved == launch.bytes or lanes == 1, f"{launch.schedule.tiles}: {traffic.read}, {traffic.written}"
+    check_accesses(source)
+
+
+def check_accesses(source: store.Source) -> None:
+    """Asserts that SASS has the vector accesses of PTX: the assembler made none narrower, and none twice."""
+    ptx = source.beside(".ptx").read_text()
+    written = Counter(
+        4 * int(lanes) if kind == "32" else 8 * int(lanes)
+        for lanes, kind in re.findall(r"\b(?:ld|st)\.global\.(?:nc\.)?v([24])\.[bfu](32|64)", ptx)
+    )
+    code = sass(source.beside(".cubin"))
+    assembled = Counter(int(bits) // 8 for bits in re.findall(r"\b(?:LDG|STG)\.E\.(64|128)\b", code))
+    assembled[8] -= len(re.findall(r"\b(?:ld|st)\.global\.(?:nc\.)?[bfu]64", ptx))
+    assert +assembled == +written, source.path
 
 
 def _touches_float64(problem: Problem, plan: Plan, launch: Launch) -> bool:

@@ -7,9 +7,9 @@ batch slice keeps its bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import gcd, lcm, prod
+from math import gcd, prod
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
@@ -24,7 +24,7 @@ last place, so that rounding them always cuts.
 PART_BYTES = 128 << 10
 """About how much of an observation one part holds: enough work for a tile, and it stays in L2."""
 
-WIDEST_STEP = 1 << 14
+WIDEST_STEP = 1 << 15
 """Values of one step whose statistics fit the stack of a tile."""
 
 FUSED_ACTIVATIONS = ("", "relu", "leaky-relu")
@@ -32,29 +32,34 @@ FUSED_ACTIVATIONS = ("", "relu", "leaky-relu")
 
 @dataclass(frozen=True)
 class Walk:
-    """How observations are cut: the constants that the templates name."""
+    """How observations are cut: the constants that the templates name.
+
+    Args:
+        observations, rows, channels, groups: of x under `reduced`.
+        repeat: rows of one step.
+        steps: of an observation.
+        tail: values of the rows that are left.
+        parts: of an observation, of `part_steps` steps, the last of what is left.
+        per_tile: observations of one tile, where a tile does whole ones.
+        wave: observations of one pair of launches, of a tile per part; 0 where a tile does whole observations.
+    """
 
     observations: int
     rows: int
     channels: int
     groups: int
-    blocks: int
     repeat: int
     steps: int
     tail: int
     parts: int
     part_steps: int
     per_tile: int
-
-    @property
-    def block_channels(self) -> int:
-        """Channels of one block; always whole groups."""
-        return self.channels // self.blocks
+    wave: int
 
     @property
     def width(self) -> int:
-        """Values of one step of one block."""
-        return self.block_channels * self.repeat
+        """Values of one step."""
+        return self.channels * self.repeat
 
     def shape(self, problem: Problem) -> dict[str, Constant]:
         """The constants of the problem."""
@@ -72,12 +77,9 @@ class Walk:
         tiles: dict[str, Constant] = {
             "phase": phase,
             "vector": vector,
-            "blocks": self.blocks,
-            "block_channels": self.block_channels,
-            "block_groups": self.groups // self.blocks,
             "repeat": self.repeat,
             "width": self.width,
-            "stride": self.channels * self.repeat,
+            "stride": self.width,
             "steps": self.steps,
             "tail": self.tail,
             "parts": self.parts,
@@ -118,126 +120,141 @@ def view(problem: Problem) -> tuple[int, int, int, int]:
     return shape[0], positions, channels, groups
 
 
-def walk(problem: Problem, machine: Machine) -> Walk:
-    """Cut the observations: channel blocks that fit half of L2, full vectors, parts of a fixed size."""
+def walk(problem: Problem, tensors: int) -> Walk:
+    """Cut the observations: full vectors, parts of a fixed size, waves that fit the caches.
+
+    Args:
+        problem: a normalization; its first operand is x.
+        tensors: as large as x that are met again after the statistics of an observation are known.
+
+    Raises:
+        CompileError: a row of x does not fit the stack of a tile.
+    """
     observations, rows, channels, groups = view(problem)
-    dtype = problem.operands[0].dtype
+    machine, dtype = problem.machine, problem.operands[0].dtype
     item, lanes = ITEM_SIZE[dtype], machine.lanes(dtype)
-    blocks = _blocks(rows, channels, groups, item, lanes, machine)
-    repeat = 1
-    if blocks == 1:
-        repeat = lanes // gcd(channels, lanes)
-        while channels * repeat < 4 * lanes and rows >= 16 * repeat:
-            repeat *= 2
-        if rows < repeat:
-            repeat = 1
-    if channels // blocks * repeat > WIDEST_STEP:
-        raise CompileError(
-            f"{problem.op}: {channels // groups} channels in a group; allowed: at most {WIDEST_STEP}; use more groups"
-        )
+    repeat = lanes // gcd(channels, lanes)
+    while channels * repeat < 4 * lanes and rows >= 16 * repeat:
+        repeat *= 2
+    if rows < repeat:
+        repeat = 1
+    if channels * repeat > WIDEST_STEP:
+        raise CompileError(f"{problem.op}: {channels} channels; allowed: at most {WIDEST_STEP}; use fewer channels")
     steps = rows // repeat
     tail = (rows - steps * repeat) * channels
-    step_bytes = channels // blocks * repeat * item
-    part_steps = max(CHUNK, PART_BYTES // step_bytes // CHUNK * CHUNK)
+    part_steps = max(CHUNK, PART_BYTES // (channels * repeat * item) // CHUNK * CHUNK)
     parts = max(1, -(-steps // part_steps))
-    slab = rows * channels // blocks * item
-    per_tile = max(1, (32 << 10) // slab) if blocks == 1 else 1
-    return Walk(observations, rows, channels, groups, blocks, repeat, steps, tail, parts, part_steps, per_tile)
+    slab = rows * channels * item
+    per_tile = max(1, (32 << 10) // slab)
+    wave = 0 if parts == 1 else _wave(observations, tensors * slab, machine)
+    return Walk(observations, rows, channels, groups, repeat, steps, tail, parts, part_steps, per_tile, wave)
 
 
-def _blocks(rows: int, channels: int, groups: int, item: int, lanes: int, machine: Machine) -> int:
-    """Channel blocks of whole groups, vectors and cache lines; the fewest that fit half of L2, else the most."""
-    unit = lcm(channels // groups, lanes, 64 // item)
-    if channels % unit:
-        return 1
-    allowed = [n for n in range(1, channels // unit + 1) if channels // unit % n == 0]
-    fitting = [n for n in allowed if rows * (channels // n) * item <= machine.l2 // 2]
-    return min(fitting) if fitting else 1
-
-
-def _whole(cut: Walk, item: int, machine: Machine) -> bool:
-    """Whether one tile does a whole block: there are blocks enough for the cores, or the observation is small."""
-    slab = cut.rows * cut.block_channels * item
-    enough = cut.observations * cut.blocks >= 4 * machine.cores
-    return cut.parts == 1 or (enough and slab * machine.cores <= machine.l3 // 2)
+def _wave(observations: int, touched: int, machine: Machine) -> int:
+    """Observations of one wave, 0 where each has a core to itself; `touched` bytes of one are met again."""
+    cache = machine.l3 // 4  # others use it too
+    if observations >= 4 * machine.cores and touched * machine.cores <= cache:
+        return 0
+    return min(observations, max(1, cache // touched))
 
 
 def _schedule(problem: Problem, cut: Walk, template: str, phase: str, **more: Constant) -> Schedule:
     dtype = problem.operands[0].dtype
     tiles = {**cut.tiles(phase, problem.machine.lanes(dtype)), **more}
+    if more.get("stream"):  # lines leave the core one by one, so they had better be neighbours
+        tiles["apply_steps"] = 1
     return Schedule(problem.op, template, "cpu", dtype, shape=cut.shape(problem), tiles=tiles)
 
 
+def _streams(problem: Problem, moved: int) -> bool:
+    """Whether a result as large as x is written past the caches: they cannot keep it, and its vectors are aligned."""
+    x, machine = problem.operands[0], problem.machine
+    whole = x.shape[-1] * ITEM_SIZE[x.dtype] % machine.vector_bytes == 0
+    return whole and moved > machine.l3 // 2
+
+
+def _launches(cut: Walk, patterns: Sequence[Launch]) -> Iterator[Launch]:
+    """The launches for each wave of observations, of which every part is a tile; patterns are those for all of them."""
+    for first in range(0, cut.observations, cut.wave):
+        count = min(cut.wave, cut.observations - first)
+        for pattern in patterns:
+            yield replace(
+                pattern, grid=count * cut.parts, first=first * cut.parts,
+                bytes=pattern.bytes * count // cut.observations, flops=pattern.flops * count // cut.observations,
+            )  # fmt: skip
+
+
 def _group_norm(problem: Problem) -> Plan:
-    """y, statistics from x, scale, offset[, r]: x read and y written once where a block stays in cache.
+    """y, statistics from x, scale, offset[, r]: x read and y written once where an observation stays in cache.
 
     Where it does not, x is read once more. A residual r is read once.
     """
     x = problem.operands[0]
-    cut = walk(problem, problem.machine)
-    grid = -(-cut.observations // cut.per_tile) * cut.blocks
+    cut = walk(problem, 1)
     main = ("operand0", "operand1", "operand2", "result0", "result1")
-    whole = _whole(cut, ITEM_SIZE[x.dtype], problem.machine)
-    slots = main if whole else (*main, "workspace0")
-    more: dict[str, Constant] = {}
-    if residual := bool(problem.attributes.get("residual", False)):
-        more["residual_slot"] = len(slots)
-        slots = (*slots, "operand3")
+    slots = main if cut.wave == 0 else (*main, "workspace0")
+    residual = bool(problem.attributes.get("residual", False))
     in_place = ((0, 0), (0, 3)) if residual else ((0, 0),)
     moved, flops = (2 + residual) * x.bytes, residual * x.count
-    if whole:
+    more: dict[str, Constant] = {"stream": _streams(problem, moved)}
+    if residual:
+        more["residual_slot"] = len(slots)
+        slots = (*slots, "operand3")
+    if cut.wave == 0:
         schedule = _schedule(problem, cut, "group_norm", "whole", **more)
+        grid = -(-cut.observations // cut.per_tile)
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
         return Plan((launch,), in_place=in_place)
-    grid = cut.observations * cut.blocks * cut.parts
     statistics = _schedule(problem, cut, "group_norm", "statistics")
     apply = _schedule(problem, cut, "group_norm", "apply", **more)
-    first = Launch(statistics, ("operand0", "workspace0"), grid, writes=(1,), bytes=x.bytes, flops=5 * x.count)
-    second = Launch(apply, slots, grid, writes=(3, 4), bytes=moved, flops=3 * x.count + flops)
-    return Plan((first, second), workspaces=(Tensor((grid, 2, cut.width), "float64"),), in_place=in_place)
+    first = Launch(statistics, ("operand0", "workspace0"), 0, writes=(1,), bytes=x.bytes, flops=5 * x.count)
+    second = Launch(apply, slots, 0, writes=(3, 4), bytes=moved, flops=3 * x.count + flops)
+    partial = Tensor((cut.observations * cut.parts, 2, cut.width), "float64")
+    return Plan(tuple(_launches(cut, (first, second))), workspaces=(partial,), in_place=in_place)
 
 
 def _group_norm_gradient(problem: Problem) -> Plan:
-    """dx, dscale, doffset[, dr] from x, dy, scale, offset, statistics[, r]: each once where a block stays in cache.
+    """dx, dscale, doffset[, dr] from x, dy, scale, offset, statistics[, r]: each once where they stay in cache.
 
-    Where it does not, x and the masked dy (dr, if there is a residual) are read once more.
+    Where they do not, x and the masked dy (dr, if there is a residual) are read once more.
     """
     x = problem.operands[0]
-    cut = walk(problem, problem.machine)
-    inputs = tuple(f"operand{i}" for i in range(5))
     residual = bool(problem.attributes.get("residual", False))
     # What is touched before an element is met again: x and dy, and with a residual r and dr.
-    whole = _whole(cut, (4 if residual else 2) * ITEM_SIZE[x.dtype], problem.machine)
-    rows = -(-cut.observations // cut.per_tile) if whole else cut.observations
+    cut = walk(problem, 4 if residual else 2)
+    inputs = tuple(f"operand{i}" for i in range(5))
+    rows = -(-cut.observations // cut.per_tile) if cut.wave == 0 else cut.observations
     partial = Tensor((rows, 2, cut.channels), "float64")
     add = _added(problem, partial)
     # Every element of dy and r is read before dr, and every one of x and dy before dx, is written there.
     in_place = ((0, 0), (0, 1), (3, 1), (3, 5)) if residual else ((0, 1),)
     moved, flops = (2 if residual else 0) * x.bytes, residual * x.count
-    if whole:
+    stream = _streams(problem, 3 * x.bytes + moved)
+    if cut.wave == 0:
         slots = (*inputs, "workspace0", "result0")
         more = _residual_slots(slots) if residual else {}
-        schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6, **more)
+        schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6, stream=stream, **more)
         launch = Launch(
-            schedule, (*slots, "operand5", "result3") if residual else slots, rows * cut.blocks,
+            schedule, (*slots, "operand5", "result3") if residual else slots, rows,
             writes=(5, 6, 8) if residual else (5, 6), bytes=3 * x.bytes + moved, flops=14 * x.count + flops,
         )  # fmt: skip
         return Plan((launch, add), workspaces=(partial,), in_place=in_place)
-    grid = cut.observations * cut.blocks * cut.parts
     slots = (*inputs, "workspace1")
     more = _residual_slots(slots) if residual else {}
     sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0, **more)
     first = Launch(
-        sums, (*slots, "operand5", "result3") if residual else slots, grid,
+        sums, (*slots, "operand5", "result3") if residual else slots, 0,
         writes=(5, 7) if residual else (5,), bytes=2 * x.bytes + moved, flops=7 * x.count + flops,
     )  # fmt: skip
     if residual:  # dr is dy masked, so that what follows is the gradient of a norm alone
         problem = replace(problem, attributes={**problem.attributes, "activation": "", "alpha": 0.0})
         slots = ("operand0", "result3", *slots[2:])
-    apply = _schedule(problem, cut, "group_norm_gradient", "apply", dx_slot=7)
+    apply = _schedule(problem, cut, "group_norm_gradient", "apply", dx_slot=7, stream=stream)
     slots = (*slots, "workspace0", "result0")
-    second = Launch(apply, slots, grid, writes=(6, 7), bytes=3 * x.bytes, flops=7 * x.count)
-    return Plan((first, second, add), workspaces=(partial, Tensor((grid, 2, cut.width), "float64")), in_place=in_place)
+    second = Launch(apply, slots, 0, writes=(6, 7), bytes=3 * x.bytes, flops=7 * x.count)
+    sums_of_parts = Tensor((cut.observations * cut.parts, 2, cut.width), "float64")
+    launches = (*_launches(cut, (first, second)), add)
+    return Plan(launches, workspaces=(partial, sums_of_parts), in_place=in_place)
 
 
 def _residual_slots(slots: tuple[str, ...]) -> dict[str, Constant]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from threading import RLock
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.kernels.program import OUTPUT_KINDS, Program
+from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program
 from gncodegen.runtime.arrays import aligned
 
 
@@ -23,15 +24,25 @@ class Arena:
         self.lock = RLock()
         self._memory = aligned(0, np.uint8)
 
-    @property
-    def address(self) -> int:
+        self.address = self._memory.ctypes.data
         """Where it starts; changes when it grows."""
-        return self._memory.ctypes.data
 
     def reserve(self, size: int) -> None:
         """Makes room for `size` bytes."""
         if self._memory.nbytes < size:
             self._memory = aligned(size, np.uint8)
+            self.address = self._memory.ctypes.data
+
+
+BYTES_PER_NANOSECOND = 10
+FLOPS_PER_NANOSECOND = 20
+"""Of one core, about."""
+
+
+def _cost(program: Program, call: Call) -> int:
+    """Nanoseconds of a call on one core, about."""
+    written = sum(program.buffers[call.arguments[slot]].bytes for slot in call.writes)
+    return max(call.bytes, written) // BYTES_PER_NANOSECOND + call.flops // FLOPS_PER_NANOSECOND
 
 
 class Executor:
@@ -58,6 +69,7 @@ class Executor:
         self._functions = np.array([addresses[call.kernel] for call in calls], np.int64)
         self._grids = np.array([call.grid for call in calls], np.int64)
         self._firsts = np.array([call.first for call in calls], np.int64)
+        self._costs = np.array([_cost(program, call) for call in calls], np.int64)
         counts = [len(call.arguments) for call in calls]
         self._starts = np.concatenate([[0], np.cumsum(counts)])[: len(calls)].astype(np.int64)
         self._roots = np.array([program.root(i) for call in calls for i in call.arguments], np.int64)
@@ -65,8 +77,9 @@ class Executor:
         self._addresses = np.zeros(max(1, len(program.buffers)), np.int64)
         self._arena_buffers = np.array([i for i, b in enumerate(program.buffers) if b.kind == "arena"], np.int64)
         self._offsets = np.array([b.offset for b in program.buffers if b.kind == "arena"], np.int64)
-        self._arena_address = -1
+        self._arena_address = -1  # so that the first run fills in every argument
         self._bound = dict(bound)
+        self._known: dict[int, ref[NDArray[Any]]] = {}
         self._results: dict[tuple[str, str], NDArray[Any]] = {}
         self.free: dict[tuple[str, str], int] = {}
         for key, index in program.arguments.items():
@@ -85,14 +98,23 @@ class Executor:
         from gncodegen.targets.cpu.runner import run  # noqa: PLC0415  Numba loads when something runs
 
         with self._arena.lock:
+            moved = False
             for key, index in self.free.items():
                 array = arguments.get(key)
-                self._addresses[index] = (self.result(key) if array is None else array).ctypes.data
+                if array is None:
+                    array = self.result(key)
+                known = self._known.get(index)
+                if known is None or known() is not array:
+                    self._known[index] = ref(array)  # to ask an array for its address takes NumPy 2 µs
+                    self._addresses[index] = array.ctypes.data
+                    moved = True
             if self._arena_address != self._arena.address:
                 self._arena_address = self._arena.address
                 self._addresses[self._arena_buffers] = self._offsets + self._arena_address
-            np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
-            run(self._functions, self._grids, self._firsts, self._argv, self._starts)
+                moved = True
+            if moved:
+                np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
+            run(self._functions, self._grids, self._firsts, self._costs, self._argv, self._starts)
 
     def result(self, key: tuple[str, str]) -> NDArray[Any]:
         """A result of the last run that no array was given for; the next run overwrites it.

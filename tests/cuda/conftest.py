@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("numba.cuda", reason="the CUDA side is proved where `pip install 'gncodegen[cuda]'` is possible")
 
-from cuda_kernels import check_static, numpy_type, problem_of
+from cuda_kernels import check_static, check_traffic, numpy_type, problem_of
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Machine, Tensor
@@ -33,7 +33,7 @@ def execute() -> Execute:
         on: Machine | None = None,
     ) -> list[np.ndarray]:
         from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
-        from gncodegen.targets.cuda.emulator import Memory
+        from gncodegen.targets.cuda.emulator import Memory, Traffic
         from gncodegen.targets.cuda.hyperparameters import device_block
 
         types = dtypes or [str(a.dtype) for a in operands]
@@ -61,7 +61,9 @@ def execute() -> Execute:
         place("hyperparameters", Tensor((block.nbytes,), "uint8"), block)
         for launch, source in zip(plan.launches, sources, strict=True):
             addresses = [named[name] for name in launch.arguments]
-            launch_emulated(source, launch.schedule, launch.grid, arguments_of(addresses, launch.first), memory)
+            given, traffic = arguments_of(addresses, launch.first), Traffic(memory)
+            launch_emulated(source, launch.schedule, launch.grid, given, memory, traffic=traffic)
+            check_traffic(op, launch, source, traffic)
         return [
             memory.read(named[f"result{i}"], tensor.shape, numpy_type(tensor.dtype))
             for i, tensor in enumerate(problem.results)

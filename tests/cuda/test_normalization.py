@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cuda_kernels import from_bfloat16, machine, to_bfloat16
+from cuda_kernels import ARCHITECTURES, from_bfloat16, machine, to_bfloat16
 from cuda_normalization import Execute, check, forward, oracle
 
 SHAPES = [
@@ -48,7 +48,8 @@ def only(monkeypatch):
 @pytest.mark.parametrize(("shape", "groups"), SHAPES)
 def test_resident(execute: Execute, only, shape, groups):
     only("resident", 1)
-    check(execute, shape, groups, "float32", "relu", machine("sm_80"))
+    target = ARCHITECTURES[SHAPES.index((shape, groups)) % 4]
+    check(execute, shape, groups, "float32", "relu", machine(target))
 
 
 SPREAD = [((2, 8, 8, 32), 8), ((1, 31, 33, 32), 8), ((2, 9, 9, 7), 1), ((2, 10, 12, 6), 3), ((2, 3, 5, 36), 6)]
@@ -58,8 +59,8 @@ SPREAD = [((2, 8, 8, 32), 8), ((1, 31, 33, 32), 8), ((2, 9, 9, 7), 1), ((2, 10, 
 @pytest.mark.parametrize("kind", ["cluster", "flags", "waves", "split"])
 def test_shares_of_several_blocks(execute: Execute, only, shape, groups, kind):
     only(kind, 3, wave=1)
-    on = machine("sm_90" if kind == "cluster" else "sm_80")
-    check(execute, shape, groups, "float32", "relu", on)
+    targets = [target for target in ARCHITECTURES if kind != "cluster" or target in ("sm_90", "sm_120")]
+    check(execute, shape, groups, "float32", "relu", machine(targets[SPREAD.index((shape, groups)) % len(targets)]))
 
 
 def plain(execute: Execute, x: np.ndarray, groups: int, on=None, **attributes) -> np.ndarray:

@@ -34,6 +34,7 @@ from gncodegen.targets.cpu.tile import (
 from gncodegen.targets.cpu.vector import (
     absolute,
     convert,
+    drain,
     fma,
     lane,
     load,
@@ -50,6 +51,7 @@ from gncodegen.targets.cpu.vector import (
     splat,
     sqrt,
     store,
+    stream,
     transpose_block,
 )
 
@@ -60,10 +62,10 @@ device = njit(**FLAGS)
 """Decorator for a function that kernels of the same file call."""
 
 __all__ = [
-    "FLAGS", "absolute", "clear", "convert", "copy", "device", "erf", "exp", "expm1", "float32", "float64", "fma",
-    "int32", "int64", "lane", "load", "local", "log1p", "maximum", "minimum", "offset", "opaque", "pointer",
+    "FLAGS", "absolute", "clear", "convert", "copy", "device", "drain", "erf", "exp", "expm1", "float32", "float64",
+    "fma", "int32", "int64", "lane", "load", "local", "log1p", "maximum", "minimum", "offset", "opaque", "pointer",
     "prefetch", "reduce_add", "reduce_any", "reduce_max", "rolled", "scalar_erf", "scalar_exp", "scalar_log",
-    "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "splat", "sqrt", "store", "tanh", "tile_add", "tile_add_row",
-    "tile_ceiling", "tile_dot", "tile_fma", "tile_fma_rows", "tile_leaky_relu", "tile_load", "tile_relu",
-    "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero", "transpose_block", "uint8", "uint64",
+    "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "splat", "sqrt", "store", "stream", "tanh", "tile_add",
+    "tile_add_row", "tile_ceiling", "tile_dot", "tile_fma", "tile_fma_rows", "tile_leaky_relu", "tile_load",
+    "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero", "transpose_block", "uint8", "uint64",
 ]  # fmt: skip

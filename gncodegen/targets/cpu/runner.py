@@ -44,18 +44,18 @@ _call: Any = _call_kernel
 
 
 @njit(
-    [types.void(*(types.int64[::1],) * 5, types.int64)],
+    [types.void(*(types.int64[::1],) * 6, types.int64)],
     parallel=True,
     cache=True,
     nogil=True,
     error_model="numpy",
 )
-def _run(functions: Any, grids: Any, firsts: Any, argv: Any, starts: Any, serial_below: int) -> None:
+def _run(functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, serial_below: int) -> None:
     base = argv.ctypes.data
     for launch in range(functions.size):
         function = functions[launch]
         arguments, first = base + 8 * starts[launch], firsts[launch]
-        if grids[launch] < serial_below:
+        if grids[launch] < 2 or costs[launch] < serial_below:
             for tile in range(grids[launch]):
                 _call(function, first + tile, arguments)
         else:
@@ -63,25 +63,46 @@ def _run(functions: Any, grids: Any, firsts: Any, argv: Any, starts: Any, serial
                 _call(function, first + tile, arguments)
 
 
+SERIAL_BELOW = 8_000
+SERIAL_BELOW_WORKQUEUE = 200_000
+"""Launches of less work, in nanoseconds of one core, run on the calling thread: waking the others takes longer."""
+
+
 @cache
 def _serial_below() -> int:
-    """Launches of fewer tiles run on the calling thread; the slow fallback layer makes that worth more often."""
+    """The bound for Numba's threading layer; the slow fallback makes the calling thread worth more often."""
     set_num_threads(min(cores(), get_num_threads()))
-    one = np.zeros(0, np.int64)
-    _run(one, one, one, np.zeros(1, np.int64), one, 2)
+    none = np.zeros(0, np.int64)
+    _run(none, none, none, none, np.zeros(1, np.int64), none, 0)
     try:
         layer = threading_layer()
     except ValueError:
-        return 2
+        return SERIAL_BELOW
     if layer == "workqueue":
         warnings.warn(
             "Numba found neither OpenMP nor TBB and uses slow workqueue threads; install libgomp or `pip install tbb`",
             stacklevel=2,
         )
-        return 16
-    return 2
+        return SERIAL_BELOW_WORKQUEUE
+    return SERIAL_BELOW
 
 
-def run(functions: Int64Array, grids: Int64Array, firsts: Int64Array, argv: Int64Array, starts: Int64Array) -> None:
-    """Runs launches in order: `functions[i]` over grids[i] tiles from firsts[i] on, arguments at argv[starts[i]]."""
-    _run(functions, grids, firsts, argv, starts, _serial_below())
+def run(
+    functions: Int64Array,
+    grids: Int64Array,
+    firsts: Int64Array,
+    costs: Int64Array,
+    argv: Int64Array,
+    starts: Int64Array,
+) -> None:
+    """Runs launches in order, small ones on the calling thread.
+
+    Args:
+        functions: a kernel's address each.
+        grids: tiles,
+        firsts: the number of the first tile,
+        costs: nanoseconds on one core, about.
+        argv: addresses of all arguments.
+        starts: where in `argv` each launch's arguments begin.
+    """
+    _run(functions, grids, firsts, costs, argv, starts, _serial_below())

@@ -72,6 +72,14 @@ def store_value(builder: Any, pointer: Any, index: Any, value: Any) -> None:
     builder.store(value, builder.bitcast(at, value.type.as_pointer()), align=_alignment(value.type))
 
 
+def stream_value(builder: Any, pointer: Any, value: Any) -> None:
+    """LLVM: a store that leaves the caches alone, of whole vectors that begin at a multiple of their size."""
+    hint = builder.module.add_metadata([ir.Constant(INT32, 1)])
+    register = min(64, value.type.count * _alignment(value.type))
+    stored = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=register)
+    stored.set_metadata("nontemporal", hint)
+
+
 def _alignment(vector: ir.VectorType) -> int:
     return {"float": 4, "double": 8, "i32": 4, "i64": 8, "i8": 1}[str(vector.element)]
 
@@ -155,6 +163,32 @@ def store(context: Any, base: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(base, types.intp, value), generate
+
+
+@intrinsic
+def stream(context: Any, base: Any, index: Any, value: Any) -> Any:
+    """`stream(p, i, v)`: p[i : i + lanes] = v past the caches; p + i is a multiple of 64 bytes, or of the vector."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        stream_value(builder, address(builder, args[0], args[1]), args[2])
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value), generate
+
+
+@intrinsic
+def drain(context: Any) -> Any:
+    """`drain()`: what was streamed is written before anything that follows."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        function_type = ir.FunctionType(ir.VoidType(), [])
+        if "x86" in builder.module.triple:
+            builder.call(cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.sse.sfence"), [])
+        else:
+            builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 @intrinsic(prefer_literal=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
-from gncodegen.targets.cuda.emulator import Memory, Module, run
+from gncodegen.targets.cuda.emulator import Memory, Module, Traffic, run
 
 
 def arguments_of(addresses: Sequence[int], first: int) -> list[Any]:
@@ -26,7 +26,13 @@ def _module(path: Path) -> Module:
 
 
 def launch_emulated(
-    source: Source, schedule: Schedule, grid: int, arguments: Sequence[Any], memory: Memory, checks: bool = True
+    source: Source,
+    schedule: Schedule,
+    grid: int,
+    arguments: Sequence[Any],
+    memory: Memory,
+    checks: bool = True,
+    traffic: Traffic | None = None,
 ) -> None:
     """Runs one launch.
 
@@ -46,4 +52,5 @@ def launch_emulated(
         cooperative=bool(tiles.get("cooperative", False)),
         dynamic_shared=int(tiles.get("dynamic_shared", 0)),  # pyright: ignore[reportArgumentType]
         checks=checks,
+        traffic=traffic,
     )

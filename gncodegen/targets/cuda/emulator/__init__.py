@@ -4,5 +4,6 @@ from gncodegen.errors import EmulationFault
 from gncodegen.targets.cuda.emulator.launch import Statistics, run
 from gncodegen.targets.cuda.emulator.memory import Memory
 from gncodegen.targets.cuda.emulator.module import Module
+from gncodegen.targets.cuda.emulator.traffic import Traffic
 
-__all__ = ["EmulationFault", "Memory", "Module", "Statistics", "run"]
+__all__ = ["EmulationFault", "Memory", "Module", "Statistics", "Traffic", "run"]

@@ -14,6 +14,7 @@ from gncodegen.targets.cuda.emulator.memory import Memory
 from gncodegen.targets.cuda.emulator.module import Module
 from gncodegen.targets.cuda.emulator.order import Order
 from gncodegen.targets.cuda.emulator.schedule import Schedule
+from gncodegen.targets.cuda.emulator.traffic import Traffic
 
 LANES = 1 << 13
 BUDGET = 5_000_000
@@ -40,6 +41,7 @@ def run(
     dynamic_shared: int = 0,
     checks: bool = True,
     budget: int = BUDGET,
+    traffic: Traffic | None = None,
 ) -> Statistics:
     """Execute a kernel for every thread of a one-dimensional grid.
 
@@ -54,6 +56,7 @@ def run(
         dynamic_shared: bytes of dynamic shared memory a block.
         checks: whether to look for uninitialised reads and races; bounds, alignment and barriers are always checked.
         budget: instructions after which a batch counts as hanging.
+        traffic: where to count the bytes of global accesses, if anywhere.
 
     Raises:
         EmulationFault: the kernel, or the launch, does what a GPU would not do.
@@ -62,7 +65,7 @@ def run(
         raise EmulationFault(f"a grid of {grid} blocks of {block} threads in clusters of {cluster} cannot be launched")
     if len(arguments) != len(module.parameters):
         raise EmulationFault(f"{len(arguments)} arguments for {len(module.parameters)} parameters", kernel=module.entry)
-    launch = Launch(module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks)
+    launch = Launch(module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks, traffic)
     order = _order(launch) if checks else None
     touched = _touched(launch) if checks else None
     step = grid if cooperative else max(LANES // (block * cluster), 1) * cluster

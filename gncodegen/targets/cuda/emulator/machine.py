@@ -28,6 +28,7 @@ from gncodegen.targets.cuda.emulator.regions import (
     Watchers,
 )
 from gncodegen.targets.cuda.emulator.scalars import Array
+from gncodegen.targets.cuda.emulator.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Launch:
     cooperative: bool
     dynamic_shared: int
     checks: bool
+    traffic: Traffic | None
 
 
 class Machine:
@@ -82,7 +84,7 @@ class Machine:
             shared = module.dynamic_start + launch.dynamic_shared
         within = Intervals("shared", module.granule["shared"]) if launch.checks and shared else None
         self.intervals = [one for one in (touched, within) if one is not None]
-        logs: list[Log] = [one for one in (self.order, touched) if one is not None]
+        logs: list[Log] = [one for one in (self.order, touched, launch.traffic) if one is not None]
         regions: list[Region] = [
             GlobalRegion(launch.memory, Watchers(logs) if logs else None, launch.checks),
             SharedRegion(self.blocks, shared, launch.cluster, within, launch.checks),

@@ -121,6 +121,11 @@ class Memory:
         place = bisect_right(self._allocations, address, key=lambda one: one.start) - 1
         return self._allocations[max(place, 0)] if self._allocations else None
 
+    @property
+    def allocations(self) -> tuple[Allocation, ...]:
+        """All of them, by address."""
+        return tuple(self._allocations)
+
     def bounds(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Starts and ends of all allocations in order, as offsets into `bytes`."""
         starts = np.array([one.start - BASE for one in self._allocations], np.int64)
