@@ -35,6 +35,23 @@ def test_integers(opcode, function):
     same(compute(f"{opcode} %d0, %a0, %a1;", [SIGNED, OTHER_SIGNED], "i4"), function(SIGNED, OTHER_SIGNED))
 
 
+@pytest.mark.parametrize(("opcode", "function"), [("add", np.add), ("sub", np.subtract), ("mul", np.multiply)])
+def test_pairs_of_float32(opcode, function):
+    a, b = FLOATS.view(np.uint64), OTHERS.view(np.uint64)
+    with np.errstate(all="ignore"):
+        wanted = function(FLOATS, OTHERS)
+    found = compute(f"{opcode}.f32x2 %d0, %a0, %a1;", [a, b], "u8")
+    np.testing.assert_array_equal(found.view(np.float32), wanted)
+
+
+def test_fused_pairs_round_once():
+    a, b = np.full(4, 1 + 2**-12, np.float32), np.full(4, 1 - 2**-12, np.float32)
+    c = np.array([-1, 0, 1, -1], np.float32)
+    given = [x.view(np.uint64) for x in (a, b, c)]
+    found = compute("fma.rn.f32x2 %d0, %a0, %a1, %a2;", given, "u8").view(np.float32)
+    same(found, (a.astype(np.float64) * b + c).astype(np.float32))
+
+
 def test_products():
     a, b = WORDS.astype(object), OTHER.astype(object)
     same(compute("mul.wide.u32 %d0, %a0, %a1;", [WORDS, OTHER], "u8"), (a * b).astype(np.uint64))

@@ -46,6 +46,8 @@ def two(decoder: Decoder, instruction: Instruction) -> Execute:
         return carrying(decoder, instruction)
     if kind in HALVES:
         return half(decoder, instruction)
+    if kind == "f32x2":
+        return pair(decoder, instruction, _float_two(instruction))
     function: Compute
     result = kind
     if kind.startswith("f"):
@@ -67,7 +69,7 @@ def _float_two(instruction: Instruction) -> Compute:
     plain = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
     if mode == "rn":
         return plain[name]
-    if kind != "f32" or name == "div":
+    if not kind.startswith("f32") or name == "div":
         raise unsupported(instruction)
     return {
         "add": partial(floats.sum32, mode=mode),
@@ -94,26 +96,28 @@ def three(decoder: Decoder, instruction: Instruction) -> Execute:
         return carrying(decoder, instruction)
     if kind in HALVES:
         return half(decoder, instruction)
-    mode = _mode(instruction)
-    if kind == "f64" and mode != "rn":
-        raise unsupported(instruction)
     if kind.startswith("f"):
-        function: Compute = floats.fused64 if kind == "f64" else floats.fused32
-        function = function if mode == "rn" else partial(floats.fused32_directed, mode=mode)
-        function = _saturated(function, kind) if "sat" in parts else function
-        return _decode(decoder, instruction, function, [kind] * 3, kind)
+        return _float_three(decoder, instruction)
+    function: Compute = lambda a, b, c: a * b + c  # noqa: E731  one of three
+    result = kind
     if "wide" in parts:
         result = wide(kind)
-        return _decode(
-            decoder,
-            instruction,
-            lambda a, b, c: np.multiply(a, b, dtype=DTYPE[result]) + c,
-            [kind, kind, result],
-            result,
-        )
-    if "hi" in parts:
-        return _decode(decoder, instruction, lambda a, b, c: high_product(a, b) + c, [kind] * 3, kind)
-    return _decode(decoder, instruction, lambda a, b, c: a * b + c, [kind] * 3, kind)
+        function = lambda a, b, c: np.multiply(a, b, dtype=DTYPE[result]) + c  # noqa: E731
+    elif "hi" in parts:
+        function = lambda a, b, c: high_product(a, b) + c  # noqa: E731
+    return _decode(decoder, instruction, function, [kind, kind, result], result)
+
+
+def _float_three(decoder: Decoder, instruction: Instruction) -> Execute:
+    kind, mode = instruction.opcode[-1], _mode(instruction)
+    if kind == "f64" and mode != "rn":
+        raise unsupported(instruction)
+    function: Compute = floats.fused64 if kind == "f64" else floats.fused32
+    function = function if mode == "rn" else partial(floats.fused32_directed, mode=mode)
+    if kind == "f32x2":
+        return pair(decoder, instruction, function)
+    function = _saturated(function, kind) if "sat" in instruction.opcode else function
+    return _decode(decoder, instruction, function, [kind] * 3, kind)
 
 
 def extreme(decoder: Decoder, instruction: Instruction) -> Execute:
@@ -274,3 +278,14 @@ def half(decoder: Decoder, instruction: Instruction) -> Execute:
         return narrow(result, kind).view(DTYPE[kind])
 
     return _decode(decoder, instruction, compute, [kind] * count, kind)
+
+
+def pair(decoder: Decoder, instruction: Instruction, function: Compute) -> Execute:
+    """Arithmetic of two float32 in one 64-bit register (sm_100 and newer)."""
+
+    def compute(*given: Any) -> Array:
+        words = np.broadcast_arrays(*[np.atleast_1d(value) for value in given])
+        result = function(*[np.ascontiguousarray(word).view(np.float32) for word in words])
+        return np.asarray(result, np.float32).view(np.uint64)
+
+    return _decode(decoder, instruction, compute, ["f32x2"] * (len(instruction.operands) - 1), "f32x2")

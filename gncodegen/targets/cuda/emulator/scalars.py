@@ -15,15 +15,15 @@ _INTEGERS = {
     for kind, letter in (("u", "u"), ("s", "i"), ("b", "u"))
     for size in (1, 2, 4, 8)
 }
-# Half types are handled as bits; the instruction that computes with them converts.
-_HALVES = {"f16": "b16", "bf16": "b16", "f16x2": "b32", "bf16x2": "b32", "tf32": "b32"}
+# Half types and pairs are handled as bits; the instruction that computes with them converts.
+_AS_BITS = {"f16": "b16", "bf16": "b16", "f16x2": "b32", "bf16x2": "b32", "tf32": "b32", "f32x2": "b64"}
 DTYPE: dict[str, np.dtype[Any]] = {
     "pred": np.dtype(np.bool_),
     "f32": np.dtype(np.float32),
     "f64": np.dtype(np.float64),
     "b128": np.dtype(np.complex128),
     **_INTEGERS,
-    **{name: _INTEGERS[bits] for name, bits in _HALVES.items()},
+    **{name: _INTEGERS[bits] for name, bits in _AS_BITS.items()},
 }
 
 UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
