@@ -47,14 +47,14 @@ def template_folder() -> Path:
     raise CompileError(f"no templates beside {package}; reinstall gncodegen")
 
 
-def segments(width: int, vector: int) -> list[tuple[int, int, int]]:
-    """(begin, end, lanes) that cover `width` values: four vectors at a time, then two, one, and a short one.
+def segments(width: int, vector: int, most: int = 4) -> list[tuple[int, int, int]]:
+    """(begin, end, lanes) that cover `width` values: `most` vectors at a time, then half as many …, and a short one.
 
-    Four independent vectors hide the latency of an addition.
+    Four independent vectors hide the latency of an addition; loops that keep many values of each take two.
     """
     result: list[tuple[int, int, int]] = []
     begin = 0
-    for lanes in (4 * vector, 2 * vector, vector):
+    for lanes in (count * vector for count in (4, 2, 1) if count <= most):
         end = begin + (width - begin) // lanes * lanes
         if end > begin:
             result.append((begin, end, lanes))
