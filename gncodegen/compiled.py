@@ -43,6 +43,8 @@ class Settings:
         clip: gradient_threshold_method, "none" for an infinite threshold.
         emulate: an architecture's kernels run in the PTX emulator.
         math: how matrix products multiply.
+        precise: convolutions on a CPU round less and take longer.
+        tune: kernels are chosen by measuring.
     """
 
     target: str
@@ -54,6 +56,17 @@ class Settings:
     clip: str
     emulate: bool = False
     math: str = "float32"
+    precise: bool = False
+    tune: bool = False
+
+    def check(self) -> None:
+        """Checks that the choices go together.
+
+        Raises:
+            OptionsError: they do not; names the cure.
+            TargetError: there is no such target.
+        """
+        check(self.target, self.emulate, self.math, self.dtype, self.precise, self.tune)
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Compiled:
 
     def __init__(self, network: Network, settings: Settings, hyperparameters: Hyperparameters) -> None:
         self.network, self.settings, self.hyperparameters = network, settings, hyperparameters
-        self._backend = backend(settings.target, settings.emulate, settings.math)
+        self._backend = backend(settings.target, settings.emulate, settings.math, settings.precise)
         initial = network.initial_values(np.random.default_rng(settings.seed), settings.dtype)
         values = self._backend.values(initial, settings.dtype)
         velocities = {name: np.zeros_like(value) for name, value in initial.items()}
@@ -375,7 +388,7 @@ class Compiled:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             issue = f"{folder} holds no saved network: {error}; allowed: a folder that save wrote; check the path"
             raise NetworkError([issue]) from error
-        check(settings.target, settings.emulate, settings.math, settings.dtype)
+        settings.check()
         velocities = {name: value for name, value in arrays.items() if name.startswith("velocity:")}
         network = Network.from_json(record["network"], {n: v for n, v in arrays.items() if n not in velocities})
         hyperparameters = Hyperparameters()

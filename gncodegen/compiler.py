@@ -18,7 +18,6 @@ from gncodegen.errors import NetworkError, OptionsError
 from gncodegen.kernels.store import write_atomically
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
-from gncodegen.runtime.choose import check
 from gncodegen.runtime.state import Hyperparameters
 from gncodegen.settings import settings
 
@@ -40,6 +39,8 @@ def compile(  # noqa: A001
     seed: int = 0,
     emulate: bool = False,
     math: str = "float32",
+    precise: bool = False,
+    tune: bool = False,
 ) -> Compiled:
     """Compiles a network.
 
@@ -56,6 +57,10 @@ def compile(  # noqa: A001
         emulate: run the kernels of an architecture in the PTX emulator, on the CPU, with every access checked.
         math: how convolutions and fully connected layers multiply on a GPU: "float32", or on tensor cores "tf32" (10
             bits of mantissa) or "bf16" (7 bits); sums are float32.
+        precise: on the CPU, 3×3 convolutions by Winograd's F(2×2) only, not the faster F(4×4) with some 5 times its
+            rounding error; float32 on a GPU always is as precise.
+        tune: on the CPU, the few kernels that the cost model likes best are timed on this machine, and the fastest are
+            taken and remembered in the cache directory. The results keep their bits, whatever is taken.
 
     Raises:
         NetworkError: the network is faulty; names every fault.
@@ -66,7 +71,6 @@ def compile(  # noqa: A001
     network = Network.build(layers, require_output=False)
     if dtype not in DTYPES:
         raise OptionsError(f"dtype = {dtype!r}; allowed: {', '.join(DTYPES)}; write dtype='float32'")
-    check(target, emulate, math, dtype)
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionsError(f"batch_size = {batch_size!r}; allowed: a positive int; write batch_size=32")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -85,7 +89,9 @@ def compile(  # noqa: A001
         hyperparameters.threshold = options.gradient_threshold
         clip = options.gradient_threshold_method if np.isfinite(options.gradient_threshold) else "none"
     trains = training and network.output_layer is not None
-    chosen = Settings(target, int(batch_size), trains, dtype, data_format, seed, clip, emulate, math)
+    place: dict[str, Any] = {"emulate": emulate, "math": math, "precise": precise, "tune": tune}
+    chosen = Settings(target, int(batch_size), trains, dtype, data_format, seed, clip, **place)
+    chosen.check()
     compiled = Compiled(network, chosen, hyperparameters)
     _remember(compiled)
     return compiled
@@ -96,7 +102,7 @@ def load(directory: str | Path, **changes: Any) -> Compiled:
 
     Args:
         directory: the folder.
-        changes: what is to be other than when it was saved: target, emulate, math, batch_size.
+        changes: what is to be other than when it was saved: target, emulate, math, precise, tune, batch_size.
 
     Raises:
         NetworkError: the folder holds none.
@@ -132,5 +138,5 @@ def last(**changes: Any) -> Compiled:
     except (OSError, ValueError, KeyError, TypeError) as error:
         issue = "nothing was compiled yet; allowed: a network file, or a compilation before; run `gncodegen demo`"
         raise NetworkError([issue]) from error
-    check(chosen.target, chosen.emulate, chosen.math, chosen.dtype)
+    chosen.check()
     return Compiled(network, chosen, Hyperparameters(seed=chosen.seed))

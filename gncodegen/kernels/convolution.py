@@ -74,7 +74,7 @@ def correlate(
     problem: Problem, work: Correlation, weights: WindowProblem, transposed: bool, epilogue: dict[str, Constant]
 ) -> Plan:
     """The launches of a correlation of operand 0 with operand 1, packed first unless it lies right already."""
-    output = patch_output(work)
+    output = patch_output(work, problem.machine)
     if output:
         return correlate_winograd(problem, work, weights, transposed, epilogue, output)
     work = flattened(work)

@@ -150,7 +150,7 @@ def convolution_weight_gradient(problem: Problem) -> Plan:
     window = describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
     if is_channelwise(window):
         return channelwise_weight_gradient(problem, window)
-    output = weight_output(window)
+    output = weight_output(window, problem.machine)
     if output:
         return winograd_weight_gradient(problem, window, output)
     machine, lanes, target = problem.machine, problem.machine.lanes(window.dtype), problem.machine.target

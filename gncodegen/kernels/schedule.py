@@ -26,6 +26,7 @@ class Machine:
         cores: how many tiles can run at once, or the multiprocessors of a GPU; results never depend on a CPU's.
         threads: resident threads of one multiprocessor; 0 on a CPU.
         math: how matrix products multiply on a GPU: "float32", or on tensor cores "tf32" or "bf16".
+        precise: a CPU's Winograd convolutions do patches of 2 × 2 outputs only, for less rounding error and less speed.
     """
 
     target: str = "cpu"
@@ -37,6 +38,7 @@ class Machine:
     cores: int = 1
     threads: int = 0
     math: str = "float32"
+    precise: bool = False
 
     @property
     def family(self) -> str:

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 
 from gncodegen.kernels.correlation import ENOUGH_TILES, Correlation
 from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem
-
-LARGEST_OUTPUT = 4
-"""Most outputs per axis of a patch: 4, or 2 for less rounding error and less speed; 0 leaves the algorithm out."""
 
 FEWEST_CHANNELS = 8
 """Channels and filters from which fewer products outweigh the transforms."""
@@ -46,16 +43,16 @@ STEP_PADDING = 16
 """Values between the planes of two points, so that equal offsets in them do not meet in one cache set."""
 
 
-def patch_output(work: Correlation) -> int:
+def patch_output(work: Correlation, machine: Machine) -> int:
     """Outputs per axis of a patch, 4 or 2, or 0 where the direct algorithm is to be used."""
     rows, columns = work.rows, work.columns
     usual = work.groups == 1 and work.dtype == "float32" and work.phases == 1
     window = (rows.taps, columns.taps) == ((3,), (3,)) and {rows.stride, columns.stride} == {1}
-    if not (usual and window and rows.dilation == columns.dilation == 1 and LARGEST_OUTPUT):
+    if not (usual and window and rows.dilation == columns.dilation == 1):
         return 0
     if min(work.channels, work.filters) < FEWEST_CHANNELS or not rows.outputs * columns.outputs:
         return 0
-    sizes = [output for output in (2, 4) if output <= LARGEST_OUTPUT]
+    sizes = (2,) if machine.precise else (2, 4)
     costs = {output: count_patches(work, output) * (output + 2) ** 2 for output in sizes}
     costs[0] = 9 * rows.outputs * columns.outputs
     return min(costs, key=lambda output: (costs[output], output))

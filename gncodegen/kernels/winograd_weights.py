@@ -33,10 +33,10 @@ REDUCE_TILES = (
 """Constants that the launch that adds the parts shares with the first."""
 
 
-def weight_output(window: WindowProblem) -> int:
+def weight_output(window: WindowProblem, machine: Machine) -> int:
     """Outputs per axis of a patch for the weight gradient, or 0 where the direct algorithm is to be used."""
     # Without a patch nothing would be written; the direct algorithm clears its sums.
-    return patch_output(_forward(window)) if window.batch else 0
+    return patch_output(_forward(window), machine) if window.batch else 0
 
 
 def _forward(window: WindowProblem) -> Correlation:

@@ -135,6 +135,7 @@ class Select(ModulePass):
     cores: int = 1
     threads: int = 0
     math: str = "float32"
+    precise: bool = False
 
     @staticmethod
     def of(machine: Machine) -> Select:

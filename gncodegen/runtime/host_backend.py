@@ -21,10 +21,14 @@ from gncodegen.targets.cpu.target import CpuTarget
 
 
 class HostBackend:
-    """All cores, values in NumPy arrays."""
+    """All cores, values in NumPy arrays.
 
-    def __init__(self) -> None:
-        self.target = CpuTarget()
+    Args:
+        precise: as Machine.precise.
+    """
+
+    def __init__(self, precise: bool = False) -> None:
+        self.target = CpuTarget(precise)
         self._arena = Arena()
 
     @property

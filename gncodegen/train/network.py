@@ -133,6 +133,8 @@ def train_network(
     target: str = "cpu",
     emulate: bool = False,
     math: str = "float32",
+    precise: bool = False,
+    tune: bool = False,
 ) -> tuple[TrainedNetwork, TrainingInfo]:
     """Trains a network.
 
@@ -146,6 +148,8 @@ def train_network(
         target: "cpu", "cuda" or an architecture, as for `gncodegen.compile`.
         emulate: likewise.
         math: likewise.
+        precise: likewise.
+        tune: likewise.
 
     Returns:
         The trained network and the course of the training.
@@ -155,7 +159,7 @@ def train_network(
         ArrayError: x or y do not fit it.
         OptionsError: the options are not training options.
     """
-    place: dict[str, Any] = {"target": target, "emulate": emulate, "math": math}
+    place: dict[str, Any] = {"target": target, "emulate": emulate, "math": math, "precise": precise, "tune": tune}
     net, training = prepare_training(x, y, layers, options, data_format=data_format, **place)
     return net, training.run()
 
@@ -170,6 +174,8 @@ def prepare_training(
     target: str = "cpu",
     emulate: bool = False,
     math: str = "float32",
+    precise: bool = False,
+    tune: bool = False,
 ) -> tuple[TrainedNetwork, Training]:
     """`train_network` up to the first iteration: data checked, network compiled; `Training.run` does the rest."""
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -193,6 +199,8 @@ def prepare_training(
         target=target,
         emulate=emulate,
         math=math,
+        precise=precise,
+        tune=tune,
     )
 
     def finalize() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from kernels.test_convolution import SAME, Case, error
 
-from gncodegen.kernels import catalog, winograd
+from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Problem, Tensor
+from gncodegen.targets.cpu import host
 
 BOUND = 4e-6
 """Error against max |y| that the specification allows."""
@@ -29,8 +32,6 @@ CASES = {
 
 
 def templates(op, operands, result, attributes):
-    from gncodegen.targets.cpu import host
-
     tensors = tuple(Tensor(array.shape, str(array.dtype)) for array in operands)
     problem = Problem(op, tensors, (Tensor(result, "float32"),), attributes, host.machine())
     return [launch.schedule.template for launch in catalog.plan(problem).launches]
@@ -38,7 +39,8 @@ def templates(op, operands, result, attributes):
 
 @pytest.fixture(params=[2, 4])
 def largest(request, monkeypatch):
-    monkeypatch.setattr(winograd, "LARGEST_OUTPUT", request.param)
+    machine = replace(host.machine(), precise=request.param == 2)
+    monkeypatch.setattr(host, "machine", lambda: machine)
     return request.param
 
 

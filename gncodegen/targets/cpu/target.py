@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from gncodegen.kernels.schedule import Machine, Schedule
 from gncodegen.kernels.store import Source, write
@@ -13,14 +14,21 @@ from gncodegen.targets.target import KernelReport
 
 
 class CpuTarget:
-    """All cores of this machine."""
+    """All cores of this machine.
+
+    Args:
+        precise: as Machine.precise.
+    """
 
     name = "cpu"
+
+    def __init__(self, precise: bool = False) -> None:
+        self._precise = precise
 
     @property
     def machine(self) -> Machine:
         """What schedules are chosen for."""
-        return host.machine()
+        return replace(host.machine(), precise=self._precise)
 
     @property
     def tag(self) -> str:
