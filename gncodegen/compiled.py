@@ -130,13 +130,23 @@ class Compiled:
         return Specification(
             self.network, function, batch_size, settings.dtype, settings.training, self._boundary.axes,
             self._backend.target.machine, clip, activations,
+            # A batch of another size, such as the last of an epoch, is not worth the time that measuring takes.
+            settings.tune and batch_size == settings.batch_size,
         )  # fmt: skip
+
+    def _tuned(self, specification: Specification) -> Specification:
+        """The specification with the choices that were measured, now or before, where they are to be."""
+        if not specification.tune:
+            return specification
+        from gncodegen.tuning import tuned  # noqa: PLC0415  with a Program from disk, nothing is measured
+
+        return tuned(specification, self._backend, self._bound)
 
     def _lower(self, specification: Specification) -> Lowered:
         target = self._backend.target
         known = load_program(specification, target.tag)
         if known is None:
-            program = specification.lowering().program()
+            program = self._tuned(specification).lowering().program()
             files = target.write(program.kernels.values())
             store_program(specification, target.tag, program, files)
         else:
@@ -172,7 +182,7 @@ class Compiled:
         specification = self._main.specification
         if function:
             specification = self._specification(function, self.settings.batch_size, ())
-        return specification.lowering().text(stage)
+        return self._tuned(specification).lowering().text(stage)
 
     @property
     def kernels(self) -> Mapping[str, CompiledKernel]:

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Specification:
-    """Everything that decides one function's Program; the fields are those of `passes.lower.Lowering`."""
+    """Everything that decides one function's Program; the fields are those of `passes.lower.Lowering`, and one more.
+
+    Args:
+        tune: the choices are measured, so the Program is the machine's own; its tag tells them apart on disk.
+    """
 
     network: Network
     function: str
@@ -35,6 +39,8 @@ class Specification:
     machine: Machine
     clip: str = "none"
     activations: tuple[str, ...] = ()
+    tune: bool = False
+    choices: tuple[str, ...] = ()
 
     def lowering(self) -> Lowering:
         """The lowering of this function; imports the IR."""
@@ -42,7 +48,7 @@ class Specification:
 
         return Lowering(
             self.network, self.function, self.batch_size, self.dtype, self.training, self.data_format, self.machine,
-            self.clip, self.activations,
+            self.clip, self.activations, self.choices,
         )  # fmt: skip
 
     @cached_property
@@ -55,16 +61,17 @@ class Specification:
         shapes = {name: parameter.shape for name, parameter in self.network.parameters.items()}
         facts = [
             network, shapes, self.function, self.batch_size, self.dtype, self.training, self.data_format,
-            asdict(self.machine), self.clip, self.activations, _compiler_digest(), template_digest(),
+            asdict(self.machine), self.clip, self.activations, self.tune, template_digest(),
+            sources_digest("layers", "kernels", "ir", "passes"),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
 @cache
-def _compiler_digest() -> str:
-    """A digest of the compiler's sources: a changed pass or plan makes other Programs."""
+def sources_digest(*parts: str) -> str:
+    """A digest of the sources of parts of the compiler: a changed pass or plan makes other Programs."""
     root, digest = Path(__file__).parent, hashlib.sha256()
-    for part in ("layers", "kernels", "ir", "passes"):
+    for part in parts:
         for path in sorted((root / part).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

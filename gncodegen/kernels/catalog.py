@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels import (
@@ -17,9 +18,12 @@ from gncodegen.kernels import (
     pooling,
     update,
 )
-from gncodegen.kernels.schedule import Plan, Problem
+from gncodegen.kernels.schedule import Plan, Plans, Problem
 
-Planner = Callable[[Problem], Plan]
+Planner = Callable[[Problem], Plans]
+
+MOST_CANDIDATES = 4
+"""Candidates that are worth measuring; the cost model is seldom further off."""
 
 CPU_PLANS: Mapping[str, Planner] = {
     **bias.PLANS,
@@ -38,12 +42,38 @@ PLANS: Mapping[str, Mapping[str, Planner]] = {"cpu": CPU_PLANS, "cuda": cuda.PLA
 """Family of targets → op → its plan."""
 
 
-def plan(problem: Problem) -> Plan:
+def plan(problem: Problem, choice: int = 0) -> Plan:
     """The launches that compute one gn op on one machine.
+
+    Args:
+        problem: the op.
+        choice: number of the candidate; 0 is the one that the cost model likes best.
+
+    Raises:
+        CompileError: no kernel exists for the op or its dtype, or there is no such candidate.
+    """
+    if choice:
+        offered = candidates(problem)
+        if not 0 <= choice < len(offered):
+            raise CompileError(
+                f"op {problem.op!r}: candidate {choice}; allowed: 0 … {len(offered) - 1}; leave the choice out"
+            )
+        return offered[choice]
+    found = _planned(problem)
+    return found if isinstance(found, Plan) else next(found)
+
+
+def candidates(problem: Problem) -> tuple[Plan, ...]:
+    """The few best plans by the cost model, best first; all give the same bits.
 
     Raises:
         CompileError: no kernel exists for the op or its dtype.
     """
+    found = _planned(problem)
+    return (found,) if isinstance(found, Plan) else tuple(islice(found, MOST_CANDIDATES))
+
+
+def _planned(problem: Problem) -> Plans:
     family = problem.machine.family
     planner = PLANS[family].get(problem.op)
     if planner is None:

@@ -6,15 +6,15 @@ Every output sums its products in an order that depends on the filter's shape on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels import convolution_weights
 from gncodegen.kernels.convolution_channelwise import correlate_channelwise, is_channelwise
-from gncodegen.kernels.correlation import Correlation, choose, flattened, inside
+from gncodegen.kernels.correlation import Blocking, Correlation, blockings, flattened, inside
 from gncodegen.kernels.register_tiles import even_parts
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
 from gncodegen.kernels.winograd import correlate_winograd, patch_output
 
@@ -72,14 +72,27 @@ def _phase_starts(work: Correlation) -> tuple[int, ...]:
 
 def correlate(
     problem: Problem, work: Correlation, weights: WindowProblem, transposed: bool, epilogue: dict[str, Constant]
-) -> Plan:
-    """The launches of a correlation of operand 0 with operand 1, packed first unless it lies right already."""
+) -> Iterator[Plan]:
+    """Plans of a correlation of operand 0 with operand 1, best first."""
     output = patch_output(work, problem.machine)
     if output:
-        return correlate_winograd(problem, work, weights, transposed, epilogue, output)
+        yield from correlate_winograd(problem, work, weights, transposed, epilogue, output)
+        return
     work = flattened(work)
+    for blocking in blockings(work, problem.machine):
+        yield _blocked(problem, work, blocking, weights, transposed, epilogue)
+
+
+def _blocked(
+    problem: Problem,
+    work: Correlation,
+    blocking: Blocking,
+    weights: WindowProblem,
+    transposed: bool,
+    epilogue: dict[str, Constant],
+) -> Plan:
+    """The launches of a correlation of operand 0 with operand 1, packed first unless it lies right already."""
     machine, lanes = problem.machine, problem.machine.lanes(work.dtype)
-    blocking = choose(work, machine)
     width = blocking.vectors * lanes
     group_blocks = blocking.group_blocks(work, lanes)
     starts = _phase_starts(work)
@@ -165,7 +178,7 @@ def epilogue_constants(problem: Problem, bias: bool) -> dict[str, Constant]:
     return {"bias": bias, "activation": activation, "alpha": alpha}
 
 
-def convolution(problem: Problem) -> Plan:
+def convolution(problem: Problem) -> Plans:
     """Convolution: y = activation(x ⋆ weights + bias)."""
     window = describe(problem, problem.operands[0], problem.operands[1], problem.results[0])
     rows, columns = window.forward_axes
@@ -178,7 +191,7 @@ def convolution(problem: Problem) -> Plan:
     return correlate(problem, work, window, False, epilogue)
 
 
-def convolution_input_gradient(problem: Problem) -> Plan:
+def convolution_input_gradient(problem: Problem) -> Plans:
     """The input gradient of y = x ⋆ weights: dx = dy ⋆ flipped, transposed weights."""
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
     rows, columns = window.gradient_axes
@@ -191,7 +204,7 @@ def convolution_input_gradient(problem: Problem) -> Plan:
     return correlate(problem, work, window, True, epilogue)
 
 
-PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+PLANS: Mapping[str, Callable[[Problem], Plans]] = {
     "convolution": convolution,
     "convolution_input_gradient": convolution_input_gradient,
     "convolution_weight_gradient": convolution_weights.convolution_weight_gradient,

@@ -104,12 +104,21 @@ class Blocking:
         return -(-work.filters // (self.vectors * lanes))
 
 
-def choose(work: Correlation, machine: Machine) -> Blocking:
-    """The blocking of least estimated cycles; it never depends on the number of cores."""
+def blockings(work: Correlation, machine: Machine) -> Iterator[Blocking]:
+    """Blockings with different register tiles, from the least estimated cycles up; no matter how many cores."""
     if work.batch * work.rows.positions * work.columns.positions == 0:
-        return Blocking(1, 1, 1, 1, 1, 1)
-    panels = panels_of(work, machine)
-    best = min(_candidates(work, machine, panels), key=lambda entry: entry[0])[1]
+        yield Blocking(1, 1, 1, 1, 1, 1)
+        return
+    known: set[tuple[int, int, int]] = set()
+    for _, blocking in sorted(_candidates(work, machine, panels_of(work, machine)), key=lambda entry: entry[0]):
+        tile = (blocking.tile_rows, blocking.tile_columns, blocking.vectors)
+        if tile not in known:
+            known.add(tile)
+            yield _shared(work, machine, blocking)
+
+
+def _shared(work: Correlation, machine: Machine, best: Blocking) -> Blocking:
+    """The blocking with its output channels cut into shares, where there is work for more tiles."""
     blocks = work.groups * best.group_blocks(work, machine.lanes(work.dtype))
     tiles = work.batch * best.bands * best.panels
     wanted = min(-(-ENOUGH_TILES // tiles), -(-work.flops // (tiles * SMALL_WORK)))

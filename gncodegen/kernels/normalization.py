@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import gcd, prod
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Schedule, Tensor
 
 CHUNK = 16
 """Steps summed in the storage type before float64 takes over.
@@ -166,11 +166,23 @@ def _schedule(problem: Problem, cut: Walk, template: str, phase: str, **more: Co
     return Schedule(problem.op, template, "cpu", dtype, shape=cut.shape(problem), tiles=tiles)
 
 
-def _streams(problem: Problem, moved: int) -> bool:
-    """Whether a result as large as x is written past the caches: they cannot keep it, and its vectors are aligned."""
+def _ways(problem: Problem, cut: Walk, moved: int) -> Iterator[tuple[Walk, bool]]:
+    """(walk, whether a result as large as x is written past the caches), best first; all have the same bits.
+
+    Args:
+        problem: a normalization.
+        cut: the walk with the wave that the cost model likes best.
+        moved: bytes of all that the kernels read and write.
+    """
     x, machine = problem.operands[0], problem.machine
-    whole = x.shape[-1] * ITEM_SIZE[x.dtype] % machine.vector_bytes == 0
-    return whole and moved > machine.l3 // 2
+    aligned = x.shape[-1] * ITEM_SIZE[x.dtype] % machine.vector_bytes == 0
+    streams = aligned and moved > machine.l3 // 2  # the caches cannot keep it
+    yield cut, streams
+    if aligned and moved > machine.l3 // 8:
+        yield cut, not streams
+    if cut.parts > 1:
+        waves = dict.fromkeys([cut.wave, 0, *(min(cut.observations, n * machine.cores) for n in (1, 4))])
+        yield from ((replace(cut, wave=wave), streams) for wave in waves if wave != cut.wave)
 
 
 def _launches(cut: Walk, patterns: Sequence[Launch]) -> Iterator[Launch]:
@@ -184,19 +196,25 @@ def _launches(cut: Walk, patterns: Sequence[Launch]) -> Iterator[Launch]:
             )  # fmt: skip
 
 
-def _group_norm(problem: Problem) -> Plan:
+def _group_norm(problem: Problem) -> Iterator[Plan]:
     """y, statistics from x, scale, offset[, r]: x read and y written once where an observation stays in cache.
 
     Where it does not, x is read once more. A residual r is read once.
     """
+    moved = (2 + bool(problem.attributes.get("residual", False))) * problem.operands[0].bytes
+    for cut, stream in _ways(problem, walk(problem, 1), moved):
+        yield _forward(problem, cut, stream, moved)
+
+
+def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
+    """The launches of one walk of `_group_norm`."""
     x = problem.operands[0]
-    cut = walk(problem, 1)
     main = ("operand0", "operand1", "operand2", "result0", "result1")
     slots = main if cut.wave == 0 else (*main, "workspace0")
     residual = bool(problem.attributes.get("residual", False))
     in_place = ((0, 0), (0, 3)) if residual else ((0, 0),)
-    moved, flops = (2 + residual) * x.bytes, residual * x.count
-    more: dict[str, Constant] = {"stream": _streams(problem, moved)}
+    flops = residual * x.count
+    more: dict[str, Constant] = {"stream": stream}
     if residual:
         more["residual_slot"] = len(slots)
         slots = (*slots, "operand3")
@@ -213,15 +231,22 @@ def _group_norm(problem: Problem) -> Plan:
     return Plan(tuple(_launches(cut, (first, second))), workspaces=(partial,), in_place=in_place)
 
 
-def _group_norm_gradient(problem: Problem) -> Plan:
+def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
     """dx, dscale, doffset[, dr] from x, dy, scale, offset, statistics[, r]: each once where they stay in cache.
 
     Where they do not, x and the masked dy (dr, if there is a residual) are read once more.
     """
-    x = problem.operands[0]
     residual = bool(problem.attributes.get("residual", False))
     # What is touched before an element is met again: x and dy, and with a residual r and dr.
-    cut = walk(problem, 4 if residual else 2)
+    moved = (5 if residual else 3) * problem.operands[0].bytes
+    for cut, stream in _ways(problem, walk(problem, 4 if residual else 2), moved):
+        yield _backward(problem, cut, stream)
+
+
+def _backward(problem: Problem, cut: Walk, stream: bool) -> Plan:
+    """The launches of one walk of `_group_norm_gradient`."""
+    x = problem.operands[0]
+    residual = bool(problem.attributes.get("residual", False))
     inputs = tuple(f"operand{i}" for i in range(5))
     rows = -(-cut.observations // cut.per_tile) if cut.wave == 0 else cut.observations
     partial = Tensor((rows, 2, cut.channels), "float64")
@@ -229,7 +254,6 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     # Every element of dy and r is read before dr, and every one of x and dy before dx, is written there.
     in_place = ((0, 0), (0, 1), (3, 1), (3, 5)) if residual else ((0, 1),)
     moved, flops = (2 if residual else 0) * x.bytes, residual * x.count
-    stream = _streams(problem, 3 * x.bytes + moved)
     if cut.wave == 0:
         slots = (*inputs, "workspace0", "result0")
         more = _residual_slots(slots) if residual else {}
@@ -293,7 +317,7 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     return Plan((main, _added(problem, partial)), workspaces=(partial,), in_place=((0, 1),))
 
 
-PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+PLANS: Mapping[str, Callable[[Problem], Plans]] = {
     "group_norm": _group_norm,
     "group_norm_gradient": _group_norm_gradient,
     "channel_normalize_gradient": _channel_normalize_gradient,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 Constant = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
@@ -85,6 +87,12 @@ class Problem:
     attributes: Mapping[str, Constant]
     machine: Machine
 
+    @cached_property
+    def digest(self) -> str:
+        """A name for the problem: equal problems have equal ones, in every process."""
+        facts = (self.op, self.operands, self.results, sorted(self.attributes.items()), self.machine)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -161,3 +169,7 @@ class Plan:
     launches: tuple[Launch, ...]
     workspaces: tuple[Tensor, ...] = ()
     in_place: tuple[tuple[int, int], ...] = ()
+
+
+Plans = Plan | Iterator[Plan]
+"""A plan, or candidates that all give the same bits, best first by the cost model."""

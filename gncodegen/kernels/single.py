@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.program import Buffer, Call, Program
-from gncodegen.kernels.schedule import Problem, Schedule
+from gncodegen.kernels.schedule import Plan, Problem, Schedule
 
 ALIGNMENT = 256
 """Bytes; the widest that any target asks of a buffer's address."""
 
 
-def program(problem: Problem) -> Program:
+def program(problem: Problem, plan: Plan | None = None) -> Program:
     """The Program of one op: its operands are inputs, its results outputs, named operand0 …, result0 … in order.
+
+    Args:
+        problem: the op.
+        plan: how to compute it; None = as the cost model likes best.
 
     Raises:
         CompileError: there is no kernel for the problem.
     """
-    plan = catalog.plan(problem)
+    plan = plan or catalog.plan(problem)
     buffers: list[Buffer] = []
     order: dict[str, int] = {}
 

@@ -8,6 +8,7 @@ Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gncodegen.kernels.correlation import ENOUGH_TILES, Correlation
@@ -164,16 +165,43 @@ def correlate_winograd(
     transposed: bool,
     epilogue: dict[str, Constant],
     output: int,
-) -> Plan:
-    """The launches of a correlation of operand 0 with operand 1, in patches of output × output."""
+) -> Iterator[Plan]:
+    """Plans of a correlation of operand 0 with operand 1, in patches of output × output, best first."""
     this = _Winograd(problem, work, weights, transposed, epilogue, output)
-    return _heavy(this) if work.channels * work.filters >= HEAVY else _light(this)
+    heavy = work.channels * work.filters >= HEAVY
+    for cuts, tile_rows in _varied(this, *(_parts(this) if heavy else _blocks(this))):
+        yield (_heavy if heavy else _light)(this, cuts, tile_rows)
 
 
-def _light(this: _Winograd) -> Plan:
+def _varied(this: _Winograd, cuts: int, tile_rows: int) -> Iterator[tuple[int, int]]:
+    """What the cost model likes best, then smaller cuts of the patches, with the best rows of register tiles for each.
+
+    Larger ones might not fit the stack of a thread.
+    """
+    yield cuts, tile_rows
+    cores, last = this.problem.machine.cores, cuts
+    for factor in (1.0, 1.5, 2.0):
+        count = min(-(-int(cuts * factor) // cores) * cores, this.patches)  # as many for each core
+        if count > last:
+            last, parts = count, even_parts(this.patches, count)
+            yield count, _tile_rows(this, max(parts), min(parts))
+
+
+def _heights(this: _Winograd) -> list[int]:
+    """The numbers of rows of register tiles that there are."""
+    registers = this.problem.machine.vector_registers
+    return [rows for rows in range(1, registers) if fits(rows, this.vectors, this.problem.machine)]
+
+
+def _tile_rows(this: _Winograd, patches: int, limit: int) -> int:
+    """The rows of register tiles, at most `limit`, that take so many patches the least estimated cycles."""
+    heights = [rows for rows in _heights(this) if rows <= limit]
+    return min(heights, key=lambda rows: -(-patches // rows) * step_cycles(rows, this.vectors))
+
+
+def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
     """Filters to points; then blocks of patches, past which the filters stream."""
     channels = this.work.channels
-    blocks, tile_rows = _blocks(this)
     most = max(even_parts(this.patches, blocks), default=1)
     tiles: dict[str, Constant] = {
         "tile_rows": tile_rows,
@@ -203,21 +231,24 @@ def _blocks(this: _Winograd) -> tuple[int, int]:
         cycles = sum(-(-part // rows) for part in parts) * step_cycles(rows, this.vectors)
         return cycles * (1 + 0.01 * (blocks - fewest) / fewest)
 
-    heights = [rows for rows in range(1, machine.vector_registers) if fits(rows, this.vectors, machine)]
     counts = range(fewest, min(fewest + max(4, fewest // 4), max(patches, 1)) + 1)
-    choices = [(blocks, rows) for blocks in counts for rows in heights if rows <= max(patches // blocks, 1)]
+    choices = [(blocks, rows) for blocks in counts for rows in _heights(this) if rows <= max(patches // blocks, 1)]
     return min(choices, key=cost)
 
 
-def _heavy(this: _Winograd) -> Plan:
-    """Patches to points; then blocks of filters, past which the patches stream."""
-    machine, patches, channels = this.problem.machine, this.patches, this.work.channels
+def _parts(this: _Winograd) -> tuple[int, int]:
+    """(parts of the patches, rows of the register tile) for heavy filters: few parts whose products stay in L2."""
+    patches = this.patches
     product_bytes = this.points * this.width * ITEM_SIZE[this.work.dtype]
-    parts = max(1, -(-patches // max(8, int(PRODUCTS_SHARE * machine.l2) // product_bytes)))
+    parts = max(1, -(-patches // max(8, int(PRODUCTS_SHARE * this.problem.machine.l2) // product_bytes)))
     parts = max(parts, min(-(-ENOUGH_TILES // this.filter_blocks), patches // MOST_PATCHES))
+    return parts, _tile_rows(this, max(even_parts(patches, parts), default=1), this.problem.machine.vector_registers)
+
+
+def _heavy(this: _Winograd, parts: int, tile_rows: int) -> Plan:
+    """Patches to points; then blocks of filters, past which the patches stream."""
+    patches, channels = this.patches, this.work.channels
     most = max(even_parts(patches, parts), default=1)
-    heights = [rows for rows in range(1, machine.vector_registers) if fits(rows, this.vectors, machine)]
-    tile_rows = min(heights, key=lambda rows: -(-most // rows) * step_cycles(rows, this.vectors))
     piece = min(PIECE, channels)
     step = patches * piece + STEP_PADDING
     tiles: dict[str, Constant] = {

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
 
 from gncodegen.errors import CompileError
 from gncodegen.ir.build import build_module
 from gncodegen.ir.program import program_of
 from gncodegen.ir.text import print_module, reported
 from gncodegen.kernels.program import Program
-from gncodegen.kernels.schedule import Machine
+from gncodegen.kernels.schedule import Machine, Problem
 from gncodegen.layers.network import Network
 from gncodegen.passes.pipeline import STAGES, pipeline, run
+from gncodegen.passes.select import Select, problems_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Lowering:
         machine: what kernels are chosen for.
         clip: gradient_threshold_method, or "none".
         activations: layers whose outputs are returned too.
+        choices: as Select.choices.
     """
 
     network: Network
@@ -42,6 +45,12 @@ class Lowering:
     machine: Machine = field(default_factory=Machine)
     clip: str = "none"
     activations: Sequence[str] = ()
+    choices: tuple[str, ...] = ()
+
+    @property
+    def passes(self) -> tuple[ModulePass, ...]:
+        """In order."""
+        return pipeline(clip=self.clip, data_format=self.data_format, machine=self.machine, choices=self.choices)
 
     def module(self) -> ModuleOp:
         """The module as built, before any pass."""
@@ -58,7 +67,7 @@ class Lowering:
     def program(self) -> Program:
         """Runs all passes; nothing of the IR is kept."""
         module = self.module()
-        run(module, pipeline(clip=self.clip, data_format=self.data_format, machine=self.machine))
+        run(module, self.passes)
         with reported("program"):
             return program_of(module)
 
@@ -67,9 +76,14 @@ class Lowering:
         if stage not in STAGES:
             raise CompileError(f"there is no stage {stage!r}; allowed: {', '.join(STAGES)}")
         module = self.module()
-        passes = pipeline(clip=self.clip, data_format=self.data_format, machine=self.machine)
-        run(module, passes[: STAGES.index(stage)])
+        run(module, self.passes[: STAGES.index(stage)])
         return print_module(module)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """The different problems that kernels are planned for, in order."""
+        module = self.module()
+        run(module, self.passes[: STAGES.index(Select.name) - 1])
+        return problems_of(module, self.machine)
 
 
 class Stages(Mapping[str, str]):

@@ -22,13 +22,16 @@ from gncodegen.passes.shapes import Shapes
 from gncodegen.settings import settings
 
 
-def pipeline(*, clip: str = "none", data_format: str = "", machine: Machine | None = None) -> tuple[ModulePass, ...]:
+def pipeline(
+    *, clip: str = "none", data_format: str = "", machine: Machine | None = None, choices: tuple[str, ...] = ()
+) -> tuple[ModulePass, ...]:
     """The passes of a compilation, in order.
 
     Args:
         clip: gradient_threshold_method, or "none" for a threshold of infinity.
         data_format: axis order of the caller's arrays; "" = channel-last.
         machine: what the kernels are chosen for.
+        choices: as Select.choices.
     """
     return (
         Shapes(),  # every shape follows from the arguments
@@ -38,7 +41,7 @@ def pipeline(*, clip: str = "none", data_format: str = "", machine: Machine | No
         Fuse(),  # one op per pass over memory
         CommonSubexpressionElimination(),  # what two gradients both compute
         Layout(data_format=data_format),  # the caller's axis order, at the edges
-        Select.of(machine or Machine()),  # gn → kern: kernels and buffers
+        Select.of(machine or Machine(), choices),  # gn → kern: kernels and buffers
         Memory(),  # one arena, offsets, in place
     )
 

@@ -27,6 +27,26 @@ from gncodegen.passes.destinations import bind_results
 Planner = Callable[[Problem], Plan]
 
 
+def problem_of(operation: GnOperation, machine: Machine) -> Problem:
+    """What a gn op asks of the kernels."""
+    operands = operation.operands[: -1 if operation.READS_HYPERPARAMETERS else None]
+    return Problem(
+        op=operation.name.removeprefix("gn."),
+        operands=tuple(map(tensor_of, operands)),
+        results=tuple(map(tensor_of, operation.results)),
+        # Kernels never see names: what a user typed stays out of schedules and sources.
+        attributes={name: constant(value) for name, value in operation.values.items() if name != "names"},
+        machine=machine,
+    )
+
+
+def problems_of(module: ModuleOp, machine: Machine) -> tuple[Problem, ...]:
+    """The different problems that the pass would plan kernels for, in order."""
+    operations = [operation for operation in operations_of(function_of(module)) if isinstance(operation, GnOperation)]
+    problems = [problem_of(operation, machine) for operation in operations if not isinstance(operation, Reshape)]
+    return tuple({problem.digest: problem for problem in problems}.values())
+
+
 @dataclass
 class Selection:
     """One run of the pass: the kernels chosen so far and where launches go."""
@@ -61,14 +81,7 @@ class Selection:
         named: dict[str, SSAValue] = {}
         if operation.READS_HYPERPARAMETERS:
             named["hyperparameters"] = operands.pop()
-        problem = Problem(
-            op=operation.name.removeprefix("gn."),
-            operands=tuple(map(tensor_of, operands)),
-            results=tuple(map(tensor_of, operation.results)),
-            # Kernels never see names: what a user typed stays out of schedules and sources.
-            attributes={name: constant(value) for name, value in operation.values.items() if name != "names"},
-            machine=self.machine,
-        )
+        problem = problem_of(operation, self.machine)
         named |= {f"operand{index}": operand for index, operand in enumerate(operands)}
         return self.emit(builder, problem, named, operation.layers)
 
@@ -123,7 +136,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class Select(ModulePass):
-    """Plans kernels for a machine; the fields are those of Machine."""
+    """Plans kernels for a machine; the fields are those of Machine, and one more.
+
+    Args:
+        choices: "digest:number" of each problem whose plan is not candidate 0 (see kernels.catalog).
+    """
 
     name: ClassVar[str] = "select"
     target: str = "cpu"
@@ -136,11 +153,12 @@ class Select(ModulePass):
     threads: int = 0
     math: str = "float32"
     precise: bool = False
+    choices: tuple[str, ...] = ()
 
     @staticmethod
-    def of(machine: Machine) -> Select:
+    def of(machine: Machine, choices: tuple[str, ...] = ()) -> Select:
         """The pass for a machine."""
-        return Select(**{entry.name: getattr(machine, entry.name) for entry in fields(machine)})
+        return Select(**{entry.name: getattr(machine, entry.name) for entry in fields(machine)}, choices=choices)
 
     @property
     def machine(self) -> Machine:
@@ -148,4 +166,10 @@ class Select(ModulePass):
         return Machine(**{entry.name: getattr(self, entry.name) for entry in fields(Machine)})
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        Selection(op, self.machine, catalog.plan).run()
+        numbers = dict(choice.split(":") for choice in self.choices)
+
+        def planner(problem: Problem) -> Plan:
+            choice = int(numbers.get(problem.digest, 0)) if numbers else 0
+            return catalog.plan(problem, choice) if choice else catalog.plan(problem)
+
+        Selection(op, self.machine, planner).run()
