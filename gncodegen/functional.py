@@ -14,7 +14,7 @@ from gncodegen.kernels.single import program
 from gncodegen.layers.base import Size
 from gncodegen.layers.formats import permutation
 from gncodegen.layers.normalization import GroupNormalizationLayer
-from gncodegen.runtime.arrays import as_array
+from gncodegen.runtime.arrays import aligned, as_array
 from gncodegen.runtime.executor import Arena, Executor
 from gncodegen.targets.cpu.target import CpuTarget
 
@@ -68,7 +68,7 @@ def groupnorm(
     vectors = [_vector(value, name, size.channels, dtype) for name, value in (("scale", scale), ("offset", offset))]
     groups = {"all-channels": 1, "channel-wise": size.channels}.get(str(num_groups)) or int(num_groups)
     shape = (batched.shape[0], int(np.prod(batched.shape[1:-1], dtype=np.int64)), size.channels)
-    y = np.empty(shape, dtype)
+    y = aligned(shape, dtype)  # large results are written past the caches, in whole vectors
     if y.size:
         values = np.ascontiguousarray(batched, dtype)
         executor = _executor(shape, groups, float(epsilon), dtype)

@@ -81,6 +81,15 @@ def test_any_kind_of_array_gives_the_right_result(kind):
     assert_near(y, oracle(before, 3), 3e-6)
 
 
+def test_results_are_aligned_for_stores_past_the_caches():
+    """A result larger than the caches is written in whole vectors: 16 bytes, as NumPy aligns, end in a crash."""
+    for rows in (3, 1 << 10, 1 << 16):
+        x = np.ones((2, rows, 64), np.float32)
+        y = gnc.groupnorm(x, 8, np.zeros(64), np.ones(64))
+        assert y.ctypes.data % 64 == 0
+        assert not y.any()
+
+
 def test_float64_arrays_keep_float64_accuracy():
     x = normal(2, 3, 5, 6, dtype="float64") + 1e3
     y = gnc.groupnorm(x, 3, normal(6), normal(6, seed=1), data_format="BSSC")
