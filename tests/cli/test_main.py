@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import gncodegen
+from gncodegen import compiler
 from gncodegen.cli import main
 
 NETWORK = """
@@ -160,3 +161,12 @@ def test_a_closed_pipe_is_no_error(file):
     result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert result.stderr == ""
     assert result.returncode == 0
+
+
+def test_options_of_compiling_reach_the_network(file):
+    assert run("compile", file, "--precise", "--tune", "--prediction") == 0
+    settings = compiler.last().settings
+    assert settings.precise
+    assert settings.tune
+    assert run("inspect", "gn", "--no-tune", "--file", file) == 0
+    assert not compiler.last().settings.tune
