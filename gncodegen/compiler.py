@@ -57,8 +57,8 @@ def compile(  # noqa: A001
         emulate: run the kernels of an architecture in the PTX emulator, on the CPU, with every access checked.
         math: how convolutions and fully connected layers multiply on a GPU: "float32", or on tensor cores "tf32" (10
             bits of mantissa) or "bf16" (7 bits); sums are float32.
-        precise: on the CPU, 3×3 convolutions by Winograd's F(2×2) only, not the faster F(4×4) with some 5 times its
-            rounding error; float32 on a GPU always is as precise.
+        precise: on the CPU, 3×3 convolutions by Winograd's F(2×2) only, with a fifth of the rounding error of the
+            faster F(4×4); float32 on a GPU always is as precise.
         tune: on the CPU, the few kernels that the cost model likes best are timed on this machine, and the fastest are
             taken and remembered in the cache directory. The results keep their bits, whatever is taken.
 
