@@ -87,7 +87,7 @@ def _chained(lifetimes: Sequence[Lifetime]) -> tuple[list[_Chain], list[int | No
             if (
                 old.first < life.first
                 and old.last <= life.until
-                and chain.last <= life.until
+                and all(lifetimes[member].last < life.first for member in chain.members[:-1])
                 and life.bytes <= chain.bytes
             ):
                 chain.members.append(index)

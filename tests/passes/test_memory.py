@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ir import numpy_gn
 from ir.networks import NETWORKS
@@ -32,6 +32,7 @@ def lifetimes(draw: st.DrawFn) -> list[Lifetime]:
 
 @settings(max_examples=150)
 @given(lives=lifetimes())
+@example([Lifetime(1, 0, 6, (), 0), Lifetime(0, 5, 6, (0,), 6), Lifetime(1, 6, 6, (1,), 6)])
 def test_live_buffers_never_overlap(lives: list[Lifetime]) -> None:
     found = place(lives)
     for i, a in enumerate(lives):
