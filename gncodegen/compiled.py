@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.arguments import Settings
 from gncodegen.boundary import Boundary
 from gncodegen.errors import CompileError, NetworkError
 from gncodegen.inspection import CompiledKernel, MemoryPlan
@@ -22,51 +23,11 @@ from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.programs import Specification, load_program, store_program
 from gncodegen.runtime.backend import Bound, Runner
-from gncodegen.runtime.choose import backend, check
+from gncodegen.runtime.choose import backend
 from gncodegen.runtime.state import Hyperparameters, Parameters
 
 X, T, Y, LOSS = ("input", "x"), ("target", "t"), ("output", "y"), ("loss", "loss")
 """Arguments of Programs: (kind, name)."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a network is compiled: the arguments of `gncodegen.compile`, checked.
-
-    Args:
-        target: "cpu", "cuda" or an architecture such as "sm_90".
-        batch_size: observations per training step.
-        training: whether there is a training step.
-        dtype: of activations and parameters.
-        data_format: axis order of the arrays handed in.
-        seed: of initial values and dropout.
-        clip: gradient_threshold_method, "none" for an infinite threshold.
-        emulate: an architecture's kernels run in the PTX emulator.
-        math: how matrix products multiply.
-        precise: convolutions on a CPU round less and take longer.
-        tune: kernels are chosen by measuring.
-    """
-
-    target: str
-    batch_size: int
-    training: bool
-    dtype: str
-    data_format: str
-    seed: int
-    clip: str
-    emulate: bool = False
-    math: str = "float32"
-    precise: bool = False
-    tune: bool = False
-
-    def check(self) -> None:
-        """Checks that the choices go together.
-
-        Raises:
-            OptionsError: they do not; names the cure.
-            TargetError: there is no such target.
-        """
-        check(self.target, self.emulate, self.math, self.dtype, self.precise, self.tune)
 
 
 @dataclass(frozen=True)

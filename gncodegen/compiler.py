@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gncodegen.compiled import Compiled, Settings
+from gncodegen.arguments import Settings
+from gncodegen.compiled import Compiled
 from gncodegen.errors import NetworkError, OptionsError
 from gncodegen.kernels.store import write_atomically
 from gncodegen.layers.formats import axis_order
