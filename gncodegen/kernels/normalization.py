@@ -166,6 +166,17 @@ def _schedule(problem: Problem, cut: Walk, template: str, phase: str, **more: Co
     return Schedule(problem.op, template, "cpu", dtype, shape=cut.shape(problem), tiles=tiles)
 
 
+def _aligned(problem: Problem) -> bool:
+    """Whether every row of x begins at a multiple of a vector's size, as stores past the caches need."""
+    x = problem.operands[0]
+    return x.shape[-1] * ITEM_SIZE[x.dtype] % problem.machine.vector_bytes == 0
+
+
+def _streams(problem: Problem, moved: int) -> bool:
+    """Whether a result as large as x is written past the caches: they cannot keep it."""
+    return _aligned(problem) and moved > problem.machine.l3 // 2
+
+
 def _ways(problem: Problem, cut: Walk, moved: int) -> Iterator[tuple[Walk, bool]]:
     """(walk, whether a result as large as x is written past the caches), best first; all have the same bits.
 
@@ -174,11 +185,9 @@ def _ways(problem: Problem, cut: Walk, moved: int) -> Iterator[tuple[Walk, bool]
         cut: the walk with the wave that the cost model likes best.
         moved: bytes of all that the kernels read and write.
     """
-    x, machine = problem.operands[0], problem.machine
-    aligned = x.shape[-1] * ITEM_SIZE[x.dtype] % machine.vector_bytes == 0
-    streams = aligned and moved > machine.l3 // 2  # the caches cannot keep it
+    machine, streams = problem.machine, _streams(problem, moved)
     yield cut, streams
-    if aligned and moved > machine.l3 // 8:
+    if _aligned(problem) and moved > machine.l3 // 8:
         yield cut, not streams
     if cut.parts > 1:
         waves = dict.fromkeys([cut.wave, 0, *(min(cut.observations, n * machine.cores) for n in (1, 4))])
