@@ -121,6 +121,13 @@ def _windows() -> Layers:
     )  # fmt: skip
 
 
+def _larger() -> Layers:
+    return _classifier(
+        gnc.TransposedConvolution2dLayer(2, 8, stride=2), gnc.GroupNormalizationLayer(2), gnc.ReluLayer(),
+        gnc.TransposedConvolution2dLayer((3, 1), 5, stride=(1, 2), cropping="same"), gnc.ReluLayer(), size=(3, 4, 6),
+    )  # fmt: skip
+
+
 def _normalizations() -> Layers:
     return _classifier(
         gnc.BatchNormalizationLayer(), gnc.ReluLayer(), gnc.LayerNormalizationLayer(),
@@ -171,6 +178,7 @@ ZOO: tuple[Specimen, ...] = (
     Specimen("residual and concatenation", _residual),
     Specimen("pooling", _pooling),
     Specimen("windows", _windows, options={"gradient_threshold": 0.5}),
+    Specimen("transposed convolutions", _larger),
     Specimen("normalizations", _normalizations, options={"gradient_threshold": 0.5, "l2_regularization": 0.01}),
     Specimen("normalizations in prediction", _normalizations, training=False),
     Specimen("regression", _regression,

@@ -56,6 +56,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "SoftplusLayer",
         "SwishLayer",
         "TanhLayer",
+        "TransposedConvolution2dLayer",
         "analyze_network",
         "set_l2_factor",
         "set_learn_rate_factor",
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
     from gncodegen.layers import SoftplusLayer as SoftplusLayer
     from gncodegen.layers import SwishLayer as SwishLayer
     from gncodegen.layers import TanhLayer as TanhLayer
+    from gncodegen.layers import TransposedConvolution2dLayer as TransposedConvolution2dLayer
     from gncodegen.layers import analyze_network as analyze_network
     from gncodegen.layers import set_l2_factor as set_l2_factor
     from gncodegen.layers import set_learn_rate_factor as set_learn_rate_factor

@@ -35,6 +35,14 @@ OPERATIONS = {
     "convolution, same, stride": (lambda *a: ref.convolution(*a, stride=2, padding="same"), (X, W, B)),
     "convolution, 1-D": (lambda *a: ref.convolution(*a, dilation=2, padding=1), (X[0], W[0], B)),
     "convolution, 3-D": (lambda *a: ref.convolution(*a, padding="same"), (X[None, ..., :2], W[None, ..., :2, :], B)),
+    "transposed convolution": (
+        lambda *a: ref.transposed_convolution(*a, stride=(2, 3), cropping=[(1, 0), (0, 2)]),
+        (X, W.transpose(0, 1, 3, 2), B),
+    ),
+    "transposed convolution, same, window under stride": (
+        lambda *a: ref.transposed_convolution(*a, stride=(2, 3), cropping="same"),
+        (X, W.transpose(0, 1, 3, 2), B),
+    ),
     "max pool": (lambda x: ref.max_pool(x, window=(2, 3), stride=2, padding="same"), (DISTINCT,)),
     "average pool": (lambda x: ref.average_pool(x, window=(3, 2), stride=(1, 2), padding=1), (X,)),
     "average pool, mean": (lambda x: ref.average_pool(x, window=(3, 2), padding=1, count_padding=False), (X,)),
@@ -165,6 +173,15 @@ def test_grouped_convolution_is_convolutions_side_by_side():
     left, _ = ref.convolution(X[..., :3], W[:, :, :3, :2], B[:2])
     right, _ = ref.convolution(X[..., 3:], W[:, :, :3, 2:], B[2:])
     np.testing.assert_allclose(y, np.concatenate([left, right], axis=-1), atol=1e-13)
+
+
+def test_transposed_convolution_by_hand():
+    x, weights = np.array([1.0, 10]).reshape(1, 1, 2, 1), np.array([2.0, 3, 4]).reshape(1, 3, 1, 1)
+    whole, _ = ref.transposed_convolution(x, weights, [0.5], stride=2)
+    np.testing.assert_array_equal(whole.ravel(), [2.5, 3.5, 24.5, 30.5, 40.5])
+    same, _ = ref.transposed_convolution(x, weights, [0.5], stride=2, cropping="same")
+    assert same.shape == (1, 2, 4, 1)
+    np.testing.assert_array_equal(same.ravel(), [2.5, 3.5, 24.5, 30.5, *[0.5] * 4])
 
 
 @pytest.mark.parametrize(

@@ -192,13 +192,16 @@ def convolution(problem: Problem) -> Plans:
 
 
 def convolution_input_gradient(problem: Problem) -> Plans:
-    """The input gradient of y = x ⋆ weights: dx = dy ⋆ flipped, transposed weights."""
+    """The input gradient of y = x ⋆ weights: dx = dy ⋆ flipped, transposed weights.
+
+    A transposed convolution is this with other names, and with the epilogue of a forward op: activation(dx + bias).
+    """
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
     rows, columns = window.gradient_axes
     work = Correlation(
         window.batch, rows, columns, window.group_filters, window.group_channels, window.groups, window.dtype
     )
-    epilogue: dict[str, Constant] = {"bias": False, "activation": "", "alpha": 0.0}
+    epilogue = epilogue_constants(problem, len(problem.operands) > 2)
     if is_channelwise(window):
         return correlate_channelwise(problem, work, window, epilogue)
     return correlate(problem, work, window, True, epilogue)
@@ -208,4 +211,5 @@ PLANS: Mapping[str, Callable[[Problem], Plans]] = {
     "convolution": convolution,
     "convolution_input_gradient": convolution_input_gradient,
     "convolution_weight_gradient": convolution_weights.convolution_weight_gradient,
+    "transposed_convolution": convolution_input_gradient,
 }

@@ -37,6 +37,7 @@ from gncodegen.layers.pooling import (
     GlobalMaxPooling2dLayer,
     MaxPooling2dLayer,
 )
+from gncodegen.layers.transposed_convolution import TransposedConvolution2dLayer
 
 __all__ = [
     "AdditionLayer",
@@ -76,6 +77,7 @@ __all__ = [
     "SoftplusLayer",
     "SwishLayer",
     "TanhLayer",
+    "TransposedConvolution2dLayer",
     "analyze_network",
     "initialize",
     "set_l2_factor",

@@ -45,6 +45,17 @@ def same_padding(extent: int, window: int, stride: int, dilation: int = 1) -> tu
     return total // 2, total - total // 2
 
 
+def transposed_output(extent: int, window: int, stride: int) -> int:
+    """The extent that `extent` windows cover whose starts lie `stride` apart: s · (in − 1) + F."""
+    return stride * (extent - 1) + window
+
+
+def same_cropping(window: int, stride: int) -> tuple[int, int]:
+    """What "same" cuts off (before, after), so that the output extent is in · s: max(F − s, 0), the odd one behind."""
+    total = max(window - stride, 0)
+    return total // 2, total - total // 2
+
+
 def window_padding(
     padding: str | int | Sequence[int],
     extents: Sequence[int],

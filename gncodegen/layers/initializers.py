@@ -52,7 +52,7 @@ def _drawn(parameter: Parameter, initializer: str, generator: np.random.Generato
         case "he":
             return generator.normal(0.0, sqrt(2 / fan_in), shape)
         case "orthogonal":
-            return _orthogonal(shape, fan_in, generator)
+            return _orthogonal(shape, generator)
         case "narrow-normal":
             return generator.normal(0.0, 0.01, shape)
         case "zeros":
@@ -66,10 +66,9 @@ def _drawn(parameter: Parameter, initializer: str, generator: np.random.Generato
             )
 
 
-def _orthogonal(shape: tuple[int, ...], fan_in: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Orthonormal rows or columns of the matrix fan_in × outputs (or outputs × fan_in), whichever are fewer."""
-    columns = prod(shape) // fan_in
-    matrix = generator.normal(size=(fan_in, columns) if len(shape) > 2 else (columns, fan_in))
+def _orthogonal(shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Orthonormal rows or columns, whichever are fewer, of the matrix whose columns are the last axis."""
+    matrix = generator.normal(size=(prod(shape[:-1]), shape[-1]))
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     q, r = np.linalg.qr(tall)
     # The signs of R's diagonal make the distribution uniform over orthogonal matrices.

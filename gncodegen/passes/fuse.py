@@ -33,11 +33,15 @@ from gncodegen.ir.gn.gradient import (
     SoftmaxGradient,
 )
 from gncodegen.ir.gn.pointwise import Activation, Add, CrossEntropy, Softmax, SoftmaxCrossEntropy
+from gncodegen.ir.gn.transposed import TransposedConvolution
 from gncodegen.ir.operation import merged_layers, only_user, texts, users
 from gncodegen.ir.values import Value, encode
 
 FROM_OUTPUT = ("relu", "leaky-relu")
 """Activations whose derivative follows from their output, so that the input need not be kept."""
+
+BIASED = (Convolution, TransposedConvolution, FullyConnected)
+"""Ops that take a bias as third operand."""
 
 NORMS: dict[type[GnOperation], type[GnOperation]] = {
     GroupNorm: GroupNormGradient, ChannelNormalize: ChannelNormalizeGradient,
@@ -62,12 +66,12 @@ class Fusion(RewritePattern):
 
 
 class BiasIntoProducer(Fusion):
-    """convolution, bias → convolution with a bias operand; likewise fully_connected."""
+    """convolution, bias → convolution with a bias operand; likewise the others of BIASED."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: Bias, rewriter: PatternRewriter) -> None:
         producer = _owner(op.operands[0])
-        if not isinstance(producer, (Convolution, FullyConnected)) or not producer.results[0].has_one_use():
+        if not isinstance(producer, BIASED) or not producer.results[0].has_one_use():
             return
         if len(producer.operands) == 3 or producer.attribute("activation"):
             return
@@ -122,7 +126,7 @@ class ActivationIntoProducer(Fusion):
     def match_and_rewrite(self, op: Activation, rewriter: PatternRewriter) -> None:
         between = op.operands[0]
         producer = _owner(between)
-        if not isinstance(producer, (Convolution, FullyConnected, Add, GroupNorm, ChannelNormalize)):
+        if not isinstance(producer, (*BIASED, Add, GroupNorm, ChannelNormalize)):
             return
         if producer.attribute("activation") or op.attribute("function") not in self.activations:
             return

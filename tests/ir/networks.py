@@ -51,7 +51,19 @@ def features() -> Network:
     ])  # fmt: skip
 
 
-NETWORKS: dict[str, Callable[[], Network]] = {"plain": plain, "residual": residual, "features": features}
+def larger() -> Network:
+    """Transposed convolutions, one with relu behind it, one whose window is shorter than its stride."""
+    return Network.build([
+        gnc.ImageInputLayer((3, 2, 2), normalization="none"),
+        gnc.TransposedConvolution2dLayer((3, 2), 4, stride=2, cropping=(0, 1, 1, 0)), gnc.ReluLayer(),
+        gnc.TransposedConvolution2dLayer(1, 3, stride=2, cropping="same"), gnc.GroupNormalizationLayer(3),
+        gnc.FullyConnectedLayer(2), gnc.RegressionLayer(),
+    ])  # fmt: skip
+
+
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "plain": plain, "residual": residual, "features": features, "larger": larger,
+}  # fmt: skip
 
 
 def arguments(network: Network, batch: int, seed: int = 0) -> Arrays:

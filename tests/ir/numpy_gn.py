@@ -114,6 +114,9 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             return _input(o[0], o[1:], a)[1](o[0])
         case "convolution":
             return [_epilogue(_convolution(o[0], o[1], o[2] if len(o) == 3 else None, a)[0], a)]
+        case "transposed_convolution":
+            image = np.zeros((len(o[0]), *a["extents"], o[1].shape[-2]))
+            return [_epilogue(sum(o[2:], _convolution(image, o[1], None, a)[1](o[0])[0]), a)]
         case "convolution_input_gradient":
             return _convolution(np.zeros(a["input_shape"]), o[1], None, a)[1](o[0])[:1]
         case "convolution_weight_gradient":

@@ -10,6 +10,7 @@ from gncodegen.ir.text import parse_module
 X, Y, V = "tensor<2x4x4x6xf32>", "tensor<2x3xf32>", "tensor<6xf32>"
 S = "tensor<2x3x3xf32>"
 W = "stride = [1, 1], dilation = [1, 1], padding = [0, 0, 0, 0]"
+UP = "extents = [8, 8], stride = [2, 2], dilation = [1, 1], padding = [0, 0, 0, 0]"
 H = "tensor<8xf64>"
 SGDM = 'names = ["a"], learn_rate_factors = [1.0], l2_factors = [1.0]'
 NORM = "groups = 3, epsilon = 1.0e-5"
@@ -39,6 +40,9 @@ GOOD = [
     ("gn.convolution", W + ", groups = 3", [X, "tensor<1x1x2x9xf32>"], ["tensor<2x4x4x9xf32>"]),
     ("gn.convolution", "stride = [2], dilation = [2], padding = [1, 1]", ["tensor<1x9x2xf32>", "tensor<3x2x4xf32>"],
      ["tensor<1x4x4xf32>"]),
+    ("gn.transposed_convolution", "extents = [6, 5], " + W, [X, "tensor<3x2x5x6xf32>"], ["tensor<2x6x5x5xf32>"]),
+    ("gn.transposed_convolution", UP + ', activation = "relu"', [X, "tensor<2x1x5x6xf32>", "tensor<5xf32>"],
+     ["tensor<2x8x8x5xf32>"]),
     ("gn.fully_connected", 'activation = "relu"', [X, "tensor<3x96xf32>", "tensor<3xf32>"], [Y]),
     ("gn.concatenate", "", [X, "tensor<2x4x4x1xf32>"], ["tensor<2x4x4x7xf32>"]),
     ("gn.transpose", "permutation = [0, 3, 1, 2]", [X], ["tensor<2x6x4x4xf32>"]),
@@ -66,6 +70,11 @@ BAD = [
      r"stride = \[1\] has 1 entries.*needs 2"),
     ("gn.convolution", W, [X, "tensor<1x1x6x5xf32>"], ["tensor<2x4x4x7xf32>"], "2×4×4×7.*gives 2×4×4×5"),
     ("gn.convolution", W + ", groups = 4", [X, "tensor<1x1x2x9xf32>"], [X], "6 channels with groups = 4"),
+    ("gn.transposed_convolution", UP, [X, "tensor<2x2x6x5xf32>"], [X], "6 channels do not fit weights for 5"),
+    ("gn.transposed_convolution", UP, [X, "tensor<2x6x5xf32>"], [X], "weights have 3 axes and x has 4"),
+    ("gn.transposed_convolution", UP, [X, "tensor<4x2x5x6xf32>"], [X], r"x has shape \[2, 4, 4, 6\].*\[2, 3, 4, 6\]"),
+    ("gn.transposed_convolution", UP.replace("8, 8", "8"), [X, "tensor<2x2x5x6xf32>"], [X], "x has 2 spatial axes"),
+    ("gn.transposed_convolution", UP, [X, "tensor<2x2x5x6xf32>", V], [X], r"bias has shape \[6\].*\[5\]"),
     ("gn.fully_connected", "", [X, "tensor<3x95xf32>"], [Y], "weights take 95 inputs; x has 96"),
     ("gn.activation", 'function = "sine"', [X], [X], "function = 'sine'; allowed: 'relu'"),
     ("gn.activation", 'function = "relu", alpha = [1.0]', [X], [X], "alpha = .*; allowed: float"),

@@ -28,6 +28,16 @@ def test_same_gives_ceil(extent, window, stride, dilation):
     assert after - before in (0, 1)
 
 
+@given(EXTENTS, SMALL, SMALL)
+def test_transposed_extents(extent, window, stride):
+    whole = geometry.transposed_output(extent, window, stride)
+    assert geometry.window_output(whole, window, stride, 1, 0, 0) == extent
+    before, after = geometry.same_cropping(window, stride)
+    assert after - before in (0, 1)
+    if window >= stride:
+        assert whole - before - after == extent * stride
+
+
 def test_window_that_does_not_fit():
     assert geometry.window_output(2, 5, 1, 1, 0, 0) < 1
     assert geometry.window_output(2, 3, 4, 1, 0, 0) < 1

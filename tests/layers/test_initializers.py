@@ -43,6 +43,16 @@ def test_orthogonal(size, outputs):
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-12)
 
 
+@pytest.mark.parametrize(("channels", "filters"), [(3, 5), (40, 2)])
+def test_orthogonal_transposed_convolution(channels, filters):
+    """What the input channels paint is orthonormal, as far as their number permits."""
+    layer = gnl.TransposedConvolution2dLayer(2, filters, stride=2, weights_initializer="orthogonal")
+    parameter = layer.parameters((Size("SSC", (4, 4, channels)),))[0]
+    matrix = initialize(parameter, np.random.default_rng(1), np.float64).reshape(-1, channels)
+    gram = matrix.T @ matrix if channels <= len(matrix) else matrix @ matrix.T
+    np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-12)
+
+
 def test_callable_gets_the_shape():
     np.testing.assert_array_equal(draw(lambda shape: np.full(shape, 3)), np.full(SHAPE, 3.0))
 

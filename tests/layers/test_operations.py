@@ -47,6 +47,31 @@ def test_dilated_convolution():
 
 
 @pytest.mark.parametrize(
+    ("cropping", "sides", "extents"),
+    [
+        (0, (0, 0, 0, 0), (17, 16)),
+        (1, (1, 1, 1, 1), (15, 14)),
+        ((1, 2), (1, 1, 2, 2), (15, 12)),
+        ((0, 2, 1, 0), (0, 2, 1, 0), (15, 15)),
+        ("same", (0, 1, 0, 0), (16, 18)),
+    ],
+)
+def test_transposed_convolution(cropping, sides, extents):
+    """The window of one column is shorter than its stride of 3, so "same" adds what nothing reaches."""
+    layer = gnl.TransposedConvolution2dLayer((3, 1), 7, stride=(2, 3), cropping=cropping)
+    assert layer.output_size((IMAGE,)) == Size("SSC", (*extents, 7))
+    assert shapes(layer) == {"weights": (3, 1, 7, 4), "bias": (7,)}
+    attributes = {"extents": extents, "stride": (2, 3), "dilation": (1, 1), "padding": sides}
+    assert chain(layer) == (
+        Operation("transposed_convolution", ("weights",), attributes),
+        Operation("bias", ("bias",)),
+    )
+    weights, bias = layer.parameters((IMAGE,))
+    assert weights.fans == (3 * 1 * 4, 3 * 1 * 7)
+    assert (weights.initializer, weights.l2_factor, bias.initializer, bias.l2_factor) == ("glorot", 1, "zeros", 0)
+
+
+@pytest.mark.parametrize(
     ("value", "mode", "number"),
     [
         (1.5, "constant", 1.5),

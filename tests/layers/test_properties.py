@@ -15,6 +15,7 @@ EXAMPLES = {
     "ImageInputLayer": ((28, 28, 1),),
     "FeatureInputLayer": (21,),
     "Convolution2dLayer": (3, 16),
+    "TransposedConvolution2dLayer": (2, 16),
     "FullyConnectedLayer": (10,),
     "GroupNormalizationLayer": (8,),
     "ClippedReluLayer": (6,),
@@ -93,6 +94,14 @@ def test_convolution_defaults():
         "bias_l2_factor": 0.0,
         "name": "",
     }
+
+
+def test_transposed_convolution_defaults():
+    layer = defaults(gnl.TransposedConvolution2dLayer(2, 16))
+    convolution = defaults(gnl.Convolution2dLayer(2, 16))
+    for name in ("dilation_factor", "padding", "padding_value"):
+        del convolution[name]
+    assert layer == convolution | {"cropping": (0, 0, 0, 0)}
 
 
 def test_other_defaults_of_the_reference():

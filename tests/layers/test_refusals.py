@@ -59,6 +59,20 @@ PROPERTIES = [
         lambda: gnl.Convolution2dLayer(3, 8, weights_initializer="xavier"),
         ["weights_initializer = 'xavier'", '"glorot"'],
     ),
+    (
+        lambda: gnl.TransposedConvolution2dLayer(0, 8),
+        ["TransposedConvolution2dLayer", "filter_size = 0", "positive int or 2 of them"],
+    ),
+    (
+        lambda: gnl.TransposedConvolution2dLayer(2, 8, stride=(2, 0), name="up"),
+        ["TransposedConvolution2dLayer 'up'", "stride = (2, 0)", "positive int"],
+    ),
+    (
+        lambda: gnl.TransposedConvolution2dLayer(2, 8, cropping="valid"),
+        ["cropping = 'valid'", '"same"', 'write cropping="same"'],
+    ),
+    (lambda: gnl.TransposedConvolution2dLayer(2, 8, cropping=-1), ["cropping = -1", "non-negative int"]),
+    (lambda: gnl.TransposedConvolution2dLayer(2, 8, cropping=(1, 2, 3)), ["cropping = (1, 2, 3)", "2 or 4 of them"]),
     (lambda: gnl.FullyConnectedLayer(0, name="fc"), ["FullyConnectedLayer 'fc'", "outputs = 0", "positive int"]),
     (
         lambda: gnl.MaxPooling2dLayer(2, padding=2),
@@ -149,6 +163,28 @@ NETWORKS = [
     (
         in_between(gnl.FullyConnectedLayer(4), gnl.Convolution2dLayer(1, 4)),
         ["layer 3 'conv_1'", "4 (C) has 0 spatial axes", "SSC", "before layers that flatten"],
+    ),
+    (
+        in_between(gnl.TransposedConvolution2dLayer(2, 4, stride=2, cropping=(8, 8, 0, 0))),
+        [
+            "layer 2 'transposedconv_1'",
+            "cropping = (8, 8, 0, 0) leaves nothing of the output 16×16",
+            "8×8×6 (SSC)",
+            "up to 15 rows and 15 columns",
+            'cropping="same"',
+        ],
+    ),
+    (
+        in_between(gnl.TransposedConvolution2dLayer(2, 4, num_channels=3)),
+        ["layer 2 'transposedconv_1'", "num_channels = 3", "8×8×6 (SSC) has 6 channels", 'num_channels="auto"'],
+    ),
+    (
+        in_between(gnl.TransposedConvolution2dLayer(2, 4, weights=np.ones((2, 2, 6, 4)))),
+        ["layer 2 'transposedconv_1'", "weights has shape (2, 2, 6, 4)", "(2, 2, 4, 6)"],
+    ),
+    (
+        in_between(gnl.FullyConnectedLayer(4), gnl.TransposedConvolution2dLayer(1, 4)),
+        ["layer 3 'transposedconv_1'", "4 (C) has 0 spatial axes", "SSC", "before layers that flatten"],
     ),
     (
         in_between(gnl.FlattenLayer(), gnl.GlobalAveragePooling2dLayer()),

@@ -26,7 +26,15 @@ from reference.pointwise import (
     softmax,
 )
 from reference.sgdm import Sgdm, clip_gradients, learn_rate
-from reference.windows import average_pool, convolution, global_average_pool, max_pool, pad, same_padding
+from reference.windows import (
+    average_pool,
+    convolution,
+    global_average_pool,
+    max_pool,
+    pad,
+    same_padding,
+    transposed_convolution,
+)
 
 __all__ = [
     "Node",
@@ -59,4 +67,5 @@ __all__ = [
     "running_statistics",
     "same_padding",
     "softmax",
+    "transposed_convolution",
 ]

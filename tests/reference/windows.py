@@ -119,6 +119,54 @@ def convolution(
     return y, backward
 
 
+def transposed_convolution(
+    x: ArrayLike,
+    weights: ArrayLike,
+    bias: ArrayLike,
+    *,
+    stride: int | Sequence[int] = 1,
+    cropping: str | int | Padding = 0,
+) -> tuple[Array, Callable[[ArrayLike], tuple[Array, Array, Array]]]:
+    """Every element of x (N, spatial …, C) paints weights (window …, K, C) times it, `stride` apart; then + bias (K,).
+
+    `cropping` cuts the painting: "same" to input · stride, one number from all sides, or (before, after) per axis.
+    """
+    x, weights, bias = (np.asarray(array, np.float64) for array in (x, weights, bias))
+    rank = x.ndim - 2
+    spatial, window, outputs = x.shape[1:-1], weights.shape[:rank], weights.shape[-2]
+    strides = (stride,) * rank if isinstance(stride, int) else tuple(stride)
+    canvas = [(n - 1) * s + f for n, s, f in zip(spatial, strides, window, strict=True)]
+    if cropping == "same":
+        canvas = [max(n * s, painted) for n, s, painted in zip(spatial, strides, canvas, strict=True)]
+        excess = [n - e * s for n, e, s in zip(canvas, spatial, strides, strict=True)]
+        cropping = [(total // 2, total - total // 2) for total in excess]
+    elif isinstance(cropping, int):
+        cropping = [(cropping, cropping)] * rank
+    assert not isinstance(cropping, str)
+    inside = (slice(None), *(slice(a, n - b) for n, (a, b) in zip(canvas, cropping, strict=True)), slice(None))
+
+    def painted_at(tap: tuple[int, ...]) -> Slices:
+        runs = [slice(q, q + (n - 1) * s + 1, s) for q, n, s in zip(tap, spatial, strides, strict=True)]
+        return (slice(None), *runs, slice(None))
+
+    painting = np.zeros((len(x), *canvas, outputs))
+    for tap in np.ndindex(*window):
+        painting[painted_at(tap)] += x @ weights[tap].T
+
+    def backward(dy: ArrayLike) -> tuple[Array, Array, Array]:
+        dy = np.asarray(dy, np.float64)
+        dpainting = np.zeros_like(painting)
+        dpainting[inside] = dy
+        dx, dweights = np.zeros_like(x), np.zeros_like(weights)
+        for tap in np.ndindex(*window):
+            seen = dpainting[painted_at(tap)]
+            dx += seen @ weights[tap]
+            dweights[tap] = seen.reshape(-1, outputs).T @ x.reshape(-1, x.shape[-1])
+        return dx, dweights, dy.reshape(-1, outputs).sum(axis=0)
+
+    return painting[inside] + bias.reshape(-1), backward
+
+
 def _gather(
     x: Array, window: Sequence[int], stride: int | Sequence[int], padding: str | int | Padding, value: float
 ) -> tuple[Array, list[Slices], Padding]:

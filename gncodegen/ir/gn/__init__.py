@@ -6,10 +6,12 @@ from gncodegen.ir.gn.base import ACTIVATIONS, CLIPS, Cotangents, GnOperation
 from gncodegen.ir.gn.forward import PARAMETRIC
 from gncodegen.ir.gn.gradient import GRADIENTS
 from gncodegen.ir.gn.pointwise import POINTWISE, Loss
+from gncodegen.ir.gn.transposed import TransposedConvolution
 from gncodegen.ir.gn.update import HYPERPARAMETERS, NORM_CLIPS, UPDATES
 
 OPERATIONS: dict[str, type[GnOperation]] = {
-    operation.name.removeprefix("gn."): operation for operation in (*PARAMETRIC, *POINTWISE, *GRADIENTS, *UPDATES)
+    operation.name.removeprefix("gn."): operation
+    for operation in (*PARAMETRIC, TransposedConvolution, *POINTWISE, *GRADIENTS, *UPDATES)
 }
 """Op name without "gn." → class."""
 

@@ -93,10 +93,14 @@ def _forward(window: WindowProblem, epilogue: Mapping[str, Constant]) -> Product
 
 
 def convolution_input_gradient(problem: Problem) -> Plan:
-    """The input gradient of y = x ⋆ weights: rows are input pixels of a phase, columns are channels."""
+    """The input gradient of y = x ⋆ weights: rows are input pixels of a phase, columns are channels.
+
+    A transposed convolution is this with other names, and with the epilogue of a forward op: activation(dx + bias).
+    """
+    epilogue = epilogue_constants(problem, len(problem.operands) > 2)
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
     if is_direct(window):
-        return channelwise(problem, window, True, {"bias": False, "activation": "", "alpha": 0.0})
+        return channelwise(problem, window, True, epilogue)
     rows, columns = window.gradient_axes
     channels, filters, dtype = window.group_channels, window.group_filters, window.dtype
     lanes = vector_lanes(dtype, filters)
@@ -116,11 +120,12 @@ def convolution_input_gradient(problem: Problem) -> Plan:
         a_lanes=lanes,
         b_lanes=lanes,
         c_lanes=vector_lanes(dtype, channels),
-        slots=("operand0", "operand1", "", "result0"),
+        slots=("operand0", "operand1", "operand2" if epilogue["bias"] else "", "result0"),
         out_pixel=window.channels,
         groups=window.groups,
         phases=rows.step * columns.step,
         shape=_windows((rows, columns), filters, window.groups) | shape,
+        epilogue=epilogue,
         flops=window.flops,
     )
     return product_plan(problem, product)
@@ -163,4 +168,5 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "convolution": convolution,
     "convolution_input_gradient": convolution_input_gradient,
     "convolution_weight_gradient": convolution_weight_gradient,
+    "transposed_convolution": convolution_input_gradient,
 }

@@ -1,0 +1,65 @@
+"""Transposed convolution: the forward op that computes, and is planned as, a convolution's input gradient."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from xdsl.builder import Builder
+from xdsl.irdl import irdl_op_definition
+
+from gncodegen.ir.gn.base import (
+    EPILOGUE,
+    WINDOW,
+    Cotangents,
+    GnOperation,
+    channels,
+    expect,
+    expect_operands,
+    expect_shape,
+    window_shape,
+)
+from gncodegen.ir.gn.forward import Convolution, shape_of
+from gncodegen.ir.gn.gradient import ConvolutionWeightGradient
+from gncodegen.ir.operation import Declared
+from gncodegen.ir.values import Values
+from gncodegen.kernels.schedule import Tensor
+
+
+@irdl_op_definition
+class TransposedConvolution(GnOperation):
+    """(x, weights (window, K, C)[, bias]) → y (N, extents, K); bias and activation are there after fusion.
+
+    y is the input gradient, for a cotangent x, of the convolution with these weights, this stride and this padding;
+    so the padding is what is cut off y.
+    """
+
+    name = "gn.transposed_convolution"
+    ATTRIBUTES: ClassVar = (Declared("extents", "ints"), *WINDOW, *EPILOGUE)
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 2, 3)
+        x, weights = operands[:2]
+        expect(
+            len(weights.shape) == len(x.shape),
+            f"weights have {len(weights.shape)} axes and x has {len(x.shape)}; both need one per spatial axis plus two",
+        )
+        filters, per_filter = weights.shape[-2:]
+        expect(per_filter == channels(x), f"{channels(x)} channels do not fit weights for {per_filter} channels")
+        if len(operands) == 3:
+            expect_shape("bias", operands[2], (filters,))
+        y = Tensor((x.shape[0], *values.integers("extents"), filters), x.dtype)
+        expect(len(y.shape) == len(x.shape), f"extents = {list(y.shape[1:-1])}; x has {len(x.shape) - 2} spatial axes")
+        seen = window_shape(y, weights.shape[:-2], values, values.integers("dilation"))
+        expect_shape("x", x, (*seen, per_filter))
+        return (y,)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        x, weights = self.operands
+        shared = {name: self.attribute(name) for name in ("stride", "dilation", "padding")}
+        dw = ConvolutionWeightGradient((dy, x), {"weights_shape": shape_of(weights), **shared}, self.layers)
+        dx = Convolution((dy, weights), shared, self.layers)
+        builder.insert([dw, dx])  # x often dies with dw, and dx may then lie where it was
+        return dx.results[0], dw.results[0]
