@@ -96,18 +96,20 @@ def resnet20() -> Layers:
     return graph.add([gnc.GlobalAveragePooling2dLayer(name="pool"), *_head(pooled=False)]).connect(last, "pool")
 
 
-def dense() -> Layers:
-    """Blocks whose outputs are concatenated with what they read, 32×32×3: the skip connections of a U-Net."""
-    graph = gnc.LayerGraph([_input(32, 32, 3), *_block(32, 8)[:2], gnc.ReluLayer(name="in")])
-    last = "in"
-    for number, filters in enumerate((32, 64, 32)):
-        named = [
-            gnc.Convolution2dLayer(3, filters, padding=1, name=f"b{number}"), gnc.GroupNormalizationLayer(8),
-            gnc.ReluLayer(name=f"b{number}_relu"), gnc.DepthConcatenationLayer(2, name=f"b{number}_join"),
-        ]  # fmt: skip
-        graph = graph.add(named).connect(last, f"b{number}").connect(last, f"b{number}_join/in2")
-        last = f"b{number}_join"
-    return graph.add([gnc.GlobalAveragePooling2dLayer(name="pool"), *_head(pooled=False)]).connect(last, "pool")
+def unet() -> Layers:
+    """Two levels of a U-Net, 32-64-128-64-32, with a classifier behind, 32×32×3 (Ronneberger et al. 2015)."""
+    layers = [_input(32, 32, 3)]
+    for level, filters in enumerate((32, 64)):
+        layers += [*_block(filters, 8)[:2], gnc.ReluLayer(name=f"down{level}"), gnc.MaxPooling2dLayer(2, stride=2)]
+    layers += _block(128, 8)
+    for level, filters in ((1, 64), (0, 32)):
+        layers += [
+            gnc.TransposedConvolution2dLayer(2, filters, stride=2),
+            gnc.DepthConcatenationLayer(2, name=f"join{level}"),
+            *_block(filters, 8),
+        ]
+    graph = gnc.LayerGraph([*layers, *_head()])
+    return graph.connect("down1", "join1/in2").connect("down0", "join0/in2")
 
 
 def stem() -> Layers:
@@ -121,6 +123,6 @@ def stem() -> Layers:
 SMALL = Net("small: 28×28×1, 8-16-32, batch 128", (28, 28, 1), 128, small)
 WIDE = Net("wide: 32×32×3, 64-64-128-128, batch 32", (32, 32, 3), 32, wide)
 RESNET20 = Net("ResNet-20-GN: 32×32×3, batch 32", (32, 32, 3), 32, resnet20)
-DENSE = Net("concatenating: 32×32×3, batch 32", (32, 32, 3), 32, dense)
+UNET = Net("U-Net: 32×32×3, 32-64-128-64-32, batch 32", (32, 32, 3), 32, unet)
 STEM = Net("stem: 224×224×3, batch 1", (224, 224, 3), 1, stem)
-NETS = (SMALL, WIDE, RESNET20, DENSE, STEM)
+NETS = (SMALL, WIDE, RESNET20, UNET, STEM)

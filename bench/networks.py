@@ -2,8 +2,9 @@
 
 python bench/networks.py [--only TEXT] [--rounds 20] [--peers eager,compiled,jax,onnx] [--threads 2] [--readme]
 
-All contenders start from the same weights, see the same data, and run in turn in one process; predictions are timed for
-batches of 1 and 32 too. `--memory` measures the peak memory of a step instead, one process per contender.
+All contenders start from the same weights, see the same data, must predict the same, and run in turn in one process;
+predictions are timed for batches of 1 and 32 too. `--memory` measures the peak memory of a step instead, one process
+per contender.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from typing import Any
 from record import fill_readme, save
 
 RATE, L2 = 0.01, 1e-4
+TOLERANCE = 1e-4
+"""Largest difference of a score between contenders."""
+
 Call = Callable[[], object]
 
 
@@ -104,7 +108,8 @@ def in_onnx(compiled: Any, net: Any, batch: int, threads: int) -> dict[str, Call
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
-        path = onnx_file(Model(compiled).eval(), images, Path(folder) / "net.onnx")
+        model = torch.nn.Sequential(Model(compiled), torch.nn.Softmax(1)).eval()
+        path = onnx_file(model, images, Path(folder) / "net.onnx")
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = {"x": images.numpy()}
     return {"predict": lambda: session.run(None, given)}
@@ -123,7 +128,20 @@ def contenders(net: Any, batch: int, peers: set[str], threads: int, training: bo
         found["JAX"] = in_jax(compiled, net, batch)
     if "onnx" in peers:
         found["ONNX Runtime"] = in_onnx(compiled, net, batch, threads)
+    _require_agreement(found)
     return found
+
+
+def _require_agreement(calls: dict[str, dict[str, Call]]) -> None:
+    """Stops where a contender's first prediction is not ours: then it is another network."""
+    import numpy as np
+
+    wanted = np.asarray(calls["gncodegen"]["predict"]())
+    for name, of in calls.items():
+        scores = of["predict"]()
+        found = np.asarray(scores[0] if isinstance(scores, list) else scores)
+        difference = float(np.max(np.abs(found - wanted)))
+        assert difference <= TOLERANCE, f"{name} predicts other scores: off by {difference:.1e}"
 
 
 def measure(calls: dict[str, dict[str, Call]], kind: str, rounds: int) -> dict[str, float]:

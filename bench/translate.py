@@ -56,6 +56,12 @@ class Model(nn.Module):
             weights = np.array(compiled.parameters[f"{node.name}.weights"]).transpose(3, 2, 0, 1)
             module = nn.Conv2d(weights.shape[1], weights.shape[0], weights.shape[2:], stride, 0)
             return self._filled(_Padded(module, padding), module, weights, compiled.parameters[f"{node.name}.bias"])
+        if isinstance(layer, gnc.TransposedConvolution2dLayer):
+            stride, cropping = _windows(layer, node)
+            weights = np.array(compiled.parameters[f"{node.name}.weights"]).transpose(3, 2, 0, 1)
+            module = nn.ConvTranspose2d(weights.shape[0], weights.shape[1], weights.shape[2:], stride)
+            assert not any(cropping), "PyTorch crops symmetrically only"
+            return self._filled(module, module, weights, compiled.parameters[f"{node.name}.bias"])
         if isinstance(layer, gnc.GroupNormalizationLayer):
             channels = node.size.channels
             groups = {"all-channels": 1, "channel-wise": channels}.get(str(layer.num_groups)) or int(layer.num_groups)
@@ -166,6 +172,14 @@ def _in_jax(layer: Any, node: Any, given: list[Any], parameters: dict[str, Any])
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )  # fmt: skip
         return y + parameters[f"{name}.bias"]
+    if isinstance(layer, gnc.TransposedConvolution2dLayer):
+        stride, cropping = _windows(layer, node)
+        assert not any(cropping), "JAX's padding of a transposed convolution is that of the whole window"
+        y = jax.lax.conv_transpose(
+            x, parameters[f"{name}.weights"], stride, "VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"), transpose_kernel=True,
+        )  # fmt: skip
+        return y + parameters[f"{name}.bias"]
     if isinstance(layer, gnc.GroupNormalizationLayer):
         n, h, w, c = x.shape
         groups = {"all-channels": 1, "channel-wise": c}.get(str(layer.num_groups)) or int(layer.num_groups)
@@ -200,7 +214,7 @@ def _pair(size: Any) -> tuple[int, int]:
 # ---- ONNX --------------------------------------------------------------------------------------------------------
 
 
-def onnx_file(model: Model, images: torch.Tensor, path: Path) -> Path:
+def onnx_file(model: nn.Module, images: torch.Tensor, path: Path) -> Path:
     """The PyTorch model as an ONNX file for images of one shape."""
     torch.onnx.export(model, (images,), str(path), input_names=["x"], output_names=["y"], dynamo=False)
     return path
