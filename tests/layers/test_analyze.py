@@ -63,3 +63,18 @@ def test_never_raises():
         analysis = analyze_network(layers)
         assert analysis.issues
         assert str(analysis)
+
+
+def test_a_transposed_convolution_is_a_row_like_others():
+    analysis = analyze_network(
+        [
+            gnl.ImageInputLayer((4, 5, 3)),
+            gnl.TransposedConvolution2dLayer((2, 3), 7, stride=2, cropping=(0, 0, 1, 0)),
+            gnl.RegressionLayer(),
+        ]
+    )
+    row = analysis.rows[1]
+    assert (row.name, row.activations) == ("transposedconv_1", Size("SSC", (8, 10, 7)))
+    assert row.learnables == {"weights": (2, 3, 7, 3), "bias": (7,)}
+    assert analysis.total_learnables == 2 * 3 * 7 * 3 + 7
+    assert analysis.issues == ()
