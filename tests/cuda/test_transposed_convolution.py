@@ -37,11 +37,15 @@ def test_bias_and_relu_in_its_epilogue(execute, case):
     assert np.abs(got - np.maximum(wanted, 0)).max() <= tolerance * np.abs(wanted).max()
 
 
+SHAPES = [(4, 8, 8, 32), (2, 2, 16, 32), (16,)]
+"""x, weights, bias."""
+
+
 @pytest.mark.parametrize("target", ARCHITECTURES)
 def test_assembles_clean(target):
     given = attributes((2, 2), [(0, 0), (0, 0)], (16, 16), activation="relu", alpha=0.0)
-    shapes = [(4, 8, 8, 32), (2, 2, 16, 32), (16,)]
-    problem = problem_of("transposed_convolution", shapes, [(4, 16, 16, 16)], given, machine(target))
+    operands, result = ([(shape, "float32") for shape in shapes] for shapes in (SHAPES, [(4, 16, 16, 16)]))
+    problem = problem_of("transposed_convolution", operands, result, given, machine(target))
     check_static(problem, plan(problem))
 
 
