@@ -33,6 +33,9 @@ def window(op, extents, channels, filters, size, *, batch=4, stride=1, machine=M
     attributes = {"stride": (stride,) * 2, "dilation": (1, 1), "padding": (pad,) * 4, "groups": 1}
     if op == "convolution":
         return Problem(op, (x, weights), (y,), attributes, machine)
+    if op == "convolution_weight_gradient":
+        results = (weights, Tensor((filters,), "float32"))
+        return Problem(op, (x, y), results, attributes | {"bias": True}, machine)
     return Problem(op, (y, weights), (x,), attributes | {"input_shape": x.shape}, machine)
 
 
@@ -51,6 +54,8 @@ PROBLEMS = {
     "strided-gradient": window("convolution_input_gradient", (9, 8), 8, 24, 3, stride=2),
     "winograd": window("convolution", (9, 11), 16, 24, 3),
     "heavy-winograd": window("convolution_input_gradient", (6, 8), 180, 184, 3),
+    "weights": window("convolution_weight_gradient", (13, 11), 3, 20, 5, batch=7),
+    "winograd-weights": window("convolution_weight_gradient", (13, 17), 72, 40, 3, batch=9),
     "norm": norm("group_norm", False),
     "norm-gradient": norm("group_norm_gradient", False),
     "residual-norm-gradient": norm("group_norm_gradient", True),

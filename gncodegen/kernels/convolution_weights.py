@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gncodegen.kernels.convolution_channelwise import channelwise_weight_gradient, is_channelwise
 from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
 from gncodegen.kernels.winograd_weights import weight_output, winograd_weight_gradient
 
@@ -101,10 +101,17 @@ def _cycles(window: WindowProblem, rows: RegisterRows, lanes: int) -> float:
     return tiles * (step_cycles(rows.rows * rows.lines, rows.vectors) * spread + 0.5) + packing * 2.0
 
 
-def choose_rows(window: WindowProblem, machine: Machine) -> RegisterRows:
-    """The register tile of least estimated cycles."""
+def choices(window: WindowProblem, machine: Machine, bias: bool) -> Iterator[tuple[RegisterRows, Cut]]:
+    """Register tiles, from the least estimated cycles up, with cuts that all sum in the same order."""
     lanes = machine.lanes(window.dtype)
-    return min(_register_rows(window, machine), key=lambda rows: _cycles(window, rows, lanes))
+    tiles = dict.fromkeys(sorted(_register_rows(window, machine), key=lambda rows: _cycles(window, rows, lanes)))
+    orders: list[tuple[int, ...]] = []
+    for rows in tiles:
+        cut = choose_cut(window, rows, machine)
+        # The sums of dy for the bias run over as many pixels at once as fit the registers.
+        orders.append((cut.observations, cut.bands, cut.parts, rows.vectors if bias else 0))
+        if orders[-1] == orders[0]:
+            yield rows, cut
 
 
 def choose_cut(window: WindowProblem, rows: RegisterRows, machine: Machine) -> Cut:
@@ -145,7 +152,7 @@ def choose_cut(window: WindowProblem, rows: RegisterRows, machine: Machine) -> C
     return Cut(observations, bands, parts, channel_shares, filter_shares)
 
 
-def convolution_weight_gradient(problem: Problem) -> Plan:
+def convolution_weight_gradient(problem: Problem) -> Plans:
     """The weight gradient of y = x ⋆ weights + bias from x and dy: dw, and dbias where asked for."""
     window = describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
     if is_channelwise(window):
@@ -153,9 +160,13 @@ def convolution_weight_gradient(problem: Problem) -> Plan:
     output = weight_output(window, problem.machine)
     if output:
         return winograd_weight_gradient(problem, window, output)
-    machine, lanes, target = problem.machine, problem.machine.lanes(window.dtype), problem.machine.target
-    rows = choose_rows(window, machine)
-    cut = choose_cut(window, rows, machine)
+    found = choices(window, problem.machine, bool(problem.attributes.get("bias", False)))
+    return (_plan(problem, window, rows, cut) for rows, cut in found)
+
+
+def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, cut: Cut) -> Plan:
+    """The launches of one register tile and cut."""
+    lanes, target = problem.machine.lanes(window.dtype), problem.machine.target
     bias = bool(problem.attributes.get("bias", False))
     shape, tiles, partial, padded = _constants(window, rows, cut, lanes, bias)
     main = Schedule(problem.op, "convolution_weight_gradient", target, window.dtype, shape=shape, tiles=tiles)

@@ -8,7 +8,7 @@ Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gncodegen.kernels.correlation import ENOUGH_TILES, Correlation
@@ -174,17 +174,20 @@ def correlate_winograd(
 
 
 def _varied(this: _Winograd, cuts: int, tile_rows: int) -> Iterator[tuple[int, int]]:
-    """What the cost model likes best, then smaller cuts of the patches, with the best rows of register tiles for each.
+    """What the cost model likes best, then other register tiles, then smaller cuts of the patches with the best ones.
 
     Larger ones might not fit the stack of a thread.
     """
     yield cuts, tile_rows
+    parts = even_parts(this.patches, cuts)
+    if others := [rows for rows in _heights(this) if rows != tile_rows and rows <= min(parts)]:
+        yield cuts, _fastest(this, others, max(parts))
     cores, last = this.problem.machine.cores, cuts
     for factor in (1.0, 1.5, 2.0):
         count = min(-(-int(cuts * factor) // cores) * cores, this.patches)  # as many for each core
         if count > last:
             last, parts = count, even_parts(this.patches, count)
-            yield count, _tile_rows(this, max(parts), min(parts))
+            yield count, _fastest(this, [rows for rows in _heights(this) if rows <= min(parts)], max(parts))
 
 
 def _heights(this: _Winograd) -> list[int]:
@@ -193,9 +196,8 @@ def _heights(this: _Winograd) -> list[int]:
     return [rows for rows in range(1, registers) if fits(rows, this.vectors, this.problem.machine)]
 
 
-def _tile_rows(this: _Winograd, patches: int, limit: int) -> int:
-    """The rows of register tiles, at most `limit`, that take so many patches the least estimated cycles."""
-    heights = [rows for rows in _heights(this) if rows <= limit]
+def _fastest(this: _Winograd, heights: Sequence[int], patches: int) -> int:
+    """The rows of register tiles, of those given, that take so many patches the least estimated cycles."""
     return min(heights, key=lambda rows: -(-patches // rows) * step_cycles(rows, this.vectors))
 
 
@@ -242,7 +244,7 @@ def _parts(this: _Winograd) -> tuple[int, int]:
     product_bytes = this.points * this.width * ITEM_SIZE[this.work.dtype]
     parts = max(1, -(-patches // max(8, int(PRODUCTS_SHARE * this.problem.machine.l2) // product_bytes)))
     parts = max(parts, min(-(-ENOUGH_TILES // this.filter_blocks), patches // MOST_PATCHES))
-    return parts, _tile_rows(this, max(even_parts(patches, parts), default=1), this.problem.machine.vector_registers)
+    return parts, _fastest(this, _heights(this), max(even_parts(patches, parts), default=1))
 
 
 def _heavy(this: _Winograd, parts: int, tile_rows: int) -> Plan:

@@ -6,6 +6,8 @@ The patches are cut into a number of parts that depends on the shapes only, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gncodegen.kernels.bias import column_sums
 from gncodegen.kernels.correlation import Correlation
 from gncodegen.kernels.register_tiles import fits, step_cycles
@@ -18,6 +20,9 @@ SHARE = 64
 
 POINTS_SHARE = 0.6
 """Share of L2 for the points of x and dy."""
+
+MOST_SCRATCH = 2 << 20
+"""Most bytes of points, which lie on the stack of a thread, where larger shares than usual are tried."""
 
 PART_PATCHES = 96
 """Fewest patches of a part; each part has sums of its own."""
@@ -45,9 +50,29 @@ def _forward(window: WindowProblem) -> Correlation:
     return Correlation(window.batch, rows, columns, *facts)
 
 
-def winograd_weight_gradient(problem: Problem, window: WindowProblem, output: int) -> Plan:
-    """The launches of the weight gradient in patches of output × output."""
-    shape, tiles = _constants(problem.machine, window, output)
+def winograd_weight_gradient(problem: Problem, window: WindowProblem, output: int) -> Iterator[Plan]:
+    """Plans of the weight gradient in patches of output × output, best first.
+
+    All take as many patches at a time, since the sums of those are summed in turn.
+    """
+    shape, tiles = _constants(problem.machine, window, output, SHARE)
+    yield _plan(problem, window, shape, tiles)
+    at_once, known = int(tiles["at_once"]), {_size(tiles)}  # pyright: ignore[reportArgumentType]
+    for share in (2 * SHARE, SHARE // 2):
+        shape, tiles = _constants(problem.machine, window, output, share)
+        size = _size(tiles)
+        if size not in known and (output + 2) ** 2 * at_once * sum(size) * ITEM_SIZE[window.dtype] <= MOST_SCRATCH:
+            known.add(size)
+            yield _plan(problem, window, shape, tiles | {"at_once": at_once})
+
+
+def _size(tiles: dict[str, Constant]) -> tuple[int, int]:
+    """Channels and filters of a tile."""
+    return int(tiles["share_channels"]), int(tiles["share_filters"])  # pyright: ignore[reportArgumentType]
+
+
+def _plan(problem: Problem, window: WindowProblem, shape: dict[str, Constant], tiles: dict[str, Constant]) -> Plan:
+    """The launches of one choice of constants."""
     parts, partial = int(tiles["parts"]), int(tiles["partial"])  # pyright: ignore[reportArgumentType]
     shares = int(tiles["channel_shares"]) * int(tiles["filter_shares"])  # pyright: ignore[reportArgumentType]
     target, dtype = problem.machine.target, window.dtype
@@ -72,14 +97,16 @@ def winograd_weight_gradient(problem: Problem, window: WindowProblem, output: in
     return Plan((*launches, *more), (sums, *workspaces))
 
 
-def _constants(machine: Machine, window: WindowProblem, output: int) -> tuple[dict[str, Constant], dict[str, Constant]]:
-    """Shape and tile constants."""
+def _constants(
+    machine: Machine, window: WindowProblem, output: int, share: int
+) -> tuple[dict[str, Constant], dict[str, Constant]]:
+    """Shape and tile constants, for tiles of about `share` channels and filters."""
     lanes, work = machine.lanes(window.dtype), _forward(window)
     vectors = min(2, -(-window.filters // lanes))
     width, points = vectors * lanes, (output + 2) ** 2
     patches = window.batch * count_patches(work, output)
-    channel_shares, share_channels = _shares(window.channels, lanes)
-    filter_shares, share_filters = _shares(window.filters, width)
+    channel_shares, share_channels = _shares(window.channels, lanes, share)
+    filter_shares, share_filters = _shares(window.filters, width, share)
     parts = max(1, min(MOST_PARTS, patches // PART_PATCHES))
     patch_bytes = points * (share_channels + share_filters) * ITEM_SIZE[window.dtype]
     at_once = max(1, min(-(-patches // parts), max(8, int(POINTS_SHARE * machine.l2) // patch_bytes)))
@@ -116,8 +143,8 @@ def _constants(machine: Machine, window: WindowProblem, output: int) -> tuple[di
     return shape, tiles
 
 
-def _shares(extent: int, multiple: int) -> tuple[int, int]:
-    """(number of shares, size of a share): near even, of a multiple of `multiple`."""
-    wanted = -(-extent // SHARE)
+def _shares(extent: int, multiple: int, share: int) -> tuple[int, int]:
+    """(number of shares, size of a share): near even, about `share`, of a multiple of `multiple`."""
+    wanted = -(-extent // share)
     size = -(-extent // (wanted * multiple)) * multiple
     return -(-extent // size), size
