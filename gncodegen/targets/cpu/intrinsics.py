@@ -15,7 +15,7 @@ from numba import njit
 from numba.core.types import float32, float64, int32, int64, uint8, uint64
 
 from gncodegen.targets.cpu.elementary import erf, exp, expm1, log1p, sigmoid, sigmoid_slope, tanh
-from gncodegen.targets.cpu.memory import clear, copy, opaque, rolled
+from gncodegen.targets.cpu.memory import clear, copy, drain, opaque, prefetch, rolled, stream, transpose_block
 from gncodegen.targets.cpu.tile import (
     tile_add,
     tile_add_row,
@@ -34,7 +34,6 @@ from gncodegen.targets.cpu.tile import (
 from gncodegen.targets.cpu.vector import (
     absolute,
     convert,
-    drain,
     fma,
     lane,
     load,
@@ -43,7 +42,6 @@ from gncodegen.targets.cpu.vector import (
     minimum,
     offset,
     pointer,
-    prefetch,
     reduce_add,
     reduce_any,
     reduce_max,
@@ -51,8 +49,6 @@ from gncodegen.targets.cpu.vector import (
     splat,
     sqrt,
     store,
-    stream,
-    transpose_block,
 )
 
 FLAGS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}

@@ -8,7 +8,16 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gncodegen.targets.cpu.vector import INT64, LLVM_TYPE
+from gncodegen.targets.cpu.vector import (
+    INT32,
+    INT64,
+    LLVM_TYPE,
+    address,
+    element_bytes,
+    literal,
+    load_value,
+    store_value,
+)
 
 BYTE_POINTER = ir.IntType(8).as_pointer()
 
@@ -76,3 +85,79 @@ def rolled(context: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def stream(context: Any, base: Any, index: Any, value: Any) -> Any:
+    """`stream(p, i, v)`: p[i : i + lanes] = v past the caches; p + i is a multiple of 64 bytes, or of the vector."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _stream_value(builder, address(builder, args[0], args[1]), args[2])
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, value), generate
+
+
+@intrinsic
+def drain(context: Any) -> Any:
+    """`drain()`: what was streamed is written before anything that follows."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        function_type = ir.FunctionType(ir.VoidType(), [])
+        if "x86" in builder.module.triple:
+            builder.call(cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.sse.sfence"), [])
+        else:
+            builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic(prefer_literal=True)
+def transpose_block(context: Any, x: Any, i: Any, x_stride: Any, y: Any, j: Any, y_stride: Any, lanes: Any) -> Any:
+    """`transpose_block(x, i, x_stride, y, j, y_stride, n)`: y[j + c·y_stride + r] = x[i + r·x_stride + c], n = 2^k."""
+    count = literal(lanes, "lanes")
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def at(base: Any, start: Any, stride: Any, row: int) -> Any:
+            return builder.gep(base, [builder.add(start, builder.mul(stride, ir.Constant(INT64, row)))])
+
+        rows = [load_value(builder, at(args[0], args[1], args[2], r), 0, count) for r in range(count)]
+        step = 1
+        while step < count:  # swap the off-diagonal blocks of step × step
+            low = [k if not k & step else count + k - step for k in range(count)]
+            high = [k + step if not k & step else count + k for k in range(count)]
+            masks = [ir.Constant(ir.VectorType(INT32, count), lanes) for lanes in (low, high)]
+            for r in (r for r in range(count) if not r & step):
+                pair = rows[r], rows[r + step]
+                rows[r], rows[r + step] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+            step *= 2
+        for c, row in enumerate(rows):
+            store_value(builder, at(args[3], args[4], args[5], c), 0, row)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(x, index, index, y, index, index, lanes), generate
+
+
+@intrinsic
+def prefetch(context: Any, base: Any, index: Any) -> Any:
+    """`prefetch(p, i)`: ask for p[i]'s cache line in L2."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte_pointer = ir.IntType(8).as_pointer()
+        function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, INT32, INT32, INT32])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+        at = builder.bitcast(builder.gep(args[0], [args[1]]), byte_pointer)
+        builder.call(function, [at, ir.Constant(INT32, 0), ir.Constant(INT32, 2), ir.Constant(INT32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp), generate
+
+
+def _stream_value(builder: Any, pointer: Any, value: Any) -> None:
+    """LLVM: a store that leaves the caches alone, of whole vectors that begin at a multiple of their size."""
+    hint = builder.module.add_metadata([ir.Constant(INT32, 1)])
+    register = min(64, value.type.count * element_bytes(value.type))
+    stored = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=register)
+    stored.set_metadata("nontemporal", hint)

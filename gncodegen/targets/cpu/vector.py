@@ -63,24 +63,17 @@ def load_value(builder: Any, pointer: Any, index: Any, lanes: int) -> Any:
     """LLVM: an element-aligned vector load."""
     at = address(builder, pointer, index)
     vector = ir.VectorType(pointer.type.pointee, lanes)
-    return builder.load(builder.bitcast(at, vector.as_pointer()), align=_alignment(vector))
+    return builder.load(builder.bitcast(at, vector.as_pointer()), align=element_bytes(vector))
 
 
 def store_value(builder: Any, pointer: Any, index: Any, value: Any) -> None:
     """LLVM: an element-aligned vector store."""
     at = address(builder, pointer, index)
-    builder.store(value, builder.bitcast(at, value.type.as_pointer()), align=_alignment(value.type))
+    builder.store(value, builder.bitcast(at, value.type.as_pointer()), align=element_bytes(value.type))
 
 
-def stream_value(builder: Any, pointer: Any, value: Any) -> None:
-    """LLVM: a store that leaves the caches alone, of whole vectors that begin at a multiple of their size."""
-    hint = builder.module.add_metadata([ir.Constant(INT32, 1)])
-    register = min(64, value.type.count * _alignment(value.type))
-    stored = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=register)
-    stored.set_metadata("nontemporal", hint)
-
-
-def _alignment(vector: ir.VectorType) -> int:
+def element_bytes(vector: ir.VectorType) -> int:
+    """The size of one lane."""
     return {"float": 4, "double": 8, "i32": 4, "i64": 8, "i8": 1}[str(vector.element)]
 
 
@@ -163,74 +156,6 @@ def store(context: Any, base: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(base, types.intp, value), generate
-
-
-@intrinsic
-def stream(context: Any, base: Any, index: Any, value: Any) -> Any:
-    """`stream(p, i, v)`: p[i : i + lanes] = v past the caches; p + i is a multiple of 64 bytes, or of the vector."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        stream_value(builder, address(builder, args[0], args[1]), args[2])
-        return context.get_dummy_value()
-
-    return types.void(base, types.intp, value), generate
-
-
-@intrinsic
-def drain(context: Any) -> Any:
-    """`drain()`: what was streamed is written before anything that follows."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        function_type = ir.FunctionType(ir.VoidType(), [])
-        if "x86" in builder.module.triple:
-            builder.call(cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.sse.sfence"), [])
-        else:
-            builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@intrinsic(prefer_literal=True)
-def transpose_block(context: Any, x: Any, i: Any, x_stride: Any, y: Any, j: Any, y_stride: Any, lanes: Any) -> Any:
-    """`transpose_block(x, i, x_stride, y, j, y_stride, n)`: y[j + c·y_stride + r] = x[i + r·x_stride + c], n = 2^k."""
-    count = literal(lanes, "lanes")
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        def at(base: Any, start: Any, stride: Any, row: int) -> Any:
-            return builder.gep(base, [builder.add(start, builder.mul(stride, ir.Constant(INT64, row)))])
-
-        rows = [load_value(builder, at(args[0], args[1], args[2], r), 0, count) for r in range(count)]
-        step = 1
-        while step < count:  # swap the off-diagonal blocks of step × step
-            low = [k if not k & step else count + k - step for k in range(count)]
-            high = [k + step if not k & step else count + k for k in range(count)]
-            masks = [ir.Constant(ir.VectorType(INT32, count), lanes) for lanes in (low, high)]
-            for r in (r for r in range(count) if not r & step):
-                pair = rows[r], rows[r + step]
-                rows[r], rows[r + step] = (builder.shuffle_vector(*pair, mask) for mask in masks)
-            step *= 2
-        for c, row in enumerate(rows):
-            store_value(builder, at(args[3], args[4], args[5], c), 0, row)
-        return context.get_dummy_value()
-
-    index = types.intp
-    return types.void(x, index, index, y, index, index, lanes), generate
-
-
-@intrinsic
-def prefetch(context: Any, base: Any, index: Any) -> Any:
-    """`prefetch(p, i)`: ask for p[i]'s cache line in L2."""
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        byte_pointer = ir.IntType(8).as_pointer()
-        function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, INT32, INT32, INT32])
-        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-        at = builder.bitcast(builder.gep(args[0], [args[1]]), byte_pointer)
-        builder.call(function, [at, ir.Constant(INT32, 0), ir.Constant(INT32, 2), ir.Constant(INT32, 1)])
-        return context.get_dummy_value()
-
-    return types.void(base, types.intp), generate
 
 
 # ---- values ------------------------------------------------------------------------------------------------------
