@@ -2,8 +2,9 @@
 
 python bench/kernels.py [--only TEXT] [--rounds 15] [--peers eager,compiled,jax] [--threads 2]
 
-A case is one op in one direction at one shape. The floor is the time of copying the bytes that must move; convolutions
-show GFLOP/s instead. What packing or transforming weights costs is part of our time.
+A case is one op in one direction at one shape. The floor is the time of copying the bytes that must move, between as
+many distinct tensors as the op touches; convolutions show GFLOP/s instead. Packing weights is part of our
+time. Every contender runs once untimed before it is timed.
 """
 
 from __future__ import annotations
