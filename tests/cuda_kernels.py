@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -104,20 +103,16 @@ def check_traffic(op: str, launch: Launch, source: store.Source, traffic: Traffi
     access = lanes * ITEM_SIZE[launch.schedule.dtype]  # a narrower one reads a group's first element, its shift
     moved = sum(traffic.read[name, access] + traffic.written[name, access] for name in SLABS[op])
     assert moved == launch.bytes or lanes == 1, f"{launch.schedule.tiles}: {traffic.read}, {traffic.written}"
-    check_accesses(source)
+    if launch.schedule.template == op:  # the assembler unrolls the loops of wide groups
+        check_accesses(source)
 
 
 def check_accesses(source: store.Source) -> None:
-    """Asserts that SASS has the vector accesses of PTX: the assembler made none narrower, and none twice."""
+    """Asserts that SASS has the 16-byte accesses of PTX: the assembler made none narrower, and none twice."""
     ptx = source.beside(".ptx").read_text()
-    written = Counter(
-        4 * int(lanes) if kind == "32" else 8 * int(lanes)
-        for lanes, kind in re.findall(r"\b(?:ld|st)\.global\.(?:nc\.)?v([24])\.[bfu](32|64)", ptx)
-    )
-    code = sass(source.beside(".cubin"))
-    assembled = Counter(int(bits) // 8 for bits in re.findall(r"\b(?:LDG|STG)\.E\.(64|128)\b", code))
-    assembled[8] -= len(re.findall(r"\b(?:ld|st)\.global\.(?:nc\.)?[bfu]64", ptx))
-    assert +assembled == +written, source.path
+    written = re.findall(r"\b(?:ld|st)\.global\.(?:nc\.)?(?:v4\.[bfu]32|v2\.[bfu]64)", ptx)
+    assembled = re.findall(r"\b(?:LDG|STG)\.E\.128\b", sass(source.beside(".cubin")))
+    assert len(assembled) == len(written), source.path
 
 
 def _touches_float64(problem: Problem, plan: Plan, launch: Launch) -> bool:

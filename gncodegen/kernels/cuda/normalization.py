@@ -110,11 +110,12 @@ def _group_norm(problem: Problem) -> Plan:
     tier = _tier(problem, 1)
     inputs = tuple(f"operand{i}" for i in range(4 if residual else 3))
     outputs = ("result0", "result1")
+    again = 2 if tier.cut.wide else 0  # wide groups stay in memory: their mean, their squares and y are three passes
     moved, flops = (3 if residual else 2) * x.bytes, (9 + residual) * x.count
     slots, writes = (*inputs, *outputs), (len(inputs), len(inputs) + 1)
     if tier.kind == "resident":
         schedule = _schedule(problem, tier, "group_norm", "whole")
-        return Plan((Launch(schedule, slots, tier.cut.grid, writes, moved, flops),))
+        return Plan((Launch(schedule, slots, tier.cut.grid, writes, moved + again * x.bytes, flops),))
     moments = _moments(problem, tier, 3)
     if tier.kind in ("cluster", "flags"):
         schedule = _schedule(problem, tier, "group_norm", "spread")
@@ -126,7 +127,7 @@ def _group_norm(problem: Problem) -> Plan:
         clear, flags = _flags(problem, tier, "workspace1")
         return Plan((clear, *launches), workspaces=(moments, flags))
     schedule = _schedule(problem, tier, "group_norm", "statistics")
-    first = Launch(schedule, ("operand0", "workspace0"), 0, (1,), x.bytes, 6 * x.count)
+    first = Launch(schedule, ("operand0", "workspace0"), 0, (1,), (1 + again // 2) * x.bytes, 6 * x.count)
     apply = Launch(_schedule(problem, tier, "group_norm", "apply"), slots, 0, (len(inputs),), moved, 3 * x.count)
     schedule = _schedule(problem, tier, "group_norm_join", "join", **_join_tiles(tier))
     join = Launch(schedule, ("operand0", "workspace0", "result1"), 0, (2,))
@@ -163,7 +164,9 @@ def _group_norm_gradient(problem: Problem) -> Plan:
         return Launch(schedule, slots, cut.grid, written, bytes_, count)
 
     if tier.kind == "resident":
-        return Plan((launch("whole", (*inputs, "workspace0", *outputs), moved, flops), add), workspaces=(partial,))
+        again = (3 if residual else 2) * x.bytes if cut.wide else 0  # wide groups are read for the sums, and for dx
+        main = launch("whole", (*inputs, "workspace0", *outputs), moved + again, flops)
+        return Plan((main, add), workspaces=(partial,))
     moments = _moments(problem, tier, 2)
     if tier.kind == "cluster":
         main = launch("spread", (*inputs, "workspace0", "workspace1", *outputs), moved, flops)
