@@ -221,7 +221,9 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     main = ("operand0", "operand1", "operand2", "result0", "result1")
     slots = main if cut.wave == 0 else (*main, "workspace0")
     residual = bool(problem.attributes.get("residual", False))
-    in_place = ((0, 0), (0, 3)) if residual else ((0, 0),)
+    # A tile of `apply` reads the groups' first elements, and all of x where squares overflow, while others write y.
+    over_x = ((0, 0),) if cut.wave == 0 else ()
+    in_place = (*over_x, (0, 3)) if residual else over_x
     flops = residual * x.count
     more: dict[str, Constant] = {"stream": stream}
     if residual:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gncodegen.kernels import catalog
+from gncodegen.kernels.schedule import Machine, Problem, Tensor
+
 Execute = Callable[..., Any]
 
 SHAPES = [
@@ -132,3 +135,14 @@ def test_whole_and_split_launches_give_the_same_bits(execute: Execute, shape, mo
         found.append([y, *execute("group_norm_gradient", [x, dy, scale, offset, statistics], out, attributes)])
     for one, other in zip(*found, strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(("observations", "over_x"), [(32, True), (1, False)])
+def test_y_takes_the_place_of_x_only_where_no_other_tile_reads_it(observations, over_x):
+    """Parts of an observation read its first row while others write theirs."""
+    x, vector = Tensor((observations, 56, 56, 64), "float32"), Tensor((64,), "float32")
+    attributes = {"groups": 8, "epsilon": 1e-5, "activation": "relu", "alpha": 0.0}
+    operands, results = (x, vector, vector), (x, Tensor((observations, 8, 3), "float32"))
+    chosen = catalog.plan(Problem("group_norm", operands, results, attributes, Machine(cores=2, l3=64 << 20)))
+    assert (len(chosen.launches) == 1) == over_x
+    assert ((0, 0) in chosen.in_place) == over_x
