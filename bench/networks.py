@@ -199,7 +199,7 @@ def _readme(rows: list[dict[str, Any]], threads: int) -> list[str]:
     names = list(dict.fromkeys(name for row in rows for name in row["milliseconds"]))
     lines = [
         f"| {threads} cores, ms | | " + " | ".join(names) + " | best peer / ours |",
-        "|---|" * 2 + "---|" * (len(names) + 1),
+        "|" + "---|" * (len(names) + 3),
     ]
     for row in rows:
         cells = " | ".join(f"{row['milliseconds'][n]:.1f}" if n in row["milliseconds"] else "" for n in names)
