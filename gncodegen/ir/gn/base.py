@@ -133,6 +133,17 @@ def statistics_dtype(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
+def window_operands(operands: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The x and weights of (x, weights[, bias]), of one rank."""
+    expect_operands(operands, 2, 3)
+    x, weights = operands[:2]
+    expect(
+        len(weights.shape) == len(x.shape),
+        f"weights have {len(weights.shape)} axes and x has {len(x.shape)}; both need one per spatial axis plus two",
+    )
+    return x, weights
+
+
 def window_shape(
     x: Tensor, window: Sequence[int], values: Values, dilation: Sequence[int] | None = None
 ) -> tuple[int, ...]:

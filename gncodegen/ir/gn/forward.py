@@ -23,6 +23,7 @@ from gncodegen.ir.gn.base import (
     expect_same,
     expect_shape,
     statistics_dtype,
+    window_operands,
     window_shape,
 )
 from gncodegen.ir.operation import Declared
@@ -79,12 +80,7 @@ class Convolution(GnOperation):
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 2, 3)
-        x, weights = operands[:2]
-        expect(
-            len(weights.shape) == len(x.shape),
-            f"weights have {len(weights.shape)} axes and x has {len(x.shape)}; both need one per spatial axis plus two",
-        )
+        x, weights = window_operands(operands)
         groups = values.integer("groups")
         per_group, filters = weights.shape[-2:]
         expect(

@@ -14,8 +14,8 @@ from gncodegen.ir.gn.base import (
     GnOperation,
     channels,
     expect,
-    expect_operands,
     expect_shape,
+    window_operands,
     window_shape,
 )
 from gncodegen.ir.gn.forward import Convolution, shape_of
@@ -38,12 +38,7 @@ class TransposedConvolution(GnOperation):
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 2, 3)
-        x, weights = operands[:2]
-        expect(
-            len(weights.shape) == len(x.shape),
-            f"weights have {len(weights.shape)} axes and x has {len(x.shape)}; both need one per spatial axis plus two",
-        )
+        x, weights = window_operands(operands)
         filters, per_filter = weights.shape[-2:]
         expect(per_filter == channels(x), f"{channels(x)} channels do not fit weights for {per_filter} channels")
         if len(operands) == 3:
