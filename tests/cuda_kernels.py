@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from gncodegen.kernels import store
 from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.targets.cuda.compile import assemble, entry
 from gncodegen.targets.cuda.disassemble import sass
 from gncodegen.targets.cuda.emulator import Traffic
 
@@ -103,16 +107,51 @@ def check_traffic(op: str, launch: Launch, source: store.Source, traffic: Traffi
     access = lanes * ITEM_SIZE[launch.schedule.dtype]  # a narrower one reads a group's first element, its shift
     moved = sum(traffic.read[name, access] + traffic.written[name, access] for name in SLABS[op])
     assert moved == launch.bytes or lanes == 1, f"{launch.schedule.tiles}: {traffic.read}, {traffic.written}"
-    if launch.schedule.template == op:  # the assembler unrolls the loops of wide groups
-        check_accesses(source)
+    check_accesses(source, access)
 
 
-def check_accesses(source: store.Source) -> None:
-    """Asserts that SASS has the 16-byte accesses of PTX: the assembler made none narrower, and none twice."""
+def check_accesses(source: store.Source, access: int) -> None:
+    """Asserts that SASS has the global accesses of PTX, width by width: the assembler split, repeated and dropped none.
+
+    Args:
+        source: of the kernel.
+        access: bytes of one access to the tensors that are as large as x.
+    """
     ptx = source.beside(".ptx").read_text()
-    written = re.findall(r"\b(?:ld|st)\.global\.(?:nc\.)?(?:v4\.[bfu]32|v2\.[bfu]64)", ptx)
-    assembled = re.findall(r"\b(?:LDG|STG)\.E\.128\b", sass(source.beside(".cubin")))
-    assert len(assembled) == len(written), source.path
+    rolled = _with_rolled_loops(ptx)
+    code = sass(source.beside(".cubin"))
+    if rolled != ptx:
+        target = re.findall(r"^\.target (sm_\w+)", ptx, re.MULTILINE)[0]
+        with TemporaryDirectory() as folder:
+            cubin = Path(folder, "rolled.cubin")
+            cubin.write_bytes(assemble(rolled, target, entry(source.path))[0])
+            code = sass(cubin)
+    written, assembled = _accesses_of_ptx(ptx), _accesses_of_sass(code)
+    if "BRA.DIV" in code:  # a warp that has diverged runs a copy of what lies around its shuffles: sums, no slabs
+        assembled = {key: count for key, count in assembled.items() if key[1] == access}
+        written = {key: count for key, count in written.items() if key[1] == access}
+    assert assembled == written, f"{source.path}: PTX {written}, SASS {assembled}"
+
+
+def _with_rolled_loops(ptx: str) -> str:
+    """PTX whose loops the assembler must not unroll, so that its accesses can be counted."""
+    begins = {found[1]: found.start() for found in re.finditer(r"^(\$L\w+):", ptx, re.MULTILINE)}
+    jumps = re.finditer(r"\bbra(?:\.uni)?\s+(\$L\w+)", ptx)
+    for label in {jump[1] for jump in jumps if begins[jump[1]] < jump.start()}:
+        ptx = ptx.replace(f"\n{label}:", f'\n{label}:\n.pragma "nounroll";')
+    return ptx
+
+
+def _accesses_of_ptx(ptx: str) -> Counter[tuple[str, int]]:
+    """How many global loads and stores of how many bytes."""
+    found = re.findall(r"\b(ld|st)(?:\.\w+)*\.global(?:\.[a-z]\w*)*?(?:\.v(\d))?\.[bfsu](\d+)\s", ptx)
+    return Counter((kind, int(bits) // 8 * int(count or 1)) for kind, count, bits in found)
+
+
+def _accesses_of_sass(code: str) -> Counter[tuple[str, int]]:
+    """The same of machine code."""
+    found = re.findall(r"\b(LD|ST)G\.E(?:\.(?:[US]?(8|16|64|128)\b|\w+))*", code)
+    return Counter((kind.lower(), int(bits or 32) // 8) for kind, bits in found)
 
 
 def _touches_float64(problem: Problem, plan: Plan, launch: Launch) -> bool:

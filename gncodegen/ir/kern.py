@@ -59,21 +59,36 @@ class Kernel(TextOperation):
 
 @irdl_op_definition
 class Alloc(TextOperation):
-    """`%r = kern.alloc(%a, %b) {offset, bytes}`: one buffer of the arena, placed once `offset` is there.
+    """`%r = kern.alloc(%a, %b) {offset, bytes, constant}`: one buffer, placed once `offset` is there.
 
     The operands are buffers whose memory it may take over, where they die with the step that writes this one.
+    It lies in the arena, or, where it is constant, in memory that keeps it from run to run.
     """
 
     name = "kern.alloc"
     candidates = var_operand_def(_MEMREF)
     buffer = result_def(_MEMREF)
-    ATTRIBUTES: ClassVar = (Declared("offset", "int", -1), Declared("bytes", "int", 0))
+    ATTRIBUTES: ClassVar = (
+        Declared("offset", "int", -1),
+        Declared("bytes", "int", 0),
+        Declared("constant", "bool", False),
+    )
 
     def __init__(self, tensor: Tensor, candidates: Sequence[SSAValue] = ()) -> None:
         super().__init__(operands=[candidates], result_types=[memref_type(tensor)])
 
+    @property
+    def constant(self) -> bool:
+        """Whether it keeps its values from run to run."""
+        return bool(self.values["constant"])
+
+    def keep(self) -> None:
+        """Makes it constant; no memory is taken over."""
+        self.operands = []
+        self.attributes["constant"] = encode(True)
+
     def place(self, offset: int) -> None:
-        """Gives the buffer its place in the arena."""
+        """Gives the buffer its place."""
         self.attributes["offset"] = encode(offset)
         self.attributes["bytes"] = encode(tensor_of(self.buffer).bytes)
 

@@ -16,8 +16,8 @@ from gncodegen.kernels.program import Buffer, Call, Program
 def program_of(module: ModuleOp) -> Program:
     """The Program of a module that the memory pass has placed; raises VerifyException for any other."""
     function = function_of(module)
-    arena_bytes = function.attributes.get("kern.arena_bytes")
-    if arena_bytes is None:
+    sizes = {name: function.attributes.get(f"kern.{name}") for name in ("arena_bytes", "constant_bytes")}
+    if None in sizes.values():
         raise VerifyException("the function has no arena; run the passes up to memory")
     buffers: list[Buffer] = []
     index: dict[SSAValue, int] = {}
@@ -33,7 +33,8 @@ def program_of(module: ModuleOp) -> Program:
     for operation in operations_of(function):
         match operation:
             case Alloc():
-                add(operation.buffer, "arena", offset=operation.values.integer("offset"))
+                kind = "constant" if operation.constant else "arena"
+                add(operation.buffer, kind, offset=operation.values.integer("offset"))
             case View():
                 add(operation.buffer, "view", of=index[operation.source])
             case Launch():
@@ -46,7 +47,7 @@ def program_of(module: ModuleOp) -> Program:
         kernels=kernels,
         buffers=tuple(buffers),
         calls=tuple(calls),
-        arena_bytes=int(decode(arena_bytes)),  # pyright: ignore[reportArgumentType]
+        **{name: int(decode(size)) for name, size in sizes.items()},  # pyright: ignore[reportArgumentType]
         fused=texts(module, "gn.fused"),
     )
 

@@ -18,12 +18,13 @@ class Buffer:
     """One array of the program.
 
     Args:
-        kind: "arena" (placed at `offset`), "view" (the memory of buffer `of`), or an argument: "input", "target",
-            "parameter", "state", "velocity", "hyperparameters", or one of OUTPUT_KINDS.
+        kind: "arena" (placed at `offset`), "constant" (placed in memory that keeps it from run to run), "view" (the
+            memory of buffer `of`), or an argument: "input", "target", "parameter", "state", "velocity",
+            "hyperparameters", or one of OUTPUT_KINDS.
         name: which array an argument is: "x", "t", "y", "loss", "conv_1.weights", "input" (gradient); "" elsewhere.
         shape: extents, row-major and dense.
         dtype: element type.
-        offset: bytes from the start of the arena, a multiple of 64; for "arena".
+        offset: bytes from the start of its memory, a multiple of 64; for "arena" and "constant".
         of: index of the buffer seen; for "view".
         format: axis letters of an input, target or output, for example "BSSC"; "" elsewhere.
     """
@@ -44,7 +45,7 @@ class Buffer:
     @property
     def is_argument(self) -> bool:
         """Whether the caller supplies the array."""
-        return self.kind not in ("arena", "view")
+        return self.kind not in ("arena", "constant", "view")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Program:
         buffers: all arrays; calls and views name them by index.
         calls: in order; each sees what the calls before it wrote.
         arena_bytes: size of the one arena all "arena" buffers lie in.
+        constant_bytes: size of the memory of "constant" buffers.
         fused: what the compiler fused, one readable line each.
     """
 
@@ -92,7 +94,20 @@ class Program:
     buffers: tuple[Buffer, ...]
     calls: tuple[Call, ...]
     arena_bytes: int
+    constant_bytes: int = 0
     fused: tuple[str, ...] = ()
+
+    @cached_property
+    def hoisted(self) -> int:
+        """How many of the first calls write constants: they run again only when a parameter has changed."""
+        constants = (i for i, c in enumerate(self.calls) if self.buffers[c.arguments[c.writes[0]]].kind == "constant")
+        return max(constants, default=-1) + 1
+
+    @cached_property
+    def changes_parameters(self) -> bool:
+        """Whether a call writes parameters or state."""
+        written = {self.root(call.arguments[slot]) for call in self.calls for slot in call.writes}
+        return any(self.buffers[index].kind in ("parameter", "state") for index in written)
 
     @cached_property
     def arguments(self) -> dict[tuple[str, str], int]:
@@ -126,6 +141,7 @@ class Program:
             "buffers": [asdict(buffer) for buffer in self.buffers],
             "calls": [asdict(call) for call in self.calls],
             "arena_bytes": self.arena_bytes,
+            "constant_bytes": self.constant_bytes,
             "fused": list(self.fused),
         }
 
@@ -138,6 +154,7 @@ class Program:
             buffers=tuple(Buffer(**_tuples(given)) for given in data["buffers"]),
             calls=tuple(Call(**_tuples(given)) for given in data["calls"]),
             arena_bytes=data["arena_bytes"],
+            constant_bytes=data["constant_bytes"],
             fused=tuple(data["fused"]),
         )
 

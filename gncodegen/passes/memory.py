@@ -17,17 +17,17 @@ from gncodegen.ir.function import function_of, operations_of
 from gncodegen.ir.kern import Alloc, Launch
 from gncodegen.ir.values import encode, tensor_of
 from gncodegen.passes.destinations import root_of
-from gncodegen.passes.placement import Lifetime, place
+from gncodegen.passes.placement import Lifetime, aligned_size, place
 
 
 def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
-    """The lifetime of every alloc that a launch uses, over the indices of the launches.
+    """The lifetime of every alloc of the arena that a launch uses, over the indices of the launches.
 
     Raises:
         PassFailedException: a launch reads a buffer that nothing has written.
     """
     operations = operations_of(function)
-    allocs = [operation for operation in operations if isinstance(operation, Alloc)]
+    allocs = [operation for operation in operations if isinstance(operation, Alloc) and not operation.constant]
     launches = [operation for operation in operations if isinstance(operation, Launch)]
     step_end = {launch.step: index for index, launch in enumerate(launches)}
     first: dict[SSAValue, int] = {}
@@ -63,7 +63,10 @@ def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
 
 @dataclass(frozen=True)
 class Memory(ModulePass):
-    """Greedy best fit, largest first, 64-byte aligned; the function's attribute kern.arena_bytes is the peak."""
+    """Greedy best fit, largest first, 64-byte aligned; the function's attribute kern.arena_bytes is the peak.
+
+    Constant buffers lie side by side in memory of their own, of kern.constant_bytes.
+    """
 
     name: ClassVar[str] = "memory"
 
@@ -73,9 +76,14 @@ class Memory(ModulePass):
         placement = place(list(lives.values()))
         for alloc, offset in zip(lives, placement.offsets, strict=True):
             alloc.place(offset)
+        constant_bytes = 0
         for operation in operations_of(function):
             if isinstance(operation, Alloc):
                 operation.operands = []
-                if operation not in lives:
+                if operation.constant:
+                    operation.place(constant_bytes)
+                    constant_bytes += aligned_size(tensor_of(operation.buffer).bytes)
+                elif operation not in lives:
                     Rewriter.erase_op(operation)
+        function.attributes["kern.constant_bytes"] = encode(constant_bytes)
         function.attributes["kern.arena_bytes"] = encode(placement.peak)

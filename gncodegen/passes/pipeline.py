@@ -15,6 +15,7 @@ from gncodegen.kernels.schedule import Machine
 from gncodegen.passes.canonicalize import Canonicalize
 from gncodegen.passes.fuse import Fuse
 from gncodegen.passes.gradients import Gradients
+from gncodegen.passes.hoist import Hoist
 from gncodegen.passes.layout import Layout
 from gncodegen.passes.memory import Memory
 from gncodegen.passes.select import Select
@@ -42,6 +43,7 @@ def pipeline(
         CommonSubexpressionElimination(),  # what two gradients both compute
         Layout(data_format=data_format),  # the caller's axis order, at the edges
         Select.of(machine or Machine(), choices),  # gn → kern: kernels and buffers
+        Hoist(),  # what depends on parameters alone, once
         Memory(),  # one arena, offsets, in place
     )
 

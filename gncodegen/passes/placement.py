@@ -69,7 +69,7 @@ def place(lifetimes: Sequence[Lifetime]) -> Placement:
     for chain in placed:
         for member in chain.members:
             offsets[member] = chain.offset
-    peak = max((chain.offset + _aligned(chain.bytes) for chain in placed), default=0)
+    peak = max((chain.offset + aligned_size(chain.bytes) for chain in placed), default=0)
     return Placement(tuple(offsets), peak, tuple(in_place))
 
 
@@ -103,16 +103,17 @@ def _chained(lifetimes: Sequence[Lifetime]) -> tuple[list[_Chain], list[int | No
 
 def _best_fit(chain: _Chain, placed: Sequence[_Chain]) -> int:
     """The offset of the smallest gap among the chains alive with `chain` that holds it, else behind them all."""
-    size = _aligned(chain.bytes)
+    size = aligned_size(chain.bytes)
     alive = [other for other in placed if other.first <= chain.last and chain.first <= other.last]
     end, best, best_gap = 0, -1, 0
     for other in sorted(alive, key=lambda other: other.offset):
         gap = other.offset - end
         if gap >= size and (best < 0 or gap < best_gap):
             best, best_gap = end, gap
-        end = max(end, other.offset + _aligned(other.bytes))
+        end = max(end, other.offset + aligned_size(other.bytes))
     return best if best >= 0 else end
 
 
-def _aligned(size: int) -> int:
+def aligned_size(size: int) -> int:
+    """Bytes that a buffer takes."""
     return -(-size // ALIGNMENT) * ALIGNMENT

@@ -35,7 +35,7 @@ class DeviceValues:
     """
 
     def __init__(self, initial: Mapping[str, NDArray[Any]], dtype: str, device: Device, lock: RLock) -> None:
-        self.dtype, self._device, self._lock = dtype, device, lock
+        self.dtype, self._device, self._lock, self.version = dtype, device, lock, 0
         self.shapes: Mapping[str, tuple[int, ...]] = {name: np.shape(value) for name, value in initial.items()}
         size = np.dtype(dtype).itemsize
         self._allocation = device.allocate({name: math.prod(shape) * size for name, shape in self.shapes.items()})
@@ -57,6 +57,7 @@ class DeviceValues:
         """Copies an array in."""
         with self._lock:
             self._device.upload(self.address(name), np.ascontiguousarray(array, self.dtype))
+            self.version += 1
 
 
 class DeviceBackend:
@@ -95,7 +96,9 @@ class DeviceBackend:
         for kinds, values in ((("parameter", "state"), bound.values), (("velocity",), bound.velocities)):
             assert isinstance(values, DeviceValues)
             addresses |= {(kind, name): values.address(name) for kind in kinds for name in values.shapes}
-        return DeviceExecutor(program, kernels, self.device, self._arena, addresses, self._hyperparameters)
+        return DeviceExecutor(
+            program, kernels, self.device, self._arena, addresses, bound.values, self._hyperparameters
+        )
 
     def adopt(self, value: Any, what: str) -> DeviceArray | None:
         """An array in this device's memory, not copied."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gncodegen.errors import TargetError
 from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program
 from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.runtime.state import Values
 from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Device, Kernel, Launch, Work
 from gncodegen.targets.cuda.hyperparameters import BYTES, device_block
 
@@ -133,6 +134,7 @@ class DeviceExecutor:
         device: where.
         arena: the memory of its intermediate buffers.
         bound: addresses of the arguments that stay the same from run to run, by (kind, name).
+        values: the parameters among them.
         hyperparameters: sent before a run that reads them.
     """
 
@@ -143,11 +145,15 @@ class DeviceExecutor:
         device: Device,
         arena: DeviceArena,
         bound: Mapping[Key, int],
+        values: Values,
         hyperparameters: DeviceHyperparameters,
     ) -> None:
         self.program, self._kernels, self._device, self._arena = program, kernels, device, arena
         arena.reserve(program.arena_bytes)
-        self._hyperparameters = hyperparameters
+        self._values, self._hyperparameters = values, hyperparameters
+        self._version = -1  # of the values that the constants were computed from
+        self._constants = device.allocate({"constants": program.constant_bytes})
+        self._hoisted: Callable[[], None] | None = None
         arguments = program.arguments
         used = {program.root(index) for call in program.calls for index in call.arguments}
         self._reads_hyperparameters = any(program.buffers[index].kind == "hyperparameters" for index in used)
@@ -186,7 +192,15 @@ class DeviceExecutor:
             self._fill_staging(inputs)
         if self._reads_hyperparameters:
             self._hyperparameters.send()
+        if self.program.hoisted and self._version != self._values.version:
+            self._hoisted = self._hoisted or self._device.prepare(
+                Work((), self._launches(self._bound, hoisted=True), ())
+            )
+            self._hoisted()
+            self._version = self._values.version
         self._work(addresses, wanted)()
+        if self.program.changes_parameters:
+            self._values.version += 1
         for key in self._outputs:
             given = arguments.get(key)
             if isinstance(given, DeviceArray):
@@ -254,10 +268,18 @@ class DeviceExecutor:
         outputs = self._staged_outputs
         for key in self._outputs:
             places[program.arguments[key]] = outputs.allocation.addresses[label(key)]
+        downloads = tuple((outputs.allocation.addresses[label(key)], outputs.host[label(key)]) for key in wanted)
+        return Work(tuple(uploads), self._launches(places, hoisted=False), downloads)
+
+    def _launches(self, arguments: Mapping[int, int], hoisted: bool) -> tuple[Launch, ...]:
+        """The hoisted calls or the others, on arguments at these addresses."""
+        program, places = self.program, dict(arguments)
+        starts = {"arena": self._arena.address, "constant": self._constants.addresses["constants"]}
         for index, buffer in enumerate(program.buffers):
-            if buffer.kind == "arena":
-                places[index] = self._arena.address + buffer.offset
-        launches = [
+            if buffer.kind in starts:
+                places[index] = starts[buffer.kind] + buffer.offset
+        chosen = slice(program.hoisted) if hoisted else slice(program.hoisted, None)
+        return tuple(
             Launch(
                 self._kernels[call.kernel],
                 call.grid,
@@ -267,10 +289,8 @@ class DeviceExecutor:
                 call.layers,
                 tuple((self._arena.address + offset, nbytes) for offset, nbytes in fresh),
             )
-            for call, fresh in zip(program.calls, self._fresh, strict=True)
-        ]
-        downloads = tuple((outputs.allocation.addresses[label(key)], outputs.host[label(key)]) for key in wanted)
-        return Work(tuple(uploads), tuple(launches), downloads)
+            for call, fresh in zip(program.calls[chosen], self._fresh[chosen], strict=True)
+        )
 
 
 def _fresh_slots(program: Program) -> list[Sequence[tuple[int, int]]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program
 from gncodegen.runtime.arrays import aligned
+from gncodegen.runtime.state import Values
 
 
 class Arena:
@@ -53,6 +54,7 @@ class Executor:
         addresses: of its kernels, by name.
         arena: the memory of its intermediate buffers.
         bound: arrays of the arguments that stay the same from run to run, by (kind, name).
+        values: the parameters among them; None where a program has none.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Executor:
         addresses: Mapping[str, int],
         arena: Arena,
         bound: Mapping[tuple[str, str], NDArray[Any]],
+        values: Values | None = None,
     ) -> None:
         self.program = program
         self._arena = arena
@@ -78,7 +81,12 @@ class Executor:
         self._arena_buffers = np.array([i for i, b in enumerate(program.buffers) if b.kind == "arena"], np.int64)
         self._offsets = np.array([b.offset for b in program.buffers if b.kind == "arena"], np.int64)
         self._arena_address = -1  # so that the first run fills in every argument
-        self._bound = dict(bound)
+        self._bound, self._values = dict(bound), values
+        self._version = -1  # of the values that the constants were computed from
+        self._constants = aligned(program.constant_bytes, np.uint8)
+        for index, buffer in enumerate(program.buffers):
+            if buffer.kind == "constant":
+                self._addresses[index] = self._constants.ctypes.data + buffer.offset
         self._known: dict[int, ref[NDArray[Any]]] = {}
         self._results: dict[tuple[str, str], NDArray[Any]] = {}
         self.free: dict[tuple[str, str], int] = {}
@@ -95,8 +103,6 @@ class Executor:
             arguments: an array of the planned shape and dtype, C-contiguous, for every free argument that is read;
                 results that are not given are kept for `result` until the next run.
         """
-        from gncodegen.targets.cpu.runner import run  # noqa: PLC0415  Numba loads when something runs
-
         with self._arena.lock:
             moved = False
             for key, index in self.free.items():
@@ -114,7 +120,25 @@ class Executor:
                 moved = True
             if moved:
                 np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
-            run(self._functions, self._grids, self._firsts, self._costs, self._argv, self._starts)
+            self._launch()
+
+    def _launch(self) -> None:
+        """All calls, or all but the hoisted ones where no parameter has changed."""
+        from gncodegen.targets.cpu.runner import run  # noqa: PLC0415  Numba loads when something runs
+
+        version = 0 if self._values is None else self._values.version
+        begin = self.program.hoisted if version == self._version else 0
+        run(
+            self._functions[begin:],
+            self._grids[begin:],
+            self._firsts[begin:],
+            self._costs[begin:],
+            self._argv,
+            self._starts[begin:],
+        )
+        self._version = version
+        if self._values is not None and self.program.changes_parameters:
+            self._values.version += 1
 
     def result(self, key: tuple[str, str]) -> NDArray[Any]:
         """A result of the last run that no array was given for; the next run overwrites it.

@@ -47,7 +47,7 @@ class HostBackend:
         for kinds, values in ((("parameter", "state"), bound.values), (("velocity",), bound.velocities)):
             assert isinstance(values, HostValues)
             arrays |= {(kind, name): array for kind in kinds for name, array in values.arrays.items()}
-        return Executor(program, addresses, self._arena, arrays)
+        return Executor(program, addresses, self._arena, arrays, bound.values)
 
     def adopt(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""

@@ -85,6 +85,9 @@ class Values(Protocol):
         """The element type of all of them."""
         ...
 
+    version: int
+    """Counts the times that one of them was changed."""
+
     def read(self, name: str) -> NDArray[Any]:
         """A copy on the host."""
         ...
@@ -103,7 +106,7 @@ class HostValues:
     """
 
     def __init__(self, initial: Mapping[str, Any], dtype: str) -> None:
-        self.dtype, self.arrays = dtype, copies(initial, dtype)
+        self.dtype, self.arrays, self.version = dtype, copies(initial, dtype), 0
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -117,6 +120,7 @@ class HostValues:
     def write(self, name: str, array: NDArray[Any]) -> None:
         """Copies an array in."""
         self.arrays[name][...] = array
+        self.version += 1
 
 
 class Parameters(MutableMapping[str, NDArray[Any]]):

@@ -27,9 +27,6 @@ REAL = [
     ((64, 1, 1, 96), 8),
 ]
 
-SHORT_OF_BLOCKS = ("group_norm", "sm_120", (8, 56, 56, 64))
-"""The one launch that has fewer than four blocks without its registers being full of data."""
-
 
 def planned(op: str, shape, groups: int, target: str, dtype: str = "float32", **more) -> tuple[Problem, Plan]:
     """A group normalization with ReLU and its plan."""
@@ -68,8 +65,8 @@ def test_real_shapes_assemble_clean(op, target, shape, groups):
     for launch, source in zip(plan.launches, check_static(problem, plan), strict=True):
         if launch.schedule.template != op:
             continue
-        check_accesses(source)
         tiles, said = launch.schedule.tiles, report(source)
+        check_accesses(source, 4 * int(tiles["lanes"]))
         if tiles["lanes"] == 4:
             code = sass(source.beside(".cubin"))
             assert re.search(r"LDG\.E\.128(\.SYS)?\.CONSTANT|LDG\.E\.128\.CONSTANT", code)
@@ -77,13 +74,11 @@ def test_real_shapes_assemble_clean(op, target, shape, groups):
         threads, registers = int(tiles["threads"]), said["registers"]
         resident = resident_blocks(target, threads, registers, said["shared"])
         # Blocks that wait for each other rely on it.
-        assert resident >= min(int(tiles["blocks_per_processor"]), machine(target).threads // threads)
+        assert resident >= int(tiles["blocks_per_processor"])
         data = 4 * int(tiles["steps"]) * int(tiles["lanes"]) * (1 if op == "group_norm" else 2)
         if resident < 4:
             assert resident * threads * data >= BYTES_IN_FLIGHT, (tiles, said)
             assert resident == resident_blocks(target, threads, registers, 0), "shared memory is not the reason"
-            if (op, target, shape) == SHORT_OF_BLOCKS:
-                pytest.xfail("16 of 78 registers hold data: three blocks for want of registers, a gap of the planner")
             assert data // 4 >= registers // 4, "the registers hold data, not addresses"
 
 

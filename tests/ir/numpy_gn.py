@@ -252,12 +252,13 @@ def plan(problem: Problem) -> Plan:
 
 def run_program(program: Program, arguments: Arrays) -> Arrays:
     """Runs a Program that `plan` chose, in one arena full of NaN; updates arguments, returns the outputs."""
-    arena = np.full(program.arena_bytes + 64, 0xFF, np.uint8)
+    sizes = {"arena": program.arena_bytes, "constant": program.constant_bytes}
+    memory = {kind: np.full(size + 64, 0xFF, np.uint8) for kind, size in sizes.items()}
     arrays: list[Array] = []
     outputs: Arrays = {}
     for buffer in program.buffers:
-        if buffer.kind == "arena":
-            raw = arena[buffer.offset : buffer.offset + buffer.bytes]
+        if buffer.kind in memory:
+            raw = memory[buffer.kind][buffer.offset : buffer.offset + buffer.bytes]
             arrays.append(raw.view(buffer.dtype).reshape(buffer.shape))
         elif buffer.kind == "view":
             arrays.append(arrays[buffer.of].reshape(buffer.shape))

@@ -28,7 +28,19 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_list() -> None:
-    assert STAGES == ("gn", "shapes", "canonicalize", "gradients", "dce", "fuse", "cse", "layout", "select", "memory")
+    assert STAGES == (
+        "gn",
+        "shapes",
+        "canonicalize",
+        "gradients",
+        "dce",
+        "fuse",
+        "cse",
+        "layout",
+        "select",
+        "hoist",
+        "memory",
+    )
     assert tuple(PASSES) == STAGES[1:]
 
 

@@ -54,6 +54,7 @@ class Slab:
         parts: blocks that share one slab.
         members: slabs that one block does, each with its own threads.
         held: registers per element, over all tensors a thread holds.
+        resident_threads: threads that a multiprocessor holds at once.
     """
 
     observations: int
@@ -67,6 +68,7 @@ class Slab:
     parts: int
     members: int
     held: int
+    resident_threads: int
 
     @property
     def group_channels(self) -> int:
@@ -224,11 +226,11 @@ class Slab:
 
     @property
     def blocks_per_processor(self) -> int:
-        """Blocks of a multiprocessor that registers allow: each of its four quarters holds whole warps."""
+        """Blocks of a multiprocessor that registers and threads allow: each of its four quarters holds whole warps."""
         # Fewer than four where a thread needs about 96 or more, a third of them data: memory stays busy by the bytes
         # that threads have asked for at once, and x read once saves more than further blocks would bring.
         warps = QUARTER_REGISTERS // (WARP * self.registers) * 4
-        return max(1, min(16, warps // (self.threads // WARP)))
+        return max(1, min(16, warps // (self.threads // WARP), self.resident_threads // self.threads))
 
     @property
     def wide(self) -> bool:
@@ -332,7 +334,9 @@ def cuts(
         for times in range(1, channels // unit + 1):
             if channels % (unit * times) == 0:
                 width = unit * times
-                first = Slab(observations, rows, channels, groups, lanes, flat, width, 1, parts, 1, held)
+                first = Slab(
+                    observations, rows, channels, groups, lanes, flat, width, 1, parts, 1, held, machine.threads
+                )
                 yield from _threads(first, item)
 
 

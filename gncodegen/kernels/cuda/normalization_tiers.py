@@ -48,11 +48,6 @@ class Tier:
             yield first, min(self.wave, self.cut.slabs - first)
 
 
-def resident_blocks(cut: Slab, machine: Machine) -> int:
-    """Blocks that one multiprocessor holds at once."""
-    return max(1, min(cut.blocks_per_processor, machine.threads // cut.threads))
-
-
 def _score(cut: Slab, item: int, machine: Machine, grid: int) -> float:
     """How well launches of `grid` blocks use the machine, 1 = as fast as memory; a product of estimates."""
     width = cut.block_channels * item
@@ -60,7 +55,7 @@ def _score(cut: Slab, item: int, machine: Machine, grid: int) -> float:
     access = 1.0 if cut.lanes * item == machine.vector_bytes else 0.9 if cut.lanes * item >= 8 else 0.8
     load = grid / machine.cores
     fill = load / ceiling(grid, machine.cores) if load < 16 else 1.0
-    together = min(resident_blocks(cut, machine), ceiling(grid, machine.cores))
+    together = min(cut.blocks_per_processor, ceiling(grid, machine.cores))
     # While one block waits at its barriers, the others keep memory busy.
     overlap = (0.8, 0.9, 0.96, 1.0)[min(together, 4) - 1]
     flight = min(1.0, together * cut.threads * cut.steps * cut.lanes * item / BYTES_IN_FLIGHT)
@@ -103,16 +98,17 @@ def _best(
     machine: Machine,
 ) -> Tier | None:
     """The tier with the shortest estimate of time among those with so many blocks per slab, if there is one."""
-    best: tuple[float, Tier] | None = None
+    best: tuple[tuple[float, int], Tier] | None = None
     for parts in numbers:
         for cut in cuts(observations, rows, channels, groups, item, held, machine, parts):
             score = _score(cut, item, machine, cut.grid)
             for tier in _tiers(cut, item, machine):
                 if tier.wave < cut.slabs:
                     score = _score(cut, item, machine, tier.wave * parts)
-                time = _time(tier, item, machine, score)
-                if best is None or time < best[0]:
-                    best = time, tier
+                # Of equal times the one with more blocks, up to the four that hide each other's waits.
+                order = _time(tier, item, machine, score), -min(cut.blocks_per_processor, 4)
+                if best is None or order < best[0]:
+                    best = order, tier
     return best[1] if best else None
 
 
@@ -165,7 +161,7 @@ def _tiers(cut: Slab, item: int, machine: Machine) -> Iterator[Tier]:
         return
     if cut.parts <= CLUSTER and int(machine.target[3:]) >= FIRST_WITH_CLUSTERS:
         yield Tier("cluster", cut, cut.slabs)
-    resident = machine.cores * resident_blocks(cut, machine)
+    resident = machine.cores * cut.blocks_per_processor
     if cut.parts <= resident:
         yield Tier("flags", cut, min(cut.slabs, resident // cut.parts))
     slab = cut.rows * cut.block_channels * item * min(cut.held, 2)

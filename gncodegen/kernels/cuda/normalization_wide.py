@@ -72,7 +72,7 @@ def wide_slab(
     """
     group_channels = channels // groups
     lanes = gcd(group_channels, machine.vector_bytes // max(4, item))  # eight halves would be eight float32 registers
-    slab = WideSlab(observations, rows, channels, groups, lanes, False, group_channels, 1, 1, 1, held)
+    slab = WideSlab(observations, rows, channels, groups, lanes, False, group_channels, 1, 1, 1, held, machine.threads)
     accesses = ceiling(slab.columns, slab.threads)
     most = max(1, MOST_ACCESSES // accesses)
     if rows * accesses > FEWEST_ACCESSES and slab.slabs < machine.cores:

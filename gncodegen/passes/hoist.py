@@ -1,0 +1,82 @@
+"""hoist: launches that read parameters alone come first; what they write is kept until a parameter changes."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from gncodegen.ir.function import body_of, function_of, operations_of, slots
+from gncodegen.ir.kern import Alloc, Launch, View
+from gncodegen.passes.destinations import root_of
+
+LASTING = ("parameter", "state")
+"""Kinds of arguments that stay the same from run to run, unless a launch writes them."""
+
+
+def hoistable(function: FuncOp) -> list[Launch]:
+    """The launches that compute the same in every run, as long as no parameter changes.
+
+    They read parameters that the function never writes, and what other such launches wrote; and they write buffers that
+    nothing else writes.
+    """
+    launches = [operation for operation in operations_of(function) if isinstance(operation, Launch)]
+    writers: dict[SSAValue, list[Launch]] = {}
+    for launch in launches:
+        for value in launch.written:
+            writers.setdefault(root_of(value), []).append(launch)
+    lasting = {value for value, slot in slots(function) if slot.kind in LASTING and value not in writers}
+    found = set(launches)
+    while True:
+        kept = {launch for launch in found if _same(launch, lasting, writers, found)}
+        if kept == found:
+            return [launch for launch in launches if launch in found]
+        found = kept
+
+
+def _same(
+    launch: Launch, lasting: AbstractSet[SSAValue], writers: dict[SSAValue, list[Launch]], found: AbstractSet[Launch]
+) -> bool:
+    """Whether a launch reads and writes nothing but what is lasting or belongs to launches of `found`."""
+    written = {root_of(value) for value in launch.written}
+    read = {root_of(value) for value in launch.read} - lasting
+    return all(isinstance(root.owner, Alloc) and found >= set(writers.get(root, ())) for root in written | read)
+
+
+@dataclass(frozen=True)
+class Hoist(ModulePass):
+    """Moves such launches to the function's begin, and marks the buffers they write as constant."""
+
+    name: ClassVar[str] = "hoist"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        function = function_of(op)
+        launches = set(hoistable(function))
+        constants = {root_of(value) for launch in launches for value in launch.written}
+        moved: list[Operation] = []
+        for operation in operations_of(function):
+            match operation:
+                case Alloc():
+                    operation.operands = [v for v in operation.operands if root_of(v) not in constants]
+                    if operation.buffer in constants:
+                        operation.keep()
+                        moved.append(operation)
+                case View() if root_of(operation.buffer) in constants or root_of(operation.buffer) in function.args:
+                    moved.append(operation)
+                case Launch() if operation in launches:
+                    moved.append(operation)
+                case _:
+                    pass
+        block = body_of(function)
+        for operation in moved:
+            operation.detach()
+        if moved:
+            first = block.first_op
+            assert first is not None, "there is a return"
+            block.insert_ops_before(moved, first)
