@@ -92,7 +92,7 @@ def _blocked(
     epilogue: dict[str, Constant],
 ) -> Plan:
     """The launches of a correlation of operand 0 with operand 1, packed first unless it lies right already."""
-    machine, lanes = problem.machine, problem.machine.lanes(work.dtype)
+    machine, lanes = problem.machine, problem.machine.lanes(work.dtype, work.filters)
     width = blocking.vectors * lanes
     group_blocks = blocking.group_blocks(work, lanes)
     starts = _phase_starts(work)

@@ -21,10 +21,10 @@ def is_channelwise(window: WindowProblem) -> bool:
 
 
 REGISTER_TILES = ((2, 2), (3, 1), (2, 1), (1, 1))
-"""(Columns of pixels, vectors of channels), the fastest first.
+"""(Columns of pixels, vectors of channels) of 16 registers, the fastest first.
 
 LLVM unrolls the taps and keeps what neighbouring pixels share in registers; more accumulators made it spill (on
-8×56²×64: 0.72 ms, 0.75, 0.8; 14 × 1, which needs the fewest loads, 1.4).
+8×56²×64: 0.72 ms, 0.75, 0.8; 14 × 1, which needs the fewest loads, 1.4). Of 32 registers as many more columns fit.
 """
 
 
@@ -33,9 +33,10 @@ def _register_tile(work: Correlation, panels: int, machine: Machine) -> tuple[in
     lanes = min(machine.lanes(work.dtype), work.groups)
     parts = even_parts(work.columns.positions, panels)
     narrowest = max(1, min(work.columns.outputs // work.columns.step, min(parts) - (panels > 1)))
+    more = max(1, machine.vector_registers // 16)
     return next(
         (columns, vectors)
-        for columns, vectors in REGISTER_TILES
+        for columns, vectors in (*((columns * more, vectors) for columns, vectors in REGISTER_TILES), *REGISTER_TILES)
         if columns <= narrowest and vectors * lanes <= work.groups
     )
 

@@ -89,8 +89,9 @@ def _register_rows(window: WindowProblem, machine: Machine) -> Iterator[Register
                     break
 
 
-def _cycles(window: WindowProblem, rows: RegisterRows, lanes: int) -> float:
+def _cycles(window: WindowProblem, rows: RegisterRows, machine: Machine) -> float:
     """Estimated cycles per pixel."""
+    lanes = machine.lanes(window.dtype, window.group_filters)
     taps = window.window[1] if _contiguous(window) else 1
     tiles = -(-window.group_channels // rows.channels) * -(-taps * rows.channels // rows.rows)
     tiles *= -(-window.window[0] // rows.lines) * (window.window[1] // taps)
@@ -98,13 +99,12 @@ def _cycles(window: WindowProblem, rows: RegisterRows, lanes: int) -> float:
     packing = 0 if rows.channels == window.group_channels else window.group_channels / min(rows.channels, lanes)
     # A tile's x should stay in L1 beside its dy: large blocks of channels do not.
     spread = 1.0 if rows.channels <= 16 else 1.15
-    return tiles * (step_cycles(rows.rows * rows.lines, rows.vectors) * spread + 0.5) + packing * 2.0
+    return tiles * (step_cycles(rows.rows * rows.lines, rows.vectors, machine) * spread + 0.5) + packing * 2.0
 
 
 def choices(window: WindowProblem, machine: Machine, bias: bool) -> Iterator[tuple[RegisterRows, Cut]]:
     """Register tiles, from the least estimated cycles up, with cuts that all sum in the same order."""
-    lanes = machine.lanes(window.dtype)
-    tiles = dict.fromkeys(sorted(_register_rows(window, machine), key=lambda rows: _cycles(window, rows, lanes)))
+    tiles = dict.fromkeys(sorted(_register_rows(window, machine), key=lambda rows: _cycles(window, rows, machine)))
     orders: list[tuple[int, ...]] = []
     for rows in tiles:
         cut = choose_cut(window, rows, machine)
@@ -116,7 +116,7 @@ def choices(window: WindowProblem, machine: Machine, bias: bool) -> Iterator[tup
 
 def choose_cut(window: WindowProblem, rows: RegisterRows, machine: Machine) -> Cut:
     """Units, parts and shares, from the shapes alone."""
-    item, width = ITEM_SIZE[window.dtype], rows.vectors * machine.lanes(window.dtype)
+    item, width = ITEM_SIZE[window.dtype], rows.vectors * machine.lanes(window.dtype, window.group_filters)
     out_rows, out_columns = window.out_extents
     taps = window.window[0] * window.window[1]
     channel_blocks = -(-window.group_channels // rows.channels)
@@ -166,7 +166,7 @@ def convolution_weight_gradient(problem: Problem) -> Plans:
 
 def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, cut: Cut) -> Plan:
     """The launches of one register tile and cut."""
-    lanes, target = problem.machine.lanes(window.dtype), problem.machine.target
+    lanes, target = problem.machine.lanes(window.dtype, window.group_filters), problem.machine.target
     bias = bool(problem.attributes.get("bias", False))
     shape, tiles, partial, padded = _constants(window, rows, cut, lanes, bias)
     main = Schedule(problem.op, "convolution_weight_gradient", target, window.dtype, shape=shape, tiles=tiles)

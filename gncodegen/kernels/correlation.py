@@ -15,8 +15,8 @@ BAND_BYTES = 128 << 10
 SHORT_RUN = 9
 """Up to so many neighbouring products LLVM unrolls the loop over them, and needs registers besides the accumulators."""
 
-SHORT_RUN_ACCUMULATORS = 8
-"""Most accumulators then (measured: 7 or 8 are up to 1.4 times as fast as 14)."""
+SHORT_RUN_SHARE = 2
+"""Most accumulators then: one part in so many of the registers (of 16, 7 or 8 are up to 1.4 times as fast as 14)."""
 
 STREAM_BYTES = 8
 """Bytes per cycle that a core reads from the cache behind L2."""
@@ -119,7 +119,7 @@ def blockings(work: Correlation, machine: Machine) -> Iterator[Blocking]:
 
 def _shared(work: Correlation, machine: Machine, best: Blocking) -> Blocking:
     """The blocking with its output channels cut into shares, where there is work for more tiles."""
-    blocks = work.groups * best.group_blocks(work, machine.lanes(work.dtype))
+    blocks = work.groups * best.group_blocks(work, machine.lanes(work.dtype, work.filters))
     tiles = work.batch * best.bands * best.panels
     wanted = min(-(-ENOUGH_TILES // tiles), -(-work.flops // (tiles * SMALL_WORK)))
     if _heavy(work, machine):
@@ -159,12 +159,12 @@ def bands_of(work: Correlation, machine: Machine, panels: int) -> range:
 
 def _candidates(work: Correlation, machine: Machine, panels: int) -> Iterator[tuple[float, Blocking]]:
     """(estimated cycles of one observation, blocking) of every blocking that fits the registers."""
-    lanes = machine.lanes(work.dtype)
+    lanes = machine.lanes(work.dtype, work.filters)
     column_parts = even_parts(work.columns.positions, panels)
     narrowest = min(work.columns.outputs // work.columns.step or 1, *column_parts)
     if work.columns.step > 1 and panels > 1:
         narrowest = max(1, narrowest - 1)
-    most = SHORT_RUN_ACCUMULATORS if work.run <= SHORT_RUN else machine.vector_registers
+    most = machine.vector_registers // (SHORT_RUN_SHARE if work.run <= SHORT_RUN else 1)
     for vectors in vector_counts(work.filters, machine, work.dtype):
         blocks = work.groups * -(-work.filters // (vectors * lanes))
         for bands in bands_of(work, machine, panels):
@@ -179,14 +179,19 @@ def _candidates(work: Correlation, machine: Machine, panels: int) -> Iterator[tu
                     if not fits(pixels, vectors, machine) or pixels * vectors > most:
                         break
                     blocking = Blocking(tile_rows, tile_columns, vectors, bands, panels, 1)
-                    cycles = _cycles(work, blocking, row_parts, column_parts, blocks)
+                    cycles = _cycles(work, machine, blocking, row_parts, column_parts, blocks)
                     if _heavy(work, machine):
                         cycles += bands * panels * work.weight_bytes / STREAM_BYTES
                     yield cycles, blocking
 
 
 def _cycles(
-    work: Correlation, blocking: Blocking, row_parts: tuple[int, ...], column_parts: tuple[int, ...], blocks: int
+    work: Correlation,
+    machine: Machine,
+    blocking: Blocking,
+    row_parts: tuple[int, ...],
+    column_parts: tuple[int, ...],
+    blocks: int,
 ) -> float:
     """Estimated cycles of one observation."""
     pixels = blocking.tile_rows * blocking.tile_columns
@@ -195,7 +200,7 @@ def _cycles(
     steps = sum(work.rows.taps) * sum(work.columns.taps) * work.channels
     store = work.phases * (10 + 2 * pixels * blocking.vectors)
     copied = blocking.bands * work.rows.read(max(row_parts)) * work.columns.read(work.columns.positions) * work.pixel
-    multiply = down * across * blocks * (steps * step_cycles(pixels, blocking.vectors) + store)
+    multiply = down * across * blocks * (steps * step_cycles(pixels, blocking.vectors, machine) + store)
     return multiply + (0 if inside(work) else copied / 6)
 
 

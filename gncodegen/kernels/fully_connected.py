@@ -62,7 +62,7 @@ def _dot_tile(rows: int, columns: int, row_shares: int, column_shares: int, mach
     def cycles(tile: tuple[int, int]) -> float:
         down = sum(-(-part // tile[0]) for part in row_parts)
         across = sum(-(-part // tile[1]) for part in column_parts)
-        return down * across * step_cycles(*tile)
+        return down * across * step_cycles(*tile, machine)
 
     sizes = (
         (tile_rows, tile_columns)
@@ -85,7 +85,7 @@ def _product(
 
     def cycles(tile: tuple[int, int]) -> float:
         down, across = sum(-(-part // tile[0]) for part in row_parts), -(-columns // (tile[1] * lanes))
-        return down * across * (depth * step_cycles(*tile) + 2 * tile[0] * tile[1])
+        return down * across * (depth * step_cycles(*tile, machine) + 2 * tile[0] * tile[1])
 
     widest = max(1, columns // lanes // column_shares)
     sizes = (

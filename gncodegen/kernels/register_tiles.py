@@ -6,11 +6,17 @@ from collections.abc import Iterator
 
 from gncodegen.kernels.schedule import Machine
 
+LINE = 64
+"""Bytes of a line of the caches."""
+
 MULTIPLIERS = 2
 """Vector multiply-adds a core starts per cycle."""
 
 LOADS = 1.8
-"""Vector loads and broadcasts a core starts per cycle."""
+"""Vector loads and broadcasts a core starts per cycle; half as many of vectors as wide as a line of the caches.
+
+Those often touch two lines, come from L2 one by one, and some CPUs start no more than one per cycle.
+"""
 
 LATENCY = 4.5
 """Cycles until a multiply-add's result can be added to again: 4, and what a late load adds now and then."""
@@ -21,9 +27,40 @@ def fits(rows: int, vectors: int, machine: Machine) -> bool:
     return rows * vectors + vectors + 1 <= machine.vector_registers
 
 
-def step_cycles(rows: int, vectors: int) -> float:
+def step_cycles(rows: int, vectors: int, machine: Machine) -> float:
     """Cycles of one outer-product update: the slowest of multiplying, loading and waiting for the previous update."""
-    return max(rows * vectors / MULTIPLIERS, (rows + vectors) / LOADS, LATENCY)
+    loads = LOADS if machine.vector_bytes < LINE else LOADS / 2
+    return max(rows * vectors / MULTIPLIERS, (rows + vectors) / loads, LATENCY)
+
+
+def row_counts(vectors: int, machine: Machine) -> list[int]:
+    """The numbers of rows of so many vectors that fit the registers."""
+    return [rows for rows in range(1, machine.vector_registers) if fits(rows, vectors, machine)]
+
+
+def most_vectors(machine: Machine) -> int:
+    """Vectors of a row up to which enough rows fit the registers: 2 of 16, 4 of 32."""
+    return max(1, machine.vector_registers // 8)
+
+
+def block_vectors(width: int, machine: Machine, dtype: str, enough: int = 1) -> int:
+    """The vectors of the blocks that `width` values are cut into: the least estimated cycles, then the widest.
+
+    Args:
+        width: values of a row.
+        machine: with the registers.
+        dtype: of the values.
+        enough: blocks that there should be, or as many as blocks of two vectors make.
+    """
+    whole = -(-width // machine.lanes(dtype))
+
+    def cycles(vectors: int) -> float:
+        rows = row_counts(vectors, machine)
+        return -(-whole // vectors) * min(step_cycles(count, vectors, machine) / count for count in rows)
+
+    counts = range(min(2, whole), min(most_vectors(machine), whole) + 1)
+    wanted = [vectors for vectors in counts if -(-whole // vectors) >= enough] or counts[:1]
+    return min(wanted, key=lambda vectors: (cycles(vectors), -vectors))
 
 
 def vector_counts(width: int, machine: Machine, dtype: str, limit: int = 4) -> Iterator[int]:

@@ -47,10 +47,19 @@ class Machine:
         """The folder of templates and the set of plans: "cpu" or "cuda"."""
         return family(self.target)
 
-    def lanes(self, dtype: str) -> int:
-        """Elements of `dtype` in one vector register."""
-        return self.vector_bytes // ITEM_SIZE[dtype]
+    def lanes(self, dtype: str, extent: int | None = None) -> int:
+        """Elements of `dtype` in one vector: of all that a register holds, or as few as hold `extent` values.
 
+        At least 32 bytes where registers are wider: half a register costs as much as less of it.
+        """
+        width = self.vector_bytes
+        while extent is not None and width > NARROWEST and width >= 2 * extent * ITEM_SIZE[dtype]:
+            width //= 2
+        return width // ITEM_SIZE[dtype]
+
+
+NARROWEST = 32
+"""Bytes of a vector that costs no more than narrower ones; wider ones take two cycles on some CPUs."""
 
 ITEM_SIZE = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "uint8": 1}
 """Bytes per element."""

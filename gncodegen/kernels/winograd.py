@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from gncodegen.kernels.correlation import ENOUGH_TILES, Correlation
-from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles
+from gncodegen.kernels.register_tiles import block_vectors, even_parts, row_counts, step_cycles
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem
 
@@ -40,6 +41,9 @@ PIECE = 32
 PRODUCTS_SHARE = 0.6
 """Share of L2 for the products of a part of the patches with heavy filters."""
 
+MOST_SCRATCH = 2 << 20
+"""Bytes of L2 that blocks are cut for at most: points and products lie on the stack of a thread."""
+
 STEP_PADDING = 16
 """Values between the planes of two points, so that equal offsets in them do not meet in one cache set."""
 
@@ -57,6 +61,11 @@ def patch_output(work: Correlation, machine: Machine) -> int:
     costs = {output: count_patches(work, output) * (output + 2) ** 2 for output in sizes}
     costs[0] = 9 * rows.outputs * columns.outputs
     return min(costs, key=lambda output: (costs[output], output))
+
+
+def scratch(machine: Machine) -> int:
+    """Bytes of L2 to cut blocks for."""
+    return min(machine.l2, MOST_SCRATCH)
 
 
 def count_patches(work: Correlation, output: int) -> int:
@@ -79,10 +88,16 @@ class _Winograd:
     def lanes(self) -> int:
         return self.problem.machine.lanes(self.work.dtype)
 
-    @property
+    @cached_property
     def vectors(self) -> int:
-        """Vectors of a block of filters."""
-        return min(2, -(-self.work.filters // self.lanes))
+        """Vectors of a block of filters; of heavy ones there are blocks enough for all cores."""
+        enough = -(-ENOUGH_TILES // max(1, self.patches // MOST_PATCHES)) if self.heavy else 1
+        return block_vectors(self.work.filters, self.problem.machine, self.work.dtype, enough)
+
+    @property
+    def heavy(self) -> bool:
+        """Whether the filters stay at hand and the patches stream."""
+        return self.work.channels * self.work.filters >= HEAVY
 
     @property
     def width(self) -> int:
@@ -168,9 +183,8 @@ def correlate_winograd(
 ) -> Iterator[Plan]:
     """Plans of a correlation of operand 0 with operand 1, in patches of output × output, best first."""
     this = _Winograd(problem, work, weights, transposed, epilogue, output)
-    heavy = work.channels * work.filters >= HEAVY
-    for cuts, tile_rows in _varied(this, *(_parts(this) if heavy else _blocks(this))):
-        yield (_heavy if heavy else _light)(this, cuts, tile_rows)
+    for cuts, tile_rows in _varied(this, *(_parts(this) if this.heavy else _blocks(this))):
+        yield (_heavy if this.heavy else _light)(this, cuts, tile_rows)
 
 
 def _varied(this: _Winograd, cuts: int, tile_rows: int) -> Iterator[tuple[int, int]]:
@@ -192,13 +206,12 @@ def _varied(this: _Winograd, cuts: int, tile_rows: int) -> Iterator[tuple[int, i
 
 def _heights(this: _Winograd) -> list[int]:
     """The numbers of rows of register tiles that there are."""
-    registers = this.problem.machine.vector_registers
-    return [rows for rows in range(1, registers) if fits(rows, this.vectors, this.problem.machine)]
+    return row_counts(this.vectors, this.problem.machine)
 
 
 def _fastest(this: _Winograd, heights: Sequence[int], patches: int) -> int:
     """The rows of register tiles, of those given, that take so many patches the least estimated cycles."""
-    return min(heights, key=lambda rows: -(-patches // rows) * step_cycles(rows, this.vectors))
+    return min(heights, key=lambda rows: -(-patches // rows) * step_cycles(rows, this.vectors, this.problem.machine))
 
 
 def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
@@ -224,13 +237,13 @@ def _blocks(this: _Winograd) -> tuple[int, int]:
     """(blocks of patches, rows of the register tile): the least estimated cycles of blocks that stay in L2."""
     machine, patches = this.problem.machine, this.patches
     patch_bytes = this.points * (this.work.channels + this.width) * ITEM_SIZE[this.work.dtype]
-    most = max(4, min(MOST_PATCHES, int(BLOCK_SHARE * machine.l2) // patch_bytes))
+    most = max(4, min(MOST_PATCHES, int(BLOCK_SHARE * scratch(machine)) // patch_bytes))
     fewest = max(-(-patches // most), min(ENOUGH_TILES, patches // FEWEST_PATCHES), 1)
 
     def cost(choice: tuple[int, int]) -> float:
         blocks, rows = choice
         parts = even_parts(patches, blocks)
-        cycles = sum(-(-part // rows) for part in parts) * step_cycles(rows, this.vectors)
+        cycles = sum(-(-part // rows) for part in parts) * step_cycles(rows, this.vectors, this.problem.machine)
         return cycles * (1 + 0.01 * (blocks - fewest) / fewest)
 
     counts = range(fewest, min(fewest + max(4, fewest // 4), max(patches, 1)) + 1)
@@ -242,7 +255,7 @@ def _parts(this: _Winograd) -> tuple[int, int]:
     """(parts of the patches, rows of the register tile) for heavy filters: few parts whose products stay in L2."""
     patches = this.patches
     product_bytes = this.points * this.width * ITEM_SIZE[this.work.dtype]
-    parts = max(1, -(-patches // max(8, int(PRODUCTS_SHARE * this.problem.machine.l2) // product_bytes)))
+    parts = max(1, -(-patches // max(8, int(PRODUCTS_SHARE * scratch(this.problem.machine)) // product_bytes)))
     parts = max(parts, min(-(-ENOUGH_TILES // this.filter_blocks), patches // MOST_PATCHES))
     return parts, _fastest(this, _heights(this), max(even_parts(patches, parts), default=1))
 

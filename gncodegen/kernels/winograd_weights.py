@@ -10,19 +10,16 @@ from collections.abc import Iterator
 
 from gncodegen.kernels.bias import column_sums
 from gncodegen.kernels.correlation import Correlation
-from gncodegen.kernels.register_tiles import fits, step_cycles
+from gncodegen.kernels.register_tiles import block_vectors, row_counts, step_cycles
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem
-from gncodegen.kernels.winograd import STEP_PADDING, count_patches, patch_output
+from gncodegen.kernels.winograd import MOST_SCRATCH, STEP_PADDING, count_patches, patch_output, scratch
 
 SHARE = 64
 """About how many channels, and filters, a tile does: more repeat fewer transforms, but need more of L2."""
 
 POINTS_SHARE = 0.6
 """Share of L2 for the points of x and dy."""
-
-MOST_SCRATCH = 2 << 20
-"""Most bytes of points, which lie on the stack of a thread, where larger shares than usual are tried."""
 
 PART_PATCHES = 96
 """Fewest patches of a part; each part has sums of its own."""
@@ -102,16 +99,18 @@ def _constants(
 ) -> tuple[dict[str, Constant], dict[str, Constant]]:
     """Shape and tile constants, for tiles of about `share` channels and filters."""
     lanes, work = machine.lanes(window.dtype), _forward(window)
-    vectors = min(2, -(-window.filters // lanes))
+    vectors = block_vectors(window.filters, machine, window.dtype)
     width, points = vectors * lanes, (output + 2) ** 2
     patches = window.batch * count_patches(work, output)
     channel_shares, share_channels = _shares(window.channels, lanes, share)
     filter_shares, share_filters = _shares(window.filters, width, share)
     parts = max(1, min(MOST_PARTS, patches // PART_PATCHES))
     patch_bytes = points * (share_channels + share_filters) * ITEM_SIZE[window.dtype]
-    at_once = max(1, min(-(-patches // parts), max(8, int(POINTS_SHARE * machine.l2) // patch_bytes)))
-    heights = [rows for rows in range(1, machine.vector_registers) if fits(rows, vectors, machine)]
-    tile_rows = min(heights, key=lambda rows: -(-share_channels // rows) * (step_cycles(rows, vectors) + 0.5))
+    at_once = max(1, min(-(-patches // parts), max(8, int(POINTS_SHARE * scratch(machine)) // patch_bytes)))
+    tile_rows = min(
+        row_counts(vectors, machine),
+        key=lambda rows: -(-share_channels // rows) * (step_cycles(rows, vectors, machine) + 0.5),
+    )
     filter_blocks, channel_blocks = -(-window.filters // width), channel_shares * -(-share_channels // tile_rows)
     sum_step = filter_blocks * channel_blocks * tile_rows * width + STEP_PADDING
     shape: dict[str, Constant] = {
