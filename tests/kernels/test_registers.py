@@ -1,0 +1,102 @@
+"""Register tiles stay in registers: on this host, and on a CPU with AVX-512, whose kernels are compiled but not run."""
+
+from __future__ import annotations
+
+import platform
+import re
+
+import pytest
+from assembly import assembly, cross_compiler, innermost_loops, spills
+
+from gncodegen.kernels import catalog, store
+from gncodegen.kernels.schedule import Machine, Problem, Tensor
+
+WIDE = Machine(vector_bytes=64, vector_registers=32, l1=48 << 10, l2=2 << 20, l3=32 << 20, cores=2)
+WIDE_CPU = "skylake-avx512"
+"""The oldest one; LLVM would rather have narrow vectors on it, where it may choose."""
+
+PADDED = {"padding": (1, 1, 1, 1)}
+STRIDED = {"stride": (2, 2), "padding": (1, 1, 1, 1)}
+NORM = {"groups": 8, "epsilon": 1e-5, "activation": "relu", "alpha": 0.0}
+
+
+def problem(op, operands, results, attributes=None, machine=None):
+    from gncodegen.targets.cpu import host
+
+    tensors = [tuple(Tensor(shape, "float32") for shape in shapes) for shapes in (operands, results)]
+    return Problem(op, *tensors, attributes or {}, machine or host.machine())
+
+
+HOST = {
+    "forward": ("convolution", [(8, 32, 32, 64), (3, 3, 64, 64)], [(8, 32, 32, 64)], PADDED),
+    "few-filters": ("convolution", [(8, 14, 14, 16), (3, 3, 16, 8)], [(8, 14, 14, 8)], PADDED),
+    "input": ("convolution_input_gradient", [(8, 7, 7, 32), (3, 3, 16, 32)], [(8, 7, 7, 16)], PADDED),
+    "weights": ("convolution_weight_gradient", [(8, 14, 14, 8), (8, 14, 14, 16)], [(3, 3, 8, 16)], PADDED),
+    "products": ("fully_connected_input_gradient", [(64, 40), (40, 96)], [(64, 96)], {}),
+    "dot-products": ("fully_connected", [(64, 400), (24, 400)], [(64, 24)], {}),
+}
+
+
+@pytest.mark.parametrize("asked", HOST.values(), ids=HOST)
+def test_register_tiles_stay_in_registers(asked):
+    from gncodegen.targets.cpu import compile as compiler
+    from gncodegen.targets.cpu import host
+
+    launch = max(catalog.plan(problem(*asked)).launches, key=lambda launch: launch.flops)
+    path = store.write(launch.schedule, host.tag()).path
+    compiler.compile_missing([path])
+    text = assembly(path)
+    if "vfmadd" not in text:
+        pytest.skip("looks for x86 multiply-adds")
+    # A loop that stores vectors elsewhere than on the stack is a transform of Winograd's, not a register tile.
+    hot = [body for body in innermost_loops(text, 8) if not re.search(r"vmov\w+\s+%[xyz]mm\d+, (?!.*Spill)", body)]
+    assert hot
+    for body in hot:
+        assert not spills(body), body
+
+
+WIDE_CASES = {
+    # name: (problem, fewest multiply-adds of a loop of interest, the most among them at least)
+    "winograd": ("convolution", [(8, 56, 56, 64), (3, 3, 64, 64)], [(8, 56, 56, 64)], PADDED, 20),
+    "winograd-heavy": ("convolution", [(8, 14, 14, 256), (3, 3, 256, 256)], [(8, 14, 14, 256)], PADDED, 24),
+    "winograd-weights": (
+        "convolution_weight_gradient", [(8, 28, 28, 128), (8, 28, 28, 128)], [(3, 3, 128, 128)], PADDED, 20,
+    ),
+    "direct": ("convolution", [(8, 56, 56, 128), (3, 3, 128, 128)], [(8, 28, 28, 128)], STRIDED, 24),
+    "direct-weights": ("convolution_weight_gradient", [(8, 56, 56, 3), (8, 28, 28, 64)], [(3, 3, 3, 64)], STRIDED, 20),
+    "channel-wise": ("convolution", [(8, 56, 56, 64), (3, 3, 1, 64)], [(8, 56, 56, 64)], PADDED | {"groups": 64}, 72),
+    "products": ("fully_connected_input_gradient", [(256, 1024), (1024, 1024)], [(256, 1024)], {}, 24),
+    "dot-products": ("fully_connected", [(256, 1024), (1024, 1024)], [(256, 1024)], {}, 24),
+    "norm": ("group_norm", [(8, 28, 28, 64), (64,), (64,)], [(8, 28, 28, 64), (8, 8, 3)], NORM, 8),
+    "norm-gradient": (
+        "group_norm_gradient", [(8, 28, 28, 64), (8, 28, 28, 64), (64,), (64,), (8, 8, 3)],
+        [(8, 28, 28, 64), (64,), (64,)], NORM, 4,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compile_wide():
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("compiles for x86")
+    with cross_compiler(WIDE_CPU) as compile_source:
+        yield compile_source
+
+
+@pytest.mark.parametrize("case", WIDE_CASES.values(), ids=WIDE_CASES)
+def test_wide_vectors_fill_their_registers_and_stay_there(compile_wide, case):
+    """Every multiply-add of an innermost loop is 64 bytes wide, no loop spills, and the widest tile is a large one."""
+    *asked, expected = case
+    launch = max(catalog.plan(problem(*asked, machine=WIDE)).launches, key=lambda launch: launch.flops)
+    path = store.write(launch.schedule, f"cpu-{WIDE_CPU}").path
+    compile_wide(path)
+    loops = innermost_loops(assembly(path, WIDE_CPU), 4)
+    counts = []
+    for body in loops:
+        sums = [line for line in body.splitlines() if re.search(r"\tvfn?m", line)]
+        if any("sd" in line.split()[0] or "ss" in line.split()[0] for line in sums):
+            continue  # a group's scalars
+        assert not spills(body), body
+        assert all("%zmm" in line for line in sums), body
+        counts.append(len(sums))
+    assert max(counts) >= expected, counts
