@@ -40,6 +40,11 @@ def innermost_loops(text: str, least: int) -> list[str]:
     return [body for body in bodies.values() if len(re.findall(r"vfn?m(?:add|sub)\w+p[sd]", body)) >= least]
 
 
+def stores(body: str) -> bool:
+    """Whether a loop stores vectors otherwise than for want of registers."""
+    return bool(re.search(r"\tvmov\w+\t%[xyz]mm\d+, [^%\n]*\((?!.*Spill)", body))
+
+
 def spills(body: str) -> list[str]:
     """The lines that store a vector register to the stack, or load one from there, for want of registers."""
     return [line for line in body.splitlines() if re.search(r"(16|32|64)-byte (Folded )?(Spill|Reload)", line)]

@@ -6,9 +6,10 @@ import platform
 import re
 
 import pytest
-from assembly import assembly, cross_compiler, innermost_loops, spills
+from assembly import assembly, cross_compiler, innermost_loops, spills, stores
 
 from gncodegen.kernels import catalog, store
+from gncodegen.kernels.register_tiles import block_vectors, fits, row_counts
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
 
 WIDE = Machine(vector_bytes=64, vector_registers=32, l1=48 << 10, l2=2 << 20, l3=32 << 20, cores=2)
@@ -48,15 +49,15 @@ def test_register_tiles_stay_in_registers(asked):
     text = assembly(path)
     if "vfmadd" not in text:
         pytest.skip("looks for x86 multiply-adds")
-    # A loop that stores vectors elsewhere than on the stack is a transform of Winograd's, not a register tile.
-    hot = [body for body in innermost_loops(text, 8) if not re.search(r"vmov\w+\s+%[xyz]mm\d+, (?!.*Spill)", body)]
+    # A loop that stores vectors is a transform of Winograd's, not a register tile.
+    hot = [body for body in innermost_loops(text, 8) if not stores(body)]
     assert hot
     for body in hot:
         assert not spills(body), body
 
 
 WIDE_CASES = {
-    # name: (problem, fewest multiply-adds of a loop of interest, the most among them at least)
+    # name: (problem, multiply-adds that some loop has at least)
     "winograd": ("convolution", [(8, 56, 56, 64), (3, 3, 64, 64)], [(8, 56, 56, 64)], PADDED, 20),
     "winograd-heavy": ("convolution", [(8, 14, 14, 256), (3, 3, 256, 256)], [(8, 14, 14, 256)], PADDED, 24),
     "winograd-weights": (
@@ -64,7 +65,7 @@ WIDE_CASES = {
     ),
     "direct": ("convolution", [(8, 56, 56, 128), (3, 3, 128, 128)], [(8, 28, 28, 128)], STRIDED, 24),
     "direct-weights": ("convolution_weight_gradient", [(8, 56, 56, 3), (8, 28, 28, 64)], [(3, 3, 3, 64)], STRIDED, 20),
-    "channel-wise": ("convolution", [(8, 56, 56, 64), (3, 3, 1, 64)], [(8, 56, 56, 64)], PADDED | {"groups": 64}, 72),
+    "channel-wise": ("convolution", [(8, 56, 56, 64), (3, 3, 1, 64)], [(8, 56, 56, 64)], PADDED | {"groups": 64}, 144),
     "products": ("fully_connected_input_gradient", [(256, 1024), (1024, 1024)], [(256, 1024)], {}, 24),
     "dot-products": ("fully_connected", [(256, 1024), (1024, 1024)], [(256, 1024)], {}, 24),
     "norm": ("group_norm", [(8, 28, 28, 64), (64,), (64,)], [(8, 28, 28, 64), (8, 8, 3)], NORM, 8),
@@ -85,18 +86,34 @@ def compile_wide():
 
 @pytest.mark.parametrize("case", WIDE_CASES.values(), ids=WIDE_CASES)
 def test_wide_vectors_fill_their_registers_and_stay_there(compile_wide, case):
-    """Every multiply-add of an innermost loop is 64 bytes wide, no loop spills, and the widest tile is a large one."""
+    """Multiply-adds of innermost loops are 64 bytes wide, as many as fill the registers, and nothing spills."""
     *asked, expected = case
     launch = max(catalog.plan(problem(*asked, machine=WIDE)).launches, key=lambda launch: launch.flops)
     path = store.write(launch.schedule, f"cpu-{WIDE_CPU}").path
     compile_wide(path)
-    loops = innermost_loops(assembly(path, WIDE_CPU), 4)
-    counts = []
-    for body in loops:
-        sums = [line for line in body.splitlines() if re.search(r"\tvfn?m", line)]
-        if any("sd" in line.split()[0] or "ss" in line.split()[0] for line in sums):
-            continue  # a group's scalars
+    counts: dict[bool, list[int]] = {False: [], True: []}
+    for body in innermost_loops(assembly(path, WIDE_CPU), 4):
+        sums = [line for line in body.splitlines() if re.match(r"\tvfn?m\w+p[sd]\t", line)]
         assert not spills(body), body
         assert all("%zmm" in line for line in sums), body
-        counts.append(len(sums))
-    assert max(counts) >= expected, counts
+        counts[stores(body)].append(len(sums))
+    # A loop that stores vectors is a transform of Winograd's, where there are register tiles.
+    assert max(counts[False] or counts[True]) >= expected, counts
+
+
+NARROW = Machine(vector_bytes=32, vector_registers=16)
+
+
+@pytest.mark.parametrize(("filters", "narrow", "wide"), [(8, 1, 1), (24, 2, 2), (48, 2, 3), (64, 2, 4), (80, 2, 3)])
+def test_more_registers_take_wider_blocks_of_filters(filters, narrow, wide):
+    assert block_vectors(filters, NARROW, "float32") == narrow
+    assert block_vectors(filters, WIDE, "float32") == wide
+    assert block_vectors(filters, WIDE, "float32", enough=4) <= 2
+    assert all(fits(rows, wide, WIDE) for rows in row_counts(wide, WIDE))
+
+
+def test_few_values_take_the_narrowest_vectors_that_hold_them_from_32_bytes_up():
+    assert [WIDE.lanes("float32", extent) for extent in (1, 8, 9, 64)] == [8, 8, 16, 16]
+    assert [WIDE.lanes("float64", extent) for extent in (4, 5)] == [4, 8]
+    assert [NARROW.lanes("float32", extent) for extent in (1, 64)] == [8, 8]
+    assert (WIDE.lanes("float32"), NARROW.lanes("float64")) == (16, 4)
