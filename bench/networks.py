@@ -2,7 +2,7 @@
 
 python bench/networks.py [--only TEXT] [--rounds 20] [--peers eager,compiled,jax,onnx] [--threads 2] [--readme]
 
-All contenders start from the same weights, see the same data, must predict the same, and run in turn in one process;
+All contenders start from the same weights, see the same data, must predict the same, and take turns in one process;
 predictions are timed for batches of 1 and 32 too. `--memory` measures the peak memory of a step instead, one process
 per contender.
 """
@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import geometric_mean, median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from record import fill_readme, save
@@ -25,6 +25,9 @@ from record import fill_readme, save
 RATE, L2 = 0.01, 1e-4
 TOLERANCE = 1e-4
 """Largest difference of a score between contenders."""
+
+PAUSE = 0.02
+"""Seconds between contenders."""
 
 Call = Callable[[], object]
 
@@ -145,14 +148,19 @@ def _require_agreement(calls: dict[str, dict[str, Call]]) -> None:
 
 
 def measure(calls: dict[str, dict[str, Call]], kind: str, rounds: int) -> dict[str, float]:
-    """Median milliseconds of each contender, all of them once per round, so that what disturbs one disturbs all."""
+    """Median milliseconds of each contender, all of them once per round, so that what disturbs one disturbs all.
+
+    A contender's turn begins when the threads of the one before have stopped waiting for work on a core of their own
+    (ONNX Runtime's do for a while), and with a call that is not measured, so that all are measured in a loop of calls.
+    """
     times: dict[str, list[float]] = {name: [] for name, of in calls.items() if kind in of}
-    for turn in range(rounds + 3):
+    for _ in range(rounds):
         for name, taken in times.items():
+            sleep(PAUSE)
+            calls[name][kind]()
             began = perf_counter()
             calls[name][kind]()
-            if turn >= 3:  # the first rounds warm up
-                taken.append(1e3 * (perf_counter() - began))
+            taken.append(1e3 * (perf_counter() - began))
     return {name: median(taken) for name, taken in times.items()}
 
 
