@@ -26,8 +26,8 @@ RATE, L2 = 0.01, 1e-4
 TOLERANCE = 1e-4
 """Largest difference of a score between contenders."""
 
-PAUSE = 0.02
-"""Seconds between contenders."""
+PAUSE, TURN = 0.02, 0.02
+"""Seconds between contenders, and of calls of each."""
 
 Call = Callable[[], object]
 
@@ -151,16 +151,19 @@ def measure(calls: dict[str, dict[str, Call]], kind: str, rounds: int) -> dict[s
     """Median milliseconds of each contender, all of them once per round, so that what disturbs one disturbs all.
 
     A contender's turn begins when the threads of the one before have stopped waiting for work on a core of their own
-    (ONNX Runtime's do for a while), and with a call that is not measured, so that all are measured in a loop of calls.
+    (ONNX Runtime's do for a while), with a call that is not measured; then come calls in a loop for TURN seconds.
     """
     times: dict[str, list[float]] = {name: [] for name, of in calls.items() if kind in of}
     for _ in range(rounds):
         for name, taken in times.items():
             sleep(PAUSE)
-            calls[name][kind]()
-            began = perf_counter()
-            calls[name][kind]()
-            taken.append(1e3 * (perf_counter() - began))
+            call = calls[name][kind]
+            call()
+            began, count, passed = perf_counter(), 0, 0.0
+            while passed < TURN:
+                call()
+                count, passed = count + 1, perf_counter() - began
+            taken.append(1e3 * passed / count)
     return {name: median(taken) for name, taken in times.items()}
 
 

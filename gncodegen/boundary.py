@@ -64,7 +64,7 @@ class Boundary:
         array = batch(x, node.size.shape, self.input_letters, order, node.label)
         if callable(normalization):
             array = batch(normalization(array), node.size.shape, self.input_letters, order, node.label)
-        return np.ascontiguousarray(array.transpose(permutation(order, inner)), self._dtype)
+        return np.ascontiguousarray(_reordered(array, order, inner), self._dtype)
 
     def count(self, array: NDArray[Any] | DeviceArray) -> int:
         """The number of observations; raises ArrayError where there is none."""
@@ -117,5 +117,6 @@ class Boundary:
         return np.ascontiguousarray(rows, self._dtype)
 
 
-def _reordered(result: NDArray[Any], inner: str, outer: str) -> NDArray[Any]:
-    return np.ascontiguousarray(result.transpose(permutation(inner, outer)))
+def _reordered(array: NDArray[Any], given: str, wanted: str) -> NDArray[Any]:
+    """The array with its axes in another order; itself where the order is the same."""
+    return array if given == wanted else np.ascontiguousarray(array.transpose(permutation(given, wanted)))

@@ -226,11 +226,13 @@ def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
         "product_step": most * this.width + STEP_PADDING,
     }
     buffer = Tensor((this.filter_blocks * this.points * channels * this.width,), this.work.dtype)
-    shares = max(1, min(channels // this.lanes, -(-ENOUGH_TILES // this.filter_blocks)))
-    schedule = this.schedule("winograd_filters", this.filter_shape, {"shares": shares})
+    # Where there are fewer blocks than cores, several tiles transform the same patches for different filters.
+    tiles["shares"] = shares = max(1, min(this.filter_blocks, this.problem.machine.cores // max(blocks, 1)))
+    channel_shares = max(1, min(channels // this.lanes, -(-ENOUGH_TILES // this.filter_blocks)))
+    schedule = this.schedule("winograd_filters", this.filter_shape, {"shares": channel_shares})
     moved = this.problem.operands[1].bytes + buffer.bytes
-    filters = Launch(schedule, ("operand1", "workspace0"), this.filter_blocks * shares, (1,), moved)
-    return Plan((filters, this.main("winograd", tiles, ("operand0", "workspace0"), blocks)), (buffer,))
+    filters = Launch(schedule, ("operand1", "workspace0"), this.filter_blocks * channel_shares, (1,), moved)
+    return Plan((filters, this.main("winograd", tiles, ("operand0", "workspace0"), blocks * shares)), (buffer,))
 
 
 def _blocks(this: _Winograd) -> tuple[int, int]:

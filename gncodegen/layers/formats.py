@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from gncodegen.errors import ArrayError
 
 _MOST = {"B": 1, "S": 3, "T": 1, "C": 1}
@@ -18,13 +20,8 @@ def axis_order(data_format: str, letters: str) -> str:
     Raises:
         ArrayError: the array has an axis that `data_format` does not place.
     """
-    left, order = list(letters), ""
-    for letter in data_format if isinstance(data_format, str) else "":  # pyright: ignore[reportUnnecessaryIsInstance]
-        if letter in left:
-            left.remove(letter)
-            order += letter
-    twice = any(str(data_format).count(letter) > most for letter, most in _MOST.items())
-    if left or twice or not set(str(data_format)) <= set(_MOST):
+    order = _order(data_format, letters) if isinstance(data_format, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
+    if order is None:
         raise ArrayError(
             f"data_format = {data_format!r}; allowed: any order of the letters of {letters!r}; "
             f"write data_format={letters!r} for channel-last arrays"
@@ -32,6 +29,19 @@ def axis_order(data_format: str, letters: str) -> str:
     return order
 
 
+@cache
+def _order(data_format: str, letters: str) -> str | None:
+    """The order, or None where there is none."""
+    left, order = list(letters), ""
+    for letter in data_format:
+        if letter in left:
+            left.remove(letter)
+            order += letter
+    twice = any(data_format.count(letter) > most for letter, most in _MOST.items())
+    return None if left or twice or not set(data_format) <= set(_MOST) else order
+
+
+@cache
 def permutation(source: str, target: str) -> tuple[int, ...]:
     """For each axis of `target` the axis of `source` it comes from; equal letters keep their order."""
     positions: dict[str, list[int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,15 @@ ALIGNMENT = 64
 def aligned(shape: tuple[int, ...] | int, dtype: DTypeLike) -> NDArray[Any]:
     """A zeroed, C-contiguous array whose first element lies on a 64-byte boundary."""
     kind = np.dtype(dtype)
-    count = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    count = prod((shape,) if isinstance(shape, int) else shape) * kind.itemsize
     memory = np.zeros(count + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
+    start = -address(memory) % ALIGNMENT
     return memory[start : start + count].view(kind).reshape(shape)
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where an array's first element lies."""
+    return array.__array_interface__["data"][0]  # a third of the time of array.ctypes.data
 
 
 def as_array(value: Any, what: str) -> NDArray[Any]:

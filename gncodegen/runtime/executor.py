@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program
-from gncodegen.runtime.arrays import aligned
+from gncodegen.runtime.arrays import address, aligned
 from gncodegen.runtime.state import Values
 
 
@@ -25,14 +25,14 @@ class Arena:
         self.lock = RLock()
         self._memory = aligned(0, np.uint8)
 
-        self.address = self._memory.ctypes.data
+        self.address = address(self._memory)
         """Where it starts; changes when it grows."""
 
     def reserve(self, size: int) -> None:
         """Makes room for `size` bytes."""
         if self._memory.nbytes < size:
             self._memory = aligned(size, np.uint8)
-            self.address = self._memory.ctypes.data
+            self.address = address(self._memory)
 
 
 BYTES_PER_NANOSECOND = 10
@@ -86,13 +86,13 @@ class Executor:
         self._constants = aligned(program.constant_bytes, np.uint8)
         for index, buffer in enumerate(program.buffers):
             if buffer.kind == "constant":
-                self._addresses[index] = self._constants.ctypes.data + buffer.offset
+                self._addresses[index] = address(self._constants) + buffer.offset
         self._known: dict[int, ref[NDArray[Any]]] = {}
         self._results: dict[tuple[str, str], NDArray[Any]] = {}
         self.free: dict[tuple[str, str], int] = {}
         for key, index in program.arguments.items():
             if key in self._bound:
-                self._addresses[index] = self._bound[key].ctypes.data
+                self._addresses[index] = address(self._bound[key])
             else:
                 self.free[key] = index
 
@@ -111,8 +111,8 @@ class Executor:
                     array = self.result(key)
                 known = self._known.get(index)
                 if known is None or known() is not array:
-                    self._known[index] = ref(array)  # to ask an array for its address takes NumPy 2 µs
-                    self._addresses[index] = array.ctypes.data
+                    self._known[index] = ref(array)  # to ask an array for its address takes longer
+                    self._addresses[index] = address(array)
                     moved = True
             if self._arena_address != self._arena.address:
                 self._arena_address = self._arena.address

@@ -17,14 +17,15 @@ from numba.extending import intrinsic
 from numba.np.ufunc import threading_layer
 from numpy.typing import NDArray
 
+from gncodegen.targets.cpu.atomics import fetch, fetch_add, give_way, pause
 from gncodegen.targets.cpu.host import cores
 
 Int64Array = NDArray[np.int64]
 
-# GNU OpenMP spins for about a millisecond at the end of every launch. On a machine that others use too, the thread that
-# spins keeps the one it waits for off the core: steps took 10 times as long. It reads this when it loads.
+# By default threads of GNU OpenMP wait on a core of their own for milliseconds after a run, also where others use it.
+# This lets them wait for about as long as a loop over runs takes from one to the next. It reads this when it loads.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 @intrinsic
@@ -43,48 +44,116 @@ def _call_kernel(context: Any, function: Any, tile: Any, argv: Any) -> Any:
 _call: Any = _call_kernel
 
 
+LINE = 64
+"""Bytes from one counter to the next, so that no two are on one line of the caches."""
+
+PATIENCE = 2000
+"""Pauses until a waiting thread gives way to others, or does what another should have done."""
+
+SHARED_FROM = 400_000
+"""Runs with less work to share, in nanoseconds of one core, stay on the calling thread: the others may be asleep."""
+
+
+@njit(nogil=True, error_model="numpy")
+def _alone(functions: Any, grids: Any, firsts: Any, argv: Any, starts: Any) -> None:
+    """All launches on this thread."""
+    for launch in range(functions.size):
+        for tile in range(grids[launch]):
+            _call(functions[launch], firsts[launch] + tile, argv + 8 * starts[launch])
+
+
+@njit(nogil=True, error_model="numpy")
+def _take_part(
+    worker: Any,
+    workers: Any,
+    functions: Any,
+    grids: Any,
+    firsts: Any,
+    costs: Any,
+    argv: Any,
+    starts: Any,
+    progress: Any,
+    serial_below: Any,
+) -> None:
+    """One thread's part in all launches: first its own share of the tiles, then what others have not begun.
+
+    The next launch begins when all tiles are done; no thread waits for one that has not come. `progress` has, for each
+    launch, the tiles begun of each thread's share, and the tiles done.
+    """
+    for launch in range(functions.size):
+        function, first, arguments = functions[launch], firsts[launch], argv + 8 * starts[launch]
+        grid = grids[launch]
+        begun = progress.ctypes.data + launch * (workers + 1) * LINE
+        done = begun + workers * LINE
+        small = grid < 2 or costs[launch] < serial_below
+        finished = 0
+        if not small:
+            for turn in range(workers):
+                owner = (worker + turn) % workers
+                tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
+                while tile < grid * (owner + 1) // workers:
+                    _call(function, first + tile, arguments)
+                    finished += 1
+                    tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
+            if finished > 0:
+                fetch_add(done, finished)
+        turns, patience = 0, 0 if worker == 0 else PATIENCE
+        while finished < grid and fetch(done) < grid:
+            if small and turns == patience and fetch_add(begun, 1) == 0:
+                for tile in range(grid):
+                    _call(function, first + tile, arguments)
+                fetch_add(done, grid)
+            elif turns < PATIENCE:
+                pause()
+            else:
+                give_way()
+            turns += 1
+
+
 @njit(
-    [types.void(*(types.int64[::1],) * 6, types.int64)],
+    [types.void(*(types.int64[::1],) * 6, types.int64, types.int64)],
     parallel=True,
     cache=True,
     nogil=True,
     error_model="numpy",
 )
-def _run(functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, serial_below: int) -> None:
-    base = argv.ctypes.data
+def _run(
+    functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, workers: int, serial_below: int
+) -> None:
+    shared = 0
     for launch in range(functions.size):
-        function = functions[launch]
-        arguments, first = base + 8 * starts[launch], firsts[launch]
-        if grids[launch] < 2 or costs[launch] < serial_below:
-            for tile in range(grids[launch]):
-                _call(function, first + tile, arguments)
-        else:
-            for tile in prange(grids[launch]):
-                _call(function, first + tile, arguments)
+        if grids[launch] > 1 and costs[launch] >= serial_below:
+            shared += costs[launch]
+    base = argv.ctypes.data
+    if workers < 2 or shared < SHARED_FROM:
+        _alone(functions, grids, firsts, base, starts)
+    else:
+        progress = np.zeros(functions.size * (workers + 1) * (LINE // 8), np.int64)
+        for worker in prange(workers):
+            _take_part(worker, workers, functions, grids, firsts, costs, base, starts, progress, serial_below)
 
 
 SERIAL_BELOW = 8_000
-SERIAL_BELOW_WORKQUEUE = 200_000
-"""Launches of less work, in nanoseconds of one core, run on the calling thread: waking the others takes longer."""
+"""Launches of less work, in nanoseconds of one core, run on one thread: to share them takes longer."""
 
 
 @cache
-def _serial_below() -> int:
-    """The bound for Numba's threading layer; the slow fallback makes the calling thread worth more often."""
-    set_num_threads(min(cores(), get_num_threads()))
+def _workers() -> int:
+    """Threads of a run; warns where Numba has only its slow kind."""
+    workers = min(cores(), get_num_threads())
+    set_num_threads(workers)
     none = np.zeros(0, np.int64)
-    _run(none, none, none, none, np.zeros(1, np.int64), none, 0)
+    _run(none, none, none, none, np.zeros(1, np.int64), none, workers, -1)
     try:
         layer = threading_layer()
     except ValueError:
-        return SERIAL_BELOW
+        return workers
     if layer == "workqueue":
         warnings.warn(
             "Numba found neither OpenMP nor TBB and uses slow workqueue threads; install libgomp or `pip install tbb`",
             stacklevel=2,
         )
-        return SERIAL_BELOW_WORKQUEUE
-    return SERIAL_BELOW
+    return workers
 
 
 def run(
@@ -95,7 +164,7 @@ def run(
     argv: Int64Array,
     starts: Int64Array,
 ) -> None:
-    """Runs launches in order, small ones on the calling thread.
+    """Runs launches in order, on all threads but for small ones.
 
     Args:
         functions: a kernel's address each.
@@ -105,4 +174,4 @@ def run(
         argv: addresses of all arguments.
         starts: where in `argv` each launch's arguments begin.
     """
-    _run(functions, grids, firsts, costs, argv, starts, _serial_below())
+    _run(functions, grids, firsts, costs, argv, starts, _workers(), SERIAL_BELOW)

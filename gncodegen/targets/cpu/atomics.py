@@ -1,0 +1,62 @@
+"""What threads of one run tell each other: counters in memory, and ways to wait."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_WORD = ir.IntType(64)
+_YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+_PAUSE = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}.get(platform.machine(), "")
+
+
+@intrinsic
+def fetch_add(context: Any, address: Any, value: Any) -> Any:
+    """The int64 at an address, to which `value` is then added; who reads it after sees what was written before."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], _WORD.as_pointer())
+        return builder.atomic_rmw("add", pointer, args[1], "acq_rel")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def fetch(context: Any, address: Any) -> Any:
+    """The int64 at an address, and all that was written before it was."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(builder.inttoptr(args[0], _WORD.as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def pause(context: Any) -> Any:
+    """A moment in which a core does nothing."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if _PAUSE:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(builder.module.declare_intrinsic(_PAUSE, fnty=kind), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def give_way(context: Any) -> Any:
+    """Lets another thread that waits for this core have it."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, _YIELD), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
