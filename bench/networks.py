@@ -1,6 +1,7 @@
 """Training steps and predictions of five networks against PyTorch, torch.compile, JAX and ONNX Runtime: medians.
 
-python bench/networks.py [--only TEXT] [--rounds 20] [--peers eager,compiled,jax,onnx] [--threads 2] [--readme]
+python bench/networks.py [--only TEXT] [--rounds 20] [--peers eager,compiled,jax,onnx] [--kinds step,predict]
+    [--threads 2] [--readme]
 
 All contenders start from the same weights, see the same data, must predict the same, and take turns in one process;
 predictions are timed for batches of 1 and 32 too. `--memory` measures the peak memory of a step instead, one process
@@ -26,7 +27,7 @@ RATE, L2 = 0.01, 1e-4
 TOLERANCE = 1e-4
 """Largest difference of a score between contenders."""
 
-PAUSE, TURN = 0.02, 0.02
+PAUSE, TURN = 0.2, 0.1
 """Seconds between contenders, and of calls of each."""
 
 Call = Callable[[], object]
@@ -194,9 +195,10 @@ def _one(name: str, contender: str) -> None:
 def _rows(given: argparse.Namespace, net: Any) -> list[dict[str, Any]]:
     """Step, and predictions of the step's batch, of 1 and of 32."""
     rows: list[dict[str, Any]] = []
-    for batch in dict.fromkeys((net.batch, 1, 32)):
+    kinds = given.kinds.split(",")
+    for batch in dict.fromkeys((net.batch, 1, 32) if "predict" in kinds else (net.batch,)):
         calls = contenders(net, batch, set(given.peers.split(",")), given.threads, batch == net.batch)
-        for kind in ("step", "predict") if batch == net.batch else ("predict",):
+        for kind in kinds if batch == net.batch else ("predict",):
             times = measure(calls, kind, given.rounds)
             best = min((t for name, t in times.items() if name != "gncodegen"), default=float("nan"))
             ratio = best / times["gncodegen"]
@@ -224,6 +226,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="networks whose name contains this")
     parser.add_argument("--rounds", type=int, default=20, help="measured rounds (default 20)")
     parser.add_argument("--peers", default="eager,compiled,jax,onnx", help="which (default all)")
+    parser.add_argument("--kinds", default="step,predict", help="what to measure (default both)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of every contender")
     parser.add_argument("--memory", action="store_true", help="peak memory of a step instead")
     parser.add_argument("--readme", action="store_true", help="put the table into README.md")
@@ -245,7 +248,7 @@ def main() -> None:
         return
     rows = [row for net in chosen for row in _rows(given, net)]
     for kind in ("step", "predict"):
-        ratios = [row["ratio"] for row in rows if row["what"] == kind]
+        ratios = [row["ratio"] for row in rows if row["what"] == kind] or [float("nan")]
         print(f"{kind}: geomean {geometric_mean(ratios):.2f} ×, worst {min(ratios):.2f} ×")
     print(save("networks", {"threads": given.threads, "rounds": given.rounds, "rows": rows}))
     if given.readme:
