@@ -182,6 +182,8 @@ def _one(name: str, contender: str) -> None:
     import torch  # noqa: F401  part of every baseline
     import translate  # noqa: F401
 
+    import gncodegen.targets.cpu.runner  # noqa: F401  and Numba, which gncodegen imports when it first runs something
+
     net = next(net for net in nets.NETS if net.name == name)
     compiled, calls = ours(net, net.batch)
     if contender != "gncodegen":
