@@ -275,10 +275,13 @@ class Compiled:
         array, size = self._boundary.inward(x, data_format), self.settings.batch_size
         lowered = self.lowered("predict", activations=activations)
         result = self._result(lowered, key, -(-len(array) // size) * size, array)
-        for start in range(0, len(array), size):
-            part = array[start : start + size]
-            whole = part if len(part) == size else self._backend.filled(part, size)
-            lowered.runner.run({X: whole, key: result[start : start + size]})
+        if len(array) == size:  # arrays that stay the same objects cost the runner less
+            lowered.runner.run({X: array, key: result})
+        else:
+            for start in range(0, len(array), size):
+                part = array[start : start + size]
+                whole = part if len(part) == size else self._backend.filled(part, size)
+                lowered.runner.run({X: whole, key: result[start : start + size]})
         letters = "B" + self.network[key[1]].size.format if key[0] == "activation" else self._boundary.output_letters
         return self._boundary.outward(result[: len(array)], letters, data_format)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -98,13 +99,20 @@ def check_batch(given: tuple[int, ...], shape: tuple[int, ...], letters: str, ax
     Raises:
         ArrayError: they are others.
     """
-    wanted = ("N", *shape)
-    expected = tuple(wanted[axis] for axis in permutation(letters, axes))
-    fits = len(given) == len(expected) and all(e in ("N", n) for e, n in zip(expected, given, strict=True))
-    if not fits:
+    expected, place = _expected(shape, letters, axes)
+    fits = given[:place] == expected[:place] and given[place + 1 :] == expected[place + 1 :]
+    if not fits or len(given) != len(expected):
         single = tuple(n for n in expected if n != "N") == given
         cure = "add the batch axis, as with x[None]" if single else "reshape it or give its data_format"
         raise ArrayError(f"{what}: x has shape {given}; allowed: {'×'.join(map(str, expected))} ({axes}); {cure}")
+
+
+@cache
+def _expected(shape: tuple[int, ...], letters: str, axes: str) -> tuple[tuple[int | str, ...], int]:
+    """The extents of a batch, "N" for that of B, and where that stands."""
+    wanted = ("N", *shape)
+    expected = tuple(wanted[axis] for axis in permutation(letters, axes))
+    return expected, expected.index("N")
 
 
 def one_hot(value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str) -> NDArray[Any]:
