@@ -1,7 +1,7 @@
 """Training steps and predictions of five networks against PyTorch, torch.compile, JAX and ONNX Runtime: medians.
 
 python bench/networks.py [--only TEXT] [--rounds 20] [--peers eager,compiled,jax,onnx] [--kinds step,predict]
-    [--threads 2] [--readme]
+    [--threads 2] [--readme] [--save NAME]
 
 All contenders start from the same weights, see the same data, must predict the same, and take turns in one process;
 predictions are timed for batches of 1 and 32 too. `--memory` measures the peak memory of a step instead, one process
@@ -124,10 +124,11 @@ def contenders(net: Any, batch: int, peers: set[str], threads: int, training: bo
     compiled, calls = ours(net, batch, training)
     found = {"gncodegen": calls}
     if "eager" in peers:
-        found |= {"NCHW": in_torch(compiled, net, batch, False), "channels-last": in_torch(compiled, net, batch, True)}
+        for layout in ("NCHW", "channels-last"):
+            found[f"PyTorch {layout}"] = in_torch(compiled, net, batch, layout == "channels-last")
     if "compiled" in peers:
-        found["compiled"] = in_torch(compiled, net, batch, False, True)
-        found["compiled, channels-last"] = in_torch(compiled, net, batch, True, True)
+        for layout in ("NCHW", "channels-last"):
+            found[f"torch.compile {layout}"] = in_torch(compiled, net, batch, layout == "channels-last", True)
     if "jax" in peers:
         found["JAX"] = in_jax(compiled, net, batch)
     if "onnx" in peers:
@@ -217,7 +218,7 @@ def _readme(rows: list[dict[str, Any]], threads: int) -> list[str]:
         "|" + "---|" * (len(names) + 3),
     ]
     for row in rows:
-        cells = " | ".join(f"{row['milliseconds'][n]:.1f}" if n in row["milliseconds"] else "" for n in names)
+        cells = " | ".join(f"{row['milliseconds'][n]:.3g}" if n in row["milliseconds"] else "" for n in names)
         what = {"step": "training step", "predict": f"prediction of {row['batch']}"}[row["what"]]
         lines.append(f"| {row['net']} | {what} | {cells} | {row['ratio']:.2f} × |")
     return lines
@@ -232,6 +233,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of every contender")
     parser.add_argument("--memory", action="store_true", help="peak memory of a step instead")
     parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument("--save", default="networks", help="name of the file in bench/results (default networks)")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     os.environ["GNCODEGEN_THREADS"] = str(given.threads)
@@ -252,9 +254,9 @@ def main() -> None:
     for kind in ("step", "predict"):
         ratios = [row["ratio"] for row in rows if row["what"] == kind] or [float("nan")]
         print(f"{kind}: geomean {geometric_mean(ratios):.2f} ×, worst {min(ratios):.2f} ×")
-    print(save("networks", {"threads": given.threads, "rounds": given.rounds, "rows": rows}))
+    print(save(given.save, {"threads": given.threads, "rounds": given.rounds, "rows": rows}))
     if given.readme:
-        fill_readme(_readme([row for row in rows if row["batch"] != 1], given.threads))
+        fill_readme(_readme(rows, given.threads))
 
 
 if __name__ == "__main__":
