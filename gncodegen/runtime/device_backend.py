@@ -97,7 +97,7 @@ class DeviceBackend:
             assert isinstance(values, DeviceValues)
             addresses |= {(kind, name): values.address(name) for kind in kinds for name in values.shapes}
         return DeviceExecutor(
-            program, kernels, self.device, self._arena, addresses, bound.values, self._hyperparameters
+            program, kernels, self.device, self._arena, addresses, self._hyperparameters, bound.values
         )
 
     def adopt(self, value: Any, what: str) -> DeviceArray | None:

@@ -134,8 +134,8 @@ class DeviceExecutor:
         device: where.
         arena: the memory of its intermediate buffers.
         bound: addresses of the arguments that stay the same from run to run, by (kind, name).
-        values: the parameters among them.
         hyperparameters: sent before a run that reads them.
+        values: the parameters among the bound arguments; None where nobody changes them.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ class DeviceExecutor:
         device: Device,
         arena: DeviceArena,
         bound: Mapping[Key, int],
-        values: Values,
         hyperparameters: DeviceHyperparameters,
+        values: Values | None = None,
     ) -> None:
         self.program, self._kernels, self._device, self._arena = program, kernels, device, arena
         arena.reserve(program.arena_bytes)
@@ -192,14 +192,15 @@ class DeviceExecutor:
             self._fill_staging(inputs)
         if self._reads_hyperparameters:
             self._hyperparameters.send()
-        if self.program.hoisted and self._version != self._values.version:
+        version = 0 if self._values is None else self._values.version
+        if self.program.hoisted and self._version != version:
             self._hoisted = self._hoisted or self._device.prepare(
                 Work((), self._launches(self._bound, hoisted=True), ())
             )
             self._hoisted()
-            self._version = self._values.version
+            self._version = version
         self._work(addresses, wanted)()
-        if self.program.changes_parameters:
+        if self._values is not None and self.program.changes_parameters:
             self._values.version += 1
         for key in self._outputs:
             given = arguments.get(key)
