@@ -58,6 +58,8 @@ class Hoist(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         function = function_of(op)
         launches = set(hoistable(function))
+        if not launches:
+            return
         constants = {root_of(value) for launch in launches for value in launch.written}
         moved: list[Operation] = []
         for operation in operations_of(function):
@@ -76,7 +78,6 @@ class Hoist(ModulePass):
         block = body_of(function)
         for operation in moved:
             operation.detach()
-        if moved:
-            first = block.first_op
-            assert first is not None, "there is a return"
-            block.insert_ops_before(moved, first)
+        first = block.first_op
+        assert first is not None, "there is a return"
+        block.insert_ops_before(moved, first)

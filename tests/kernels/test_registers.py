@@ -54,6 +54,7 @@ def test_register_tiles_stay_in_registers(asked):
     assert hot
     for body in hot:
         assert not spills(body), body
+        assert "%rsp" not in body, body
 
 
 WIDE_CASES = {
