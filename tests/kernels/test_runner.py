@@ -29,7 +29,7 @@ def run(grids: list[int], costs: list[int], firsts: list[int], workers: int) -> 
     kernels = [KERNEL(lambda tile, argv, launch=launch: kernel(launch, tile)) for launch in range(len(grids))]
     addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in kernels]
     given = [np.array(values, np.int64) for values in (addresses, grids, firsts, costs, [0], [0] * len(grids))]
-    runner._run(*given, workers, runner.SERIAL_BELOW)
+    runner._run(*given, workers)
     assert not overlaps
     return calls
 

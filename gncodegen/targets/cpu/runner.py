@@ -54,6 +54,16 @@ SHARED_FROM = 400_000
 """Runs with less work to share, in nanoseconds of one core, stay on the calling thread: the others may be asleep."""
 
 
+SERIAL_BELOW = 8_000
+"""Launches of less work, in nanoseconds of one core, run on one thread: to share them takes longer."""
+
+
+@njit(nogil=True, error_model="numpy")
+def _is_small(grid: Any, cost: Any) -> Any:
+    """Whether one thread does all tiles of a launch."""
+    return grid < 2 or cost < SERIAL_BELOW
+
+
 @njit(nogil=True, error_model="numpy")
 def _alone(functions: Any, grids: Any, firsts: Any, argv: Any, starts: Any) -> None:
     """All launches on this thread."""
@@ -73,7 +83,6 @@ def _take_part(
     argv: Any,
     starts: Any,
     progress: Any,
-    serial_below: Any,
 ) -> None:
     """One thread's part in all launches: first its own share of the tiles, then what others have not begun.
 
@@ -85,7 +94,7 @@ def _take_part(
         grid = grids[launch]
         begun = progress.ctypes.data + launch * (workers + 1) * LINE
         done = begun + workers * LINE
-        small = grid < 2 or costs[launch] < serial_below
+        small = _is_small(grid, costs[launch])
         finished = 0
         if not small:
             for turn in range(workers):
@@ -111,18 +120,16 @@ def _take_part(
 
 
 @njit(
-    [types.void(*(types.int64[::1],) * 6, types.int64, types.int64)],
+    [types.void(*(types.int64[::1],) * 6, types.int64)],
     parallel=True,
     cache=True,
     nogil=True,
     error_model="numpy",
 )
-def _run(
-    functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, workers: int, serial_below: int
-) -> None:
+def _run(functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, workers: int) -> None:
     shared = 0
     for launch in range(functions.size):
-        if grids[launch] > 1 and costs[launch] >= serial_below:
+        if not _is_small(grids[launch], costs[launch]):
             shared += costs[launch]
     base = argv.ctypes.data
     if workers < 2 or shared < SHARED_FROM:
@@ -130,11 +137,7 @@ def _run(
     else:
         progress = np.zeros(functions.size * (workers + 1) * (LINE // 8), np.int64)
         for worker in prange(workers):
-            _take_part(worker, workers, functions, grids, firsts, costs, base, starts, progress, serial_below)
-
-
-SERIAL_BELOW = 8_000
-"""Launches of less work, in nanoseconds of one core, run on one thread: to share them takes longer."""
+            _take_part(worker, workers, functions, grids, firsts, costs, base, starts, progress)
 
 
 @cache
@@ -143,7 +146,7 @@ def _workers() -> int:
     workers = min(cores(), get_num_threads())
     set_num_threads(workers)
     none = np.zeros(0, np.int64)
-    _run(none, none, none, none, np.zeros(1, np.int64), none, workers, -1)
+    _run(none, none, none, none, np.zeros(1, np.int64), none, workers)
     try:
         layer = threading_layer()
     except ValueError:
@@ -174,4 +177,4 @@ def run(
         argv: addresses of all arguments.
         starts: where in `argv` each launch's arguments begin.
     """
-    _run(functions, grids, firsts, costs, argv, starts, _workers(), SERIAL_BELOW)
+    _run(functions, grids, firsts, costs, argv, starts, _workers())
