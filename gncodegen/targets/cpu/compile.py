@@ -39,6 +39,7 @@ LIBRARY_SYMBOLS = frozenset(
 """What an object file may refer to: the C library and its mathematics, nothing of Python or Numba."""
 
 _WRAPPER = """
+declare i32 @"{kernel}"(ptr, ptr, i64, i64)
 define void @{symbol}(i64 %tile, i64 %argv) {{
   %result = alloca ptr
   %exception = alloca ptr
@@ -58,20 +59,12 @@ def compile_source(path: Path) -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        library, kernel = _optimised(_load_module(path).kernel)
+        module, machine = _optimised(path)
     except Exception as error:
         raise CompileError(f"generated file {path} does not compile: {error}") from error
     finally:
         if collecting:
             gc.enable()
-    module = llvm.parse_assembly(library.get_llvm_str() + _WRAPPER.format(symbol=symbol(path), kernel=kernel))
-    machine = library._codegen._tm
-    for definition in [*module.functions, *module.global_variables]:
-        if not definition.is_declaration and definition.name != symbol(path):
-            definition.linkage = "internal"
-    passes = llvm.create_new_module_pass_manager()
-    passes.add_global_dead_code_eliminate_pass()
-    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
     needed = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
     if needed - LIBRARY_SYMBOLS:
         names = ", ".join(sorted(needed - LIBRARY_SYMBOLS))
@@ -83,22 +76,30 @@ def compile_source(path: Path) -> None:
     write_atomically(path.with_suffix(".o"), machine.emit_object(module))
 
 
-def _optimised(function: Any) -> tuple[Any, str]:
-    """Numba's code library of `function(tile, argv)`, and the name of the function in it, without Python wrappers."""
+def _optimised(path: Path) -> tuple[Any, Any]:
+    """The optimised LLVM module of a source file, whose only external function is its symbol, and LLVM's machine."""
     # Numba is imported here, not above: a process whose kernels all have object files never needs its compiler.
-    from numba.core import compiler, registry, types  # noqa: PLC0415
+    from gncodegen.targets.cpu.frontend import lower  # noqa: PLC0415
 
-    from gncodegen.targets.cpu.intrinsics import FLAGS  # noqa: PLC0415
-
-    flags: Any = compiler.Flags()
-    target = registry.cpu_target
-    target.options.parse_as_flags(flags, {**FLAGS, "nopython": True})
-    flags.no_cpython_wrapper = True
-    flags.no_cfunc_wrapper = True
-    arguments = (target.typing_context, target.target_context, function, (types.intp, types.intp), types.void)
-    compile_extra: Any = compiler.compile_extra
-    compiled = compile_extra(*arguments, flags, {})
-    return compiled.library, compiled.fndesc.llvm_func_name
+    module, kernel, machine = lower(_load_module(path).kernel)
+    module.link_in(llvm.parse_assembly(_WRAPPER.format(symbol=symbol(path), kernel=kernel)))
+    defined = [one for one in [*module.functions, *module.global_variables] if not one.is_declaration]
+    private = [one.name for one in defined if one.name != symbol(path)]
+    for one in defined:
+        # Not internal yet: LLVM inlines an internal function with one caller however long it is, and registers spill.
+        one.linkage = "linkonce_odr" if one.name in private else "external"
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    builder = llvm.create_pass_builder(machine, options)
+    # Functions first, each by itself: loops that are inlined later then keep the shape that their registers want.
+    for function in module.functions:
+        if not function.is_declaration:
+            builder.getFunctionPassManager().run(function, builder)
+    builder.getModulePassManager().run(module, builder)
+    for one in [*module.functions, *module.global_variables]:
+        if one.name in private:
+            one.linkage = "internal"
+    return module, machine
 
 
 def _load_module(path: Path) -> Any:

@@ -85,6 +85,7 @@ def tag() -> str:
 def _intrinsics_digest() -> str:
     """A digest of the intrinsics' source, which every kernel inlines."""
     digest = hashlib.sha256()
-    for name in ("vector.py", "elementary.py", "tile.py", "memory.py", "winograd.py", "intrinsics.py", "compile.py"):
-        digest.update((Path(__file__).parent / name).read_bytes())
+    names = "vector elementary tile memory winograd intrinsics frontend compile"
+    for name in names.split():
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()

@@ -9,12 +9,11 @@ from math import erf as scalar_erf
 from math import exp as scalar_exp
 from math import log as scalar_log
 from math import tanh as scalar_tanh
-from typing import Any
 
-from numba import njit
 from numba.core.types import float32, float64, int32, int64, uint8, uint64
 
 from gncodegen.targets.cpu.elementary import erf, exp, expm1, log1p, sigmoid, sigmoid_slope, tanh
+from gncodegen.targets.cpu.frontend import device
 from gncodegen.targets.cpu.memory import clear, copy, drain, opaque, prefetch, rolled, stream, transpose_block
 from gncodegen.targets.cpu.tile import (
     tile_add,
@@ -51,14 +50,8 @@ from gncodegen.targets.cpu.vector import (
     store,
 )
 
-FLAGS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "boundscheck": False}
-"""How kernels are compiled: no exceptions, NaN and Inf honest, a·b + c may fuse, nothing is reassociated."""
-
-device = njit(**FLAGS)
-"""Decorator for a function that kernels of the same file call."""
-
 __all__ = [
-    "FLAGS", "absolute", "clear", "convert", "copy", "device", "drain", "erf", "exp", "expm1", "float32", "float64",
+    "absolute", "clear", "convert", "copy", "device", "drain", "erf", "exp", "expm1", "float32", "float64",
     "fma", "int32", "int64", "lane", "load", "local", "log1p", "maximum", "minimum", "offset", "opaque", "pointer",
     "prefetch", "reduce_add", "reduce_any", "reduce_max", "rolled", "scalar_erf", "scalar_exp", "scalar_log",
     "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "splat", "sqrt", "store", "stream", "tanh", "tile_add",
