@@ -85,7 +85,7 @@ class Walk:
             "parts": self.parts,
             "part_steps": self.part_steps,
             "chunk": CHUNK,
-            "apply_steps": max(1, 2048 // self.width),
+            "apply_steps": 1 if self.width > 4 * vector else 2048 // self.width,
             "per_tile": self.per_tile,
         }
         if self.per_tile > 1:
@@ -161,8 +161,6 @@ def _wave(observations: int, touched: int, machine: Machine) -> int:
 def _schedule(problem: Problem, cut: Walk, template: str, phase: str, **more: Constant) -> Schedule:
     dtype = problem.operands[0].dtype
     tiles = {**cut.tiles(phase, problem.machine.lanes(dtype)), **more}
-    if more.get("stream"):  # lines leave the core one by one, so they had better be neighbours
-        tiles["apply_steps"] = 1
     return Schedule(problem.op, template, "cpu", dtype, shape=cut.shape(problem), tiles=tiles)
 
 
@@ -225,21 +223,32 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     over_x = ((0, 0),) if cut.wave == 0 else ()
     in_place = (*over_x, (0, 3)) if residual else over_x
     flops = residual * x.count
+    line = _line(problem, cut)
     more: dict[str, Constant] = {"stream": stream}
     if residual:
         more["residual_slot"] = len(slots)
         slots = (*slots, "operand3")
     if cut.wave == 0:
-        schedule = _schedule(problem, cut, "group_norm", "whole", **more)
+        schedule = _schedule(problem, cut, "group_norm", "whole", line=line, **more)
         grid = -(-cut.observations // cut.per_tile)
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
         return Plan((launch,), in_place=in_place)
-    statistics = _schedule(problem, cut, "group_norm", "statistics")
+    statistics = _schedule(problem, cut, "group_norm", "statistics", line=line)
     apply = _schedule(problem, cut, "group_norm", "apply", **more)
     first = Launch(statistics, ("operand0", "workspace0"), 0, writes=(1,), bytes=x.bytes, flops=5 * x.count)
     second = Launch(apply, slots, 0, writes=(3, 4), bytes=moved, flops=3 * x.count + flops)
     partial = Tensor((cut.observations * cut.parts, 2, cut.width), "float64")
     return Plan(tuple(_launches(cut, (first, second))), workspaces=(partial,), in_place=in_place)
+
+
+def _line(problem: Problem, cut: Walk) -> int:
+    """Values of a cache line where lines of x are asked for a chunk ahead, else 0.
+
+    Columns are read some lines apart, which no prefetcher follows; a chunk that fills L1 would drive itself out.
+    """
+    l1, item = problem.machine.l1, ITEM_SIZE[problem.operands[0].dtype]
+    observation, chunk = (count * item for count in (cut.rows * cut.channels, CHUNK * cut.width))
+    return 64 // item if chunk <= l1 // 2 < observation else 0
 
 
 def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:

@@ -11,6 +11,7 @@ from assembly import assembly, cross_compiler, innermost_loops, spills, stores
 from gncodegen.kernels import catalog, store
 from gncodegen.kernels.register_tiles import block_vectors, fits, row_counts
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
+from gncodegen.targets.cpu.host import tag
 
 WIDE = Machine(vector_bytes=64, vector_registers=32, l1=48 << 10, l2=2 << 20, l3=32 << 20, cores=2)
 WIDE_CPU = "skylake-avx512"
@@ -90,7 +91,7 @@ def test_wide_vectors_fill_their_registers_and_stay_there(compile_wide, case):
     """Multiply-adds of innermost loops are 64 bytes wide, as many as fill the registers, and nothing spills."""
     *asked, expected = case
     launch = max(catalog.plan(problem(*asked, machine=WIDE)).launches, key=lambda launch: launch.flops)
-    path = store.write(launch.schedule, f"cpu-{WIDE_CPU}").path
+    path = store.write(launch.schedule, f"{tag()}-for-{WIDE_CPU}").path
     compile_wide(path)
     counts: dict[bool, list[int]] = {False: [], True: []}
     for body in innermost_loops(assembly(path, WIDE_CPU), 4):

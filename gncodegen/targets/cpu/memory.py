@@ -142,14 +142,14 @@ def transpose_block(context: Any, x: Any, i: Any, x_stride: Any, y: Any, j: Any,
 
 @intrinsic
 def prefetch(context: Any, base: Any, index: Any) -> Any:
-    """`prefetch(p, i)`: ask for p[i]'s cache line in L2."""
+    """`prefetch(p, i)`: ask for p[i]'s cache line in L1; p[i] need not exist."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         byte_pointer = ir.IntType(8).as_pointer()
         function_type = ir.FunctionType(ir.VoidType(), [byte_pointer, INT32, INT32, INT32])
         function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
         at = builder.bitcast(builder.gep(args[0], [args[1]]), byte_pointer)
-        builder.call(function, [at, ir.Constant(INT32, 0), ir.Constant(INT32, 2), ir.Constant(INT32, 1)])
+        builder.call(function, [at, ir.Constant(INT32, 0), ir.Constant(INT32, 3), ir.Constant(INT32, 1)])
         return context.get_dummy_value()
 
     return types.void(base, types.intp), generate
