@@ -86,10 +86,12 @@ def _optimised(path: Path) -> tuple[Any, Any]:
     defined = [one for one in [*module.functions, *module.global_variables] if not one.is_declaration]
     private = [one.name for one in defined if one.name != symbol(path)]
     for one in defined:
-        # Not internal yet: LLVM inlines an internal function with one caller however long it is, and registers spill.
+        # Not internal yet: LLVM inlines an internal function with one caller however long it is.
         one.linkage = "linkonce_odr" if one.name in private else "external"
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
+    # Of 250: a transform's loops stay functions of their own. Inlined, what LLVM takes out of them fills the registers.
+    options.inlining_threshold = 150
     builder = llvm.create_pass_builder(machine, options)
     # Functions first, each by itself: loops that are inlined later then keep the shape that their registers want.
     for function in module.functions:
