@@ -12,7 +12,7 @@ from math import prod
 from gncodegen.errors import CompileError
 from gncodegen.kernels import convolution_weights
 from gncodegen.kernels.convolution_channelwise import correlate_channelwise, is_channelwise
-from gncodegen.kernels.correlation import Blocking, Correlation, blockings, flattened, inside
+from gncodegen.kernels.correlation import Blocking, Correlation, blockings, few_filters, flattened, inside
 from gncodegen.kernels.register_tiles import even_parts
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
@@ -92,11 +92,12 @@ def _blocked(
     epilogue: dict[str, Constant],
 ) -> Plan:
     """The launches of a correlation of operand 0 with operand 1, packed first unless it lies right already."""
-    machine, lanes = problem.machine, problem.machine.lanes(work.dtype, work.filters)
-    width = blocking.vectors * lanes
+    machine, dots = problem.machine, few_filters(work, problem.machine)
+    lanes = machine.lanes(work.dtype, None if dots else work.filters)
+    width = work.filters if dots else blocking.vectors * lanes
     group_blocks = blocking.group_blocks(work, lanes)
     starts = _phase_starts(work)
-    packed = transposed or work.groups * group_blocks > 1 or work.filters != width
+    packed = transposed or dots or work.groups * group_blocks > 1 or work.filters != width
     tiles: dict[str, Constant] = {
         "lanes": lanes,
         "vectors": blocking.vectors,
@@ -108,7 +109,8 @@ def _blocked(
         "panels": blocking.panels,
         "shares": blocking.shares,
         "contiguous": work.contiguous,
-        "piece": _pieces(work),
+        "piece": 0 if dots else _pieces(work),
+        "dots": dots,
         "copies": not inside(work),
         **({} if work.phases == 1 else {"phase_starts": starts}),
     }
@@ -140,8 +142,15 @@ def _pack(
     tiles: dict[str, Constant],
     buffer: Tensor,
 ) -> Launch:
-    """The launch that packs the weights as [phase][group][block][tap][channel][width]."""
-    filters = weights.filters
+    """The launch that packs the weights as [phase][group][block][tap][channel][width].
+
+    For dot products it is [phase][tap][output][channel]: outputs and channels change places.
+    """
+    channels, filters, width = work.channels, work.filters, tiles["width"]
+    channel_stride, filter_stride = (1, weights.filters) if transposed else (weights.filters, 1)
+    if tiles["dots"]:
+        channels, filters, width = filters, channels, channels
+        channel_stride, filter_stride = filter_stride, channel_stride
     shape: dict[str, Constant] = {
         "phases": work.phases,
         "taps_h": work.rows.taps,
@@ -151,15 +160,15 @@ def _pack(
         "tap_step_h": work.rows.tap_step,
         "tap_step_w": work.columns.tap_step,
         "window_columns": weights.window[1],
-        "tap_size": weights.group_channels * filters,
-        "channels": work.channels,
-        "filters": work.filters,
+        "tap_size": weights.group_channels * weights.filters,
+        "channels": channels,
+        "filters": filters,
         "groups": work.groups,
         "group_stride": weights.group_filters,
-        "channel_stride": 1 if transposed else filters,
-        "filter_stride": filters if transposed else 1,
+        "channel_stride": channel_stride,
+        "filter_stride": filter_stride,
     }
-    blocking = {key: tiles[key] for key in ("width", "group_blocks")}
+    blocking = {"width": width, "group_blocks": tiles["group_blocks"]}
     schedule = Schedule(problem.op, "convolution_pack", problem.machine.target, work.dtype, shape=shape, tiles=blocking)
     grid = work.groups * int(tiles["group_blocks"])  # pyright: ignore[reportArgumentType]
     return Launch(schedule, ("operand1", "workspace0"), grid, (1,), problem.operands[1].bytes + buffer.bytes)

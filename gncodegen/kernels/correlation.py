@@ -21,6 +21,9 @@ SHORT_RUN_SHARE = 2
 STREAM_BYTES = 8
 """Bytes per cycle that a core reads from the cache behind L2."""
 
+LONGEST_DOT = 512
+"""Products that a lane of a dot product sums in one go, for accuracy."""
+
 ENOUGH_TILES = 16
 """Tiles that keep the cores of a large machine busy; below it a launch is split further."""
 
@@ -128,6 +131,13 @@ def _shared(work: Correlation, machine: Machine, best: Blocking) -> Blocking:
     return replace(best, shares=max(1, min(blocks, wanted)))
 
 
+def few_filters(work: Correlation, machine: Machine) -> bool:
+    """Whether outputs are too few for a vector, and input channels enough, so that vectors run along these."""
+    lanes = machine.lanes(work.dtype)
+    few, enough = work.groups == 1 and work.filters <= lanes // 2, lanes <= work.channels
+    return few and enough and work.products <= LONGEST_DOT * lanes
+
+
 def _heavy(work: Correlation, machine: Machine) -> bool:
     """Whether the filters are so far beyond L2 that streaming them for each band costs more than copying x again."""
     return work.weight_bytes > 2 * machine.l2
@@ -165,12 +175,13 @@ def _candidates(work: Correlation, machine: Machine, panels: int) -> Iterator[tu
     if work.columns.step > 1 and panels > 1:
         narrowest = max(1, narrowest - 1)
     most = machine.vector_registers // (SHORT_RUN_SHARE if work.run <= SHORT_RUN else 1)
-    for vectors in vector_counts(work.filters, machine, work.dtype):
+    dots = few_filters(work, machine)
+    for vectors in (work.filters,) if dots else vector_counts(work.filters, machine, work.dtype):
         blocks = work.groups * -(-work.filters // (vectors * lanes))
         for bands in bands_of(work, machine, panels):
             row_parts = even_parts(work.rows.positions, bands)
             # Phases may have a row less than the first one, so their tiles are one row high.
-            highest = min(row_parts) if work.phases == 1 else 1
+            highest = min(row_parts) if work.phases == 1 and not dots else 1
             for tile_rows in range(1, highest + 1):
                 if not fits(tile_rows, vectors, machine):
                     break
@@ -198,6 +209,8 @@ def _cycles(
     down = sum(-(-part // blocking.tile_rows) for part in row_parts)
     across = sum(-(-part // blocking.tile_columns) for part in column_parts)
     steps = sum(work.rows.taps) * sum(work.columns.taps) * work.channels
+    if few_filters(work, machine):
+        steps /= machine.lanes(work.dtype)
     store = work.phases * (10 + 2 * pixels * blocking.vectors)
     copied = blocking.bands * work.rows.read(max(row_parts)) * work.columns.read(work.columns.positions) * work.pixel
     multiply = down * across * blocks * (steps * step_cycles(pixels, blocking.vectors, machine) + store)

@@ -37,6 +37,8 @@ def fully_connected(problem: Problem) -> Plan:
     rows = x.shape[0]
     lanes = problem.machine.lanes(x.dtype)
     row_shares, column_shares = _shares(rows, columns, depth, 4)
+    # Every block of columns reads a share's rows once more: they had better stay in L2.
+    row_shares = max(row_shares, min(rows // 4, -(-x.bytes // (problem.machine.l2 // 2))))
     tile_rows, tile_columns = _dot_tile(rows, columns, row_shares, column_shares, problem.machine)
     tiles: dict[str, Constant] = {
         "lanes": lanes,

@@ -90,7 +90,7 @@ def _optimised(path: Path) -> tuple[Any, Any]:
         one.linkage = "linkonce_odr" if one.name in private else "external"
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
-    # Instead of 250: a transform's loops stay functions of their own. Inlined, what LLVM takes out of them fills the registers.
+    # Not 250: loops of a transform stay functions. Inlined, what LLVM takes out of them fills the registers.
     options.inlining_threshold = 225
     builder = llvm.create_pass_builder(machine, options)
     # Functions first, each by itself: loops that are inlined later then keep the shape that their registers want.
