@@ -181,13 +181,15 @@ def _candidates(work: Correlation, machine: Machine, panels: int) -> Iterator[tu
         for bands in bands_of(work, machine, panels):
             row_parts = even_parts(work.rows.positions, bands)
             # Phases may have a row less than the first one, so their tiles are one row high.
-            highest = min(row_parts) if work.phases == 1 and not dots else 1
+            highest = min(row_parts) if work.phases == 1 else 1
             for tile_rows in range(1, highest + 1):
                 if not fits(tile_rows, vectors, machine):
                     break
                 for tile_columns in range(1, narrowest + 1):
                     pixels = tile_rows * tile_columns
-                    if not fits(pixels, vectors, machine) or pixels * vectors > most:
+                    # Dot products take one stride between pixels: a row of them or a column.
+                    crossed = dots and tile_rows > 1 < tile_columns
+                    if crossed or not fits(pixels, vectors, machine) or pixels * vectors > most:
                         break
                     blocking = Blocking(tile_rows, tile_columns, vectors, bands, panels, 1)
                     cycles = _cycles(work, machine, blocking, row_parts, column_parts, blocks)

@@ -1,0 +1,88 @@
+"""Kernels by hand: the Python that they may use, what is refused, and Numba's own functions in the same process."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+from numba import njit
+
+from gncodegen.errors import CompileError
+from gncodegen.targets.cpu import compile as compiler
+from gncodegen.targets.cpu import objects
+
+IMPORTS = "from gncodegen.targets.cpu.intrinsics import device, float64, load, pointer, reduce_add, splat, store\n"
+
+
+def run(path, body, tile, *arrays):
+    """Compiles a kernel and runs one tile of it on the arrays."""
+    path.write_text(IMPORTS + body, encoding="utf-8")
+    compiler.compile_source(path)
+    (address,) = objects.link([path])
+    argv = np.array([array.ctypes.data for array in arrays], np.int64)
+    ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(int(address))(tile, argv.ctypes.data)
+
+
+def test_device_functions_loops_and_tuples(tmp_path):
+    body = """
+STEPS = (1, 3)
+
+
+@device
+def distance(a, b):
+    if a > b:
+        return a - b
+    return b - a
+
+
+def kernel(tile, argv):
+    x, y = pointer(argv, 0, float64), pointer(argv, 1, float64)
+    pair = distance(tile, 10), -tile // 4
+    for i in range(0, min(pair[0], 6), STEPS[1] - 1):
+        value = load(x, i, 2)
+        value = reduce_add(value * splat(float64(i), 2))
+        y[i] = max(value, 3.0)
+    y[1] = pair[1] % 5
+"""
+    x, y = np.arange(1.0, 9.0), np.zeros(8)
+    run(tmp_path / "device_functions.py", body, 3, x, y)
+    assert y.tolist() == [3.0, -1 % 5, 14.0, 0.0, 44.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("statement", "cause"),
+    [
+        ("nothing(tile)", "nothing"),
+        ("print(tile)", "print"),
+        ("tile = {}", "tile"),
+        ("load(pointer(argv, 0, float64), 0, tile)", "lanes"),
+    ],
+)
+def test_what_is_refused_names_the_file(tmp_path, statement, cause):
+    with pytest.raises(CompileError, match=r"by_hand\.py does not compile") as caught:
+        run(tmp_path / "by_hand.py", f"\n\ndef kernel(tile, argv):\n    {statement}\n", 0)
+    assert cause in str(caught.value)
+
+
+def test_the_c_library_is_all_that_a_kernel_may_call(tmp_path):
+    with pytest.raises(CompileError, match="at run time"):
+        run(
+            tmp_path / "by_hand.py",
+            "import math\n\n\ndef kernel(tile, argv):\n    pointer(argv, 0, float64)[0] = math.gamma(tile)\n",
+            0,
+        )
+
+
+def test_functions_of_numba_stay_as_they_are(tmp_path):
+    """The kernel's `max` and tuples are compiled for the kernels' target, those of njit for Numba's own."""
+
+    def largest(a, b):
+        return max(a, b), (a, b)[1]
+
+    assert njit(largest)(2, 3) == (3, 3)
+    body = "\n\ndef kernel(tile, argv):\n    pointer(argv, 0, float64)[0] = max(tile, 7) + (1.0, 2.0)[1]\n"
+    y = np.zeros(1)
+    run(tmp_path / "beside_numba.py", body, 2, y)
+    assert y[0] == 9.0
+    assert njit(largest)(5.0, 4.0) == (5.0, 4.0)
