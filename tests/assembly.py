@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from gncodegen.errors import CompileError
+from gncodegen.targets.workers import command
 
 
 def assembly(path: Path, cpu: str = "") -> str:
@@ -54,9 +54,8 @@ def spills(body: str) -> list[str]:
 def cross_compiler(cpu: str) -> Iterator[Callable[[Path], None]]:
     """A compile worker for another x86 CPU: compiles a source, whose object file is of no use here, to LLVM IR."""
     environment = os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
-    command = [sys.executable, "-m", "gncodegen.targets.workers", "gncodegen.targets.cpu.compile"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
+    with subprocess.Popen(command("gncodegen.targets.cpu.compile"), env=environment, **pipes) as process:
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline().strip() == "ready"

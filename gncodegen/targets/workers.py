@@ -1,7 +1,7 @@
 """Compiles many kernels at once: this process and worker processes take paths from one queue.
 
-Numba's compiler holds a lock, so processes, not threads, share the work. A worker is
-`python -m gncodegen.targets.workers MODULE`: it imports the module, whose `compile_source(path)` it calls.
+Numba's compiler holds a lock, so processes, not threads, share the work. A worker imports a module and calls its
+`compile_source(path)`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,19 @@ from pathlib import Path
 
 from gncodegen.errors import CompileError
 from gncodegen.settings import settings
+
+_START = """
+import sys
+root, module = sys.argv[1:]
+sys.path[:0] = [] if root in sys.path else [root]
+from gncodegen.targets.workers import serve
+serve(module)
+"""
+
+
+def command(module: str) -> list[str]:
+    """The command of a worker: it finds this package where it lies, and no module in the user's folder."""
+    return [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2]), module]
 
 
 def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
@@ -57,8 +70,7 @@ def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
 
 def _drive_worker(missing: deque[Path], failures: list[str], module: str) -> None:
     """Feeds one worker process from the shared queue, one path at a time."""
-    command = [sys.executable, "-m", "gncodegen.targets.workers", module]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
         if process.stdout.readline().strip() != "ready":
@@ -75,7 +87,7 @@ def _drive_worker(missing: deque[Path], failures: list[str], module: str) -> Non
                 return
 
 
-def _serve(module: str) -> None:
+def serve(module: str) -> None:
     """A worker: paths on stdin, "done" or an error text per line on stdout."""
     # Imported before the first path arrives, so that no path waits for it.
     compiler = import_module(module)
@@ -88,7 +100,3 @@ def _serve(module: str) -> None:
             print("done", flush=True)
         except CompileError as error:
             print(str(error).replace("\n", "\\n"), flush=True)
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numba import njit
 from gncodegen.errors import CompileError
 from gncodegen.targets.cpu import compile as compiler
 from gncodegen.targets.cpu import objects
+from gncodegen.targets.workers import command
 
 IMPORTS = "from gncodegen.targets.cpu.intrinsics import device, float64, load, pointer, reduce_add, splat, store\n"
 
@@ -72,6 +74,19 @@ def test_the_c_library_is_all_that_a_kernel_may_call(tmp_path):
             "import math\n\n\ndef kernel(tile, argv):\n    pointer(argv, 0, float64)[0] = math.gamma(tile)\n",
             0,
         )
+
+
+def test_a_worker_reads_nothing_in_the_users_folder(tmp_path):
+    (tmp_path / "math.py").write_text("raise RuntimeError('the wrong math')", encoding="utf-8")
+    path = tmp_path / "in_a_worker.py"
+    path.write_text(
+        IMPORTS + "\n\ndef kernel(tile, argv):\n    pointer(argv, 0, float64)[tile] = 1.0\n", encoding="utf-8"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command("gncodegen.targets.cpu.compile"), cwd=tmp_path, **pipes) as process:
+        said, _ = process.communicate(f"{path}\n", timeout=60)
+    assert said.split() == ["ready", "done"]
+    assert path.with_suffix(".o").exists()
 
 
 def test_functions_of_numba_stay_as_they_are(tmp_path):
