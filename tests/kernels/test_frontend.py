@@ -90,14 +90,19 @@ def test_a_worker_reads_nothing_in_the_users_folder(tmp_path):
 
 
 def test_functions_of_numba_stay_as_they_are(tmp_path):
-    """The kernel's `max` and tuples are compiled for the kernels' target, those of njit for Numba's own."""
+    """`max` of a kernel is compiled for the kernels' target, that of njit for Numba's own, whichever comes first."""
 
     def largest(a, b):
         return max(a, b), (a, b)[1]
 
-    assert njit(largest)(2, 3) == (3, 3)
-    body = "\n\ndef kernel(tile, argv):\n    pointer(argv, 0, float64)[0] = max(tile, 7) + (1.0, 2.0)[1]\n"
+    body = (
+        "\n\ndef kernel(tile, argv):\n    y = pointer(argv, 0, float64)\n    y[0] = max(y[0], 7.0 * tile) + (1, 2)[1]\n"
+    )
     y = np.zeros(1)
-    run(tmp_path / "beside_numba.py", body, 2, y)
+    assert njit(largest)(2.0, 3.0) == (3.0, 3.0)
+    run(tmp_path / "after_numba.py", body, 1, y)
     assert y[0] == 9.0
-    assert njit(largest)(5.0, 4.0) == (5.0, 4.0)
+    assert njit(lambda a, b: max(b, a))(5.0, 4.0) == 5.0
+    run(tmp_path / "after_both.py", body, 2, y)
+    assert y[0] == 16.0
+    assert njit(largest)(6.0, 4.0) == (6.0, 4.0)

@@ -91,12 +91,19 @@ class _TypingContext(context.BaseContext):
         self.install_registry(mathdecl.registry)
 
     def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
+        shared: Any = func
         if not isinstance(func, types.Function) or kws:
             return super().resolve_function_type(func, args, kws)
         known = func, tuple(args)
         if known not in self._resolved:
-            self._resolved[known] = super().resolve_function_type(func, args, kws)
-        return self._resolved[known]
+            signature = super().resolve_function_type(func, args, kws)
+            if signature is None:
+                return None
+            self._resolved[known] = signature, shared._impl_keys[signature.args]
+        signature, implementation = self._resolved[known]
+        # All targets share the type of a function such as `max`, which keeps what was resolved last, for any of them.
+        shared._impl_keys[signature.args] = implementation
+        return signature
 
 
 class _Target(TargetDescriptor):
