@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from gncodegen.kernels.bias import column_sums
 from gncodegen.kernels.convolution import epilogue_constants
 from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
-from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Schedule
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule
 
 LONGEST_SUM = 512
 """Products summed in one go per accumulator; longer sums are sums of such sums, for accuracy."""
@@ -83,6 +83,9 @@ def _product(
     dtype, machine = problem.results[0].dtype, problem.machine
     lanes = min(machine.lanes(dtype), max(columns, 1))
     row_shares, column_shares = _shares(rows, columns, depth, 2 * lanes)
+    item, large = ITEM_SIZE[dtype], depth * columns * ITEM_SIZE[dtype] > machine.l1
+    if large:  # a share's rows of a are read for every block of columns, from L2
+        row_shares = max(row_shares, min(rows // 4, -(-rows * depth * item // (machine.l2 // 2))))
     row_parts = even_parts(rows, row_shares)
 
     def cycles(tile: tuple[int, int]) -> float:
@@ -98,6 +101,9 @@ def _product(
     )
     tile_rows, vectors = min(sizes, key=cycles)
     column_shares = max(1, min(column_shares, columns // (vectors * lanes)))
+    if large and a_row == 1:  # a share's rows of a are packed for each share of columns
+        column_shares = min(column_shares, -(-ENOUGH_TILES // row_shares))
+    packed = large and min(row_parts) >= 4 * tile_rows and depth * vectors * lanes * item <= machine.l2 // 2
     shape: dict[str, Constant] = {"rows": rows, "columns": columns, "depth": depth, "a_row": a_row, "a_step": a_step}
     tiles: dict[str, Constant] = {
         "lanes": lanes,
@@ -106,6 +112,8 @@ def _product(
         "row_shares": row_shares,
         "column_shares": column_shares,
         "piece": LONGEST_SUM if depth > LONGEST_SUM else 0,
+        "packed": packed,
+        "row_blocks": -(-max(row_parts) // tile_rows),
     }
     schedule = Schedule(problem.op, "matmul", machine.target, dtype, shape=shape, tiles=tiles)
     moved = sum(tensor.bytes for tensor in (*problem.operands, problem.results[0]))

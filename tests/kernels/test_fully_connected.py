@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 TOLERANCE = {"float32": 1.5e-6, "float64": 4e-15}
-SIZES = [(128, 392, 10), (1, 300, 5), (7, 5, 3), (5, 1, 1), (33, 4200, 17), (9, 64, 600), (600, 20, 9), (0, 8, 4)]
+SIZES = [
+    (128, 392, 10),
+    (1, 300, 5),
+    (7, 5, 3),
+    (5, 1, 1),
+    (33, 4200, 17),
+    (9, 64, 600),
+    (600, 20, 9),
+    (70, 530, 271),
+    (0, 8, 4),
+]
 
 
 def close(got, expected, dtype):
@@ -52,11 +62,14 @@ def test_x_is_flattened_and_bias_is_optional(execute):
     close(dweights, dy.astype(np.float64).T @ x.astype(np.float64), "float32")
 
 
-@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(37, 300, 10), (8, 40, 33)])
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(37, 300, 10), (8, 40, 33), (70, 530, 271)])
 def test_a_row_of_the_batch_keeps_its_bits(execute, rows, inputs, outputs):
     x, weights, bias, dy = drawn(rows, inputs, outputs, "float32")
     (whole,) = execute("fully_connected", [x, weights, bias], [(dy.shape, "float32")])
     (one,) = execute("fully_connected", [x[3:4], weights, bias], [((1, outputs), "float32")])
+    np.testing.assert_array_equal(one[0], whole[3])
+    (whole,) = execute("fully_connected_input_gradient", [dy, weights], [(x.shape, "float32")])
+    (one,) = execute("fully_connected_input_gradient", [dy[3:4], weights], [((1, inputs), "float32")])
     np.testing.assert_array_equal(one[0], whole[3])
     (whole,) = execute("fully_connected_input_gradient", [dy, weights], [(x.shape, "float32")])
     (one,) = execute("fully_connected_input_gradient", [dy[3:4], weights], [((1, inputs), "float32")])
