@@ -1,4 +1,4 @@
-"""Plans of the fully connected layer: y = x·Wᵀ as dot products, both gradients as outer products, nothing packed.
+"""Plans of the fully connected layer: y = x·Wᵀ as dot products, both gradients as outer products, packed where large.
 
 Every output is summed in an order that depends on the layer's size only, so a row keeps its bits in any batch.
 """

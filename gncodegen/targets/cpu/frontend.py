@@ -151,6 +151,7 @@ class _DeviceFunction(Dispatcher):
     targetdescr = _Target()
 
     def add_overload(self, cres: Any) -> None:
+        # Without the dispatcher's own table, which wants something that can be called.
         self.overloads[tuple(cres.signature.args)] = cres
 
 
