@@ -12,7 +12,7 @@ from math import prod
 from gncodegen.errors import CompileError
 from gncodegen.kernels import convolution_weights
 from gncodegen.kernels.convolution_channelwise import correlate_channelwise, is_channelwise
-from gncodegen.kernels.correlation import Blocking, Correlation, blockings, few_filters, flattened, inside
+from gncodegen.kernels.correlation import LONGEST_SUM, Blocking, Correlation, blockings, few_filters, flattened, inside
 from gncodegen.kernels.register_tiles import even_parts
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
@@ -20,9 +20,6 @@ from gncodegen.kernels.winograd import correlate_winograd, patch_output
 
 ACTIVATIONS = ("", "relu", "leaky-relu", "clipped-relu")
 """Activations that the convolution's epilogue can apply."""
-
-LONGEST_SUM = 512
-"""Products summed in one go; longer sums are sums of such sums, for accuracy."""
 
 
 def _pieces(work: Correlation) -> int:

@@ -21,8 +21,8 @@ SHORT_RUN_SHARE = 2
 STREAM_BYTES = 8
 """Bytes per cycle that a core reads from the cache behind L2."""
 
-LONGEST_DOT = 512
-"""Products that a lane of a dot product sums in one go, for accuracy."""
+LONGEST_SUM = 512
+"""Products that an accumulator sums in one go; longer sums are sums of such sums, for accuracy."""
 
 ENOUGH_TILES = 16
 """Tiles that keep the cores of a large machine busy; below it a launch is split further."""
@@ -135,7 +135,7 @@ def few_filters(work: Correlation, machine: Machine) -> bool:
     """Whether outputs are too few for a vector, and input channels enough, so that vectors run along these."""
     lanes = machine.lanes(work.dtype)
     few, enough = work.groups == 1 and work.filters <= lanes // 2, lanes <= work.channels
-    return few and enough and work.products <= LONGEST_DOT * lanes
+    return few and enough and work.products <= LONGEST_SUM * lanes
 
 
 def _heavy(work: Correlation, machine: Machine) -> bool:

@@ -30,6 +30,11 @@ def _shares(rows: int, columns: int, depth: int, tile_columns: int) -> tuple[int
     return row_shares, column_shares
 
 
+def _kept_in_l2(row_shares: int, rows: int, size: int, machine: Machine) -> int:
+    """At least so many shares of `rows`, `size` bytes in all, that one stays in L2: each block of columns reads it."""
+    return max(row_shares, min(rows // 4, -(-size // (machine.l2 // 2))))
+
+
 def fully_connected(problem: Problem) -> Plan:
     """The fully connected layer: y = activation(x·Wᵀ + bias), x with its trailing axes flattened."""
     x, weights = problem.operands[:2]
@@ -37,8 +42,7 @@ def fully_connected(problem: Problem) -> Plan:
     rows = x.shape[0]
     lanes = problem.machine.lanes(x.dtype)
     row_shares, column_shares = _shares(rows, columns, depth, 4)
-    # Every block of columns reads a share's rows once more: they had better stay in L2.
-    row_shares = max(row_shares, min(rows // 4, -(-x.bytes // (problem.machine.l2 // 2))))
+    row_shares = _kept_in_l2(row_shares, rows, x.bytes, problem.machine)
     tile_rows, tile_columns = _dot_tile(rows, columns, row_shares, column_shares, problem.machine)
     tiles: dict[str, Constant] = {
         "lanes": lanes,
@@ -83,9 +87,10 @@ def _product(
     dtype, machine = problem.results[0].dtype, problem.machine
     lanes = min(machine.lanes(dtype), max(columns, 1))
     row_shares, column_shares = _shares(rows, columns, depth, 2 * lanes)
-    item, large = ITEM_SIZE[dtype], depth * columns * ITEM_SIZE[dtype] > machine.l1
-    if large:  # a share's rows of a are read for every block of columns, from L2
-        row_shares = max(row_shares, min(rows // 4, -(-rows * depth * item // (machine.l2 // 2))))
+    item = ITEM_SIZE[dtype]
+    large = depth * columns * item > machine.l1
+    if large:
+        row_shares = _kept_in_l2(row_shares, rows, rows * depth * item, machine)
     row_parts = even_parts(rows, row_shares)
 
     def cycles(tile: tuple[int, int]) -> float:

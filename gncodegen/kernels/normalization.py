@@ -161,6 +161,8 @@ def _wave(observations: int, touched: int, machine: Machine) -> int:
 def _schedule(problem: Problem, cut: Walk, template: str, phase: str, **more: Constant) -> Schedule:
     dtype = problem.operands[0].dtype
     tiles = {**cut.tiles(phase, problem.machine.lanes(dtype)), **more}
+    if more.get("stream"):  # lines leave the core one by one, so they had better be neighbours
+        tiles["apply_steps"] = 1
     return Schedule(problem.op, template, "cpu", dtype, shape=cut.shape(problem), tiles=tiles)
 
 
