@@ -1,5 +1,6 @@
 """Arrays at the border: what is accepted, what comes back, and what is refused with which words."""
 
+import mmap
 import re
 import tracemalloc
 from fractions import Fraction
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
+from gncodegen.runtime.arrays import HUGE_PAGE, aligned
 
 SHAPE = (6, 5, 3)
 
@@ -30,6 +32,19 @@ def compiled():
 
 def images(count=4, dtype="float32"):
     return np.random.default_rng(0).standard_normal((count, *SHAPE)).astype(dtype)
+
+
+# The package's own.
+
+
+@pytest.mark.parametrize("count", [1, 1000, HUGE_PAGE // 2, HUGE_PAGE, 3 * HUGE_PAGE + 8])
+def test_memory_is_zeroed_writable_and_on_a_boundary(count):
+    array = aligned((count // 4 + 1,), np.float32)
+    boundary = HUGE_PAGE if hasattr(mmap, "MADV_HUGEPAGE") and array.nbytes >= HUGE_PAGE // 2 else 64
+    assert array.ctypes.data % boundary == 0
+    assert not array.any()
+    array[...] = 1
+    assert array.sum(dtype=np.float64) == array.size
 
 
 # Accepted.

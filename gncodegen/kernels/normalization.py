@@ -21,6 +21,9 @@ Longer float32 sums of squares are biased where a large mean has quantised the d
 last place, so that rounding them always cuts.
 """
 
+CENTRE_STEPS = 4
+"""Steps of a part whose mean its deviations are taken from: near enough for sums of squares that do not cancel."""
+
 PART_BYTES = 128 << 10
 """About how much of an observation one part holds: enough work for a tile, and it stays in L2."""
 
@@ -85,6 +88,7 @@ class Walk:
             "parts": self.parts,
             "part_steps": self.part_steps,
             "chunk": CHUNK,
+            "centre_steps": CENTRE_STEPS,
             "apply_steps": 1 if self.width > 4 * vector else 2048 // self.width,
             "per_tile": self.per_tile,
         }
@@ -225,17 +229,17 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     over_x = ((0, 0),) if cut.wave == 0 else ()
     in_place = (*over_x, (0, 3)) if residual else over_x
     flops = residual * x.count
-    line = _line(problem, cut)
+    ahead = _prefetched(problem, cut)
     more: dict[str, Constant] = {"stream": stream}
     if residual:
         more["residual_slot"] = len(slots)
         slots = (*slots, "operand3")
     if cut.wave == 0:
-        schedule = _schedule(problem, cut, "group_norm", "whole", line=line, **more)
+        schedule = _schedule(problem, cut, "group_norm", "whole", **ahead, **more)
         grid = -(-cut.observations // cut.per_tile)
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
         return Plan((launch,), in_place=in_place)
-    statistics = _schedule(problem, cut, "group_norm", "statistics", line=line)
+    statistics = _schedule(problem, cut, "group_norm", "statistics", **ahead)
     apply = _schedule(problem, cut, "group_norm", "apply", **more)
     first = Launch(statistics, ("operand0", "workspace0"), 0, writes=(1,), bytes=x.bytes, flops=5 * x.count)
     second = Launch(apply, slots, 0, writes=(3, 4), bytes=moved, flops=3 * x.count + flops)
@@ -243,14 +247,17 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     return Plan(tuple(_launches(cut, (first, second))), workspaces=(partial,), in_place=in_place)
 
 
-def _line(problem: Problem, cut: Walk) -> int:
-    """Values of a cache line where lines of x are asked for a chunk ahead, else 0.
+def _prefetched(problem: Problem, cut: Walk) -> dict[str, Constant]:
+    """How lines of what is summed are asked for in advance: `line`, values of one, or 0, and `ahead`, how many values.
 
-    Columns are read some lines apart, which no prefetcher follows; a chunk that fills L1 would drive itself out.
+    Columns are read some lines apart, which no prefetcher follows. A chunk ahead (`ahead` > 0), where it leaves room in
+    L1, else a block of columns.
     """
     l1, item = problem.machine.l1, ITEM_SIZE[problem.operands[0].dtype]
-    observation, chunk = (count * item for count in (cut.rows * cut.channels, CHUNK * cut.width))
-    return 64 // item if chunk <= l1 // 2 < observation else 0
+    if cut.rows * cut.channels * item <= l1 // 2:
+        return {"line": 0, "ahead": 0}
+    chunk = CHUNK * cut.width
+    return {"line": 64 // item, "ahead": chunk if chunk * item <= l1 // 4 else 0}
 
 
 def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
@@ -273,13 +280,14 @@ def _backward(problem: Problem, cut: Walk, stream: bool) -> Plan:
     rows = -(-cut.observations // cut.per_tile) if cut.wave == 0 else cut.observations
     partial = Tensor((rows, 2, cut.channels), "float64")
     add = _added(problem, partial)
+    reading = _prefetched(problem, cut)
     # Every element of dy and r is read before dr, and every one of x and dy before dx, is written there.
     in_place = ((0, 0), (0, 1), (3, 1), (3, 5)) if residual else ((0, 1),)
     moved, flops = (2 if residual else 0) * x.bytes, residual * x.count
     if cut.wave == 0:
         slots = (*inputs, "workspace0", "result0")
         more = _residual_slots(slots) if residual else {}
-        schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6, stream=stream, **more)
+        schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6, stream=stream, **reading, **more)
         launch = Launch(
             schedule, (*slots, "operand5", "result3") if residual else slots, rows,
             writes=(5, 6, 8) if residual else (5, 6), bytes=3 * x.bytes + moved, flops=14 * x.count + flops,
@@ -287,7 +295,7 @@ def _backward(problem: Problem, cut: Walk, stream: bool) -> Plan:
         return Plan((launch, add), workspaces=(partial,), in_place=in_place)
     slots = (*inputs, "workspace1")
     more = _residual_slots(slots) if residual else {}
-    sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0, **more)
+    sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0, **reading, **more)
     first = Launch(
         sums, (*slots, "operand5", "result3") if residual else slots, 0,
         writes=(5, 7) if residual else (5,), bytes=2 * x.bytes + moved, flops=7 * x.count + flops,

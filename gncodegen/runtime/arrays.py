@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+from contextlib import suppress
 from functools import cache
 from math import prod
 from typing import Any
@@ -16,13 +18,27 @@ ALIGNMENT = 64
 """Bytes; a cache line and the widest vector register."""
 
 
+HUGE_PAGE = 2 << 20
+"""Bytes; arrays of half as many and more lie on such pages where Linux grants them: a tenth of the time of a copy."""
+
+
 def aligned(shape: tuple[int, ...] | int, dtype: DTypeLike) -> NDArray[Any]:
     """A zeroed, C-contiguous array whose first element lies on a 64-byte boundary."""
     kind = np.dtype(dtype)
     count = prod((shape,) if isinstance(shape, int) else shape) * kind.itemsize
-    memory = np.zeros(count + ALIGNMENT, np.uint8)
-    start = -address(memory) % ALIGNMENT
+    huge = count >= HUGE_PAGE // 2 and hasattr(mmap, "MADV_HUGEPAGE")
+    memory = _huge_pages(count) if huge else np.zeros(count + ALIGNMENT, np.uint8)
+    start = -address(memory) % (HUGE_PAGE if huge else ALIGNMENT)
     return memory[start : start + count].view(kind).reshape(shape)
+
+
+def _huge_pages(count: int) -> NDArray[np.uint8]:
+    """Zeroed memory with room for `count` bytes from a huge page's boundary on."""
+    size = -(-count // HUGE_PAGE) * HUGE_PAGE + HUGE_PAGE
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without huge pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
 
 
 def address(array: NDArray[Any]) -> int:
