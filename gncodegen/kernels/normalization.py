@@ -229,17 +229,17 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     over_x = ((0, 0),) if cut.wave == 0 else ()
     in_place = (*over_x, (0, 3)) if residual else over_x
     flops = residual * x.count
-    ahead = _prefetched(problem, cut)
+    reading = _reading(problem, cut)
     more: dict[str, Constant] = {"stream": stream}
     if residual:
         more["residual_slot"] = len(slots)
         slots = (*slots, "operand3")
     if cut.wave == 0:
-        schedule = _schedule(problem, cut, "group_norm", "whole", **ahead, **more)
+        schedule = _schedule(problem, cut, "group_norm", "whole", **reading, **more)
         grid = -(-cut.observations // cut.per_tile)
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
         return Plan((launch,), in_place=in_place)
-    statistics = _schedule(problem, cut, "group_norm", "statistics", **ahead)
+    statistics = _schedule(problem, cut, "group_norm", "statistics", **reading)
     apply = _schedule(problem, cut, "group_norm", "apply", **more)
     first = Launch(statistics, ("operand0", "workspace0"), 0, writes=(1,), bytes=x.bytes, flops=5 * x.count)
     second = Launch(apply, slots, 0, writes=(3, 4), bytes=moved, flops=3 * x.count + flops)
@@ -247,17 +247,24 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     return Plan(tuple(_launches(cut, (first, second))), workspaces=(partial,), in_place=in_place)
 
 
-def _prefetched(problem: Problem, cut: Walk) -> dict[str, Constant]:
-    """How lines of what is summed are asked for in advance: `line`, values of one, or 0, and `ahead`, how many values.
+def _reading(problem: Problem, cut: Walk) -> dict[str, Constant]:
+    """How what is summed is read: `by_rows`, or by columns, whose lines are asked for `ahead` values before.
 
-    Columns are read some lines apart, which no prefetcher follows. A chunk ahead (`ahead` > 0), where it leaves room in
-    L1, else a block of columns.
+    In the order of memory where tensors come from there. Columns keep their sums in registers, but are read some lines
+    apart, which no prefetcher follows: `line` is the values of a line, or 0 where an observation lies in L1; `ahead` is
+    a chunk where that leaves room in L1, else 0, the next columns.
     """
-    l1, item = problem.machine.l1, ITEM_SIZE[problem.operands[0].dtype]
-    if cut.rows * cut.channels * item <= l1 // 2:
-        return {"line": 0, "ahead": 0}
-    chunk = CHUNK * cut.width
-    return {"line": 64 // item, "ahead": chunk if chunk * item <= l1 // 4 else 0}
+    machine, x = problem.machine, problem.operands[0]
+    item, chunk = ITEM_SIZE[x.dtype], CHUNK * cut.width
+    by_rows = _far(problem)
+    if by_rows or cut.rows * cut.channels * item <= machine.l1 // 2:
+        return {"by_rows": by_rows, "line": 0, "ahead": 0}
+    return {"by_rows": False, "line": 64 // item, "ahead": chunk if chunk * item <= machine.l1 // 4 else 0}
+
+
+def _far(problem: Problem) -> bool:
+    """Whether tensors as large as x come from memory."""
+    return problem.operands[0].bytes > problem.machine.l3 // 3
 
 
 def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
@@ -280,7 +287,7 @@ def _backward(problem: Problem, cut: Walk, stream: bool) -> Plan:
     rows = -(-cut.observations // cut.per_tile) if cut.wave == 0 else cut.observations
     partial = Tensor((rows, 2, cut.channels), "float64")
     add = _added(problem, partial)
-    reading = _prefetched(problem, cut)
+    reading = _reading(problem, cut)
     # Every element of dy and r is read before dr, and every one of x and dy before dx, is written there.
     in_place = ((0, 0), (0, 1), (3, 1), (3, 5)) if residual else ((0, 1),)
     moved, flops = (2 if residual else 0) * x.bytes, residual * x.count

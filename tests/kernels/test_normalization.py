@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gncodegen.kernels import catalog
+from gncodegen.kernels import catalog, normalization
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
 
 Execute = Callable[..., Any]
@@ -99,8 +99,6 @@ def test_accuracy_where_the_first_rows_are_far_from_the_others(execute: Execute,
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_streamed_results_have_the_same_bits(execute: Execute, monkeypatch, residual):
-    from gncodegen.kernels import normalization
-
     rng, shape = np.random.default_rng(3), (2, 45, 61, 24)
     x, dy, r = (rng.standard_normal(shape).astype(np.float32) for _ in range(3))
     scale, offset = (rng.standard_normal(24).astype(np.float32) for _ in range(2))
@@ -119,8 +117,6 @@ def test_streamed_results_have_the_same_bits(execute: Execute, monkeypatch, resi
 
 @pytest.mark.parametrize("shape", [(2, 61, 53, 24), (1, 97, 101, 32)])
 def test_whole_and_split_launches_give_the_same_bits(execute: Execute, shape, monkeypatch):
-    from gncodegen.kernels import normalization
-
     rng = np.random.default_rng(3)
     c = shape[-1]
     x, dy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
@@ -133,6 +129,26 @@ def test_whole_and_split_launches_give_the_same_bits(execute: Execute, shape, mo
         y, statistics = execute("group_norm", [x, scale, offset], out, attributes)
         out = [(shape, "float32"), ((c,), "float32"), ((c,), "float32")]
         found.append([y, *execute("group_norm_gradient", [x, dy, scale, offset, statistics], out, attributes)])
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("shape", [(2, 61, 53, 24), (1, 33, 9, 520), (3, 7, 5, 20)])
+def test_rows_and_columns_give_the_same_bits(execute: Execute, monkeypatch, shape, residual):
+    c, rng = shape[-1], np.random.default_rng(0)
+    x, dy, r = (rng.standard_normal(shape).astype(np.float32) for _ in range(3))
+    scale, offset = (rng.standard_normal(c).astype(np.float32) for _ in range(2))
+    attributes = {"groups": 4, "epsilon": 1e-5, "activation": "relu", "residual": residual}
+    more, (image, channel) = [r] if residual else [], ((shape, "float32"), ((c,), "float32"))
+    found = []
+    for far in (True, False):
+        monkeypatch.setattr(normalization, "_far", lambda *_, far=far: far)
+        out = [image, ((shape[0], 4, 3), "float32")]
+        y, statistics = execute("group_norm", [x, scale, offset, *more], out, attributes)
+        out = [image, channel, channel, *([image] if residual else [])]
+        operands = [x, dy, scale, offset, statistics, *more]
+        found.append([y, statistics, *execute("group_norm_gradient", operands, out, attributes)])
     for one, other in zip(*found, strict=True):
         assert np.array_equal(one, other)
 
