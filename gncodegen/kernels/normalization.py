@@ -64,6 +64,11 @@ class Walk:
         """Values of one step."""
         return self.channels * self.repeat
 
+    def columns(self, vector: int) -> int:
+        """Values side by side whose statistics are summed apart: those of a step, fewer where all are of one group."""
+        few = 4 * vector
+        return few if self.groups == 1 and self.tail == 0 and self.width % few == 0 else self.width
+
     def shape(self, problem: Problem) -> dict[str, Constant]:
         """The constants of the problem."""
         return {
@@ -229,8 +234,10 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     over_x = ((0, 0),) if cut.wave == 0 else ()
     in_place = (*over_x, (0, 3)) if residual else over_x
     flops = residual * x.count
-    reading = _reading(problem, cut)
-    more: dict[str, Constant] = {"stream": stream}
+    columns = cut.columns(problem.machine.lanes(x.dtype))
+    sums: dict[str, Constant] = {"columns": columns, "turns": cut.width // columns}
+    reading = _reading(problem, cut, columns)
+    more: dict[str, Constant] = {"stream": stream, **sums}
     if residual:
         more["residual_slot"] = len(slots)
         slots = (*slots, "operand3")
@@ -239,24 +246,24 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
         grid = -(-cut.observations // cut.per_tile)
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
         return Plan((launch,), in_place=in_place)
-    statistics = _schedule(problem, cut, "group_norm", "statistics", **reading)
+    statistics = _schedule(problem, cut, "group_norm", "statistics", **reading, **sums)
     apply = _schedule(problem, cut, "group_norm", "apply", **more)
     first = Launch(statistics, ("operand0", "workspace0"), 0, writes=(1,), bytes=x.bytes, flops=5 * x.count)
     second = Launch(apply, slots, 0, writes=(3, 4), bytes=moved, flops=3 * x.count + flops)
-    partial = Tensor((cut.observations * cut.parts, 2, cut.width), "float64")
+    partial = Tensor((cut.observations * cut.parts, 2, columns), "float64")
     return Plan(tuple(_launches(cut, (first, second))), workspaces=(partial,), in_place=in_place)
 
 
-def _reading(problem: Problem, cut: Walk) -> dict[str, Constant]:
+def _reading(problem: Problem, cut: Walk, columns: int) -> dict[str, Constant]:
     """How what is summed is read: `by_rows`, or by columns, whose lines are asked for `ahead` values before.
 
     In the order of memory where tensors come from there. Columns keep their sums in registers, but are read some lines
     apart, which no prefetcher follows: `line` is the values of a line, or 0 where an observation lies in L1; `ahead` is
     a chunk where that leaves room in L1, else 0, the next columns.
     """
-    machine, x = problem.machine, problem.operands[0]
-    item, chunk = ITEM_SIZE[x.dtype], CHUNK * cut.width
-    by_rows = _far(problem)
+    machine, dtype = problem.machine, problem.operands[0].dtype
+    item, chunk = ITEM_SIZE[dtype], CHUNK * columns
+    by_rows = _far(problem) and columns > 4 * machine.lanes(dtype)
     if by_rows or cut.rows * cut.channels * item <= machine.l1 // 2:
         return {"by_rows": by_rows, "line": 0, "ahead": 0}
     return {"by_rows": False, "line": 64 // item, "ahead": chunk if chunk * item <= machine.l1 // 4 else 0}
@@ -287,7 +294,7 @@ def _backward(problem: Problem, cut: Walk, stream: bool) -> Plan:
     rows = -(-cut.observations // cut.per_tile) if cut.wave == 0 else cut.observations
     partial = Tensor((rows, 2, cut.channels), "float64")
     add = _added(problem, partial)
-    reading = _reading(problem, cut)
+    reading = _reading(problem, cut, cut.width)
     # Every element of dy and r is read before dr, and every one of x and dy before dx, is written there.
     in_place = ((0, 0), (0, 1), (3, 1), (3, 5)) if residual else ((0, 1),)
     moved, flops = (2 if residual else 0) * x.bytes, residual * x.count
