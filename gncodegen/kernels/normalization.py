@@ -236,7 +236,7 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     flops = residual * x.count
     columns = cut.columns(problem.machine.lanes(x.dtype))
     sums: dict[str, Constant] = {"columns": columns, "turns": cut.width // columns}
-    reading = _reading(problem, cut, columns)
+    reading = _reading(problem, cut, columns, moved)
     more: dict[str, Constant] = {"stream": stream, **sums}
     if residual:
         more["residual_slot"] = len(slots)
@@ -254,7 +254,7 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     return Plan(tuple(_launches(cut, (first, second))), workspaces=(partial,), in_place=in_place)
 
 
-def _reading(problem: Problem, cut: Walk, columns: int) -> dict[str, Constant]:
+def _reading(problem: Problem, cut: Walk, columns: int, moved: int) -> dict[str, Constant]:
     """How what is summed is read: `by_rows`, or by columns, whose lines are asked for `ahead` values before.
 
     In the order of memory where tensors come from there. Columns keep their sums in registers, but are read some lines
@@ -263,15 +263,15 @@ def _reading(problem: Problem, cut: Walk, columns: int) -> dict[str, Constant]:
     """
     machine, dtype = problem.machine, problem.operands[0].dtype
     item, chunk = ITEM_SIZE[dtype], CHUNK * columns
-    by_rows = _far(problem) and columns > 4 * machine.lanes(dtype)
+    by_rows = _far(problem, moved) and columns > 4 * machine.lanes(dtype)
     if by_rows or cut.rows * cut.channels * item <= machine.l1 // 2:
         return {"by_rows": by_rows, "line": 0, "ahead": 0}
     return {"by_rows": False, "line": 64 // item, "ahead": chunk if chunk * item <= machine.l1 // 4 else 0}
 
 
-def _far(problem: Problem) -> bool:
-    """Whether tensors as large as x come from memory."""
-    return problem.operands[0].bytes > problem.machine.l3 // 3
+def _far(problem: Problem, moved: int) -> bool:
+    """Whether tensors come from memory, where kernels read and write so many bytes in all."""
+    return 3 * moved > 2 * problem.machine.l3
 
 
 def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
@@ -283,10 +283,10 @@ def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
     # What is touched before an element is met again: x and dy, and with a residual r and dr.
     moved = (5 if residual else 3) * problem.operands[0].bytes
     for cut, stream in _ways(problem, walk(problem, 4 if residual else 2), moved):
-        yield _backward(problem, cut, stream)
+        yield _backward(problem, cut, stream, moved)
 
 
-def _backward(problem: Problem, cut: Walk, stream: bool) -> Plan:
+def _backward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     """The launches of one walk of `_group_norm_gradient`."""
     x = problem.operands[0]
     residual = bool(problem.attributes.get("residual", False))
@@ -294,17 +294,17 @@ def _backward(problem: Problem, cut: Walk, stream: bool) -> Plan:
     rows = -(-cut.observations // cut.per_tile) if cut.wave == 0 else cut.observations
     partial = Tensor((rows, 2, cut.channels), "float64")
     add = _added(problem, partial)
-    reading = _reading(problem, cut, cut.width)
+    reading = _reading(problem, cut, cut.width, moved)
     # Every element of dy and r is read before dr, and every one of x and dy before dx, is written there.
     in_place = ((0, 0), (0, 1), (3, 1), (3, 5)) if residual else ((0, 1),)
-    moved, flops = (2 if residual else 0) * x.bytes, residual * x.count
+    flops = residual * x.count
     if cut.wave == 0:
         slots = (*inputs, "workspace0", "result0")
         more = _residual_slots(slots) if residual else {}
         schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6, stream=stream, **reading, **more)
         launch = Launch(
             schedule, (*slots, "operand5", "result3") if residual else slots, rows,
-            writes=(5, 6, 8) if residual else (5, 6), bytes=3 * x.bytes + moved, flops=14 * x.count + flops,
+            writes=(5, 6, 8) if residual else (5, 6), bytes=moved, flops=14 * x.count + flops,
         )  # fmt: skip
         return Plan((launch, add), workspaces=(partial,), in_place=in_place)
     slots = (*inputs, "workspace1")
@@ -312,7 +312,7 @@ def _backward(problem: Problem, cut: Walk, stream: bool) -> Plan:
     sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0, **reading, **more)
     first = Launch(
         sums, (*slots, "operand5", "result3") if residual else slots, 0,
-        writes=(5, 7) if residual else (5,), bytes=2 * x.bytes + moved, flops=7 * x.count + flops,
+        writes=(5, 7) if residual else (5,), bytes=moved - x.bytes, flops=7 * x.count + flops,
     )  # fmt: skip
     if residual:  # dr is dy masked, so that what follows is the gradient of a norm alone
         problem = replace(problem, attributes={**problem.attributes, "activation": "", "alpha": 0.0})
