@@ -42,7 +42,9 @@ def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
     Raises:
         CompileError: some did not compile; one text for all.
     """
-    missing = deque(dict.fromkeys(path for path in paths if not path.with_suffix(suffix).exists()))
+    found = dict.fromkeys(path for path in paths if not path.with_suffix(suffix).exists())
+    # The longest first, so that no process is left with one of them at the end.
+    missing = deque(sorted(found, key=lambda path: path.stat().st_size, reverse=True))
     count = len(missing)
     if not count:
         return 0
