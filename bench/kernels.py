@@ -58,7 +58,7 @@ def ours(op: str, operands: list[np.ndarray], results: list[tuple[tuple[int, ...
     """A call that runs one op's kernels on fixed arrays."""
     from gncodegen.kernels.schedule import Problem, Tensor
     from gncodegen.kernels.single import program
-    from gncodegen.runtime.arrays import aligned
+    from gncodegen.runtime.arrays import lasting
     from gncodegen.runtime.executor import Arena, Executor
     from gncodegen.targets.cpu.target import CpuTarget
 
@@ -73,14 +73,14 @@ def ours(op: str, operands: list[np.ndarray], results: list[tuple[tuple[int, ...
     for key, index in executor.free.items():
         buffer = single.buffers[index]
         given = buffer.kind == "input"
-        arrays[key] = operands[int(key[1].removeprefix("operand"))] if given else aligned(buffer.shape, buffer.dtype)
+        arrays[key] = operands[int(key[1].removeprefix("operand"))] if given else lasting(buffer.shape, buffer.dtype)
     return lambda: executor.run(arrays)
 
 
 def _normal(*shape: int) -> np.ndarray:
-    from gncodegen.runtime.arrays import aligned
+    from gncodegen.runtime.arrays import lasting
 
-    x = aligned(shape, np.float32)
+    x = lasting(shape, np.float32)
     x[...] = np.random.default_rng(0).standard_normal(shape, np.float32)
     return x
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
-from gncodegen.runtime.arrays import HUGE_PAGE, aligned
+from gncodegen.runtime.arrays import HUGE_PAGE, aligned, lasting
 
 SHAPE = (6, 5, 3)
 
@@ -37,10 +37,12 @@ def images(count=4, dtype="float32"):
 # The package's own.
 
 
+@pytest.mark.parametrize("make", [aligned, lasting])
 @pytest.mark.parametrize("count", [1, 1000, HUGE_PAGE // 2, HUGE_PAGE, 3 * HUGE_PAGE + 8])
-def test_memory_is_zeroed_writable_and_on_a_boundary(count):
-    array = aligned((count // 4 + 1,), np.float32)
-    boundary = HUGE_PAGE if hasattr(mmap, "MADV_HUGEPAGE") and array.nbytes >= HUGE_PAGE // 2 else 64
+def test_memory_is_zeroed_writable_and_on_a_boundary(count, make):
+    array = make((count // 4 + 1,), np.float32)
+    huge = make is lasting and hasattr(mmap, "MADV_HUGEPAGE") and array.nbytes >= HUGE_PAGE // 2
+    boundary = HUGE_PAGE if huge else 64
     assert array.ctypes.data % boundary == 0
     assert not array.any()
     array[...] = 1

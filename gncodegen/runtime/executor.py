@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program
-from gncodegen.runtime.arrays import address, aligned
+from gncodegen.runtime.arrays import address, lasting
 from gncodegen.runtime.state import Values
 
 
@@ -23,7 +23,7 @@ class Arena:
 
     def __init__(self) -> None:
         self.lock = RLock()
-        self._memory = aligned(0, np.uint8)
+        self._memory = lasting(0, np.uint8)
 
         self.address = address(self._memory)
         """Where it starts; changes when it grows."""
@@ -31,7 +31,7 @@ class Arena:
     def reserve(self, size: int) -> None:
         """Makes room for `size` bytes."""
         if self._memory.nbytes < size:
-            self._memory = aligned(size, np.uint8)
+            self._memory = lasting(size, np.uint8)
             self.address = address(self._memory)
 
 
@@ -83,7 +83,7 @@ class Executor:
         self._arena_address = -1  # so that the first run fills in every argument
         self._bound, self._values = dict(bound), values
         self._version = -1  # of the values that the constants were computed from
-        self._constants = aligned(program.constant_bytes, np.uint8)
+        self._constants = lasting(program.constant_bytes, np.uint8)
         for index, buffer in enumerate(program.buffers):
             if buffer.kind == "constant":
                 self._addresses[index] = address(self._constants) + buffer.offset
@@ -150,5 +150,5 @@ class Executor:
             if key[0] not in OUTPUT_KINDS:
                 raise KeyError(f"the run needs an array for {key}")
             buffer = self.program.buffers[self.free[key]]
-            self._results[key] = aligned(buffer.shape, buffer.dtype)
+            self._results[key] = lasting(buffer.shape, buffer.dtype)
         return self._results[key]

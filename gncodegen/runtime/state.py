@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gncodegen.errors import ArrayError
-from gncodegen.runtime.arrays import aligned, as_array
+from gncodegen.runtime.arrays import aligned, as_array, lasting
 
 
 class Hyperparameters:
@@ -163,6 +163,6 @@ def copies(values: Mapping[str, Any], dtype: DTypeLike) -> dict[str, NDArray[Any
     """Aligned copies of arrays."""
     result: dict[str, NDArray[Any]] = {}
     for name, value in values.items():
-        result[name] = aligned(np.shape(value), dtype)
+        result[name] = lasting(np.shape(value), dtype)
         result[name][...] = value
     return result

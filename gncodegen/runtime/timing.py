@@ -14,7 +14,7 @@ from gncodegen.kernels.program import OUTPUT_KINDS, Program
 from gncodegen.kernels.schedule import Plan, Problem
 from gncodegen.kernels.single import program
 from gncodegen.kernels.store import Source
-from gncodegen.runtime.arrays import aligned
+from gncodegen.runtime.arrays import lasting
 from gncodegen.runtime.backend import Backend, Bound, Key
 
 BUDGET = 0.4
@@ -77,7 +77,7 @@ def _runs(
     arrays: dict[Key, NDArray[Any]] = {}
     for key, index in programs[0].arguments.items():
         buffer = programs[0].buffers[index]
-        arrays[key] = array = aligned(buffer.shape, buffer.dtype)
+        arrays[key] = array = lasting(buffer.shape, buffer.dtype)
         if key[0] not in OUTPUT_KINDS and array.dtype.kind == "f":
             random.random(out=array, dtype=array.dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
             array -= 0.5
