@@ -9,14 +9,9 @@ from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.bias import column_sums
 from gncodegen.kernels.convolution import epilogue_constants
+from gncodegen.kernels.correlation import ENOUGH_TILES, LONGEST_SUM
 from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule
-
-LONGEST_SUM = 512
-"""Products summed in one go per accumulator; longer sums are sums of such sums, for accuracy."""
-
-ENOUGH_TILES = 16
-"""Tiles that keep the cores of a large machine busy."""
 
 TILE_WORK = 1 << 18
 """Multiply-adds that make a tile of the grid worth its start."""

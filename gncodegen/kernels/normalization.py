@@ -87,7 +87,6 @@ class Walk:
             "vector": vector,
             "repeat": self.repeat,
             "width": self.width,
-            "stride": self.width,
             "steps": self.steps,
             "tail": self.tail,
             "parts": self.parts,

@@ -17,7 +17,6 @@ from gncodegen.layers.formats import permutation
 ALIGNMENT = 64
 """Bytes; a cache line and the widest vector register."""
 
-
 HUGE_PAGE = 2 << 20
 """Bytes; what lasts and is half as large or more lies on such pages where Linux grants them: a copy takes 10 % less."""
 
