@@ -42,7 +42,7 @@ class Walk:
         repeat: rows of one step.
         steps: of an observation.
         tail: values of the rows that are left.
-        parts: of an observation, of `part_steps` steps, the last of what is left.
+        parts: of an observation, even in steps.
         per_tile: observations of one tile, where a tile does whole ones.
         wave: observations of one pair of launches, of a tile per part; 0 where a tile does whole observations.
     """
@@ -55,7 +55,6 @@ class Walk:
     steps: int
     tail: int
     parts: int
-    part_steps: int
     per_tile: int
     wave: int
 
@@ -90,7 +89,6 @@ class Walk:
             "steps": self.steps,
             "tail": self.tail,
             "parts": self.parts,
-            "part_steps": self.part_steps,
             "chunk": CHUNK,
             "centre_steps": CENTRE_STEPS,
             "apply_steps": 1 if self.width > 4 * vector else 2048 // self.width,
@@ -150,12 +148,11 @@ def walk(problem: Problem, tensors: int) -> Walk:
         raise CompileError(f"{problem.op}: {channels} channels; allowed: at most {WIDEST_STEP}; use fewer channels")
     steps = rows // repeat
     tail = (rows - steps * repeat) * channels
-    part_steps = max(CHUNK, PART_BYTES // (channels * repeat * item) // CHUNK * CHUNK)
-    parts = max(1, -(-steps // part_steps))
+    parts = max(1, -(-steps // max(CHUNK, PART_BYTES // (channels * repeat * item))))
     slab = rows * channels * item
     per_tile = max(1, (32 << 10) // slab)
     wave = 0 if parts == 1 else _wave(observations, tensors * slab, machine)
-    return Walk(observations, rows, channels, groups, repeat, steps, tail, parts, part_steps, per_tile, wave)
+    return Walk(observations, rows, channels, groups, repeat, steps, tail, parts, per_tile, wave)
 
 
 def _wave(observations: int, touched: int, machine: Machine) -> int:
@@ -203,12 +200,12 @@ def _ways(problem: Problem, cut: Walk, moved: int) -> Iterator[tuple[Walk, bool]
 
 
 def _launches(cut: Walk, patterns: Sequence[Launch]) -> Iterator[Launch]:
-    """The launches for each wave of observations, of which every part is a tile; patterns are those for all of them."""
+    """The launches for each wave of observations; patterns are those for all of them, their grids those for one."""
     for first in range(0, cut.observations, cut.wave):
         count = min(cut.wave, cut.observations - first)
         for pattern in patterns:
             yield replace(
-                pattern, grid=count * cut.parts, first=first * cut.parts,
+                pattern, grid=count * pattern.grid, first=first * pattern.grid,
                 bytes=pattern.bytes * count // cut.observations, flops=pattern.flops * count // cut.observations,
             )  # fmt: skip
 
@@ -226,31 +223,32 @@ def _group_norm(problem: Problem) -> Iterator[Plan]:
 def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     """The launches of one walk of `_group_norm`."""
     x = problem.operands[0]
-    main = ("operand0", "operand1", "operand2", "result0", "result1")
-    slots = main if cut.wave == 0 else (*main, "workspace0")
+    slots = ("operand0", "operand1", "operand2", "result0", "result1")
     residual = bool(problem.attributes.get("residual", False))
-    # A tile of `apply` reads the groups' first elements, and all of x where squares overflow, while others write y.
-    over_x = ((0, 0),) if cut.wave == 0 else ()
-    in_place = (*over_x, (0, 3)) if residual else over_x
     flops = residual * x.count
     columns = cut.columns(problem.machine.lanes(x.dtype))
     sums: dict[str, Constant] = {"columns": columns, "turns": cut.width // columns}
     reading = _reading(problem, cut, columns, moved)
-    more: dict[str, Constant] = {"stream": stream, **sums}
+    more: dict[str, Constant] = {"stream": stream}
     if residual:
         more["residual_slot"] = len(slots)
         slots = (*slots, "operand3")
+    in_place = ((0, 0), (0, 3)) if residual else ((0, 0),)
     if cut.wave == 0:
-        schedule = _schedule(problem, cut, "group_norm", "whole", **reading, **more)
+        schedule = _schedule(problem, cut, "group_norm", "whole", **reading, **sums, **more)
         grid = -(-cut.observations // cut.per_tile)
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
         return Plan((launch,), in_place=in_place)
     statistics = _schedule(problem, cut, "group_norm", "statistics", **reading, **sums)
+    join = _schedule(problem, cut, "group_norm", "join", **sums)
     apply = _schedule(problem, cut, "group_norm", "apply", **more)
-    first = Launch(statistics, ("operand0", "workspace0"), 0, writes=(1,), bytes=x.bytes, flops=5 * x.count)
-    second = Launch(apply, slots, 0, writes=(3, 4), bytes=moved, flops=3 * x.count + flops)
-    partial = Tensor((cut.observations * cut.parts, 2, columns), "float64")
-    return Plan(tuple(_launches(cut, (first, second))), workspaces=(partial,), in_place=in_place)
+    records = Tensor((cut.observations, cut.parts, 3, columns), "float64")
+    patterns = (
+        Launch(statistics, ("operand0", "workspace0"), cut.parts, writes=(1,), bytes=x.bytes, flops=5 * x.count),
+        Launch(join, ("operand0", "workspace0", "result1"), 1, writes=(2,)),
+        Launch(apply, slots, cut.parts, writes=(3,), bytes=moved, flops=3 * x.count + flops),
+    )
+    return Plan(tuple(_launches(cut, patterns)), workspaces=(records,), in_place=in_place)
 
 
 def _reading(problem: Problem, cut: Walk, columns: int, moved: int) -> dict[str, Constant]:
@@ -308,20 +306,24 @@ def _backward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
         return Plan((launch, add), workspaces=(partial,), in_place=in_place)
     slots = (*inputs, "workspace1")
     more = _residual_slots(slots) if residual else {}
+    parts = Tensor((cut.observations, cut.parts, 2, cut.width), "float64")
+    means = Tensor((cut.observations, cut.groups, 2), x.dtype)
     sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0, **reading, **more)
+    join = _schedule(problem, cut, "group_norm_gradient", "join")
     first = Launch(
-        sums, (*slots, "operand5", "result3") if residual else slots, 0,
+        sums, (*slots, "operand5", "result3") if residual else slots, cut.parts,
         writes=(5, 7) if residual else (5,), bytes=moved - x.bytes, flops=7 * x.count + flops,
     )  # fmt: skip
+    between = ("operand2", "operand4", "workspace1", "workspace0", "workspace2")
+    second = Launch(join, between, 1, writes=(3, 4))
     if residual:  # dr is dy masked, so that what follows is the gradient of a norm alone
         problem = replace(problem, attributes={**problem.attributes, "activation": "", "alpha": 0.0})
-        slots = ("operand0", "result3", *slots[2:])
-    apply = _schedule(problem, cut, "group_norm_gradient", "apply", dx_slot=7, stream=stream)
-    slots = (*slots, "workspace0", "result0")
-    second = Launch(apply, slots, 0, writes=(6, 7), bytes=3 * x.bytes, flops=7 * x.count)
-    sums_of_parts = Tensor((cut.observations * cut.parts, 2, cut.width), "float64")
-    launches = (*_launches(cut, (first, second)), add)
-    return Plan(launches, workspaces=(partial, sums_of_parts), in_place=in_place)
+        inputs = ("operand0", "result3", *inputs[2:])
+    apply = _schedule(problem, cut, "group_norm_gradient", "apply", dx_slot=6, stream=stream)
+    slots = (*inputs, "workspace2", "result0")
+    third = Launch(apply, slots, cut.parts, writes=(6,), bytes=3 * x.bytes, flops=7 * x.count)
+    launches = (*_launches(cut, (first, second, third)), add)
+    return Plan(launches, workspaces=(partial, parts, means), in_place=in_place)
 
 
 def _residual_slots(slots: tuple[str, ...]) -> dict[str, Constant]:

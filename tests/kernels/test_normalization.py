@@ -154,12 +154,20 @@ def test_rows_and_columns_give_the_same_bits(execute: Execute, monkeypatch, shap
         assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(("observations", "over_x"), [(32, True), (1, False)])
-def test_y_takes_the_place_of_x_only_where_no_other_tile_reads_it(observations, over_x):
-    """Parts of an observation read its first row while others write theirs."""
-    x, vector = Tensor((observations, 56, 56, 64), "float32"), Tensor((64,), "float32")
+@pytest.mark.parametrize(("observations", "launches"), [(32, 1), (1, 3)])
+def test_y_takes_the_place_of_x(execute: Execute, observations, launches):
+    """Also where tiles are parts of an observation: they read no more of x than they write of y."""
+    shape = (observations, 56, 56, 64)
     attributes = {"groups": 8, "epsilon": 1e-5, "activation": "relu", "alpha": 0.0}
-    operands, results = (x, vector, vector), (x, Tensor((observations, 8, 3), "float32"))
-    chosen = catalog.plan(Problem("group_norm", operands, results, attributes, Machine(cores=2, l3=64 << 20)))
-    assert (len(chosen.launches) == 1) == over_x
-    assert ((0, 0) in chosen.in_place) == over_x
+    x, vector = np.random.default_rng(0).standard_normal(shape).astype(np.float32), np.ones(64, np.float32)
+    x[0, 3, 5, 16] = 1e20  # one group is summed once more in float64
+    results = [(shape, "float32"), ((observations, 8, 3), "float32")]
+    tensors = (Tensor(shape, "float32"), *[Tensor((64,), "float32")] * 2)
+    problem = Problem("group_norm", tensors, tuple(Tensor(*r) for r in results), attributes, Machine(cores=2, l3=64 << 20))
+    chosen = catalog.plan(problem)
+    assert len(chosen.launches) == launches
+    assert (0, 0) in chosen.in_place
+    expected = execute("group_norm", [x, vector, vector], results, attributes)
+    found = execute("group_norm", [x, vector, vector], results, attributes, in_place={0: 0})
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
