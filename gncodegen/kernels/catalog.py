@@ -63,6 +63,14 @@ def plan(problem: Problem, choice: int = 0) -> Plan:
     return found if isinstance(found, Plan) else next(found)
 
 
+def parts(problem: Problem) -> int:
+    """The parts of an observation whose moments the kernel of a convolution should leave; 0 = none.
+
+    The number follows from one observation's shape, and from the machine without its cores.
+    """
+    return convolution.parts(problem) if problem.machine.family == "cpu" else 0
+
+
 def candidates(problem: Problem) -> tuple[Plan, ...]:
     """The few best plans by the cost model, best first; all give the same bits.
 

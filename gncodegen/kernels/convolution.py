@@ -7,12 +7,23 @@ Every output sums its products in an order that depends on the filter's shape on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from math import prod
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import convolution_weights
+from gncodegen.kernels import convolution_weights, moments
 from gncodegen.kernels.convolution_channelwise import correlate_channelwise, is_channelwise
-from gncodegen.kernels.correlation import LONGEST_SUM, Blocking, Correlation, blockings, few_filters, flattened, inside
+from gncodegen.kernels.correlation import (
+    LONGEST_SUM,
+    Blocking,
+    Correlation,
+    bands_of,
+    blockings,
+    few_filters,
+    flattened,
+    inside,
+    panels_of,
+)
 from gncodegen.kernels.register_tiles import even_parts
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
@@ -75,8 +86,9 @@ def correlate(
     if output:
         yield from correlate_winograd(problem, work, weights, transposed, epilogue, output)
         return
-    work = flattened(work)
-    for blocking in blockings(work, problem.machine):
+    parts = moments.parts_of(problem)
+    work = work if parts else flattened(work)
+    for blocking in blockings(work, problem.machine, parts):
         yield _blocked(problem, work, blocking, weights, transposed, epilogue)
 
 
@@ -110,6 +122,7 @@ def _blocked(
         "dots": dots,
         "copies": not inside(work),
         **({} if work.phases == 1 else {"phase_starts": starts}),
+        **moments.constants(problem),
     }
     if not inside(work):
         columns = work.columns.read(max(even_parts(work.columns.positions, blocking.panels), default=1))
@@ -119,11 +132,13 @@ def _blocked(
         problem.op, "convolution", machine.target, work.dtype, shape=_shape(work) | epilogue, tiles=tiles
     )
     bias = ("operand2",) if epilogue.get("bias") else ()
-    slots = ("operand0", "workspace0" if packed else "operand1", *bias, "result0")
+    results = tuple(f"result{i}" for i in range(len(problem.results)))
+    slots = ("operand0", "workspace0" if packed else "operand1", *bias, *results)
     grid = work.batch * blocking.bands * blocking.panels * blocking.shares
     moved = problem.operands[0].bytes + problem.results[0].bytes + problem.operands[1].bytes
     empty = prod(problem.results[0].shape) == 0
-    main = Launch(schedule, slots, 0 if empty else grid, (len(slots) - 1,), moved, work.flops)
+    writes = tuple(range(len(slots) - len(results), len(slots)))
+    main = Launch(schedule, slots, 0 if empty else grid, writes, moved, work.flops)
     if not packed:
         return Plan((main,))
     blocks = work.groups * group_blocks
@@ -184,13 +199,31 @@ def epilogue_constants(problem: Problem, bias: bool) -> dict[str, Constant]:
     return {"bias": bias, "activation": activation, "alpha": alpha}
 
 
-def convolution(problem: Problem) -> Plans:
-    """Convolution: y = activation(x ⋆ weights + bias)."""
+def _forward(problem: Problem) -> tuple[WindowProblem, Correlation]:
+    """A convolution, as windows and as a correlation."""
     window = describe(problem, problem.operands[0], problem.operands[1], problem.results[0])
-    rows, columns = window.forward_axes
-    work = Correlation(
-        window.batch, rows, columns, window.group_channels, window.group_filters, window.groups, window.dtype
-    )
+    facts = (window.group_channels, window.group_filters, window.groups, window.dtype)
+    return window, Correlation(window.batch, *window.forward_axes, *facts)
+
+
+def parts(problem: Problem) -> int:
+    """The bands of one observation whose moments the epilogue should leave; 0 where a pass of its own is cheaper.
+
+    None where patches are transformed: their blocks are no bands, and sums of 16 values per patch cost more there.
+    """
+    if len(problem.results[0].shape) != 4:
+        return 0
+    _, work = _forward(problem)
+    if work.batch == 0 or not moments.worthwhile(problem) or patch_output(work, problem.machine):
+        return 0
+    alone = replace(work, batch=1)
+    panels = panels_of(alone, problem.machine)
+    return moments.bands(problem, bands_of(alone, problem.machine, panels)[0]) if panels == 1 else 0
+
+
+def convolution(problem: Problem) -> Plans:
+    """Convolution: y = activation(x ⋆ weights + bias)[, its moments]."""
+    window, work = _forward(problem)
     epilogue = epilogue_constants(problem, len(problem.operands) > 2)
     if is_channelwise(window):
         return correlate_channelwise(problem, work, window, epilogue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gncodegen.kernels import moments
 from gncodegen.kernels.bias import row_sums
 from gncodegen.kernels.correlation import ENOUGH_TILES, Correlation, bands_of, inside, panels_of
 from gncodegen.kernels.register_tiles import even_parts
@@ -48,7 +49,7 @@ def correlate_channelwise(
     machine = problem.machine
     rows, columns = work.rows, work.columns
     panels = panels_of(work, machine) if problem.results[0].count else 1
-    bands = bands_of(work, machine, panels)[0] if problem.results[0].count else 1
+    bands = moments.parts_of(problem) or (bands_of(work, machine, panels)[0] if problem.results[0].count else 1)
     tile_columns, vectors = _register_tile(work, panels, machine)
     shape: dict[str, Constant] = {
         "rows": rows.inputs,
@@ -89,13 +90,16 @@ def correlate_channelwise(
         "copies": not inside(work),
         "scratch_columns": scratch_columns,
         "scratch": scratch_rows * scratch_columns * work.groups,
+        **moments.constants(problem),
     }
     schedule = Schedule(problem.op, "convolution_channelwise", machine.target, work.dtype, shape=shape, tiles=tiles)
     bias = ("operand2",) if epilogue["bias"] else ()
-    slots = ("operand0", "operand1", *bias, "result0")
-    moved = sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
+    results = tuple(f"result{i}" for i in range(len(problem.results)))
+    slots = ("operand0", "operand1", *bias, *results)
+    moved = sum(tensor.bytes for tensor in (*problem.operands, problem.results[0]))
     grid = work.batch * bands * panels if problem.results[0].count else 0
-    return Plan((Launch(schedule, slots, grid, (len(slots) - 1,), moved, work.flops),))
+    writes = tuple(range(len(slots) - len(results), len(slots)))
+    return Plan((Launch(schedule, slots, grid, writes, moved, work.flops),))
 
 
 def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan:

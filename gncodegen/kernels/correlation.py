@@ -107,13 +107,21 @@ class Blocking:
         return -(-work.filters // (self.vectors * lanes))
 
 
-def blockings(work: Correlation, machine: Machine) -> Iterator[Blocking]:
-    """Blockings with different register tiles, from the least estimated cycles up; no matter how many cores."""
+def blockings(work: Correlation, machine: Machine, parts: int = 0) -> Iterator[Blocking]:
+    """Blockings with different register tiles, from the least estimated cycles up; no matter how many cores.
+
+    Args:
+        work: what is computed.
+        machine: by which.
+        parts: where it is not 0, the bands that there must be.
+    """
     if work.batch * work.rows.positions * work.columns.positions == 0:
         yield Blocking(1, 1, 1, 1, 1, 1)
         return
     known: set[tuple[int, int, int]] = set()
-    for _, blocking in sorted(_candidates(work, machine, panels_of(work, machine)), key=lambda entry: entry[0]):
+    panels = panels_of(work, machine)
+    bands = range(parts, parts + 1) if parts else bands_of(work, machine, panels)
+    for _, blocking in sorted(_candidates(work, machine, panels, bands), key=lambda entry: entry[0]):
         tile = (blocking.tile_rows, blocking.tile_columns, blocking.vectors)
         if tile not in known:
             known.add(tile)
@@ -167,8 +175,8 @@ def bands_of(work: Correlation, machine: Machine, panels: int) -> range:
     return range(fewest, min(fewest + 4, work.rows.positions) + 1)
 
 
-def _candidates(work: Correlation, machine: Machine, panels: int) -> Iterator[tuple[float, Blocking]]:
-    """(estimated cycles of one observation, blocking) of every blocking that fits the registers."""
+def _candidates(work: Correlation, machine: Machine, panels: int, numbers: range) -> Iterator[tuple[float, Blocking]]:
+    """(estimated cycles of one observation, blocking) of those that fit the registers, in such numbers of bands."""
     lanes = machine.lanes(work.dtype, work.filters)
     column_parts = even_parts(work.columns.positions, panels)
     narrowest = min(work.columns.outputs // work.columns.step or 1, *column_parts)
@@ -178,7 +186,7 @@ def _candidates(work: Correlation, machine: Machine, panels: int) -> Iterator[tu
     dots = few_filters(work, machine)
     for vectors in (work.filters,) if dots else vector_counts(work.filters, machine, work.dtype):
         blocks = work.groups * -(-work.filters // (vectors * lanes))
-        for bands in bands_of(work, machine, panels):
+        for bands in numbers:
             row_parts = even_parts(work.rows.positions, bands)
             # Phases may have a row less than the first one, so their tiles are one row high.
             highest = min(row_parts) if work.phases == 1 else 1

@@ -234,21 +234,34 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
         more["residual_slot"] = len(slots)
         slots = (*slots, "operand3")
     in_place = ((0, 0), (0, 3)) if residual else ((0, 0),)
+    apply = Launch(
+        _schedule(problem, cut, "group_norm", "apply", **more), slots, cut.parts, writes=(3,),
+        bytes=moved, flops=3 * x.count + flops,
+    )  # fmt: skip
+    if problem.attributes.get("parts", 0):  # the convolution that wrote x left its moments, row by row
+        moments = problem.operands[-1]
+        rows = {"steps": x.shape[1], "tail": 0, "parts": moments.shape[1]}
+        columns = {"columns": cut.channels, "turns": cut.rows // x.shape[1]}
+        join = _join(problem, cut, f"operand{len(problem.operands) - 1}", **rows, **columns)
+        return Plan(tuple(_launches(replace(cut, wave=cut.observations), (join, apply))), in_place=in_place)
     if cut.wave == 0:
         schedule = _schedule(problem, cut, "group_norm", "whole", **reading, **sums, **more)
         grid = -(-cut.observations // cut.per_tile)
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
         return Plan((launch,), in_place=in_place)
     statistics = _schedule(problem, cut, "group_norm", "statistics", **reading, **sums)
-    join = _schedule(problem, cut, "group_norm", "join", **sums)
-    apply = _schedule(problem, cut, "group_norm", "apply", **more)
-    records = Tensor((cut.observations, cut.parts, 3, columns), "float64")
-    patterns = (
-        Launch(statistics, ("operand0", "workspace0"), cut.parts, writes=(1,), bytes=x.bytes, flops=5 * x.count),
-        Launch(join, ("operand0", "workspace0", "result1"), 1, writes=(2,)),
-        Launch(apply, slots, cut.parts, writes=(3,), bytes=moved, flops=3 * x.count + flops),
-    )
-    return Plan(tuple(_launches(cut, patterns)), workspaces=(records,), in_place=in_place)
+    first = Launch(statistics, ("operand0", "workspace0"), cut.parts, writes=(1,), bytes=x.bytes, flops=5 * x.count)
+    join = _join(problem, cut, "workspace0", steps=cut.steps, tail=cut.tail, parts=cut.parts, **sums)
+    moments = Tensor((cut.observations, cut.parts, 3, columns), "float64")
+    return Plan(tuple(_launches(cut, (first, join, apply))), workspaces=(moments,), in_place=in_place)
+
+
+def _join(problem: Problem, cut: Walk, moments: str, **tiles: Constant) -> Launch:
+    """Per observation, the statistics from the moments of its parts."""
+    x = problem.operands[0]
+    tiles |= {"phase": "join", "vector": problem.machine.lanes(x.dtype)}
+    schedule = Schedule(problem.op, "group_norm", "cpu", x.dtype, shape=cut.shape(problem), tiles=tiles)
+    return Launch(schedule, ("operand0", moments, "result1"), 1, writes=(2,))
 
 
 def _reading(problem: Problem, cut: Walk, columns: int, moved: int) -> dict[str, Constant]:

@@ -18,6 +18,7 @@ from gncodegen.passes.gradients import Gradients
 from gncodegen.passes.hoist import Hoist
 from gncodegen.passes.layout import Layout
 from gncodegen.passes.memory import Memory
+from gncodegen.passes.moments import Moments
 from gncodegen.passes.select import Select
 from gncodegen.passes.shapes import Shapes
 from gncodegen.settings import settings
@@ -34,6 +35,7 @@ def pipeline(
         machine: what the kernels are chosen for.
         choices: as Select.choices.
     """
+    machine = machine or Machine()
     return (
         Shapes(),  # every shape follows from the arguments
         Canonicalize(),  # one spelling; training or prediction decided
@@ -42,7 +44,8 @@ def pipeline(
         Fuse(),  # one op per pass over memory
         CommonSubexpressionElimination(),  # what two gradients both compute
         Layout(data_format=data_format),  # the caller's axis order, at the edges
-        Select.of(machine or Machine(), choices),  # gn → kern: kernels and buffers
+        Moments.of(machine),  # statistics from the convolution in front
+        Select.of(machine, choices=choices),  # gn → kern: kernels and buffers
         Hoist(),  # what depends on parameters alone, once
         Memory(),  # one arena, offsets, in place
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from xdsl.builder import Builder
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
-from xdsl.passes import ModulePass
 from xdsl.rewriter import InsertPoint, Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
@@ -23,6 +22,7 @@ from gncodegen.ir.values import constant, memref_type, tensor_of
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.passes.destinations import bind_results
+from gncodegen.passes.machine import ForMachine
 
 Planner = Callable[[Problem], Plan]
 
@@ -135,35 +135,15 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Select(ModulePass):
-    """Plans kernels for a machine; the fields are those of Machine, and one more.
+class Select(ForMachine):
+    """Plans kernels for a machine.
 
     Args:
         choices: "digest:number" of each problem whose plan is not candidate 0 (see kernels.catalog).
     """
 
     name: ClassVar[str] = "select"
-    target: str = "cpu"
-    vector_bytes: int = 32
-    vector_registers: int = 16
-    l1: int = 32 << 10
-    l2: int = 1 << 20
-    l3: int = 16 << 20
-    cores: int = 1
-    threads: int = 0
-    math: str = "float32"
-    precise: bool = False
     choices: tuple[str, ...] = ()
-
-    @staticmethod
-    def of(machine: Machine, choices: tuple[str, ...] = ()) -> Select:
-        """The pass for a machine."""
-        return Select(**{entry.name: getattr(machine, entry.name) for entry in fields(machine)}, choices=choices)
-
-    @property
-    def machine(self) -> Machine:
-        """The machine the options describe."""
-        return Machine(**{entry.name: getattr(self, entry.name) for entry in fields(Machine)})
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         numbers = dict(choice.split(":") for choice in self.choices)

@@ -66,6 +66,14 @@ def _statistics(x: Array, a: Mapping[str, Any]) -> Array:
     return np.stack([mean, np.zeros_like(mean), 1 / np.sqrt(variance + a["epsilon"])], -1)
 
 
+def moments(x: Array, parts: int) -> Array:
+    """Per part of the rows and channel: sum and sum of squares of deviations from 0, and that 0."""
+    cuts = [x[:, x.shape[1] * i // parts : x.shape[1] * (i + 1) // parts] for i in range(parts)]
+    axes = tuple(range(1, x.ndim - 1))
+    found = [[cut.sum(axes), (cut**2).sum(axes), np.zeros((len(x), x.shape[-1]))] for cut in cuts]
+    return np.array(found).transpose(2, 0, 1, 3)
+
+
 def _epilogue(y: Array, a: Mapping[str, Any]) -> Array:
     return ref.activation(y, a["activation"], alpha=a.get("alpha", 0.0))[0] if a.get("activation") else y
 
@@ -113,7 +121,8 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "input_normalization_gradient":
             return _input(o[0], o[1:], a)[1](o[0])
         case "convolution":
-            return [_epilogue(_convolution(o[0], o[1], o[2] if len(o) == 3 else None, a)[0], a)]
+            y = _epilogue(_convolution(o[0], o[1], o[2] if len(o) == 3 else None, a)[0], a)
+            return [y, moments(y, a["parts"])] if a.get("parts") else [y]
         case "transposed_convolution":
             image = np.zeros((len(o[0]), *a["extents"], o[1].shape[-2]))
             return [_epilogue(sum(o[2:], _convolution(image, o[1], None, a)[1](o[0])[0]), a)]
@@ -132,7 +141,11 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "bias_gradient":
             return [o[0].reshape(-1, o[0].shape[-1]).sum(0)]
         case "group_norm":
-            return [_epilogue(sum(o[3:], _norm(*o[:3], a)[0]), a), _statistics(o[0], a)]
+            more = o[3:]
+            if a.get("parts"):
+                *more, given = more
+                np.testing.assert_allclose(given, moments(o[0], a["parts"]), rtol=1e-9, atol=1e-12)
+            return [_epilogue(sum(more, _norm(*o[:3], a)[0]), a), _statistics(o[0], a)]
         case "group_norm_gradient":
             y, back = _norm(o[0], o[2], o[3], a)
             g = _masked(sum(o[5:], y), o[1], a)

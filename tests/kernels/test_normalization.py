@@ -163,7 +163,9 @@ def test_y_takes_the_place_of_x(execute: Execute, observations, launches):
     x[0, 3, 5, 16] = 1e20  # one group is summed once more in float64
     results = [(shape, "float32"), ((observations, 8, 3), "float32")]
     tensors = (Tensor(shape, "float32"), *[Tensor((64,), "float32")] * 2)
-    problem = Problem("group_norm", tensors, tuple(Tensor(*r) for r in results), attributes, Machine(cores=2, l3=64 << 20))
+    problem = Problem(
+        "group_norm", tensors, tuple(Tensor(*r) for r in results), attributes, Machine(cores=2, l3=64 << 20)
+    )
     chosen = catalog.plan(problem)
     assert len(chosen.launches) == launches
     assert (0, 0) in chosen.in_place

@@ -162,7 +162,7 @@ def test_memory_floor(l3, phases):
     chosen = plan(Problem("group_norm", (x, vector, vector, x), (x, statistics), options, machine))
     again = phases == "split"
     assert sum(launch.bytes for launch in chosen.launches) == (3 + again) * x.bytes
-    assert len(chosen.launches) == (96 if again else 1), "three launches for each observation, whose parts share the work"
+    assert len(chosen.launches) == (96 if again else 1), "three for each observation, whose parts share the work"
     problem = Problem(
         "group_norm_gradient", (x, x, vector, vector, statistics, x), (x, vector, vector, x), options, machine
     )

@@ -37,6 +37,7 @@ def test_the_list() -> None:
         "fuse",
         "cse",
         "layout",
+        "moments",
         "select",
         "hoist",
         "memory",

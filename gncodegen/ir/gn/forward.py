@@ -12,6 +12,7 @@ from xdsl.irdl import irdl_op_definition
 from gncodegen.ir.gn import gradient as grad
 from gncodegen.ir.gn.base import (
     EPILOGUE,
+    PARTS,
     POOL,
     RESIDUAL,
     WINDOW,
@@ -73,10 +74,10 @@ class InputNormalization(GnOperation):
 
 @irdl_op_definition
 class Convolution(GnOperation):
-    """(x, weights[, bias]) → y: cross-correlation; bias and activation are there after fusion."""
+    """(x, weights[, bias]) → y[, moments]: cross-correlation; bias and activation are there after fusion."""
 
     name = "gn.convolution"
-    ATTRIBUTES: ClassVar = (*WINDOW, Declared("groups", "int", 1), *EPILOGUE)
+    ATTRIBUTES: ClassVar = (*WINDOW, Declared("groups", "int", 1), *EPILOGUE, PARTS)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
@@ -91,7 +92,8 @@ class Convolution(GnOperation):
         if len(operands) == 3:
             expect_shape("bias", operands[2], (filters,))
         extents = window_shape(x, weights.shape[:-2], values, values.integers("dilation"))
-        return (Tensor((*extents, filters), x.dtype),)
+        y, parts = Tensor((*extents, filters), x.dtype), values.integer("parts")
+        return (y, moments(y, parts)) if parts else (y,)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents
@@ -102,6 +104,11 @@ class Convolution(GnOperation):
         dw = grad.ConvolutionWeightGradient((x, dy), {"weights_shape": shape_of(weights), **shared}, self.layers)
         builder.insert([dw, dx])  # x often dies with dw, and dx may then lie where it was
         return dx.results[0], dw.results[0]
+
+
+def moments(y: Tensor, parts: int) -> Tensor:
+    """What a convolution that writes y leaves for a norm; see PARTS."""
+    return Tensor((y.shape[0], parts, 3, y.shape[-1]), "float64")
 
 
 @irdl_op_definition
@@ -202,8 +209,9 @@ def group_count(x: Tensor, values: Values) -> int:
 
 @irdl_op_definition
 class GroupNorm(GnOperation):
-    """(x, scale, offset[, r]) → y, statistics; with `residual`, r is added to the normalized x before the activation.
+    """(x, scale, offset[, r][, moments]) → y, statistics; with `residual`, r is added before the activation.
 
+    With `parts`, the moments that a convolution left take the place of a pass over x.
     statistics (rows, groups, 3): mean high, mean low, 1/sqrt(variance + epsilon); mean = high + low. One row per
     observation; per position for reduced = "channel"; one in all for "batch-spatial".
     """
@@ -215,16 +223,20 @@ class GroupNorm(GnOperation):
         Declared("reduced", "text", "spatial-channel", REDUCED),
         *EPILOGUE,
         RESIDUAL,
+        PARTS,
     )
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 4 if values["residual"] else 3)
-        x, scale, offset, *residual = operands
+        parts = values.integer("parts")
+        expect_operands(operands, 3 + bool(values["residual"]) + bool(parts))
+        x, scale, offset, *more = operands
+        if parts:
+            expect_same("the moments and those of x", more.pop(), moments(x, parts))
         groups, reduced = group_count(x, values), values.text("reduced")
         expect_shape("scale", scale, (channels(x),))
         expect_shape("offset", offset, (channels(x),))
-        for r in residual:
+        for r in more:
             expect_same("x and the residual", x, r)
         expect(values.real("epsilon") > 0, f"epsilon = {values.real('epsilon')}; it must be > 0")
         expect(
