@@ -8,6 +8,7 @@ from itertools import islice
 from gncodegen.errors import CompileError
 from gncodegen.kernels import (
     bias,
+    channel_normalize,
     convolution,
     cuda,
     elementwise,
@@ -35,6 +36,7 @@ CPU_PLANS: Mapping[str, Planner] = {
     **pooling.PLANS,
     **update.PLANS,
     **normalization.PLANS,
+    **channel_normalize.PLANS,
 }
 
 
@@ -69,6 +71,11 @@ def parts(problem: Problem) -> int:
     The number follows from one observation's shape, and from the machine without its cores.
     """
     return convolution.parts(problem) if problem.machine.family == "cpu" else 0
+
+
+def takes_norm(problem: Problem) -> bool:
+    """Whether the kernel of a convolution should normalize what it reads."""
+    return problem.machine.family == "cpu" and convolution.takes_norm(problem)
 
 
 def candidates(problem: Problem) -> tuple[Plan, ...]:

@@ -83,6 +83,7 @@ def correlate_channelwise(
     scratch_rows = rows.read(max(even_parts(rows.positions, bands)))
     tiles: dict[str, Constant] = {
         "lanes": min(machine.lanes(work.dtype), work.groups),
+        "vector": machine.lanes(work.dtype),
         "vectors": vectors,
         "tile_columns": tile_columns,
         "bands": bands,

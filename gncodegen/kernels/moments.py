@@ -40,5 +40,4 @@ def constants(problem: Problem) -> dict[str, Constant]:
     """What the template of a convolution names."""
     if not parts_of(problem):
         return {"moments": False}
-    lanes = problem.machine.lanes(problem.operands[0].dtype)
-    return {"moments": True, "vector": lanes, "chunk": CHUNK, "centre_steps": CENTRE_STEPS}
+    return {"moments": True, "chunk": CHUNK, "centre_steps": CENTRE_STEPS}

@@ -76,7 +76,7 @@ class Walk:
             "groups": self.groups,
             "group_channels": self.channels // self.groups,
             "count": float(self.rows * self.channels // self.groups),
-            **_epilogue(problem),
+            **epilogue(problem),
         }
 
     def tiles(self, phase: str, vector: int) -> dict[str, Constant]:
@@ -99,7 +99,7 @@ class Walk:
         return tiles
 
 
-def _epilogue(problem: Problem) -> dict[str, Constant]:
+def epilogue(problem: Problem) -> dict[str, Constant]:
     """Epsilon and the fused activation.
 
     Raises:
@@ -226,9 +226,6 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     slots = ("operand0", "operand1", "operand2", "result0", "result1")
     residual = bool(problem.attributes.get("residual", False))
     flops = residual * x.count
-    columns = cut.columns(problem.machine.lanes(x.dtype))
-    sums: dict[str, Constant] = {"columns": columns, "turns": cut.width // columns}
-    reading = _reading(problem, cut, columns, moved)
     more: dict[str, Constant] = {"stream": stream}
     if residual:
         more["residual_slot"] = len(slots)
@@ -238,30 +235,57 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
         _schedule(problem, cut, "group_norm", "apply", **more), slots, cut.parts, writes=(3,),
         bytes=moved, flops=3 * x.count + flops,
     )  # fmt: skip
-    if problem.attributes.get("parts", 0):  # the convolution that wrote x left its moments, row by row
-        moments = problem.operands[-1]
-        rows = {"steps": x.shape[1], "tail": 0, "parts": moments.shape[1]}
-        columns = {"columns": cut.channels, "turns": cut.rows // x.shape[1]}
-        join = _join(problem, cut, f"operand{len(problem.operands) - 1}", **rows, **columns)
-        return Plan(tuple(_launches(replace(cut, wave=cut.observations), (join, apply))), in_place=in_place)
+    if problem.attributes.get("parts", 0):
+        together = replace(cut, wave=cut.observations)
+        return Plan(tuple(_launches(together, (_joined(problem, cut, "result1"), apply))), in_place=in_place)
     if cut.wave == 0:
+        columns = cut.columns(problem.machine.lanes(x.dtype))
+        sums: dict[str, Constant] = {"columns": columns, "turns": cut.width // columns}
+        reading = _reading(problem, cut, columns, moved)
         schedule = _schedule(problem, cut, "group_norm", "whole", **reading, **sums, **more)
         grid = -(-cut.observations // cut.per_tile)
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
         return Plan((launch,), in_place=in_place)
-    statistics = _schedule(problem, cut, "group_norm", "statistics", **reading, **sums)
-    first = Launch(statistics, ("operand0", "workspace0"), cut.parts, writes=(1,), bytes=x.bytes, flops=5 * x.count)
-    join = _join(problem, cut, "workspace0", steps=cut.steps, tail=cut.tail, parts=cut.parts, **sums)
-    moments = Tensor((cut.observations, cut.parts, 3, columns), "float64")
+    first, join, moments = _summed(problem, cut, moved, "result1")
     return Plan(tuple(_launches(cut, (first, join, apply))), workspaces=(moments,), in_place=in_place)
 
 
-def _join(problem: Problem, cut: Walk, moments: str, **tiles: Constant) -> Launch:
+def _group_statistics(problem: Problem) -> Plan:
+    """Statistics from x[, moments]: the first launches of `_group_norm`, of all observations at once."""
+    cut = walk(problem, 1)
+    cut = replace(cut, wave=cut.observations)
+    if problem.attributes.get("parts", 0):
+        return Plan(tuple(_launches(cut, (_joined(problem, cut, "result0"),))))
+    first, join, moments = _summed(problem, cut, problem.operands[0].bytes, "result0")
+    return Plan(tuple(_launches(cut, (first, join))), workspaces=(moments,))
+
+
+def _summed(problem: Problem, cut: Walk, moved: int, result: str) -> tuple[Launch, Launch, Tensor]:
+    """The launches that find the statistics, of parts and of observations, and what the first leaves for the second."""
+    x = problem.operands[0]
+    columns = cut.columns(problem.machine.lanes(x.dtype))
+    sums: dict[str, Constant] = {"columns": columns, "turns": cut.width // columns}
+    reading = _reading(problem, cut, columns, moved)
+    schedule = _schedule(problem, cut, "group_norm", "statistics", **reading, **sums)
+    first = Launch(schedule, ("operand0", "workspace0"), cut.parts, writes=(1,), bytes=x.bytes, flops=5 * x.count)
+    join = _join(problem, cut, "workspace0", result, steps=cut.steps, tail=cut.tail, parts=cut.parts, **sums)
+    return first, join, Tensor((cut.observations, cut.parts, 3, columns), "float64")
+
+
+def _joined(problem: Problem, cut: Walk, result: str) -> Launch:
+    """The launch that finds the statistics from what a convolution left of the bands of its rows: the last operand."""
+    x, moments = problem.operands[0], problem.operands[-1]
+    rows = {"steps": x.shape[1], "tail": 0, "parts": moments.shape[1]}
+    columns = {"columns": cut.channels, "turns": cut.rows // x.shape[1]}
+    return _join(problem, cut, f"operand{len(problem.operands) - 1}", result, **rows, **columns)
+
+
+def _join(problem: Problem, cut: Walk, moments: str, result: str, **tiles: Constant) -> Launch:
     """Per observation, the statistics from the moments of its parts."""
     x = problem.operands[0]
     tiles |= {"phase": "join", "vector": problem.machine.lanes(x.dtype)}
     schedule = Schedule(problem.op, "group_norm", "cpu", x.dtype, shape=cut.shape(problem), tiles=tiles)
-    return Launch(schedule, ("operand0", moments, "result1"), 1, writes=(2,))
+    return Launch(schedule, ("operand0", moments, result), 1, writes=(2,))
 
 
 def _reading(problem: Problem, cut: Walk, columns: int, moved: int) -> dict[str, Constant]:
@@ -303,7 +327,7 @@ def _backward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     inputs = tuple(f"operand{i}" for i in range(5))
     rows = -(-cut.observations // cut.per_tile) if cut.wave == 0 else cut.observations
     partial = Tensor((rows, 2, cut.channels), "float64")
-    add = _added(problem, partial)
+    add = added(problem, partial)
     reading = _reading(problem, cut, cut.width, moved)
     # Every element of dy and r is read before dr, and every one of x and dy before dx, is written there.
     in_place = ((0, 0), (0, 1), (3, 1), (3, 5)) if residual else ((0, 1),)
@@ -344,8 +368,8 @@ def _residual_slots(slots: tuple[str, ...]) -> dict[str, Constant]:
     return {"residual_slot": len(slots), "dr_slot": len(slots) + 1}
 
 
-def _added(problem: Problem, partial: Tensor) -> Launch:
-    """Adds the rows of `partial`, workspace 0, in order to dscale and doffset."""
+def added(problem: Problem, partial: Tensor) -> Launch:
+    """The launch that adds the rows of `partial`, workspace 0, in order to dscale and doffset, results 1 and 2."""
     rows, _, channels = partial.shape
     block = min(channels, 64)
     shape: dict[str, Constant] = {"rows": rows, "channels": channels}
@@ -355,28 +379,8 @@ def _added(problem: Problem, partial: Tensor) -> Launch:
     return Launch(schedule, slots, -(-channels // block), writes=(1, 2), bytes=partial.bytes)
 
 
-def _channel_normalize_gradient(problem: Problem) -> Plan:
-    """dx, dscale, doffset from x, dy, mean, variance, scale, offset."""
-    x = problem.operands[0]
-    channels = x.shape[-1]
-    rows = x.count // channels
-    block = max(CHUNK, PART_BYTES // (channels * ITEM_SIZE[x.dtype]))
-    partial = Tensor((-(-rows // block), 2, channels), "float64")
-    schedule = Schedule(
-        problem.op,
-        "channel_normalize_gradient",
-        "cpu",
-        x.dtype,
-        shape={"rows": rows, "channels": channels, **_epilogue(problem)},
-        tiles={"vector": problem.machine.lanes(x.dtype), "block": block, "chunk": CHUNK},
-    )
-    slots = (*(f"operand{i}" for i in range(6)), "workspace0", "result0")
-    main = Launch(schedule, slots, partial.shape[0], writes=(6, 7), bytes=3 * x.bytes, flops=6 * x.count)
-    return Plan((main, _added(problem, partial)), workspaces=(partial,), in_place=((0, 1),))
-
-
 PLANS: Mapping[str, Callable[[Problem], Plans]] = {
     "group_norm": _group_norm,
+    "group_statistics": _group_statistics,
     "group_norm_gradient": _group_norm_gradient,
-    "channel_normalize_gradient": _channel_normalize_gradient,
 }

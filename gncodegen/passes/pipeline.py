@@ -19,6 +19,7 @@ from gncodegen.passes.hoist import Hoist
 from gncodegen.passes.layout import Layout
 from gncodegen.passes.memory import Memory
 from gncodegen.passes.moments import Moments
+from gncodegen.passes.prologue import Prologue
 from gncodegen.passes.select import Select
 from gncodegen.passes.shapes import Shapes
 from gncodegen.settings import settings
@@ -45,6 +46,7 @@ def pipeline(
         CommonSubexpressionElimination(),  # what two gradients both compute
         Layout(data_format=data_format),  # the caller's axis order, at the edges
         Moments.of(machine),  # statistics from the convolution in front
+        Prologue.of(machine),  # a norm in the convolution that reads it
         Select.of(machine, choices=choices),  # gn → kern: kernels and buffers
         Hoist(),  # what depends on parameters alone, once
         Memory(),  # one arena, offsets, in place

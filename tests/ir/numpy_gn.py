@@ -74,6 +74,16 @@ def moments(x: Array, parts: int) -> Array:
     return np.array(found).transpose(2, 0, 1, 3)
 
 
+def _normalized(x: Array, statistics: Array, scale: Array, offset: Array, a: Mapping[str, Any]) -> Array:
+    """activation((x − mean)·scale/deviation + offset), as a convolution reads it."""
+    mean, inverse = (
+        part.repeat(x.shape[-1] // a["norm_groups"], -1).reshape(len(x), *[1] * (x.ndim - 2), -1)
+        for part in (statistics[..., 0] + statistics[..., 1], statistics[..., 2])
+    )
+    y = (x - mean) * inverse * scale + offset
+    return _epilogue(y, {"activation": a["norm_activation"], "alpha": a["norm_alpha"]})
+
+
 def _epilogue(y: Array, a: Mapping[str, Any]) -> Array:
     return ref.activation(y, a["activation"], alpha=a.get("alpha", 0.0))[0] if a.get("activation") else y
 
@@ -121,6 +131,9 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "input_normalization_gradient":
             return _input(o[0], o[1:], a)[1](o[0])
         case "convolution":
+            if a.get("norm_groups"):
+                *o, statistics, scale, offset = o
+                o[0] = _normalized(o[0], statistics, scale, offset, a)
             y = _epilogue(_convolution(o[0], o[1], o[2] if len(o) == 3 else None, a)[0], a)
             return [y, moments(y, a["parts"])] if a.get("parts") else [y]
         case "transposed_convolution":
@@ -146,6 +159,8 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
                 *more, given = more
                 np.testing.assert_allclose(given, moments(o[0], a["parts"]), rtol=1e-9, atol=1e-12)
             return [_epilogue(sum(more, _norm(*o[:3], a)[0]), a), _statistics(o[0], a)]
+        case "group_statistics":
+            return [_statistics(o[0], a)]
         case "group_norm_gradient":
             y, back = _norm(o[0], o[2], o[3], a)
             g = _masked(sum(o[5:], y), o[1], a)

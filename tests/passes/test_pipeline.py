@@ -38,6 +38,7 @@ def test_the_list() -> None:
         "cse",
         "layout",
         "moments",
+        "prologue",
         "select",
         "hoist",
         "memory",

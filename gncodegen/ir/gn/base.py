@@ -41,6 +41,13 @@ Moments (N, parts, 3, channels), float64: per channel the sum and the sum of squ
 deviate from. Part i of n holds the rows from rows·i // n on.
 """
 
+NORMALIZED = (
+    Declared("norm_groups", "int", 0),
+    Declared("norm_activation", "text", "", ("", *ACTIVATIONS)),
+    Declared("norm_alpha", "float", 0.0),
+)
+"""A group norm, of so many groups, and an activation that a convolution applies to x as it reads it; 0 = none."""
+
 CLIPS = ("none", "l2norm", "global-l2norm", "absolute-value")
 
 

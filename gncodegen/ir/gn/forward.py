@@ -12,6 +12,7 @@ from xdsl.irdl import irdl_op_definition
 from gncodegen.ir.gn import gradient as grad
 from gncodegen.ir.gn.base import (
     EPILOGUE,
+    NORMALIZED,
     PARTS,
     POOL,
     RESIDUAL,
@@ -74,13 +75,21 @@ class InputNormalization(GnOperation):
 
 @irdl_op_definition
 class Convolution(GnOperation):
-    """(x, weights[, bias]) → y[, moments]: cross-correlation; bias and activation are there after fusion."""
+    """(x, weights[, bias][, statistics, scale, offset]) → y[, moments]: cross-correlation.
+
+    Bias and activation are there after fusion; with `norm_groups`, x is normalized by statistics of group_statistics.
+    """
 
     name = "gn.convolution"
-    ATTRIBUTES: ClassVar = (*WINDOW, Declared("groups", "int", 1), *EPILOGUE, PARTS)
+    ATTRIBUTES: ClassVar = (*WINDOW, Declared("groups", "int", 1), *EPILOGUE, PARTS, *NORMALIZED)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        norm_groups = values.integer("norm_groups")
+        if norm_groups:
+            expect_operands(operands, 5, 6)
+            expect_statistics(operands[0], norm_groups, *operands[-3:])
+            operands = operands[:-3]
         x, weights = window_operands(operands)
         groups = values.integer("groups")
         per_group, filters = weights.shape[-2:]
@@ -104,6 +113,14 @@ class Convolution(GnOperation):
         dw = grad.ConvolutionWeightGradient((x, dy), {"weights_shape": shape_of(weights), **shared}, self.layers)
         builder.insert([dw, dx])  # x often dies with dw, and dx may then lie where it was
         return dx.results[0], dw.results[0]
+
+
+def expect_statistics(x: Tensor, groups: int, statistics: Tensor, *parameters: Tensor) -> None:
+    """Statistics of so many groups of each observation of x, and parameters of its channels."""
+    expect(channels(x) % groups == 0, f"{channels(x)} channels do not split into {groups} groups")
+    expect_same("statistics and those of x", statistics, Tensor((x.shape[0], groups, 3), statistics_dtype(x.dtype)))
+    for parameter in parameters:
+        expect_shape("a parameter of the norm", parameter, (channels(x),))
 
 
 def moments(y: Tensor, parts: int) -> Tensor:
@@ -260,6 +277,23 @@ class GroupNorm(GnOperation):
 
 
 @irdl_op_definition
+class GroupStatistics(GnOperation):
+    """(x[, moments]) → statistics, those of gn.group_norm per observation; who reads x normalizes it."""
+
+    name = "gn.group_statistics"
+    ATTRIBUTES: ClassVar = (Declared("groups", "int"), Declared("epsilon", "float"), PARTS)
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        parts = values.integer("parts")
+        expect_operands(operands, 1 + bool(parts))
+        x, *more = operands
+        if parts:
+            expect_same("the moments and those of x", more[0], moments(x, parts))
+        return (Tensor((x.shape[0], group_count(x, values), 3), statistics_dtype(x.dtype)),)
+
+
+@irdl_op_definition
 class BatchNorm(GnOperation):
     """(x, scale, offset, trained mean, trained variance) → y; canonicalize replaces it."""
 
@@ -351,6 +385,7 @@ PARAMETRIC = (
     Bias,
     FullyConnected,
     GroupNorm,
+    GroupStatistics,
     BatchNorm,
     ChannelNormalize,
     MaxPool,
