@@ -227,6 +227,62 @@ def _convolution(n: int, h: int, c: int, k: int, window: int, stride: int, group
     return Case(name, f"conv {kind}, {direction}", make, reference, flops=flops)
 
 
+# ---- norms and convolutions side by side, in prediction ----------------------------------------------------------
+
+NEIGHBOURS = (
+    # (N, H, C, K, window, stride, whether the norm comes first)
+    (8, 56, 256, 64, 1, 1, True), (8, 28, 512, 128, 1, 1, True), (8, 56, 256, 512, 1, 2, True),
+    (8, 56, 128, 128, 3, 2, True), (8, 56, 64, 256, 1, 1, False), (8, 224, 3, 64, 7, 2, False),
+)  # fmt: skip
+
+
+def neighbours() -> Iterator[Case]:
+    """GN+ReLU+convolution, and convolution+GN+ReLU, as whole networks."""
+    for n, h, c, k, window, stride, first in NEIGHBOURS:
+        what = "GN+ReLU+conv" if first else "conv+GN+ReLU"
+        name = f"{what} {n}×{h}²×{c}→{k}, {window}×{window}/{stride}, prediction"
+        yield _neighbours(n, h, c, k, window, stride, first, name)
+
+
+def _neighbours(n: int, h: int, c: int, k: int, window: int, stride: int, first: bool, name: str) -> Case:
+    x, w, bias, vector = _normal(n, h, h, c), _normal(window, window, c, k), _normal(k), _normal(c if first else k)
+    pad = window // 2
+
+    def make() -> Call:
+        import gncodegen as gnc
+
+        norm = [gnc.GroupNormalizationLayer(32, scale=vector, offset=vector), gnc.ReluLayer()]
+        convolution = [gnc.Convolution2dLayer(window, k, stride=stride, padding=pad, weights=w, bias=bias)]
+        between = [*norm, *convolution] if first else [*convolution, *norm]
+        compiled = gnc.compile([gnc.ImageInputLayer((h, h, c), normalization="none"), *between], batch_size=n)
+        return lambda: compiled.predict(x)
+
+    def reference(channels_last: bool, compiles: bool = False) -> Call:
+        import torch
+        from torch.nn.functional import conv2d, group_norm
+
+        kind = torch.channels_last if channels_last else torch.contiguous_format
+        images = torch.tensor(x.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=kind)
+        weights = torch.tensor(w.transpose(3, 2, 0, 1).copy()).contiguous(memory_format=kind)
+        summand, affine = torch.tensor(bias), torch.tensor(vector)
+
+        def function(x: Any) -> Any:
+            if first:
+                return conv2d(torch.relu(group_norm(x, 32, affine, affine)), weights, summand, stride, pad)
+            return torch.relu(group_norm(conv2d(x, weights, summand, stride, pad), 32, affine, affine))
+
+        function = torch.compile(function) if compiles else function
+
+        def call() -> object:
+            with torch.inference_mode():
+                return function(images)
+
+        return call
+
+    kind = f"{name.split(maxsplit=1)[0]}, prediction"
+    return Case(name, kind, make, reference, lambda: reference(True, True))
+
+
 # ---- the rest ----------------------------------------------------------------------------------------------------
 
 
@@ -352,7 +408,7 @@ def main() -> None:
 
     torch.set_num_threads(given.threads)
     peers, rows = set(given.peers.split(",")), []
-    for case in (*group_norms(), *convolutions(), *others()):
+    for case in (*group_norms(), *convolutions(), *neighbours(), *others()):
         if given.only in case.name:
             row = measure(case, given.rounds, peers)
             rows.append(row)
