@@ -44,7 +44,7 @@ class Walk:
         tail: values of the rows that are left.
         parts: of an observation, even in steps.
         per_tile: observations of one tile, where a tile does whole ones.
-        wave: observations of one pair of launches, of a tile per part; 0 where a tile does whole observations.
+        wave: observations of one round of launches, of a tile per part; 0 where a tile does whole observations.
     """
 
     observations: int

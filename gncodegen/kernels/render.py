@@ -6,6 +6,7 @@ Line statements are `#: if activation == "relu"`, comments `##`, and `{{ n }}` o
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,9 @@ def render(schedule: Schedule) -> str:
     except jinja2.TemplateError as error:
         raise CompileError(f"template {template_folder() / name}: {error}; schedule {schedule}") from error
     docstring, _, rest = body.partition("\n")
-    return "\n".join([docstring, *_header(schedule, name), "", rest.lstrip("\n")])
+    # A line statement takes the empty lines after it along.
+    rest = re.sub(r"(?<!@device)\n+(?=@device\n|def )", "\n\n\n", rest.lstrip("\n"))
+    return "\n".join([docstring, *_header(schedule, name), "", rest])
 
 
 def _header(schedule: Schedule, name: str) -> list[str]:
