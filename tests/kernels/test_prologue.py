@@ -26,8 +26,7 @@ def extents(x, window, attributes):
     ]
 
 
-@pytest.mark.parametrize("activation", ["", "relu", "leaky-relu"])
-@pytest.mark.parametrize("moments", [False, True])
+@pytest.mark.parametrize(("activation", "moments"), [("", False), ("relu", True), ("leaky-relu", False)])
 @pytest.mark.parametrize(("shape", "window", "filters", "norm_groups", "more", "dtype"), CASES)
 def test_same_bits(execute: Execute, shape, window, filters, norm_groups, more, dtype, activation, moments):
     rng, c = np.random.default_rng(1), shape[-1]
