@@ -22,7 +22,7 @@ def parts_of(problem: Problem) -> int:
 def worthwhile(problem: Problem) -> bool:
     """Whether an observation of y is so far beyond L2 that a pass over it costs more than the sums of bands.
 
-    On a Zen 3 with 512 KB, convolution and norm of 3 MB and more were 1.00 to 1.12 times as fast
+    On a Zen 3 with 512 KB, convolution and norm of 3 MB and more were 0.97 to 1.12 times as fast
     with moments, of 0.8 to 1.6 MB 0.89 to 1.00 times.
     """
     y = problem.results[0]
