@@ -11,19 +11,8 @@ from gncodegen.kernels.schedule import Machine
 
 
 @dataclass(frozen=True)
-class ForMachine(ModulePass):
-    """A pass for one machine; the fields are those of Machine."""
-
-    target: str = "cpu"
-    vector_bytes: int = 32
-    vector_registers: int = 16
-    l1: int = 32 << 10
-    l2: int = 1 << 20
-    l3: int = 16 << 20
-    cores: int = 1
-    threads: int = 0
-    math: str = "float32"
-    precise: bool = False
+class ForMachine(Machine, ModulePass):
+    """A pass for one machine, whose facts are its options."""
 
     @classmethod
     def of(cls, machine: Machine, **options: Any) -> Self:
