@@ -1,15 +1,44 @@
-"""Settings that hold for every test: one BLAS thread, and drawn examples that are the same on every run."""
+"""Settings that hold for every test: the two sets of tests, drawn examples, the kernels' cache, one BLAS thread."""
+
+from __future__ import annotations
 
 import os
+import random
+from pathlib import Path
+
+import pytest
 
 # The oracle's many small products wait for each other's threads on a busy machine; NumPy reads this when it loads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from hypothesis import settings
+from support.sets import leave_out
 
-settings.register_profile("gncodegen", derandomize=True, deadline=None, database=None, max_examples=8)
-settings.load_profile("gncodegen")
+ROOT = Path(__file__).resolve().parents[1]
+settings.register_profile("default", derandomize=True, deadline=None, database=None, max_examples=3)
+settings.register_profile("full", deadline=None, database=None, max_examples=25)
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also all architectures, whole grids and newly drawn examples")
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files of generated source")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Kernels are kept by content from run to run, apart from the user's own.
+    os.environ.setdefault("GNCODEGEN_CACHE_DIR", str(ROOT / ".pytest_cache" / "gncodegen"))
+    full = config.getoption("--full")
+    settings.load_profile("full" if full else "default")
+    if full and config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))  # test workers get it, too
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--full"):
+        seed = config.option.hypothesis_seed
+        terminalreporter.line(f"drawn examples: `pytest --full --hypothesis-seed={seed}` draws the same ones")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    leave_out(config, items)

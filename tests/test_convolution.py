@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 from comparison import assert_same_network
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import gncodegen as gnc
@@ -50,7 +50,6 @@ PAIR = st.tuples(st.integers(1, 3), st.integers(1, 3))
 @example(8, 8, 16, 32, (3, 3), (1, 1), (1, 1), "same", "float32", 3)
 @example(7, 6, 5, 7, (3, 2), (2, 3), (2, 1), (1, 0, 2, 1), "float64", 2)
 @example(5, 6, 1, 1, (2, 4), (1, 2), (1, 1), "same", "float64", 1)
-@settings(max_examples=3)
 def test_drawn_shapes(height, width, channels, filters, window, stride, dilation, padding, dtype, batch):
     extents = [height, width]
     if padding != "same":

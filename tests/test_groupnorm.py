@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from comparison import assert_near, assert_same_network
 from groupnorms import assert_accurate, compiled_gn, layers_of, nodes_of, normal, oracle, plain
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import gncodegen as gnc
@@ -25,7 +25,6 @@ SHAPES = st.tuples(
 @example(shape=(3, 5, 3, 17, 1), dtype="float32", relu=True)
 @example(shape=(1, 4, 4, 8, 4), dtype="float32", relu=True)
 @example(shape=(2, 3, 5, 3, 2), dtype="float64", relu=True)
-@settings(max_examples=3)
 def test_drawn_shapes_forward_and_gradients(shape, dtype, relu):
     batch, height, width, block, groups = shape
     x = normal(batch, height, width, block * groups, dtype=dtype) * 2 + 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 from comparison import assert_near, assert_same_network
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import gncodegen as gnc
@@ -43,7 +43,6 @@ def test_activations_of_special_values(layer):
 )
 @example((12, 12, 20), 10, 4, "float32")
 @example((2, 3, 5), 3, 3, "float64")
-@settings(max_examples=3)
 def test_fully_connected(shape, outputs, batch, dtype):
     layers = [
         gnc.ImageInputLayer(shape, normalization="none"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 from comparison import assert_same_network
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import gncodegen as gnc
@@ -44,7 +44,6 @@ def compare(kind, shape, window, *, stride, padding=0, dtype="float32", batch=2)
 @example("max", 7, 6, 3, (3, 3), (2, 2), "same", "float64")
 @example("average", 7, 6, 5, (3, 2), (1, 2), (1, 0, 0, 1), "float64")
 @example("mean", 6, 5, 17, (3, 3), (2, 1), 1, "float32")
-@settings(max_examples=3)
 def test_drawn_shapes(kind, height, width, channels, window, stride, padding, dtype):
     if padding != "same":
         added = {0: (0, 0), 1: (2, 2), (1, 0, 0, 1): (1, 1)}[padding]

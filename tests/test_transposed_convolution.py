@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 from comparison import assert_near, assert_same_network
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import gncodegen as gnc
@@ -49,7 +49,6 @@ PAIR = st.tuples(st.integers(1, 3), st.integers(1, 3))
 @example(5, 4, 5, 7, (3, 2), (2, 3), (1, 0, 2, 1), "float64", 2)
 @example(5, 6, 3, 2, (1, 2), (3, 1), "same", "float64", 1)
 @example(5, 6, 8, 9, (5, 4), (2, 2), "same", "float32", 2)
-@settings(max_examples=3)
 def test_drawn_shapes(height, width, channels, filters, window, stride, cropping, dtype, batch):
     if cropping != "same":
         cut = {0: (0, 0), 1: (2, 2), (2, 1): (4, 2), (0, 1, 2, 0): (1, 2), (1, 0, 2, 1): (1, 3)}[cropping]
