@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ir.networks import NETWORKS, features, plain, residual
+from support.networks import NETWORKS, features, plain, residual
 
 import gncodegen as gnc
 from gncodegen.errors import CompileError

@@ -7,8 +7,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ir import numpy_gn
-from ir.networks import NETWORKS
+from support import numpy_gn
+from support.networks import NETWORKS
 from xdsl.dialects.builtin import ModuleOp
 
 import gncodegen as gnc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from passes.mlir import IMAGE, STATISTICS, VECTOR, after, function
+from support.mlir import IMAGE, STATISTICS, VECTOR, after, function
 
 from gncodegen.passes.pipeline import run_pipeline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from passes.mlir import CONVOLUTION, IMAGE, STATISTICS, VECTOR, WEIGHTS, after, function, ops
+from support.mlir import CONVOLUTION, IMAGE, STATISTICS, VECTOR, WEIGHTS, after, function, ops
 
 from gncodegen.passes.pipeline import run_pipeline
 

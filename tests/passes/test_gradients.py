@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from passes.mlir import CONVOLUTION, IMAGE, VECTOR, WEIGHTS, after, function
+from support.mlir import CONVOLUTION, IMAGE, VECTOR, WEIGHTS, after, function
 
 from gncodegen.errors import CompileError
 from gncodegen.passes.pipeline import run_pipeline

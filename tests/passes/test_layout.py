@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from passes.mlir import IMAGE, after, function
+from support.mlir import IMAGE, after, function
 
 from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order, permutation

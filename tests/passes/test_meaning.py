@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ir import numpy_gn
-from ir.networks import NETWORKS, arguments, features
 from reference import Sgdm, directional_error
+from support import numpy_gn
+from support.networks import NETWORKS, arguments, features
 
 from gncodegen.ir.build import FUNCTIONS, build_module
 from gncodegen.kernels import catalog

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from ir import numpy_gn
-from ir.networks import NETWORKS
+from support import numpy_gn
+from support.networks import NETWORKS
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels import catalog

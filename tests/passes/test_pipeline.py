@@ -6,9 +6,9 @@ import json
 import time
 
 import pytest
-from ir import numpy_gn
-from ir.networks import NETWORKS, plain
-from passes.mlir import IMAGE, VECTOR, function
+from support import numpy_gn
+from support.mlir import IMAGE, VECTOR, function
+from support.networks import NETWORKS, plain
 
 import gncodegen as gnc
 from gncodegen.errors import CompileError

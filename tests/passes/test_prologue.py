@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from ir import numpy_gn
-from ir.networks import NETWORKS
-from passes.mlir import CONVOLUTION, IMAGE, STATISTICS, VECTOR, WEIGHTS, after
 from passes.test_meaning import test_every_stage_computes_the_same as require_the_same
+from support import numpy_gn
+from support.mlir import CONVOLUTION, IMAGE, STATISTICS, VECTOR, WEIGHTS, after
+from support.networks import NETWORKS
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Machine, Problem, Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from ir import numpy_gn
-from passes.mlir import IMAGE, function, ops
+from support import numpy_gn
+from support.mlir import IMAGE, function, ops
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels import catalog

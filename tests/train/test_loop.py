@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from support.fake_compiled import FakeCompiled
 
 from gncodegen.train.batches import Samples
 from gncodegen.train.loop import Training
 from gncodegen.train.options import training_options
 from gncodegen.train.targets import ClassTargets, ResponseTargets
-from tests.train.fake_compiled import FakeCompiled
 
 
 def samples(count, targets=None):

@@ -1,0 +1,74 @@
+"""How blocks share the work of a group normalization: several observations of a block, blocks that meet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.cuda_kernels import machine, problem_of
+from support.cuda_normalization import Execute, check, forward
+
+from gncodegen.errors import EmulationFault
+from gncodegen.kernels import catalog, render, store
+from gncodegen.kernels.cuda import normalization, normalization_tiers
+
+SMALL = [
+    # (shape, groups): sums by shuffles alone, tables, mixed lanes, wide rows over the ends of rows, one row
+    ((16, 4, 4, 32), 8),
+    ((8, 4, 4, 32), 1),
+    ((16, 4, 5, 10), 2),
+    ((8, 4, 3, 7), 1),
+    ((16, 3, 3, 12), 12),
+    ((32, 24), 3),
+]
+
+
+@pytest.mark.parametrize(("shape", "groups"), SMALL)
+@pytest.mark.parametrize("members", [2, 4, 8])
+def test_several_observations_of_a_block(execute: Execute, monkeypatch, shape, groups, members):
+    every, used = normalization_tiers.cuts, []
+
+    def some(*given):
+        found = [cut for cut in every(*given) if cut.members == members]
+        used.extend(found)
+        return found
+
+    monkeypatch.setattr(normalization_tiers, "cuts", some)
+    monkeypatch.setattr(normalization_tiers, "wide_slab", lambda *given: pytest.fail("no such cut"))
+    check(execute, shape, groups, "float32", "relu", machine("sm_80"))
+    assert used
+
+
+def test_the_planner_gives_a_block_several_small_observations():
+    x, parameter, statistics = ((64, 128, 64), "float32"), ((64,), "float32"), ((64 * 128, 1, 3), "float32")
+    given = {"groups": 1, "epsilon": 1e-5, "activation": "", "alpha": 0.0, "reduced": "channel"}
+    problem = problem_of("group_norm", [x, parameter, parameter], [x, statistics], given, machine("sm_90"))
+    (launch,) = catalog.plan(problem).launches
+    assert launch.schedule.tiles["members"] == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "meeting"),
+    [
+        ("cluster", "sm_90", "    cluster_barrier()\n"),
+        ("flags", "sm_80", "        while load_acquire(flags, tile - share + other) == 0:\n            pass\n"),
+    ],
+)
+def test_a_missing_meeting_is_found(execute: Execute, monkeypatch, kind, target, meeting):
+    """Blocks that read the moments of others before these are known to be written."""
+
+    def fixed(*given):
+        cut = next(normalization_tiers.cuts(*given, 3))
+        return normalization_tiers.Tier(kind, cut, cut.slabs)
+
+    def broken(schedule):
+        text = render.render(schedule)
+        if schedule.template == "group_norm":
+            assert text.count(meeting) == 1
+            text = text.replace(meeting, "")
+        return text
+
+    monkeypatch.setattr(normalization, "choose", fixed)
+    monkeypatch.setattr(store, "render", broken)
+    x, scale = np.random.default_rng(7).standard_normal((2, 6, 7, 32)).astype(np.float32), np.ones(32, np.float32)
+    with pytest.raises(EmulationFault, match="race"):
+        forward(execute, x, 8, scale, scale, machine(target))

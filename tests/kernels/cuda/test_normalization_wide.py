@@ -1,0 +1,131 @@
+"""Group normalization of the CUDA target where a group is too wide for a block, or spans no rows or all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.cuda_kernels import ARCHITECTURES, check_static, machine, problem_of
+from support.cuda_normalization import Execute, check, forward
+
+from gncodegen.kernels import catalog
+from gncodegen.kernels.schedule import Plan, Problem
+
+
+def planned(op: str, shape, groups: int, target: str, dtype: str, **more) -> tuple[Problem, Plan]:
+    """A group normalization with a residual and ReLU, and its plan."""
+    c, real = shape[-1], "float64" if dtype == "float64" else "float32"
+    statistics, x, parameters = ((shape[0], groups, 3), real), (shape, dtype), [((c,), real)] * 2
+    given = {"groups": groups, "epsilon": 1e-5, "activation": "relu", "alpha": 0.0, "residual": True}
+    if op == "group_norm":
+        operands, results = [x, *parameters, x], [x, statistics]
+    else:
+        operands, results = [x, x, *parameters, statistics, x], [x, *parameters, x]
+    problem = problem_of(op, operands, results, given, machine(target, **more))
+    return problem, catalog.plan(problem)
+
+
+WIDE = [
+    # (shape, groups): one row, 16384 channels, odd channels, shares of rows, an odd last share, several groups
+    ((2, 4096), 1),
+    ((1, 16384), 1),
+    ((3, 5000), 1),
+    ((2, 3, 3, 1001), 1),
+    ((2, 7, 8192), 1),
+    ((1, 5, 7, 6144), 2),
+    ((2, 3, 3003), 3),
+]
+
+
+@pytest.mark.parametrize(("shape", "groups"), WIDE)
+@pytest.mark.parametrize("cores", [1, 8])
+def test_wide_groups(execute: Execute, shape, groups, cores):
+    check(execute, shape, groups, "float32", "relu", machine("sm_80", cores=cores))
+
+
+@pytest.mark.parametrize(("shape", "groups"), WIDE[2:4])
+@pytest.mark.parametrize("cores", [1, 8])
+def test_wide_groups_of_float64(execute: Execute, shape, groups, cores):
+    check(execute, shape, groups, "float64", "leaky-relu", machine("sm_80", cores=cores))
+
+
+@pytest.mark.parametrize("cores", [1, 8])
+def test_wide_groups_with_a_residual(execute: Execute, cores):
+    check(execute, (2, 3, 4096), 1, "float32", "relu", machine("sm_80", cores=cores), residual=True)
+
+
+@pytest.mark.parametrize("target", ARCHITECTURES)
+@pytest.mark.parametrize(("dtype", "cores"), [("float32", 1), ("bfloat16", 100), ("float64", 1)])
+@pytest.mark.parametrize("op", ["group_norm", "group_norm_gradient"])
+def test_wide_groups_compile(op, dtype, cores, target):
+    problem, plan = planned(op, (2, 2, 4096), 1, target, dtype, cores=cores)
+    assert plan.launches[0].schedule.template == f"{op}_wide"
+    check_static(problem, plan)
+
+
+REDUCED = [
+    # (reduced, shape, groups): many observations of one row, N = 1, odd channels; all rows, few rows, one row
+    ("channel", (8, 16, 96), 1),
+    ("channel", (1, 5, 768), 3),
+    ("channel", (3, 7, 1001), 1),
+    ("channel", (130, 2, 10), 2),
+    ("batch-spatial", (16, 12, 12, 24), 24),
+    ("batch-spatial", (37, 3, 5, 6), 3),
+    ("batch-spatial", (700, 20), 20),
+    ("batch-spatial", (1, 1, 32), 1),
+    ("batch-spatial", (9, 6, 4096), 1),
+]
+
+
+@pytest.mark.parametrize(("reduced", "shape", "groups"), REDUCED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_channels_alone_and_the_whole_batch(execute: Execute, reduced, shape, groups, dtype):
+    check(execute, shape, groups, dtype, "relu", machine("sm_80", cores=8), reduced=reduced)
+
+
+KINDS = [
+    ("resident", "sm_80", (4, 6, 7, 32), 8, "spatial-channel"),
+    ("cluster", "sm_90", (4, 6, 7, 32), 8, "spatial-channel"),
+    ("flags", "sm_80", (4, 6, 7, 32), 8, "spatial-channel"),
+    ("split", "sm_80", (4, 6, 7, 32), 8, "spatial-channel"),
+    ("resident", "sm_80", (4, 3, 96), 1, "channel"),
+    ("wide", "sm_80", (4, 3, 4096), 1, "spatial-channel"),
+    ("wide", "sm_80", (4, 3, 4096), 1, "channel"),
+]
+
+
+@pytest.mark.parametrize(("kind", "target", "shape", "groups", "reduced"), KINDS)
+def test_a_slice_of_the_batch_keeps_its_bits(execute, monkeypatch, kind, target, shape, groups, reduced):
+    """Within one tier and cut, y, statistics and dx of an observation do not depend on the others.
+
+    The planner is free to cut another batch size differently, so without the same cut they may differ in the last bits;
+    dscale and doffset are sums over the batch; and reduced="batch-spatial" makes the batch one observation.
+    """
+    from gncodegen.kernels.cuda import normalization, normalization_tiers
+
+    def fixed(observations, rows, channels, groups, item, held, on):
+        if kind == "wide":
+            cut = normalization_tiers.wide_slab(1, rows, channels, groups, item, held, on)
+        else:
+            parts = 1 if kind == "resident" else 3
+            cut = next(normalization_tiers.cuts(1, rows, channels, groups, item, held, on, parts))
+        cut = replace(cut, observations=observations)
+        named = kind if kind != "wide" else "resident" if cut.parts == 1 else "split"
+        return normalization_tiers.Tier(named, cut, cut.slabs)
+
+    monkeypatch.setattr(normalization, "choose", fixed)
+    rng, c, on = np.random.default_rng(6), shape[-1], machine(target, cores=4)
+    x, dy = rng.standard_normal((2, *shape)).astype(np.float32)
+    scale, bias = rng.standard_normal((2, c)).astype(np.float32)
+    given = {"epsilon": 1e-5, "activation": "relu", "alpha": 0.0, "reduced": reduced}
+
+    def both(x: np.ndarray, dy: np.ndarray) -> list[np.ndarray]:
+        y, statistics = forward(execute, x, groups, scale, bias, on, **given)
+        ends = [(x.shape, "float32"), ((c,), "float32"), ((c,), "float32")]
+        operands = [x, dy, scale, bias, statistics]
+        dx = execute("group_norm_gradient", operands, ends, {"groups": groups, **given}, on=on)[0]
+        return [y, statistics.reshape(len(x), -1), dx]
+
+    for whole, alone in zip(both(x, dy), both(x[2:3], dy[2:3]), strict=True):
+        np.testing.assert_array_equal(whole[2:3], alone)

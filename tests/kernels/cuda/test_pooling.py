@@ -1,0 +1,112 @@
+"""CUDA pooling kernels against the float64 oracle."""
+
+import numpy as np
+import pytest
+import reference
+from support.cuda_kernels import ARCHITECTURES, check_static, machine, problem_of
+
+from gncodegen.kernels import catalog
+from gncodegen.targets.cuda.disassemble import sass
+
+CASES = [
+    # shape, window, stride, padding (before, after per axis), dtype
+    ((3, 6, 8, 8), (2, 2), (2, 2), (0, 0, 0, 0), "float32"),
+    ((2, 7, 5, 20), (2, 2), (2, 2), (0, 0, 0, 0), "float32"),
+    ((2, 7, 9, 3), (3, 2), (2, 1), (1, 1, 0, 1), "float32"),
+    ((1, 5, 5, 1), (3, 3), (1, 1), (1, 1, 1, 1), "float64"),
+    ((2, 11, 9, 13), (2, 3), (4, 5), (1, 0, 2, 1), "float32"),
+    ((2, 29, 8), (3,), (2,), (1, 1), "float32"),
+    ((2, 5, 4, 6, 8), (2, 2, 3), (2, 1, 3), (0, 1, 1, 0, 0, 0), "float32"),
+    ((1, 30, 40, 44), (30, 40), (1, 1), (0, 0, 0, 0), "float32"),
+    ((2, 300, 3), (300,), (1,), (0, 0), "float64"),
+    ((2, 9, 8, 6), (6, 7), (2, 2), (3, 1, 2, 3), "float32"),
+]
+WIDE = CASES[7]
+
+
+def given(case, seed=0):
+    shape, window, stride, padding, dtype = case
+    pairs = list(zip(padding[::2], padding[1::2], strict=True))
+    options = {"window": window, "stride": stride, "padding": pairs}
+    attributes = {"window": window, "stride": stride, "padding": padding}
+    # Halves repeat often, so that windows have ties.
+    x = (np.random.default_rng(seed).integers(-4, 4, shape) / 2).astype(dtype)
+    return x, options, attributes, dtype
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_max_pool(execute, case):
+    x, options, attributes, dtype = given(case)
+    expected, backward = reference.max_pool(x, **options)
+    (y,) = execute("max_pool", [x], [(expected.shape, dtype)], attributes)
+    np.testing.assert_array_equal(y, expected)
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+    (dx,) = execute("max_pool_gradient", [x, y, dy], [(x.shape, dtype)], attributes)
+    np.testing.assert_allclose(dx, backward(dy)[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("case", "count_padding"),
+    [*((case, True) for case in CASES), (CASES[2], False), (CASES[4], False), (CASES[9], False)],
+    ids=str,
+)
+def test_average_pool(execute, case, count_padding):
+    x, options, attributes, dtype = given(case)
+    attributes = {**attributes, "count_padding": count_padding}
+    expected, backward = reference.average_pool(x, count_padding=count_padding, **options)
+    (y,) = execute("average_pool", [x], [(expected.shape, dtype)], attributes)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=3e-7)
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+    (dx,) = execute("average_pool_gradient", [dy], [(x.shape, dtype)], attributes)
+    np.testing.assert_allclose(dx, backward(dy)[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", [*CASES[:3], CASES[8]], ids=str)
+def test_special_values(execute, case):
+    x, options, attributes, dtype = given(case)
+    x[0, :2, :2] = np.nan
+    x[-1, 2:, -3:] = -np.inf
+    expected, backward = reference.max_pool(x, **options)
+    (y,) = execute("max_pool", [x], [(expected.shape, dtype)], attributes)
+    np.testing.assert_array_equal(y, expected)
+    dy = np.ones_like(y)
+    (dx,) = execute("max_pool_gradient", [x, y, dy], [(x.shape, dtype)], attributes)
+    np.testing.assert_array_equal(dx, backward(dy)[0])
+
+
+def test_batch_slice_keeps_its_bits(execute):
+    x = np.random.default_rng(0).standard_normal((5, 14, 14, 20)).astype(np.float32)
+    attributes = {"window": (14, 14), "stride": (1, 1), "padding": (0, 0, 0, 0)}
+    (y,) = execute("average_pool", [x], [((5, 1, 1, 20), "float32")], attributes)
+    (part,) = execute("average_pool", [x[2:4]], [((2, 1, 1, 20), "float32")], attributes)
+    np.testing.assert_array_equal(part, y[2:4])
+
+
+def test_global_average_of_large_numbers(execute):
+    """A float32 tree of sums: each of its few levels rounds once."""
+    x = (1e4 + np.random.default_rng(0).standard_normal((1, 97, 101, 8))).astype(np.float32)
+    (y,) = execute(
+        "average_pool",
+        [x],
+        [((1, 1, 1, 8), "float32")],
+        {"window": (97, 101), "stride": (1, 1), "padding": (0, 0, 0, 0)},
+    )
+    np.testing.assert_allclose(y[0, 0, 0], x.astype(np.float64).mean((0, 1, 2)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", ARCHITECTURES)
+@pytest.mark.parametrize(("case", "wide_loads"), [(CASES[0], True), (WIDE, True), (CASES[9], False)], ids=str)
+def test_kernels_assemble(case, wide_loads, target):
+    x, options, attributes, dtype = given(case)
+    y = reference.max_pool(x, **options)[0]
+    for op, operands, result in (
+        ("max_pool", [x], y),
+        ("max_pool_gradient", [x, y, y], x),
+        ("average_pool", [x], y),
+        ("average_pool_gradient", [y], x),
+    ):
+        given_tensors = [(operand.shape, dtype) for operand in operands]
+        problem = problem_of(op, given_tensors, [(result.shape, dtype)], attributes, machine(target))
+        for source in check_static(problem, catalog.plan(problem)):
+            if wide_loads:
+                assert "LDG.E.128" in sass(source.beside(".cubin"))

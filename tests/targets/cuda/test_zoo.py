@@ -1,0 +1,134 @@
+"""Whole networks as compiled PTX in the emulator, and every kernel they need on every architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from support import numpy_gn
+from support.cuda_kernels import ARCHITECTURES, check_kernel, compiled
+
+from bench.zoo import ALWAYS_FUSED, ZOO, Specimen, demo
+from gncodegen.ir.text import parse_module
+from gncodegen.kernels.catalog import PLANS
+from gncodegen.kernels.schedule import Schedule
+
+BAR = {"float32": 2e-5, "float64": 1e-11}
+"""Largest difference from float64 NumPy, relative to the largest magnitude of the array or 0.01."""
+
+DROPOUT = "dropout"
+"""The specimen whose random masks only the product knows: it is compared with the CPU target."""
+
+NAMES = pytest.mark.parametrize(
+    "specimen", [each for each in ZOO if each.name != DROPOUT], ids=lambda specimen: specimen.name
+)
+
+
+def _expected(compiled_: Any, function: str, x: np.ndarray, t: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    """What float64 NumPy makes of the fused IR, by (kind, name)."""
+    boundary = compiled_._boundary
+    arguments: dict[tuple[str, str], np.ndarray] = {("input", "x"): boundary.inward(x, "")}
+    arguments["target", "t"] = boundary.targets(t, len(x))
+    arguments["hyperparameters", "hyperparameters"] = compiled_.hyperparameters.array
+    for name, value in compiled_.parameters.items():
+        arguments["parameter", name] = arguments["state", name] = value
+        arguments["velocity", name] = np.zeros(value.shape)
+    wide = {key: np.asarray(value, np.float64) for key, value in arguments.items()}
+    return numpy_gn.run_module(parse_module(compiled_.ir("layout", function)), wide)
+
+
+def _close(found: np.ndarray, wanted: np.ndarray, dtype: str, what: str) -> None:
+    scale = max(float(np.max(np.abs(wanted), initial=0.0)), 0.01)
+    difference = float(np.max(np.abs(found - wanted.reshape(found.shape)), initial=0.0)) / scale
+    assert difference <= BAR[dtype], f"{what}: {difference:.2e}"
+
+
+def test_dropout_draws_the_cpu_targets_masks() -> None:
+    specimen = next(specimen for specimen in ZOO if specimen.name == DROPOUT)
+    ours, host = specimen.compile(target="sm_90", emulate=True), specimen.compile(target="cpu")
+    x, t = specimen.data(host)
+    wanted = host.gradients(x, t)
+    assert np.any(wanted["input"] == 0)
+    for name, gradient in ours.gradients(x, t).items():
+        np.testing.assert_array_equal(gradient == 0, wanted[name] == 0)
+        _close(gradient, wanted[name], "float32", name)
+    for _ in range(3):
+        assert ours.train_step(x, t) == pytest.approx(host.train_step(x, t), rel=1e-6)
+
+
+@NAMES
+def test_predictions_and_gradients(specimen: Specimen) -> None:
+    network = specimen.compile(target="sm_90", emulate=True)
+    x, t = specimen.data(network)
+    wanted = _expected(network, "predict", x, t)
+    _close(network.predict(x), wanted["output", "y"], specimen.dtype, "y")
+    wanted = _expected(network, "gradients", x, t)
+    for name, gradient in network.gradients(x, t).items():
+        _close(gradient, wanted["gradient", name], specimen.dtype, name)
+
+
+@pytest.mark.parametrize(
+    "specimen",
+    [each for each in ZOO if each.training and each.name != DROPOUT],
+    ids=lambda specimen: specimen.name,
+)
+def test_a_training_step(specimen: Specimen) -> None:
+    network = specimen.compile(target="sm_90", emulate=True)
+    x, t = specimen.data(network)
+    wanted = _expected(network, "train_step", x, t)
+    loss = network.train_step(x, t)
+    assert loss == pytest.approx(float(wanted["loss", "loss"]), rel=BAR[specimen.dtype])
+    for name, value in network.parameters.items():
+        for kind in ("parameter", "state"):
+            if (kind, name) in wanted:
+                _close(value, wanted[kind, name], specimen.dtype, name)
+
+
+def test_training_steps_of_the_demo_match_the_cpu_target() -> None:
+    specimen = Specimen("demo", demo, batch=4)
+    ours, host = specimen.compile(target="sm_90", emulate=True), specimen.compile(target="cpu")
+    for seed in range(3):
+        x, t = specimen.data(host, seed)
+        assert ours.train_step(x, t) == pytest.approx(host.train_step(x, t), rel=1e-5)
+    for name, value in host.parameters.items():
+        _close(ours.parameters[name], value, "float32", name)
+
+
+def test_the_same_bits_every_run() -> None:
+    specimen = ZOO[0]
+    runs = []
+    for _ in range(2):
+        network = specimen.compile(target="sm_90", emulate=True)
+        x, t = specimen.data(network)
+        network.train_step(x, t)
+        runs.append({name: np.array(value) for name, value in network.parameters.items()})
+    for name, value in runs[0].items():
+        np.testing.assert_array_equal(value, runs[1][name])
+
+
+def _kernels(target: str) -> dict[Schedule, bool]:
+    """Every kernel that the zoo needs on one architecture, and whether it touches a float64 buffer."""
+    found: dict[Schedule, bool] = {}
+    for specimen in ZOO:
+        network = specimen.compile(target=target)
+        for function in specimen.functions:
+            program = network._specification(function, specimen.batch, ()).lowering().program()
+            for call in program.calls:
+                buffers = [program.buffers[index] for index in call.arguments]
+                wide = any(b.dtype == "float64" and b.kind != "hyperparameters" for b in buffers)
+                schedule = program.kernels[call.kernel]
+                found[schedule] = found.get(schedule, False) or wide
+    return found
+
+
+def test_the_zoo_reaches_every_op() -> None:
+    assert {schedule.op for schedule in _kernels("sm_90")} | ALWAYS_FUSED == set(PLANS["cuda"])
+
+
+@pytest.mark.parametrize("target", ARCHITECTURES)
+def test_every_kernel_assembles_clean(target: str) -> None:
+    kernels = _kernels(target)
+    schedules = sorted(kernels, key=lambda schedule: str(schedule.key))
+    for schedule, source in zip(schedules, compiled(schedules), strict=True):
+        check_kernel(source, kernels[schedule])
