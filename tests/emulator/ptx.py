@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator import Memory, Module, run
+from gncodegen.emulator import Memory, Module, run
 
 TYPES = {"f2": "b16", "f4": "f32", "f8": "f64", "u1": "u8", "i1": "s8", "u2": "u16", "i2": "s16", "u4": "u32"}
 TYPES |= {"i4": "s32", "u8": "u64", "i8": "s64"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from emulator.ptx import launch
 
-from gncodegen.targets.cuda.emulator import EmulationFault
+from gncodegen.emulator import EmulationFault
 
 AT = "mul.wide.u32 %rd1, %i, 4;\nadd.s64 %rd2, %rd1, %x0;\n"
 ZERO = np.zeros(64, np.uint32)

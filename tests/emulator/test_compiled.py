@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from gncodegen.targets.cuda.emulator import EmulationFault, Memory, Module, run
+from gncodegen.emulator import EmulationFault, Memory, Module, run
 
 pytest.importorskip("numba.cuda")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from emulator.ptx import kernel, launch
 
+from gncodegen.emulator import EmulationFault, Memory, Module, run
 from gncodegen.errors import GncodegenError
-from gncodegen.targets.cuda.emulator import EmulationFault, Memory, Module, run
 
 WORDS = np.arange(64, dtype=np.uint32)
 TILE = ".shared .align 16 .b8 tile[256];"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from emulator.ptx import launch
 
-from gncodegen.targets.cuda.emulator import EmulationFault
+from gncodegen.emulator import EmulationFault
 
 WORDS = np.arange(128, dtype=np.uint32)
 AT = "mul.wide.u32 %rd1, %i, 4;\nadd.s64 %rd2, %rd1, %x0;\nadd.s64 %rd3, %rd1, %x1;\n"
@@ -124,7 +124,7 @@ def test_atomics():
 
 
 def test_under_memory_pressure(monkeypatch):
-    monkeypatch.setattr("gncodegen.targets.cuda.emulator.intervals._MOST_BYTES", 1 << 10)
+    monkeypatch.setattr("gncodegen.emulator.checks.intervals._MOST_BYTES", 1 << 10)
     np.testing.assert_array_equal(opposite("bar.sync 0;", grid=1, block=128, mask=127), WORDS ^ 127)
     with pytest.raises(EmulationFault, match="race"):
         opposite("", grid=1, block=128, mask=127)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from emulator.ptx import compute, launch
 
-from gncodegen.targets.cuda.emulator import EmulationFault
+from gncodegen.emulator import EmulationFault
 
 RNG = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from emulator.ptx import compute, kernel, launch
 
-from gncodegen.targets.cuda.emulator import EmulationFault, Memory, Module, run
+from gncodegen.emulator import EmulationFault, Memory, Module, run
 
 
 def same(found, wanted):

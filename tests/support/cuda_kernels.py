@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from gncodegen.emulator import Traffic
 from gncodegen.kernels import store
 from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.targets.cuda.compile import assemble, entry
 from gncodegen.targets.cuda.disassemble import sass
-from gncodegen.targets.cuda.emulator import Traffic
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 STORED_AS = {"bfloat16": np.dtype(np.uint16)}

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from gncodegen.emulator import Memory, Module, run
 from gncodegen.settings import settings
-from gncodegen.targets.cuda.emulator import Memory, Module, run
 
 
 class CUDAError(Exception):

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from gncodegen.emulator import Memory, Module, Traffic, run
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
-from gncodegen.targets.cuda.emulator import Memory, Module, Traffic, run
 
 
 def arguments_of(addresses: Sequence[int], first: int) -> list[Any]:

@@ -32,8 +32,8 @@ def execute() -> Execute:
         dtypes: Sequence[str] | None = None,
         on: Machine | None = None,
     ) -> list[np.ndarray]:
+        from gncodegen.emulator import Memory, Traffic
         from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
-        from gncodegen.targets.cuda.emulator import Memory, Traffic
         from gncodegen.targets.cuda.hyperparameters import device_block
 
         types = dtypes or [str(a.dtype) for a in operands]

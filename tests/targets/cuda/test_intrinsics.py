@@ -18,10 +18,10 @@ def launch(tmp_path):
     """`launch(body, {name: array or (shape, dtype)}) -> {name: array}` runs `kernel(names…, first)` on one block."""
 
     def run(body, arrays, grid=1, threads=THREADS, first=0):
+        from gncodegen.emulator import Memory, Module
+        from gncodegen.emulator import run as emulate
         from gncodegen.targets.cuda.compile import compile_source
         from gncodegen.targets.cuda.emulated import arguments_of
-        from gncodegen.targets.cuda.emulator import Memory, Module
-        from gncodegen.targets.cuda.emulator import run as emulate
 
         head = f"# op test · template none · target sm_90 · float32 · channel-last\nTHREADS = {threads}\n"
         names = ", ".join(arrays)

@@ -20,9 +20,9 @@ ATTRIBUTES = {"groups": GROUPS, "epsilon": 1e-5, "activation": "relu", "alpha": 
 
 def _run(tmp_path, edit):
     """Edits the source of group normalization's kernel with `edit(text)`, compiles it and runs it in the emulator."""
+    from gncodegen.emulator import Memory
     from gncodegen.targets.cuda.compile import compile_source
     from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
-    from gncodegen.targets.cuda.emulator import Memory
 
     problem = problem_of(*NORM, ATTRIBUTES, machine(cores=2))
     launch = catalog.plan(problem).launches[0]

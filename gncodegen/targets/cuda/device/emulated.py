@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.emulator import Memory
 from gncodegen.errors import EmulationFault, TargetError
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
 from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Kernel, Launch, Work
 from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
-from gncodegen.targets.cuda.emulator import Memory
 
 
 class EmulatedDevice:

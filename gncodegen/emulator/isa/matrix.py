@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator.arithmetic import widen
-from gncodegen.targets.cuda.emulator.decode import Decoder, Execute, fetch, put, unsupported, vector
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, Array
-from gncodegen.targets.cuda.emulator.text import Instruction
+from gncodegen.emulator.isa.arithmetic import widen
+from gncodegen.emulator.ptx.decode import Decoder, Execute, fetch, put, unsupported, vector
+from gncodegen.emulator.ptx.scalars import DTYPE, Array
+from gncodegen.emulator.ptx.text import Instruction
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.lanes import Active
-    from gncodegen.targets.cuda.emulator.machine import Machine
+    from gncodegen.emulator.state.lanes import Active
+    from gncodegen.emulator.state.machine import Machine
 
 _DEPTHS = {
     ("m16n8k4", "tf32"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator.scalars import Array
+from gncodegen.emulator.ptx.scalars import Array
 
 _TIE = -(2**63)  # the bits of a float64 that a float32 drops, moved to the top, where they are a tie
 _SPLITTER = 134217729.0  # 2**27 + 1

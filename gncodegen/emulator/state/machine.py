@@ -9,15 +9,16 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from gncodegen.errors import EmulationFault
-from gncodegen.targets.cuda.emulator.copies import Copies
-from gncodegen.targets.cuda.emulator.decode import Slot
-from gncodegen.targets.cuda.emulator.intervals import Intervals
-from gncodegen.targets.cuda.emulator.lanes import Active, Mask
-from gncodegen.targets.cuda.emulator.memory import Memory
-from gncodegen.targets.cuda.emulator.module import Module
-from gncodegen.targets.cuda.emulator.order import Order
-from gncodegen.targets.cuda.emulator.regions import (
+from gncodegen.emulator.checks.intervals import Intervals
+from gncodegen.emulator.checks.order import Order
+from gncodegen.emulator.checks.traffic import Traffic
+from gncodegen.emulator.isa.copies import Copies
+from gncodegen.emulator.ptx.decode import Slot
+from gncodegen.emulator.ptx.module import Module
+from gncodegen.emulator.ptx.scalars import Array
+from gncodegen.emulator.state.lanes import Active, Mask
+from gncodegen.emulator.state.memory import Memory
+from gncodegen.emulator.state.regions import (
     ConstantRegion,
     Flat,
     GlobalRegion,
@@ -27,8 +28,7 @@ from gncodegen.targets.cuda.emulator.regions import (
     SharedRegion,
     Watchers,
 )
-from gncodegen.targets.cuda.emulator.scalars import Array
-from gncodegen.targets.cuda.emulator.traffic import Traffic
+from gncodegen.errors import EmulationFault
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def argument_bytes(kind: str, nbytes: int, value: Any) -> bytes:
     Raises:
         EmulationFault: the value does not fit the parameter.
     """
-    from gncodegen.targets.cuda.emulator.scalars import DTYPE  # noqa: PLC0415
+    from gncodegen.emulator.ptx.scalars import DTYPE  # noqa: PLC0415
 
     if nbytes:
         data = value if isinstance(value, bytes) else np.asarray(value).tobytes()

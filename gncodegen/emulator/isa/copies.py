@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator.decode import Decoder, Execute, fetch, put, unsupported, vector
-from gncodegen.targets.cuda.emulator.lanes import Active
-from gncodegen.targets.cuda.emulator.memory import kinds
-from gncodegen.targets.cuda.emulator.regions import Flat, Region, resolve
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, Array
-from gncodegen.targets.cuda.emulator.text import Instruction
-from gncodegen.targets.cuda.emulator.transfers import addresses, read_bytes
+from gncodegen.emulator.isa.transfers import addresses, read_bytes
+from gncodegen.emulator.ptx.decode import Decoder, Execute, fetch, put, unsupported, vector
+from gncodegen.emulator.ptx.scalars import DTYPE, Array
+from gncodegen.emulator.ptx.text import Instruction
+from gncodegen.emulator.state.lanes import Active
+from gncodegen.emulator.state.memory import kinds
+from gncodegen.emulator.state.regions import Flat, Region, resolve
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.machine import Machine
+    from gncodegen.emulator.state.machine import Machine
 
 
 @dataclass

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gncodegen.targets.cuda.emulator.decode import fetch
-from gncodegen.targets.cuda.emulator.lanes import Active, Mask, union
-from gncodegen.targets.cuda.emulator.machine import Machine
-from gncodegen.targets.cuda.emulator.module import Step
-from gncodegen.targets.cuda.emulator.scalars import Array
-from gncodegen.targets.cuda.emulator.warps import gathered
+from gncodegen.emulator.isa.warps import gathered
+from gncodegen.emulator.ptx.decode import fetch
+from gncodegen.emulator.ptx.module import Step
+from gncodegen.emulator.ptx.scalars import Array
+from gncodegen.emulator.state.lanes import Active, Mask, union
+from gncodegen.emulator.state.machine import Machine
 
 
 @dataclass

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator import floats
-from gncodegen.targets.cuda.emulator.arithmetic import HALVES, narrow, widen
-from gncodegen.targets.cuda.emulator.decode import (
+from gncodegen.emulator.isa import floats
+from gncodegen.emulator.isa.arithmetic import HALVES, narrow, widen
+from gncodegen.emulator.ptx.decode import (
     Compute,
     Decoder,
     Execute,
@@ -17,8 +17,8 @@ from gncodegen.targets.cuda.emulator.decode import (
     unsupported,
     vector,
 )
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, UNSIGNED, Array
-from gncodegen.targets.cuda.emulator.text import Instruction
+from gncodegen.emulator.ptx.scalars import DTYPE, UNSIGNED, Array
+from gncodegen.emulator.ptx.text import Instruction
 
 _PRED, _U32 = DTYPE["pred"], DTYPE["u32"]
 _ORDERED: dict[str, Compute] = {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gncodegen.errors import EmulationFault
-from gncodegen.targets.cuda.emulator.text import (
+from gncodegen.emulator.ptx.text import (
     Function,
     Instruction,
     Scope,
@@ -17,6 +16,7 @@ from gncodegen.targets.cuda.emulator.text import (
     statements,
     variable,
 )
+from gncodegen.errors import EmulationFault
 
 _GUARD = re.compile(r"@(!?)([%\w$@]+)\s+(.*)", re.S)
 _PARAM_DECLARATION = re.compile(r"\.param\s+(?:\.align\s+\d+\s+)?\.\w+\s+([\w$%]+)")

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator import floats
-from gncodegen.targets.cuda.emulator.decode import Compute, Decoder, Execute, pure, unsupported
-from gncodegen.targets.cuda.emulator.integers import (
+from gncodegen.emulator.isa import floats
+from gncodegen.emulator.isa.integers import (
     carrying,
     high_product,
     quotient,
@@ -21,8 +20,9 @@ from gncodegen.targets.cuda.emulator.integers import (
     shift_right,
     wide,
 )
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, Array
-from gncodegen.targets.cuda.emulator.text import Instruction
+from gncodegen.emulator.ptx.decode import Compute, Decoder, Execute, pure, unsupported
+from gncodegen.emulator.ptx.scalars import DTYPE, Array
+from gncodegen.emulator.ptx.text import Instruction
 
 HALVES = {"f16", "bf16", "f16x2", "bf16x2"}
 _DIRECTED = {"rz", "rm", "rp"}

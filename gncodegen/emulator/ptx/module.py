@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from gncodegen.emulator.isa import table
+from gncodegen.emulator.ptx import text
+from gncodegen.emulator.ptx.decode import Decoder, Execute, Slot
+from gncodegen.emulator.ptx.flatten import Flat
+from gncodegen.emulator.ptx.scalars import DTYPE, Array, literal
+from gncodegen.emulator.ptx.text import Instruction, Variable
+from gncodegen.emulator.state.regions import CONSTANT
 from gncodegen.errors import EmulationFault
-from gncodegen.targets.cuda.emulator import table, text
-from gncodegen.targets.cuda.emulator.decode import Decoder, Execute, Slot
-from gncodegen.targets.cuda.emulator.flatten import Flat
-from gncodegen.targets.cuda.emulator.regions import CONSTANT
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, Array, literal
-from gncodegen.targets.cuda.emulator.text import Instruction, Variable
 
 
 @dataclass(frozen=True)

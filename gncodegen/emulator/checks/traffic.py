@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.lanes import Active
-    from gncodegen.targets.cuda.emulator.machine import Machine
-    from gncodegen.targets.cuda.emulator.memory import Memory
-    from gncodegen.targets.cuda.emulator.regions import Flat
+    from gncodegen.emulator.state.lanes import Active
+    from gncodegen.emulator.state.machine import Machine
+    from gncodegen.emulator.state.memory import Memory
+    from gncodegen.emulator.state.regions import Flat
 
 
 class Traffic:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gncodegen.targets.cuda.emulator.lanes import Active
-from gncodegen.targets.cuda.emulator.memory import BASE, Memory
-from gncodegen.targets.cuda.emulator.scalars import Array
+from gncodegen.emulator.ptx.scalars import Array
+from gncodegen.emulator.state.lanes import Active
+from gncodegen.emulator.state.memory import BASE, Memory
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.machine import Machine
+    from gncodegen.emulator.state.machine import Machine
 
 WINDOW_BITS = 56
 SHARED, LOCAL, CONSTANT = (number << WINDOW_BITS for number in (1, 2, 3))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator.decode import (
+from gncodegen.emulator.ptx.decode import (
     Decoder,
     Execute,
     fetch,
@@ -16,14 +16,14 @@ from gncodegen.targets.cuda.emulator.decode import (
     unsupported,
     vector,
 )
-from gncodegen.targets.cuda.emulator.memory import kinds
-from gncodegen.targets.cuda.emulator.regions import LOCAL, RANK_BITS, SHARED, Flat, resolve
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, UNSIGNED, Array
-from gncodegen.targets.cuda.emulator.text import Instruction
+from gncodegen.emulator.ptx.scalars import DTYPE, UNSIGNED, Array
+from gncodegen.emulator.ptx.text import Instruction
+from gncodegen.emulator.state.memory import kinds
+from gncodegen.emulator.state.regions import LOCAL, RANK_BITS, SHARED, Flat, resolve
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.lanes import Active
-    from gncodegen.targets.cuda.emulator.machine import Machine
+    from gncodegen.emulator.state.lanes import Active
+    from gncodegen.emulator.state.machine import Machine
 
 SPACES = {"global": "global", "shared": "shared", "local": "local", "const": "", "param": "param"}
 _ALL = {size: kind.type(2 ** (8 * size) - 1) for size, kind in UNSIGNED.items()}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gncodegen.emulator.ptx.scalars import Array
 from gncodegen.errors import EmulationFault
-from gncodegen.targets.cuda.emulator.scalars import Array
 
 BASE = 1 << 36  # above 32 bits, so that a truncated pointer faults
 ALIGNMENT = 256

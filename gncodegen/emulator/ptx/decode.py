@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gncodegen.emulator.ptx.scalars import DTYPE, Array, is_literal, literal
+from gncodegen.emulator.ptx.text import Instruction, split
 from gncodegen.errors import EmulationFault
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, Array, is_literal, literal
-from gncodegen.targets.cuda.emulator.text import Instruction, split
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.lanes import Active
-    from gncodegen.targets.cuda.emulator.machine import Machine
+    from gncodegen.emulator.state.lanes import Active
+    from gncodegen.emulator.state.machine import Machine
 
 Execute = Callable[["Machine", "Active"], None]
 Compute = Callable[..., Any]

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator.decode import Compute, Decoder, Execute, fetch, put, unsupported
-from gncodegen.targets.cuda.emulator.memory import kinds
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, Array
-from gncodegen.targets.cuda.emulator.text import Instruction
-from gncodegen.targets.cuda.emulator.transfers import addresses, read_bytes, space_of, write_bytes
+from gncodegen.emulator.isa.transfers import addresses, read_bytes, space_of, write_bytes
+from gncodegen.emulator.ptx.decode import Compute, Decoder, Execute, fetch, put, unsupported
+from gncodegen.emulator.ptx.scalars import DTYPE, Array
+from gncodegen.emulator.ptx.text import Instruction
+from gncodegen.emulator.state.memory import kinds
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.lanes import Active
-    from gncodegen.targets.cuda.emulator.machine import Machine
+    from gncodegen.emulator.state.lanes import Active
+    from gncodegen.emulator.state.machine import Machine
 
 
 def _increment(old: Any, limit: Any) -> Any:

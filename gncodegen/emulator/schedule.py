@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator.barriers import Barriers
-from gncodegen.targets.cuda.emulator.lanes import Active, union
-from gncodegen.targets.cuda.emulator.machine import Machine
-from gncodegen.targets.cuda.emulator.module import Step
+from gncodegen.emulator.barriers import Barriers
+from gncodegen.emulator.ptx.module import Step
+from gncodegen.emulator.state.lanes import Active, union
+from gncodegen.emulator.state.machine import Machine
 
 MOST_FRUITLESS = 256
 

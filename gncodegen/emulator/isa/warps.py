@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gncodegen.targets.cuda.emulator.decode import Decoder, Execute, fetch, put, unsupported
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, Array
-from gncodegen.targets.cuda.emulator.text import Instruction
+from gncodegen.emulator.ptx.decode import Decoder, Execute, fetch, put, unsupported
+from gncodegen.emulator.ptx.scalars import DTYPE, Array
+from gncodegen.emulator.ptx.text import Instruction
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.lanes import Active
-    from gncodegen.targets.cuda.emulator.machine import Machine
+    from gncodegen.emulator.state.lanes import Active
+    from gncodegen.emulator.state.machine import Machine
 
 _U32, _PRED = DTYPE["u32"], DTYPE["pred"]
 

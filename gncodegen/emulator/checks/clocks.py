@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator.lanes import Active, Mask
-from gncodegen.targets.cuda.emulator.order import Order
-from gncodegen.targets.cuda.emulator.regions import Flat
-from gncodegen.targets.cuda.emulator.scalars import Array
+from gncodegen.emulator.checks.order import Order
+from gncodegen.emulator.ptx.scalars import Array
+from gncodegen.emulator.state.lanes import Active, Mask
+from gncodegen.emulator.state.regions import Flat
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.machine import Machine
+    from gncodegen.emulator.state.machine import Machine
 
 _UNTIL, _SOLO, _LANE = range(3)  # a row of knowledge: all threads' time, one thread's later time, that thread + 1
 _CLUSTER, _GRID = np.int32(-1), np.int32(-2)  # read by several blocks of one cluster, of the grid

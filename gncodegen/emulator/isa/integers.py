@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulator.decode import CARRY, Decoder, Execute, pure, several, unsupported
-from gncodegen.targets.cuda.emulator.scalars import DTYPE, UNSIGNED, WIDE, Array
-from gncodegen.targets.cuda.emulator.text import Instruction
+from gncodegen.emulator.ptx.decode import CARRY, Decoder, Execute, pure, several, unsupported
+from gncodegen.emulator.ptx.scalars import DTYPE, UNSIGNED, WIDE, Array
+from gncodegen.emulator.ptx.text import Instruction
 
 _U32, _U64, _PRED = DTYPE["u32"], DTYPE["u64"], DTYPE["pred"]
 _ZERO: Array = np.zeros(1, np.uint32)

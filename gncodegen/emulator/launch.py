@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gncodegen.emulator.checks.clocks import Clocks
+from gncodegen.emulator.checks.intervals import Intervals
+from gncodegen.emulator.checks.order import Order
+from gncodegen.emulator.checks.traffic import Traffic
+from gncodegen.emulator.ptx.module import Module
+from gncodegen.emulator.schedule import Schedule
+from gncodegen.emulator.state.machine import Launch, Machine
+from gncodegen.emulator.state.memory import Memory
 from gncodegen.errors import EmulationFault
-from gncodegen.targets.cuda.emulator.clocks import Clocks
-from gncodegen.targets.cuda.emulator.intervals import Intervals
-from gncodegen.targets.cuda.emulator.machine import Launch, Machine
-from gncodegen.targets.cuda.emulator.memory import Memory
-from gncodegen.targets.cuda.emulator.module import Module
-from gncodegen.targets.cuda.emulator.order import Order
-from gncodegen.targets.cuda.emulator.schedule import Schedule
-from gncodegen.targets.cuda.emulator.traffic import Traffic
 
 LANES = 1 << 13
 BUDGET = 5_000_000

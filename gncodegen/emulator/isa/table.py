@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gncodegen.targets.cuda.emulator import arithmetic, atomics, choose, copies, integers, matrix, transfers, warps
-from gncodegen.targets.cuda.emulator.decode import Decoder, Execute, nothing, unsupported
-from gncodegen.targets.cuda.emulator.text import Instruction
+from gncodegen.emulator.isa import arithmetic, atomics, choose, copies, integers, matrix, transfers, warps
+from gncodegen.emulator.ptx.decode import Decoder, Execute, nothing, unsupported
+from gncodegen.emulator.ptx.text import Instruction
 
 Builder = Callable[[Decoder, Instruction], Execute]
 BUILDERS: dict[str, Builder] = {

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gncodegen.targets.cuda.emulator.lanes import Active, Mask
-from gncodegen.targets.cuda.emulator.regions import Flat
-from gncodegen.targets.cuda.emulator.scalars import Array
+from gncodegen.emulator.ptx.scalars import Array
+from gncodegen.emulator.state.lanes import Active, Mask
+from gncodegen.emulator.state.regions import Flat
 
 if TYPE_CHECKING:
-    from gncodegen.targets.cuda.emulator.machine import Machine
+    from gncodegen.emulator.state.machine import Machine
 
 _MANY = np.int32(2**31 - 1)
 

@@ -1,0 +1,1 @@
+"""What a launch is watched for: order, clocks, intervals, traffic."""

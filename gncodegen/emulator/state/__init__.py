@@ -1,0 +1,1 @@
+"""What a launch changes: lanes, memory, machine."""
