@@ -300,3 +300,14 @@ def test_reference_network_learns_and_moves_the_running_statistics():
     np.testing.assert_allclose(twin.parameters["batchnorm_1.trained_mean"], x.mean(0), rtol=1e-3)
     np.testing.assert_allclose(twin.parameters["batchnorm_1.trained_variance"], x.var(0), rtol=1e-3)
     assert twin.loss(x, t, training=False) == pytest.approx(twin.loss(x, t), rel=0.1)
+
+
+def test_a_slope_that_is_zero_is_compared_absolutely():
+    """Rounding of a gradient that is zero passes; a gradient that misses a small slope does not."""
+    x = np.linspace(-1, 1, 7)
+
+    def rounded(array):
+        return 3.0 + float((array - array.mean()).mean())  # zero but for rounding, in any direction
+
+    assert ref.directional_error(rounded, x, np.full(7, 5e-13)) < 1e-6
+    assert ref.directional_error(lambda array: 3.0 + 1e-8 * float(array.sum()), x, np.zeros(7)) > 1e-5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from gncodegen.kernels import catalog, normalization
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
+from gncodegen.targets.cpu import host
 
 Execute = Callable[..., Any]
 
@@ -98,22 +100,44 @@ def test_accuracy_where_the_first_rows_are_far_from_the_others(execute: Execute,
     assert np.abs(y - expected).max() <= 5e-7 * np.abs(expected).max()
 
 
+def _with_cache(l3: int) -> Machine:
+    return replace(host.machine(), l3=l3)
+
+
 @pytest.mark.parametrize("residual", [False, True])
 def test_streamed_results_have_the_same_bits(execute: Execute, monkeypatch, residual):
-    rng, shape = np.random.default_rng(3), (2, 45, 61, 24)
+    rng, shape = np.random.default_rng(3), (2, 45, 61, 32)
     x, dy, r = (rng.standard_normal(shape).astype(np.float32) for _ in range(3))
-    scale, offset = (rng.standard_normal(24).astype(np.float32) for _ in range(2))
+    scale, offset = (rng.standard_normal(32).astype(np.float32) for _ in range(2))
     attributes = {"groups": 4, "epsilon": 1e-5, "activation": "relu", "residual": residual}
     extra, found = [r] if residual else [], []
-    for streamed in (True, False):
-        monkeypatch.setattr(normalization, "_streams", lambda *_, streamed=streamed: streamed)
+    for streamed, machine in ((True, _with_cache(1 << 20)), (False, _with_cache(1 << 40))):
+        monkeypatch.setattr(host, "machine", lambda machine=machine: machine)
+        operands = [x, scale, offset, *extra], [x, dy, scale, offset, np.zeros((2, 4, 3), np.float32), *extra]
+        for op, arrays in zip(("group_norm", "group_norm_gradient"), operands, strict=True):
+            assert _streams(op, arrays, attributes, machine) == streamed
         y, statistics = execute(
             "group_norm", [x, scale, offset, *extra], [(shape, "float32"), ((2, 4, 3), "float32")], attributes
         )
-        out = [(shape, "float32"), ((24,), "float32"), ((24,), "float32"), *[(shape, "float32")] * residual]
+        out = [(shape, "float32"), ((32,), "float32"), ((32,), "float32"), *[(shape, "float32")] * residual]
         found.append([y, *execute("group_norm_gradient", [x, dy, scale, offset, statistics, *extra], out, attributes)])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def _streams(op: str, operands: list[np.ndarray], attributes: dict[str, Any], machine: Machine) -> bool:
+    """Whether some kernel of the plan writes past the caches."""
+    tensors = tuple(Tensor(array.shape, str(array.dtype)) for array in operands)
+    plan = catalog.plan(Problem(op, tensors, (tensors[0],), attributes, machine))
+    return any(launch.schedule.tiles.get("stream") for launch in plan.launches)
+
+
+@pytest.mark.parametrize(("channels", "widest"), [(4, 16), (8, 32), (24, 32), (32, 64), (33, 0)])
+def test_rows_that_are_no_whole_vectors_are_not_streamed(channels, widest):
+    x, one = np.zeros((2, 45, 61, channels), np.float32), np.ones(channels, np.float32)
+    for width in (16, 32, 64):
+        machine = replace(_with_cache(1 << 10), vector_bytes=width)
+        assert _streams("group_norm", [x, one, one], {"groups": 1, "epsilon": 1e-5}, machine) == (width <= widest)
 
 
 @pytest.mark.parametrize(("shape", "groups"), [((2, 61, 53, 24), 4), ((1, 97, 101, 32), 4), ((1, 61, 53, 64), 1)])
