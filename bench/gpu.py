@@ -69,7 +69,7 @@ class Session:
 
     def repeated(self, entry: Entry, copies: int) -> Callable[[], None]:
         """An op's launches on `copies` sets of random arrays in turn, as one piece of prepared work."""
-        from gncodegen.targets.cuda.device.protocol import Launch, Work
+        from gncodegen.targets.cuda.device.protocol import DeviceLaunch, Work
 
         program, kernels, launches = entry.program, self.kernels(entry), []
         generator = np.random.default_rng(0)
@@ -84,7 +84,7 @@ class Session:
                     self.device.upload(allocation.addresses[str(i)], np.abs(values) + 0.5)
             for call in program.calls:
                 addresses = tuple(allocation.addresses[str(program.root(i))] for i in call.arguments)
-                launches.append(Launch(kernels[call.kernel], call.grid, addresses, call.first, call.kernel))
+                launches.append(DeviceLaunch(kernels[call.kernel], call.grid, addresses, call.first, call.kernel))
         return self.device.prepare(Work((), tuple(launches), ()))
 
 

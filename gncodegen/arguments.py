@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gncodegen.runtime.choose import check
+from gncodegen.runtime.backends import check
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.arguments import Settings
-from gncodegen.boundary import Boundary
 from gncodegen.errors import CompileError, NetworkError
 from gncodegen.inspection import CompiledKernel, MemoryPlan
 from gncodegen.kernels.program import OUTPUT_KINDS, Program
@@ -22,8 +21,9 @@ from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.programs import Specification, load_program, store_program
-from gncodegen.runtime.backend import Bound, Runner
-from gncodegen.runtime.choose import backend
+from gncodegen.runtime.backend import PersistentBuffers, Runner
+from gncodegen.runtime.backends import backend
+from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.state import Hyperparameters, Parameters
 
 X, T, Y, LOSS = ("input", "x"), ("target", "t"), ("output", "y"), ("loss", "loss")
@@ -58,11 +58,13 @@ class Compiled:
         initial = network.initial_values(np.random.default_rng(settings.seed), settings.dtype)
         values = self._backend.values(initial, settings.dtype)
         velocities = {name: np.zeros_like(value) for name, value in initial.items()}
-        self._bound = Bound(values, self._backend.values(velocities, settings.dtype), hyperparameters)
+        self._persistent = PersistentBuffers(values, self._backend.values(velocities, settings.dtype), hyperparameters)
         self.parameters = Parameters(values)
         self._lowered: dict[tuple[str, int, tuple[str, ...]], Lowered] = {}
         self._last_step: Runner | None = None
-        self._boundary = Boundary(network, settings.dtype, settings.data_format, self._backend.adopt)
+        self._conversion = ArrayConversion(
+            network, settings.dtype, settings.data_format, self._backend.import_device_array
+        )
         self._main = self.lowered("train_step" if settings.training else "predict")
 
     @property
@@ -89,7 +91,7 @@ class Compiled:
         settings = self.settings
         clip = settings.clip if function == "train_step" else "none"
         return Specification(
-            self.network, function, batch_size, settings.dtype, settings.training, self._boundary.axes,
+            self.network, function, batch_size, settings.dtype, settings.training, self._conversion.axes,
             self._backend.target.machine, clip, activations,
             # A batch of another size, such as the last of an epoch, is not worth the time that measuring takes.
             settings.tune and batch_size == settings.batch_size,
@@ -101,7 +103,7 @@ class Compiled:
             return specification
         from gncodegen.tuning import tuned  # noqa: PLC0415  with a Program from disk, nothing is measured
 
-        return tuned(specification, self._backend, self._bound)
+        return tuned(specification, self._backend, self._persistent)
 
     def _lower(self, specification: Specification) -> Lowered:
         target = self._backend.target
@@ -114,7 +116,7 @@ class Compiled:
             program, files = known
         target.compile(files)
         sources = dict(zip(program.kernels, files, strict=True))
-        return Lowered(specification, program, sources, self._backend.runner(program, sources, self._bound))
+        return Lowered(specification, program, sources, self._backend.runner(program, sources, self._persistent))
 
     @property
     def program(self) -> Program:
@@ -209,7 +211,7 @@ class Compiled:
         """The gradient of `loss` for every learnable by name, and under "input" for x as given."""
         outputs = self._once("gradients", x, t, data_format)
         found = {name: value for (kind, name), value in outputs.items() if kind == "gradient"}
-        found["input"] = self._boundary.outward(found["input"], self._boundary.input_letters, data_format)
+        found["input"] = self._conversion.outward(found["input"], self._conversion.input_letters, data_format)
         return found
 
     def train_step(self, x: Any, t: Any, data_format: str = "") -> float:
@@ -227,9 +229,9 @@ class Compiled:
                 "train_step: compiled for prediction; allowed: networks with an output layer; "
                 "call gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
-        array = self._boundary.inward(x, data_format)
-        lowered = self.lowered("train_step", self._boundary.count(array))
-        targets = self._boundary.targets(t, len(array))
+        array = self._conversion.inward(x, data_format)
+        lowered = self.lowered("train_step", self._conversion.count(array))
+        targets = self._conversion.targets(t, len(array))
         loss = self._backend.empty((), "float64", array)
         with self._backend.lock:
             lowered.runner.run({X: array, T: targets, LOSS: loss})
@@ -247,13 +249,13 @@ class Compiled:
         if self._last_step is None:
             raise CompileError("last_scores: no training step was done; allowed: after one; call train_step(x, t)")
         with self._backend.lock:
-            return self._boundary.outward(self._last_step.result(Y), self._boundary.output_letters, "")
+            return self._conversion.outward(self._last_step.result(Y), self._conversion.output_letters, "")
 
     def evaluate(self, x: Any, t: Any, data_format: str = "") -> tuple[float, NDArray[Any]]:
         """(mean loss, outputs) of any number of observations in prediction mode."""
-        array, size, total = self._boundary.inward(x, data_format), self.settings.batch_size, 0.0
-        count = self._boundary.count(array)
-        targets, y = self._boundary.targets(t, count), None
+        array, size, total = self._conversion.inward(x, data_format), self.settings.batch_size, 0.0
+        count = self._conversion.count(array)
+        targets, y = self._conversion.targets(t, count), None
         # Rows of zeros add nothing to the loss of a classification, so its last batch can be filled up with them.
         fill = isinstance(self.network.output_layer, ClassificationLayer)
         for start in range(0, count, size):
@@ -268,11 +270,11 @@ class Compiled:
             lowered.runner.run({X: part, T: target, LOSS: loss, Y: y[start : start + len(part)]})
             total += float(loss) * len(part)
         assert y is not None
-        return total / count, self._boundary.outward(y[:count], self._boundary.output_letters, data_format)
+        return total / count, self._conversion.outward(y[:count], self._conversion.output_letters, data_format)
 
     def _forward(self, x: Any, data_format: str, key: tuple[str, str], activations: tuple[str, ...]) -> NDArray[Any]:
         """One result of prediction, batch by batch; the last is filled up with zeros, which changes no other row."""
-        array, size = self._boundary.inward(x, data_format), self.settings.batch_size
+        array, size = self._conversion.inward(x, data_format), self.settings.batch_size
         lowered = self.lowered("predict", activations=activations)
         result = self._result(lowered, key, -(-len(array) // size) * size, array)
         if len(array) == size:  # arrays that stay the same objects cost the runner less
@@ -282,8 +284,8 @@ class Compiled:
                 part = array[start : start + size]
                 whole = part if len(part) == size else self._backend.filled(part, size)
                 lowered.runner.run({X: whole, key: result[start : start + size]})
-        letters = "B" + self.network[key[1]].size.format if key[0] == "activation" else self._boundary.output_letters
-        return self._boundary.outward(result[: len(array)], letters, data_format)
+        letters = "B" + self.network[key[1]].size.format if key[0] == "activation" else self._conversion.output_letters
+        return self._conversion.outward(result[: len(array)], letters, data_format)
 
     def _result(self, lowered: Lowered, key: tuple[str, str], rows: int, like: Any) -> Any:
         """An array for so many rows of a result, where `like` is."""
@@ -297,15 +299,15 @@ class Compiled:
                 f"{function}: the network has no output layer; allowed: networks that end in a ClassificationLayer or "
                 "RegressionLayer; append one"
             )
-        array = self._boundary.inward(x, data_format)
-        lowered = self.lowered(function, self._boundary.count(array))
+        array = self._conversion.inward(x, data_format)
+        lowered = self.lowered(function, self._conversion.count(array))
         buffers = {key: lowered.program.buffers[i] for key, i in lowered.program.arguments.items()}
         outputs = {
             key: self._backend.empty(buffer.shape, buffer.dtype, array)
             for key, buffer in buffers.items()
             if key[0] in OUTPUT_KINDS
         }
-        lowered.runner.run({X: array, T: self._boundary.targets(t, len(array)), **outputs})
+        lowered.runner.run({X: array, T: self._conversion.targets(t, len(array)), **outputs})
         return outputs
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:
@@ -331,7 +333,7 @@ class Compiled:
         from safetensors.numpy import save_file  # noqa: PLC0415  used here only
 
         folder = Path(directory)
-        values, velocities = self._bound.values, self._bound.velocities
+        values, velocities = self._persistent.values, self._persistent.velocities
         data, arrays = self.network.to_json({name: values.read(name) for name in values.shapes})
         numbers = self.hyperparameters.array.tolist()
         folder.mkdir(parents=True, exist_ok=True)
@@ -369,5 +371,5 @@ class Compiled:
         hyperparameters.array[:] = record["hyperparameters"]
         compiled = Compiled(network, settings, hyperparameters)
         for name, value in velocities.items():
-            compiled._bound.velocities.write(name.removeprefix("velocity:"), value)
+            compiled._persistent.velocities.write(name.removeprefix("velocity:"), value)
         return compiled

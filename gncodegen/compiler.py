@@ -15,12 +15,12 @@ import numpy as np
 
 from gncodegen.arguments import Settings
 from gncodegen.compiled import Compiled
+from gncodegen.environment import environment
 from gncodegen.errors import NetworkError, OptionsError
 from gncodegen.kernels.store import write_atomically
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
 from gncodegen.runtime.state import Hyperparameters
-from gncodegen.settings import settings
 
 if TYPE_CHECKING:
     from gncodegen.layers.base import Layer
@@ -112,7 +112,7 @@ def load(directory: str | Path, **changes: Any) -> Compiled:
 
 
 def _record() -> Path:
-    return settings().cache_dir / "last.json"
+    return environment().cache_dir / "last.json"
 
 
 def _remember(compiled: Compiled) -> None:

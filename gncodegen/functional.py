@@ -62,7 +62,7 @@ def groupnorm(
     batched = moved if "B" in axes else moved[None]
     dtype = "float64" if array.dtype == np.float64 else "float32"
     size = Size(inner.replace("B", ""), batched.shape[1:])
-    faults = [*layer.misfits((size,))]
+    faults = [*layer.shape_errors((size,))]
     if faults:
         raise ArrayError(f"groupnorm: {faults[0]}")
     vectors = [_vector(value, name, size.channels, dtype) for name, value in (("scale", scale), ("offset", offset))]

@@ -10,13 +10,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gncodegen.environment import environment
 from gncodegen.errors import NetworkError
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.render import template_digest
 from gncodegen.kernels.schedule import Machine
 from gncodegen.kernels.store import Source, folder, write_atomically
 from gncodegen.layers.network import Network
-from gncodegen.settings import settings
 
 if TYPE_CHECKING:
     from gncodegen.passes.lower import Lowering
@@ -78,7 +78,7 @@ def sources_digest(*parts: str) -> str:
 
 
 def _path(key: str) -> Path:
-    return settings().cache_dir / "programs" / f"{key}.json"
+    return environment().cache_dir / "programs" / f"{key}.json"
 
 
 def load_program(specification: Specification, tag: str) -> tuple[Program, list[Source]] | None:

@@ -12,33 +12,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gncodegen.environment import environment
 from gncodegen.kernels import catalog
 from gncodegen.kernels.render import template_digest
 from gncodegen.kernels.schedule import Problem
 from gncodegen.kernels.store import write_atomically
 from gncodegen.programs import Specification, sources_digest
-from gncodegen.runtime.backend import Backend, Bound
+from gncodegen.runtime.backend import Backend, PersistentBuffers
 from gncodegen.runtime.timing import Case, seconds
-from gncodegen.settings import settings
 
 MARGIN = 0.03
 """Share of its time by which a candidate must be faster than the first, so that noise decides nothing."""
 
-Measure = Callable[[Backend, Bound, Sequence[Case]], Iterator[list[float]]]
+Measure = Callable[[Backend, PersistentBuffers, Sequence[Case]], Iterator[list[float]]]
 """Seconds of every candidate, case by case."""
 
 _log = logging.getLogger(__name__)
 
 
 def tuned(
-    specification: Specification, backend: Backend, bound: Bound, measure: Measure | None = None
+    specification: Specification, backend: Backend, persistent: PersistentBuffers, measure: Measure | None = None
 ) -> Specification:
     """The specification with the fastest candidate of every op chosen.
 
     Args:
         specification: of one function.
         backend: of the CPU.
-        bound: what its programs may be bound to.
+        persistent: what its programs are bound to.
         measure: times what is not remembered yet; None = `seconds`.
     """
     known: dict[str, int] = {}
@@ -50,7 +50,7 @@ def tuned(
             cases.append((problem, plans))
         else:
             known[problem.digest] = remembered
-    measured = (measure or seconds)(backend, bound, cases)
+    measured = (measure or seconds)(backend, persistent, cases)
     for (problem, plans), times in zip(cases, measured, strict=True):
         known[problem.digest] = number = _fastest(times)
         _remember(problem, backend.target.tag, number, times)
@@ -72,7 +72,7 @@ def record_path(problem: Problem, tag: str) -> Path:
     """Where a choice is remembered: by CPU and versions, templates, plans, problem and machine with its cores."""
     facts = (problem.digest, template_digest(), sources_digest("kernels"))
     name = hashlib.sha256(" ".join(facts).encode()).hexdigest()[:24]
-    return settings().cache_dir / "tuned" / tag / f"{problem.op}_{name}.json"
+    return environment().cache_dir / "tuned" / tag / f"{problem.op}_{name}.json"
 
 
 def _recall(problem: Problem, tag: str, count: int) -> int | None:

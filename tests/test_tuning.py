@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
-from gncodegen import programs, settings, tuning
+from gncodegen import environment, programs, tuning
 from gncodegen.errors import CompileError, OptionsError
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Problem, Tensor
@@ -125,9 +125,9 @@ class Scripted:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty cache for choices and Programs; the kernels' own stays."""
-    own = replace(settings.settings(), cache_dir=tmp_path)
+    own = replace(environment.environment(), cache_dir=tmp_path)
     for module in (tuning, programs):
-        monkeypatch.setattr(module, "settings", lambda: own)
+        monkeypatch.setattr(module, "environment", lambda: own)
     return tmp_path
 
 

@@ -28,7 +28,7 @@ _SCHEDULE_TEXTS = ("op", "template", "target", "dtype", "layout")
 
 
 @irdl_op_definition
-class Kernel(TextOperation):
+class KernelOp(TextOperation):
     """`kern.kernel @name {schedule}`: one kernel to render; its attributes are the Schedule."""
 
     name = "kern.kernel"
@@ -58,7 +58,7 @@ class Kernel(TextOperation):
 
 
 @irdl_op_definition
-class Alloc(TextOperation):
+class AllocOp(TextOperation):
     """`%r = kern.alloc(%a, %b) {offset, bytes, constant}`: one buffer, placed once `offset` is there.
 
     The operands are buffers whose memory it may take over, where they die with the step that writes this one.
@@ -100,7 +100,7 @@ class Alloc(TextOperation):
 
 
 @irdl_op_definition
-class View(TextOperation):
+class ViewOp(TextOperation):
     """`%r = kern.view(%a)`: the same memory under another shape; no copy."""
 
     name = "kern.view"
@@ -121,7 +121,7 @@ class View(TextOperation):
 
 
 @irdl_op_definition
-class Launch(TextOperation):
+class LaunchOp(TextOperation):
     """`kern.launch @kernel(%a, %b) {grid, writes, step, …}`: runs a kernel over `grid` independent tiles.
 
     `writes` lists the operands it writes, all others are only read; launches of one gn op share their `step`.
@@ -179,7 +179,7 @@ class Launch(TextOperation):
                 raise VerifyException(f"kern.launch writes operand {slot}; it has {len(self.operands)}")
         if self.values.integer("grid") < 0:
             raise VerifyException(f"kern.launch: grid = {self.values.integer('grid')}; it must be ≥ 0")
-        if self.parent is not None and not isinstance(SymbolTable.lookup_symbol(self, self.kernel), Kernel):
+        if self.parent is not None and not isinstance(SymbolTable.lookup_symbol(self, self.kernel), KernelOp):
             raise VerifyException(f"kern.launch: there is no kern.kernel @{self.kernel_name}")
 
 
@@ -188,6 +188,6 @@ def _constants(value: Value) -> dict[str, Constant]:
     return {name: constant(entry) for name, entry in value.items()}
 
 
-KERN = Dialect("kern", [Kernel, Alloc, View, Launch])
+KERN = Dialect("kern", [KernelOp, AllocOp, ViewOp, LaunchOp])
 
-__all__ = ["KERN", "Alloc", "Kernel", "Launch", "View"]
+__all__ = ["KERN", "AllocOp", "KernelOp", "LaunchOp", "ViewOp"]

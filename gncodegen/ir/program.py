@@ -7,7 +7,7 @@ from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.ir.function import function_of, operations_of, setting, slots
-from gncodegen.ir.kern import Alloc, Kernel, Launch, View
+from gncodegen.ir.kern import AllocOp, KernelOp, LaunchOp, ViewOp
 from gncodegen.ir.operation import texts
 from gncodegen.ir.values import decode, tensor_of
 from gncodegen.kernels.program import Buffer, Call, Program
@@ -32,16 +32,16 @@ def program_of(module: ModuleOp) -> Program:
         add(value, slot.kind, slot.name, axes=slot.format)
     for operation in operations_of(function):
         match operation:
-            case Alloc():
+            case AllocOp():
                 kind = "constant" if operation.constant else "arena"
                 add(operation.buffer, kind, offset=operation.values.integer("offset"))
-            case View():
+            case ViewOp():
                 add(operation.buffer, "view", of=index[operation.source])
-            case Launch():
+            case LaunchOp():
                 calls.append(_call(operation, index))
             case _:
                 raise VerifyException(f"{operation.name} is left; run the passes up to memory")
-    kernels = {str(decode(op.sym_name)): op.schedule for op in module.ops if isinstance(op, Kernel)}
+    kernels = {str(decode(op.sym_name)): op.schedule for op in module.ops if isinstance(op, KernelOp)}
     return Program(
         function=str(setting(function, "function", function.sym_name.data)),
         kernels=kernels,
@@ -52,7 +52,7 @@ def program_of(module: ModuleOp) -> Program:
     )
 
 
-def _call(launch: Launch, index: dict[SSAValue, int]) -> Call:
+def _call(launch: LaunchOp, index: dict[SSAValue, int]) -> Call:
     values = launch.values
     return Call(
         kernel=launch.kernel_name,

@@ -6,19 +6,8 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import (
-    bias,
-    channel_normalize,
-    convolution,
-    cuda,
-    elementwise,
-    fully_connected,
-    loss,
-    movement,
-    normalization,
-    pooling,
-    update,
-)
+from gncodegen.kernels import cpu, cuda
+from gncodegen.kernels.cpu import convolution
 from gncodegen.kernels.schedule import Plan, Plans, Problem
 
 Planner = Callable[[Problem], Plans]
@@ -26,21 +15,7 @@ Planner = Callable[[Problem], Plans]
 MOST_CANDIDATES = 4
 """Candidates that are worth measuring; the cost model is seldom further off."""
 
-CPU_PLANS: Mapping[str, Planner] = {
-    **bias.PLANS,
-    **convolution.PLANS,
-    **fully_connected.PLANS,
-    **elementwise.PLANS,
-    **loss.PLANS,
-    **movement.PLANS,
-    **pooling.PLANS,
-    **update.PLANS,
-    **normalization.PLANS,
-    **channel_normalize.PLANS,
-}
-
-
-PLANS: Mapping[str, Mapping[str, Planner]] = {"cpu": CPU_PLANS, "cuda": cuda.PLANS}
+PLANS: Mapping[str, Mapping[str, Planner]] = {"cpu": cpu.PLANS, "cuda": cuda.PLANS}
 """Family of targets → op → its plan."""
 
 
@@ -66,7 +41,7 @@ def plan(problem: Problem, choice: int = 0) -> Plan:
 
 
 def parts(problem: Problem) -> int:
-    """The parts of an observation whose moments the kernel of a convolution should leave; 0 = none.
+    """The parts of an observation whose partials the kernel of a convolution should leave; 0 = none.
 
     The number follows from one observation's shape, and from the machine without its cores.
     """

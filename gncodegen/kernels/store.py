@@ -8,9 +8,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from gncodegen.environment import environment
 from gncodegen.kernels.render import render
 from gncodegen.kernels.schedule import Schedule
-from gncodegen.settings import settings
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Source:
 
 def folder(tag: str) -> Path:
     """The folder of kernels for one machine and set of versions."""
-    return settings().cache_dir / "kernels" / tag
+    return environment().cache_dir / "kernels" / tag
 
 
 def write(schedule: Schedule, tag: str) -> Source:

@@ -161,7 +161,7 @@ class Layer:
         """The names of the outputs."""
         return ("out",) * self.num_outputs
 
-    def misfits(self, inputs: tuple[Size, ...]) -> Iterator[str]:
+    def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
         """What makes these input sizes unfit, beyond what `output_size` raises: given, allowed and cure."""
         yield from ()
 

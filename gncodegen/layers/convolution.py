@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from gncodegen.layers.base import Operation, Parameter, Size
 from gncodegen.layers.checks import Channels, PositiveInt, finite_number, one_of, per_axis, positive_int
 from gncodegen.layers.geometry import per_axis as one_per_axis
-from gncodegen.layers.learnables import WeightedLayer, channel_misfits
+from gncodegen.layers.learnables import WeightedLayer, channel_shape_errors
 from gncodegen.layers.windows import WindowLayer
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class ConvolutionLayer(WindowLayer, WeightedLayer):
     def _dilation(self) -> tuple[int, ...]:
         return one_per_axis(self.dilation_factor, self.rank)
 
-    def misfits(self, inputs: tuple[Size, ...]) -> Iterator[str]:
-        yield from channel_misfits(self.num_channels, inputs[0])
+    def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
+        yield from channel_shape_errors(self.num_channels, inputs[0])
         if str(self.padding_value).startswith("symmetric") and len(inputs[0].spatial) == self.rank:
             reach = [n - (self.padding_value == "symmetric-exclude-edge") for n in inputs[0].spatial for _ in range(2)]
             pads = self._padding(inputs[0])

@@ -186,8 +186,8 @@ def _sizes(examination: Examination) -> Iterator[str]:
         try:
             size = p.layer.output_size(inputs)
             examination.sizes[position] = size
-            for misfit in (*p.layer.misfits(inputs), *_wrong_shapes(p, inputs)):
-                yield f"{p.label}: {misfit}"
+            for error in (*p.layer.shape_errors(inputs), *_wrong_shapes(p, inputs)):
+                yield f"{p.label}: {error}"
         except LayerError as error:
             yield f"{p.label}: {error}"
 

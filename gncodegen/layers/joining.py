@@ -27,7 +27,7 @@ class JoiningLayer(Layer):
         """What must be the same for all inputs."""
         return (size.format, size.shape)
 
-    def misfits(self, inputs: tuple[Size, ...]) -> Iterator[str]:
+    def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
         if len({self._compared(size) for size in inputs}) > 1:
             yield (
                 f"its inputs are {', '.join(map(str, inputs))}; allowed: {self._rule}; "

@@ -89,8 +89,8 @@ class AffineLayer(Layer):
     offset_l2_factor: Factor = 1.0
     scale_l2_factor: Factor = 1.0
 
-    def misfits(self, inputs: tuple[Size, ...]) -> Iterator[str]:
-        yield from channel_misfits(self.num_channels, inputs[0])
+    def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
+        yield from channel_shape_errors(self.num_channels, inputs[0])
 
     def parameters(self, inputs: tuple[Size, ...]) -> tuple[Parameter, ...]:
         shape = (inputs[0].channels,)
@@ -109,7 +109,7 @@ class AffineLayer(Layer):
         )
 
 
-def channel_misfits(num_channels: int | str, size: Size) -> Iterator[str]:
+def channel_shape_errors(num_channels: int | str, size: Size) -> Iterator[str]:
     """Says so where a given number of channels is not the input's."""
     if num_channels not in ("auto", size.channels):
         yield (

@@ -39,18 +39,18 @@ class GroupNormalizationLayer(AffineLayer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.num_channels, int):
-            for misfit in self._group_misfits(self.num_channels):
-                raise self._refusal(f"num_groups = {self.num_groups}", "a divisor of num_channels", misfit)
+            for error in self._group_shape_errors(self.num_channels):
+                raise self._refusal(f"num_groups = {self.num_groups}", "a divisor of num_channels", error)
 
-    def _group_misfits(self, channels: int) -> Iterator[str]:
+    def _group_shape_errors(self, channels: int) -> Iterator[str]:
         if isinstance(self.num_groups, int) and channels % self.num_groups:
             yield (
                 f"{channels} channels do not split into {self.num_groups} groups; divisors are {_divisors(channels)}"
             )
 
-    def misfits(self, inputs: tuple[Size, ...]) -> Iterator[str]:
-        yield from super().misfits(inputs)
-        yield from self._group_misfits(inputs[0].channels)
+    def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
+        yield from super().shape_errors(inputs)
+        yield from self._group_shape_errors(inputs[0].channels)
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         return (_group_norm(self.num_groups, self.epsilon, "spatial-channel"),)

@@ -46,7 +46,7 @@ class ClassificationLayer(Layer):
         }
         return {name: len(values) for name, values in stated.items() if values is not None}
 
-    def misfits(self, inputs: tuple[Size, ...]) -> Iterator[str]:
+    def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
         size = inputs[0]
         if size.count != size.channels:
             yield (

@@ -11,7 +11,7 @@ from gncodegen.layers.base import Operation, Parameter, Size
 from gncodegen.layers.checks import Channels, PositiveInt, per_axis, positive_int
 from gncodegen.layers.geometry import per_axis as one_per_axis
 from gncodegen.layers.geometry import same_cropping, transposed_output
-from gncodegen.layers.learnables import WeightedLayer, channel_misfits
+from gncodegen.layers.learnables import WeightedLayer, channel_shape_errors
 from gncodegen.layers.windows import padding_check, require_rank
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class TransposedConvolution2dLayer(WeightedLayer):
             )
         return extents
 
-    def misfits(self, inputs: tuple[Size, ...]) -> Iterator[str]:
-        yield from channel_misfits(self.num_channels, inputs[0])
+    def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
+        yield from channel_shape_errors(self.num_channels, inputs[0])
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
         return Size(inputs[0].format, (*self._output_extents(inputs[0]), self.num_filters))

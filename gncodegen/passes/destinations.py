@@ -10,7 +10,7 @@ from xdsl.ir import Operation, OpResult, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from gncodegen.ir.function import add_arguments, arguments, results, return_of, set_results
-from gncodegen.ir.kern import Alloc, Launch, View
+from gncodegen.ir.kern import AllocOp, LaunchOp, ViewOp
 from gncodegen.ir.operation import users
 from gncodegen.ir.values import tensor_of
 
@@ -47,7 +47,7 @@ def bind_results(function: FuncOp, copy: Copy) -> None:
 
 def root_of(value: SSAValue) -> SSAValue:
     """The buffer a view looks at, through any number of views."""
-    while isinstance(value, OpResult) and isinstance(value.op, View):
+    while isinstance(value, OpResult) and isinstance(value.op, ViewOp):
         value = value.op.source
     return value
 
@@ -55,7 +55,7 @@ def root_of(value: SSAValue) -> SSAValue:
 def _replaces(value: SSAValue, target: SSAValue) -> bool:
     """Lets the op that computes `value` write `target` in place, if it may and nothing reads the old value later."""
     alloc = value.op if isinstance(value, OpResult) else None
-    if not isinstance(alloc, Alloc) or target not in alloc.operands:
+    if not isinstance(alloc, AllocOp) or target not in alloc.operands:
         return False
     step = min(launch.step for launch in _readers(value))
     if any(reader.step > step for reader in _readers(target)):
@@ -69,26 +69,26 @@ def _replaces(value: SSAValue, target: SSAValue) -> bool:
 def _written_directly(value: SSAValue, target: SSAValue) -> bool:
     """Replaces the buffer behind `value` by the output argument; False if the buffer is itself an argument."""
     root = root_of(value)
-    if not isinstance(root, OpResult) or not isinstance(root.op, Alloc):
+    if not isinstance(root, OpResult) or not isinstance(root.op, AllocOp):
         return False
     alloc = root.op
     whole = target
     if root is not value:
-        whole = Builder(InsertPoint.before(alloc)).insert(View(target, tensor_of(root).shape)).buffer
+        whole = Builder(InsertPoint.before(alloc)).insert(ViewOp(target, tensor_of(root).shape)).buffer
     alloc.operands = []
     root.replace_all_uses_with(whole)
     Rewriter.erase_op(alloc)
     return True
 
 
-def _readers(value: SSAValue) -> list[Launch]:
+def _readers(value: SSAValue) -> list[LaunchOp]:
     """Every launch that uses a buffer, also through views."""
-    found: list[Launch] = []
+    found: list[LaunchOp] = []
     pending: list[Operation] = list(users(value))
     while pending:
         user = pending.pop()
-        if isinstance(user, Launch):
+        if isinstance(user, LaunchOp):
             found.append(user)
-        elif isinstance(user, View):
+        elif isinstance(user, ViewOp):
             pending.extend(users(user.buffer))
     return found

@@ -13,21 +13,21 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from gncodegen.ir.function import body_of, function_of, operations_of, slots
-from gncodegen.ir.kern import Alloc, Launch, View
+from gncodegen.ir.kern import AllocOp, LaunchOp, ViewOp
 from gncodegen.passes.destinations import root_of
 
 LASTING = ("parameter", "state")
 """Kinds of arguments that stay the same from run to run, unless a launch writes them."""
 
 
-def hoistable(function: FuncOp) -> list[Launch]:
+def hoistable(function: FuncOp) -> list[LaunchOp]:
     """The launches that compute the same in every run, as long as no parameter changes.
 
     They read parameters that the function never writes, and what other such launches wrote; and they write buffers that
     nothing else writes.
     """
-    launches = [operation for operation in operations_of(function) if isinstance(operation, Launch)]
-    writers: dict[SSAValue, list[Launch]] = {}
+    launches = [operation for operation in operations_of(function) if isinstance(operation, LaunchOp)]
+    writers: dict[SSAValue, list[LaunchOp]] = {}
     for launch in launches:
         for value in launch.written:
             writers.setdefault(root_of(value), []).append(launch)
@@ -41,12 +41,15 @@ def hoistable(function: FuncOp) -> list[Launch]:
 
 
 def _same(
-    launch: Launch, lasting: AbstractSet[SSAValue], writers: dict[SSAValue, list[Launch]], found: AbstractSet[Launch]
+    launch: LaunchOp,
+    lasting: AbstractSet[SSAValue],
+    writers: dict[SSAValue, list[LaunchOp]],
+    found: AbstractSet[LaunchOp],
 ) -> bool:
     """Whether a launch reads and writes nothing but what is lasting or belongs to launches of `found`."""
     written = {root_of(value) for value in launch.written}
     read = {root_of(value) for value in launch.read} - lasting
-    return all(isinstance(root.owner, Alloc) and found >= set(writers.get(root, ())) for root in written | read)
+    return all(isinstance(root.owner, AllocOp) and found >= set(writers.get(root, ())) for root in written | read)
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,14 @@ class Hoist(ModulePass):
         moved: list[Operation] = []
         for operation in operations_of(function):
             match operation:
-                case Alloc():
+                case AllocOp():
                     operation.operands = [v for v in operation.operands if root_of(v) not in constants]
                     if operation.buffer in constants:
                         operation.keep()
                         moved.append(operation)
-                case View() if root_of(operation.buffer) in constants or root_of(operation.buffer) in function.args:
+                case ViewOp() if root_of(operation.buffer) in constants or root_of(operation.buffer) in function.args:
                     moved.append(operation)
-                case Launch() if operation in launches:
+                case LaunchOp() if operation in launches:
                     moved.append(operation)
                 case _:
                     pass

@@ -14,21 +14,21 @@ from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
 from gncodegen.ir.function import function_of, operations_of
-from gncodegen.ir.kern import Alloc, Launch
+from gncodegen.ir.kern import AllocOp, LaunchOp
 from gncodegen.ir.values import encode, tensor_of
 from gncodegen.passes.destinations import root_of
 from gncodegen.passes.placement import Lifetime, aligned_size, place
 
 
-def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
+def lifetimes(function: FuncOp) -> dict[AllocOp, Lifetime]:
     """The lifetime of every alloc of the arena that a launch uses, over the indices of the launches.
 
     Raises:
         PassFailedException: a launch reads a buffer that nothing has written.
     """
     operations = operations_of(function)
-    allocs = [operation for operation in operations if isinstance(operation, Alloc) and not operation.constant]
-    launches = [operation for operation in operations if isinstance(operation, Launch)]
+    allocs = [operation for operation in operations if isinstance(operation, AllocOp) and not operation.constant]
+    launches = [operation for operation in operations if isinstance(operation, LaunchOp)]
     step_end = {launch.step: index for index, launch in enumerate(launches)}
     first: dict[SSAValue, int] = {}
     last: dict[SSAValue, int] = {}
@@ -37,7 +37,7 @@ def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
         written = {root_of(value) for value in launch.written}
         roots = [root_of(value) for value in launch.operands]
         for root in roots:
-            if root not in first and root not in written and isinstance(root.owner, Alloc):
+            if root not in first and root not in written and isinstance(root.owner, AllocOp):
                 raise PassFailedException(
                     f"kern.launch @{launch.kernel_name} reads a buffer that no launch has written"
                 )
@@ -46,7 +46,7 @@ def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
             if roots.count(root) > 1:
                 shared.add((root, launch.step))
     used = {alloc: index for index, alloc in enumerate(alloc for alloc in allocs if alloc.buffer in first)}
-    lives: dict[Alloc, Lifetime] = {}
+    lives: dict[AllocOp, Lifetime] = {}
     for alloc in used:
         buffer = alloc.buffer
         step = launches[first[buffer]].step
@@ -55,7 +55,7 @@ def lifetimes(function: FuncOp) -> dict[Alloc, Lifetime]:
             used[root.owner]
             for root in candidates
             # A buffer that fills two operands of one launch is still read as the other while this one is written.
-            if isinstance(root.owner, Alloc) and root.owner in used and (root, step) not in shared
+            if isinstance(root.owner, AllocOp) and root.owner in used and (root, step) not in shared
         )
         lives[alloc] = Lifetime(tensor_of(buffer).bytes, first[buffer], last[buffer], takes_over, step_end[step])
     return lives
@@ -78,7 +78,7 @@ class Memory(ModulePass):
             alloc.place(offset)
         constant_bytes = 0
         for operation in operations_of(function):
-            if isinstance(operation, Alloc):
+            if isinstance(operation, AllocOp):
                 operation.operands = []
                 if operation.constant:
                     operation.place(constant_bytes)

@@ -9,6 +9,7 @@ from xdsl.passes import ModulePass, PassPipeline
 from xdsl.transforms.common_subexpression_elimination import CommonSubexpressionElimination
 from xdsl.transforms.dead_code_elimination import DeadCodeElimination
 
+from gncodegen.environment import environment
 from gncodegen.errors import CompileError
 from gncodegen.ir.text import context, parse_module, print_module, reported
 from gncodegen.kernels.schedule import Machine
@@ -18,11 +19,10 @@ from gncodegen.passes.gradients import Gradients
 from gncodegen.passes.hoist import Hoist
 from gncodegen.passes.layout import Layout
 from gncodegen.passes.memory import Memory
-from gncodegen.passes.moments import Moments
+from gncodegen.passes.partial_statistics import PartialStatistics
 from gncodegen.passes.prologue import Prologue
 from gncodegen.passes.select import Select
 from gncodegen.passes.shapes import Shapes
-from gncodegen.settings import settings
 
 
 def pipeline(
@@ -45,7 +45,7 @@ def pipeline(
         Fuse(),  # one op per pass over memory
         CommonSubexpressionElimination(),  # what two gradients both compute
         Layout(data_format=data_format),  # the caller's axis order, at the edges
-        Moments.of(machine),  # statistics from the convolution in front
+        PartialStatistics.of(machine),  # statistics from the convolution in front
         Prologue.of(machine),  # a norm in the convolution that reads it
         Select.of(machine, choices=choices),  # gn → kern: kernels and buffers
         Hoist(),  # what depends on parameters alone, once
@@ -72,7 +72,7 @@ def run(module: ModuleOp, passes: Sequence[ModulePass], observer: Observer | Non
     for step in passes:
         with reported(step.name):
             step.apply(context(), module)
-            if settings().verify:
+            if environment().verify:
                 module.verify()
         if observer is not None:
             observer(step.name, module)

@@ -37,9 +37,9 @@ class NormIntoConvolution(RewritePattern):
             return
         if not catalog.takes_norm(problem_of(user, self.machine)):
             return
-        y, scale, offset, *moments = op.operands
+        y, scale, offset, *partials = op.operands
         shared = {"groups": group_count(tensor_of(y), op.values), "epsilon": op.attribute("epsilon")}
-        statistics = GroupStatistics((y, *moments), {**shared, "parts": op.attribute("parts")}, merged_layers((op,)))
+        statistics = GroupStatistics((y, *partials), {**shared, "parts": op.attribute("parts")}, merged_layers((op,)))
         attributes = {
             **user.values, "norm_groups": shared["groups"],
             "norm_activation": op.attribute("activation"), "norm_alpha": op.attribute("alpha"),

@@ -17,7 +17,7 @@ from gncodegen.errors import CompileError
 from gncodegen.ir.function import function_of, operations_of
 from gncodegen.ir.gn import GnOperation
 from gncodegen.ir.gn.pointwise import Reshape
-from gncodegen.ir.kern import Alloc, Kernel, Launch, View
+from gncodegen.ir.kern import AllocOp, KernelOp, LaunchOp, ViewOp
 from gncodegen.ir.values import constant, memref_type, tensor_of
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Machine, Plan, Problem, Schedule, Tensor
@@ -76,7 +76,7 @@ class Selection:
         """Emits the views, allocs and launches of one op; the buffers of its results."""
         if isinstance(operation, Reshape):
             shape = operation.values.integers("shape")
-            return [builder.insert(View(operation.operands[0], shape)).buffer]
+            return [builder.insert(ViewOp(operation.operands[0], shape)).buffer]
         operands = list(operation.operands)
         named: dict[str, SSAValue] = {}
         if operation.READS_HYPERPARAMETERS:
@@ -100,10 +100,10 @@ class Selection:
         for index, tensor in enumerate(problem.results):
             if f"result{index}" not in named:
                 candidates = [named[f"operand{operand}"] for result, operand in plan.in_place if result == index]
-                named[f"result{index}"] = builder.insert(Alloc(tensor, candidates)).buffer
+                named[f"result{index}"] = builder.insert(AllocOp(tensor, candidates)).buffer
             results.append(named[f"result{index}"])
         for index, tensor in enumerate(plan.workspaces):
-            named[f"workspace{index}"] = builder.insert(Alloc(tensor)).buffer
+            named[f"workspace{index}"] = builder.insert(AllocOp(tensor)).buffer
         for launch in plan.launches:
             unknown = [slot for slot in launch.arguments if slot not in named]
             if unknown:
@@ -111,7 +111,7 @@ class Selection:
             attributes = {name: getattr(launch, name) for name in ("grid", "writes", "bytes", "flops", "first")}
             attributes["step"] = self.step
             arguments = [named[slot] for slot in launch.arguments]
-            builder.insert(Launch(self._kernel(launch.schedule), arguments, attributes, layers))
+            builder.insert(LaunchOp(self._kernel(launch.schedule), arguments, attributes, layers))
         self.step += 1
         return results
 
@@ -119,7 +119,7 @@ class Selection:
         """Emits a copy of one buffer into another of the same shape."""
         tensor = tensor_of(source)
         flat = Tensor((1, tensor.count), tensor.dtype)
-        views = [builder.insert(View(value, flat.shape)).buffer for value in (source, target)]
+        views = [builder.insert(ViewOp(value, flat.shape)).buffer for value in (source, target)]
         problem = Problem("transpose", (flat,), (flat,), {"permutation": (0, 1)}, self.machine)
         self.emit(builder, problem, {"operand0": views[0], "result0": views[1]}, ())
 
@@ -130,7 +130,7 @@ class Selection:
             name = f"{schedule.op}_{count + 1}"
             self.kernels[schedule] = name
             function = function_of(self.module)
-            self.module.body.block.insert_op_before(Kernel(name, schedule), function)
+            self.module.body.block.insert_op_before(KernelOp(name, schedule), function)
         return self.kernels[schedule]
 
 

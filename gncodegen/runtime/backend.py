@@ -24,7 +24,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Bound:
+class PersistentBuffers:
     """What stays in its place from run to run.
 
     Args:
@@ -67,11 +67,11 @@ class Backend(Protocol):
         """Memory for arrays that the network owns, filled."""
         ...
 
-    def runner(self, program: Program, sources: Mapping[str, Source], bound: Bound) -> Runner:
+    def runner(self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers) -> Runner:
         """A program whose kernels are compiled, ready to run; `sources` are its kernels by name."""
         ...
 
-    def adopt(self, value: Any, what: str) -> DeviceArray | None:
+    def import_device_array(self, value: Any, what: str) -> DeviceArray | None:
         """An array in a GPU's memory, not copied; None for anything else.
 
         Raises:

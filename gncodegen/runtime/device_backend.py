@@ -15,12 +15,12 @@ from gncodegen.errors import TargetError
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.runtime.arrays import aligned, on_gpu
-from gncodegen.runtime.backend import Array, Bound, Key
+from gncodegen.runtime.backend import Array, Key, PersistentBuffers
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.device_executor import DeviceArena, DeviceExecutor, DeviceHyperparameters
 from gncodegen.runtime.host_backend import filled
 from gncodegen.runtime.state import HostValues
-from gncodegen.targets.cuda.device.protocol import Device, Kernel
+from gncodegen.targets.cuda.device.protocol import Device, LoadedKernel
 from gncodegen.targets.cuda.target import CudaTarget
 
 
@@ -72,7 +72,7 @@ class DeviceBackend:
         self.target, self.device = target, device
         self._arena = DeviceArena(device)
         self._hyperparameters: DeviceHyperparameters | None = None
-        self._kernels: dict[Source, Kernel] = {}
+        self._kernels: dict[Source, LoadedKernel] = {}
 
     @property
     def lock(self) -> RLock:
@@ -83,24 +83,24 @@ class DeviceBackend:
         """One piece of device memory for all, filled."""
         return DeviceValues(initial, dtype, self.device, self.lock)
 
-    def runner(self, program: Program, sources: Mapping[str, Source], bound: Bound) -> DeviceExecutor:
+    def runner(self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers) -> DeviceExecutor:
         """Loads the kernels and binds what stays in its place."""
         if self._hyperparameters is None:
-            self._hyperparameters = DeviceHyperparameters(self.device, bound.hyperparameters.array)
-        kernels: dict[str, Kernel] = {}
+            self._hyperparameters = DeviceHyperparameters(self.device, persistent.hyperparameters.array)
+        kernels: dict[str, LoadedKernel] = {}
         for name, source in sources.items():
             if source not in self._kernels:
                 self._kernels[source] = self.device.load(source, program.kernels[name])
             kernels[name] = self._kernels[source]
         addresses: dict[Key, int] = {("hyperparameters", "hyperparameters"): self._hyperparameters.address}
-        for kinds, values in ((("parameter", "state"), bound.values), (("velocity",), bound.velocities)):
+        for kinds, values in ((("parameter", "state"), persistent.values), (("velocity",), persistent.velocities)):
             assert isinstance(values, DeviceValues)
             addresses |= {(kind, name): values.address(name) for kind in kinds for name in values.shapes}
         return DeviceExecutor(
-            program, kernels, self.device, self._arena, addresses, self._hyperparameters, bound.values
+            program, kernels, self.device, self._arena, addresses, self._hyperparameters, persistent.values
         )
 
-    def adopt(self, value: Any, what: str) -> DeviceArray | None:
+    def import_device_array(self, value: Any, what: str) -> DeviceArray | None:
         """An array in this device's memory, not copied."""
         if isinstance(value, DeviceArray):
             return value
@@ -136,7 +136,9 @@ class InspectionBackend:
         """Copies on the host, so that a network can be loaded, changed and saved."""
         return HostValues(initial, dtype)
 
-    def runner(self, program: Program, sources: Mapping[str, Source], bound: Bound) -> InspectionBackend:
+    def runner(
+        self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers
+    ) -> InspectionBackend:
         """Nothing to prepare."""
         return self
 
@@ -152,7 +154,7 @@ class InspectionBackend:
         """Refuses, as `run` does."""
         self.run({})
 
-    def adopt(self, value: Any, what: str) -> None:
+    def import_device_array(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""
 
     def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> NDArray[Any]:

@@ -15,20 +15,20 @@ from gncodegen.errors import TargetError
 from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.state import Values
-from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Device, Kernel, Launch, Work
+from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Device, DeviceLaunch, LoadedKernel, Work
 from gncodegen.targets.cuda.hyperparameters import BYTES, device_block
 
 Key = tuple[str, str]
 Array = NDArray[Any] | DeviceArray
 
-KEPT = 8
+MOST_GRAPHS = 8
 """Prepared pieces of work of one program, one for each set of addresses that callers use in turn."""
 
-AHEAD = 8
+MOST_IN_FLIGHT = 8
 """Runs that may be under way while the caller goes on."""
 
 
-ON_HOST, ASKEW = 0, -1
+ON_HOST, MISALIGNED = 0, -1
 """In the place of an input's address: it comes from host memory, or from device memory that kernels cannot read."""
 
 WIDEST = 16
@@ -39,7 +39,7 @@ def _place(array: Array) -> int:
     """Where kernels read an input: its address, or how it gets to the staging memory."""
     if not isinstance(array, DeviceArray):
         return ON_HOST
-    return ASKEW if array.address % WIDEST else array.address
+    return MISALIGNED if array.address % WIDEST else array.address
 
 
 def label(key: Key) -> str:
@@ -93,7 +93,7 @@ class DeviceHyperparameters:
         self._device, self._values = device, values
         self._allocation = device.allocate({"hyperparameters": BYTES})
         self._sent = np.full_like(values, np.nan)
-        staging = device.staging({str(turn): BYTES for turn in range(AHEAD)})
+        staging = device.staging({str(turn): BYTES for turn in range(MOST_IN_FLIGHT)})
         self._blocks = deque((block, _nothing) for block in staging.values())
 
     @property
@@ -141,7 +141,7 @@ class DeviceExecutor:
     def __init__(
         self,
         program: Program,
-        kernels: Mapping[str, Kernel],
+        kernels: Mapping[str, LoadedKernel],
         device: Device,
         arena: DeviceArena,
         bound: Mapping[Key, int],
@@ -157,7 +157,7 @@ class DeviceExecutor:
         arguments = program.arguments
         used = {program.root(index) for call in program.calls for index in call.arguments}
         self._reads_hyperparameters = any(program.buffers[index].kind == "hyperparameters" for index in used)
-        self._bound = {index: bound[key] for key, index in arguments.items() if key in bound}
+        self._persistent = {index: bound[key] for key, index in arguments.items() if key in bound}
         free = {key: program.buffers[index] for key, index in arguments.items() if key not in bound}
         self._inputs = {key: buffer for key, buffer in free.items() if key[0] not in OUTPUT_KINDS}
         self._outputs = {key: buffer for key, buffer in free.items() if key[0] in OUTPUT_KINDS}
@@ -195,7 +195,7 @@ class DeviceExecutor:
         version = 0 if self._values is None else self._values.version
         if self.program.hoisted and self._version != version:
             self._hoisted = self._hoisted or self._device.prepare(
-                Work((), self._launches(self._bound, hoisted=True), ())
+                Work((), self._launches(self._persistent, hoisted=True), ())
             )
             self._hoisted()
             self._version = version
@@ -227,7 +227,7 @@ class DeviceExecutor:
     def _hold(self, passed: Callable[[], None], arrays: object) -> None:
         """Keeps a run's arrays until it is over: their owner may hand out their memory again."""
         self._in_flight.append((passed, arrays))
-        if len(self._in_flight) > AHEAD:
+        if len(self._in_flight) > MOST_IN_FLIGHT:
             self._in_flight.popleft()[0]()
 
     def _fill_staging(self, inputs: Mapping[Key, Array]) -> None:
@@ -239,7 +239,7 @@ class DeviceExecutor:
         for key, array in inputs.items():
             if isinstance(array, np.ndarray):
                 np.copyto(self._staged_inputs.host[label(key)].view(array.dtype).reshape(array.shape), array)
-            elif _place(array) == ASKEW:
+            elif _place(array) == MISALIGNED:
                 self._device.copy(array.address, self._staged_inputs.allocation.addresses[label(key)], array.nbytes)
 
     # ---- prepared work -------------------------------------------------------------------------------------------
@@ -249,14 +249,14 @@ class DeviceExecutor:
         key = (self._arena.address, addresses, wanted)
         if key not in self._works:
             self._works[key] = self._device.prepare(self._planned(addresses, wanted))
-            if len(self._works) > KEPT:
+            if len(self._works) > MOST_GRAPHS:
                 self._device.synchronize()
                 self._works.popitem(last=False)
         self._works.move_to_end(key)
         return self._works[key]
 
     def _planned(self, addresses: tuple[int, ...], wanted: tuple[Key, ...]) -> Work:
-        program, places, uploads = self.program, dict(self._bound), list[tuple[Bytes, int]]()
+        program, places, uploads = self.program, dict(self._persistent), list[tuple[Bytes, int]]()
         staged = self._staged_inputs
         for key, address in zip(self._inputs, addresses, strict=True):
             if address <= 0:
@@ -272,7 +272,7 @@ class DeviceExecutor:
         downloads = tuple((outputs.allocation.addresses[label(key)], outputs.host[label(key)]) for key in wanted)
         return Work(tuple(uploads), self._launches(places, hoisted=False), downloads)
 
-    def _launches(self, arguments: Mapping[int, int], hoisted: bool) -> tuple[Launch, ...]:
+    def _launches(self, arguments: Mapping[int, int], hoisted: bool) -> tuple[DeviceLaunch, ...]:
         """The hoisted calls or the others, on arguments at these addresses."""
         program, places = self.program, dict(arguments)
         starts = {"arena": self._arena.address, "constant": self._constants.addresses["constants"]}
@@ -281,7 +281,7 @@ class DeviceExecutor:
                 places[index] = starts[buffer.kind] + buffer.offset
         chosen = slice(program.hoisted) if hoisted else slice(program.hoisted, None)
         return tuple(
-            Launch(
+            DeviceLaunch(
                 self._kernels[call.kernel],
                 call.grid,
                 tuple(places[program.root(index)] for index in call.arguments),

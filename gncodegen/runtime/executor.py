@@ -81,7 +81,7 @@ class Executor:
         self._arena_buffers = np.array([i for i, b in enumerate(program.buffers) if b.kind == "arena"], np.int64)
         self._offsets = np.array([b.offset for b in program.buffers if b.kind == "arena"], np.int64)
         self._arena_address = -1  # so that the first run fills in every argument
-        self._bound, self._values = dict(bound), values
+        self._persistent, self._values = dict(bound), values
         self._version = -1  # of the values that the constants were computed from
         self._constants = lasting(program.constant_bytes, np.uint8)
         for index, buffer in enumerate(program.buffers):
@@ -91,8 +91,8 @@ class Executor:
         self._results: dict[tuple[str, str], NDArray[Any]] = {}
         self.free: dict[tuple[str, str], int] = {}
         for key, index in program.arguments.items():
-            if key in self._bound:
-                self._addresses[index] = address(self._bound[key])
+            if key in self._persistent:
+                self._addresses[index] = address(self._persistent[key])
             else:
                 self.free[key] = index
 

@@ -14,7 +14,7 @@ from gncodegen.errors import TargetError
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.runtime.arrays import aligned
-from gncodegen.runtime.backend import Array, Bound, Key
+from gncodegen.runtime.backend import Array, Key, PersistentBuffers
 from gncodegen.runtime.executor import Arena, Executor
 from gncodegen.runtime.state import HostValues
 from gncodegen.targets.cpu.target import CpuTarget
@@ -40,16 +40,16 @@ class HostBackend:
         """Aligned copies."""
         return HostValues(initial, dtype)
 
-    def runner(self, program: Program, sources: Mapping[str, Source], bound: Bound) -> Executor:
+    def runner(self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers) -> Executor:
         """Links the kernels and binds what stays in its place."""
         addresses = dict(zip(sources, self.target.link(list(sources.values())), strict=True))
-        arrays: dict[Key, NDArray[Any]] = {("hyperparameters", "hyperparameters"): bound.hyperparameters.array}
-        for kinds, values in ((("parameter", "state"), bound.values), (("velocity",), bound.velocities)):
+        arrays: dict[Key, NDArray[Any]] = {("hyperparameters", "hyperparameters"): persistent.hyperparameters.array}
+        for kinds, values in ((("parameter", "state"), persistent.values), (("velocity",), persistent.velocities)):
             assert isinstance(values, HostValues)
             arrays |= {(kind, name): array for kind in kinds for name, array in values.arrays.items()}
-        return Executor(program, addresses, self._arena, arrays, bound.values)
+        return Executor(program, addresses, self._arena, arrays, persistent.values)
 
-    def adopt(self, value: Any, what: str) -> None:
+    def import_device_array(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""
 
     def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> NDArray[Any]:

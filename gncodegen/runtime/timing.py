@@ -15,7 +15,7 @@ from gncodegen.kernels.schedule import Plan, Problem
 from gncodegen.kernels.single import program
 from gncodegen.kernels.store import Source
 from gncodegen.runtime.arrays import lasting
-from gncodegen.runtime.backend import Backend, Bound, Key
+from gncodegen.runtime.backend import Backend, Key, PersistentBuffers
 
 BUDGET = 0.4
 """Seconds to spend on one op, about."""
@@ -50,12 +50,12 @@ def medians(runs: Sequence[Callable[[], object]], clock: Callable[[], float] = p
     return [median(each) for each in times]
 
 
-def seconds(backend: Backend, bound: Bound, cases: Sequence[Case]) -> Iterator[list[float]]:
+def seconds(backend: Backend, persistent: PersistentBuffers, cases: Sequence[Case]) -> Iterator[list[float]]:
     """The median seconds of every plan, case by case, after the kernels of all were compiled at once.
 
     Args:
         backend: of the CPU.
-        bound: what its programs may be bound to.
+        persistent: what its programs are bound to.
         cases: ops with the plans to be timed.
     """
     programs = [[program(problem, plan) for plan in plans] for problem, plans in cases]
@@ -63,11 +63,11 @@ def seconds(backend: Backend, bound: Bound, cases: Sequence[Case]) -> Iterator[l
     files = [[target.write(each.kernels.values()) for each in case] for case in programs]
     target.compile([source for case in files for sources in case for source in sources])
     for case, sources in zip(programs, files, strict=True):
-        yield medians(_runs(backend, bound, case, sources))
+        yield medians(_runs(backend, persistent, case, sources))
 
 
 def _runs(
-    backend: Backend, bound: Bound, programs: Sequence[Program], files: Sequence[Sequence[Source]]
+    backend: Backend, persistent: PersistentBuffers, programs: Sequence[Program], files: Sequence[Sequence[Source]]
 ) -> list[Callable[[], None]]:
     """A call for each of some Programs of one op that runs it and reads its results, all on the same arrays.
 
@@ -85,7 +85,7 @@ def _runs(
     results = [array for (kind, _), array in arrays.items() if kind in OUTPUT_KINDS]
 
     def call(each: Program, sources: Sequence[Source]) -> Callable[[], None]:
-        runner = backend.runner(each, dict(zip(each.kernels, sources, strict=True)), bound)
+        runner = backend.runner(each, dict(zip(each.kernels, sources, strict=True)), persistent)
 
         def run() -> None:
             with backend.lock:

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
+from gncodegen.environment import environment
 from gncodegen.errors import CompileError
-from gncodegen.settings import settings
 
 _START = """
 import sys
@@ -50,7 +50,7 @@ def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
         return 0
     from gncodegen.targets.cpu.host import cores  # noqa: PLC0415  with kernels compiled, nothing needs LLVM
 
-    workers = min(settings().compile_workers or cores(), max(1, count // 2)) - 1
+    workers = min(environment().compile_workers or cores(), max(1, count // 2)) - 1
     failures: list[str] = []
     arguments = (missing, failures, module)
     threads = [threading.Thread(target=_drive_worker, args=arguments, daemon=True) for _ in range(workers)]

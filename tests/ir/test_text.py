@@ -14,7 +14,7 @@ from xdsl.dialects.builtin import ModuleOp
 import gncodegen as gnc
 from gncodegen.errors import CompileError
 from gncodegen.ir.build import FUNCTIONS, build_module
-from gncodegen.ir.kern import Kernel
+from gncodegen.ir.kern import KernelOp
 from gncodegen.ir.text import parse_module, print_module
 from gncodegen.ir.values import decode, encode
 from gncodegen.kernels import catalog
@@ -72,18 +72,18 @@ VALUES = st.recursive(
 @given(value=VALUES)
 def test_values_survive_encoding_and_text(value: object) -> None:
     assert decode(encode(value)) == value
-    module = ModuleOp([Kernel("k_1", Schedule("op", "t", "cpu", "float32", shape={"value": value}))])  # type: ignore[dict-item]
+    module = ModuleOp([KernelOp("k_1", Schedule("op", "t", "cpu", "float32", shape={"value": value}))])  # type: ignore[dict-item]
     assert_round_trip(module)
     (kernel,) = parse_module(print_module(module)).ops
-    assert isinstance(kernel, Kernel)
+    assert isinstance(kernel, KernelOp)
     assert decode(kernel.attributes["shape"]) == {"value": value}
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, 5e-324, 1e22, 0.1, -0.0])
 def test_floats_keep_their_bits(value: float) -> None:
-    module = ModuleOp([Kernel("k_1", Schedule("op", "t", "cpu", "float32", shape={"value": value}))])
+    module = ModuleOp([KernelOp("k_1", Schedule("op", "t", "cpu", "float32", shape={"value": value}))])
     (kernel,) = parse_module(print_module(module)).ops
-    assert isinstance(kernel, Kernel)
+    assert isinstance(kernel, KernelOp)
     assert math.copysign(1, float(kernel.schedule.shape["value"])) == math.copysign(1, value)  # type: ignore[arg-type]
     assert kernel.schedule.shape["value"] == value
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gncodegen.kernels import catalog, normalization
+from gncodegen.kernels import catalog
+from gncodegen.kernels.cpu import normalization
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
 from gncodegen.targets.cpu import host
 

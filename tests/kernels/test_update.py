@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from reference import Sgdm
 
-from gncodegen.kernels.update import CHUNK
+from gncodegen.kernels.cpu.update import CHUNK
 
 SHAPES = [(3, 3, 2, 5), (5,), (CHUNK + 37,), (1,), (10, 33), (64,)]
 RATE_FACTORS, L2_FACTORS = (1.0, 2.0, 1.0, 0.5, 0.0, 1.0), (1.0, 0.0, 1.0, 2.0, 1.0, 1.0)

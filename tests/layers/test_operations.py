@@ -206,7 +206,7 @@ def test_joining():
     assert chain(gnl.AdditionLayer(3), *[IMAGE] * 3) == (Operation("add"),)
     narrow = Size("SSC", (8, 6, 3))
     assert gnl.DepthConcatenationLayer(2).output_size((IMAGE, narrow)) == Size("SSC", (8, 6, 7))
-    assert list(gnl.DepthConcatenationLayer(2).misfits((IMAGE, narrow))) == []
+    assert list(gnl.DepthConcatenationLayer(2).shape_errors((IMAGE, narrow))) == []
     assert chain(gnl.DepthConcatenationLayer(2), IMAGE, narrow) == (Operation("concatenate"),)
 
 

@@ -37,7 +37,7 @@ def test_the_list() -> None:
         "fuse",
         "cse",
         "layout",
-        "moments",
+        "partial-statistics",
         "prologue",
         "select",
         "hoist",

@@ -37,10 +37,10 @@ def test_the_convolution_normalizes_what_it_reads() -> None:
 
 
 @pytest.mark.usefixtures("_always")
-def test_with_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_partials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "parts", lambda problem: 2)
     body = "\n".join((convolution("%x").replace("%y", "%c"), norm("%c"), convolution()))
-    found = after("moments,prologue", body)
+    found = after("partial-statistics,prologue", body)
     assert [op.split()[0] for op in found] == ["convolution", "group_statistics", "convolution"]
     assert "parts = 2" in found[0]
     assert "parts = 2" in found[1]

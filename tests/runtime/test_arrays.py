@@ -39,7 +39,7 @@ def images(count=4, dtype="float32"):
 
 @pytest.mark.parametrize("make", [aligned, lasting])
 @pytest.mark.parametrize("count", [1, 1000, HUGE_PAGE // 2, HUGE_PAGE, 3 * HUGE_PAGE + 8])
-def test_memory_is_zeroed_writable_and_on_a_boundary(count, make):
+def test_memory_is_zeroed_writable_and_on_a_conversion(count, make):
     array = make((count // 4 + 1,), np.float32)
     huge = make is lasting and hasattr(mmap, "MADV_HUGEPAGE") and array.nbytes >= HUGE_PAGE // 2
     boundary = HUGE_PAGE if huge else 64

@@ -92,7 +92,7 @@ def check_kernel(source: store.Source, wide: bool) -> None:
         assert not doubles, f"{source.path}: {doubles[:3]}"
 
 
-SLABS = {
+PANELS = {
     "group_norm": ("operand0", "operand3", "result0"),
     "group_norm_gradient": ("operand0", "operand1", "operand5", "result0", "result3"),
 }
@@ -101,11 +101,11 @@ SLABS = {
 
 def check_traffic(op: str, launch: Launch, source: store.Source, traffic: Traffic) -> None:
     """Asserts that a launch of group normalization moves the bytes it names, in PTX that runs and so in SASS."""
-    if op not in SLABS or launch.schedule.template.removesuffix("_wide") != op:
+    if op not in PANELS or launch.schedule.template.removesuffix("_wide") != op:
         return
     lanes = int(launch.schedule.tiles["lanes"])
     access = lanes * ITEM_SIZE[launch.schedule.dtype]  # a narrower one reads a group's first element, its shift
-    moved = sum(traffic.read[name, access] + traffic.written[name, access] for name in SLABS[op])
+    moved = sum(traffic.read[name, access] + traffic.written[name, access] for name in PANELS[op])
     assert moved == launch.bytes or lanes == 1, f"{launch.schedule.tiles}: {traffic.read}, {traffic.written}"
     check_accesses(source, access)
 
@@ -127,7 +127,7 @@ def check_accesses(source: store.Source, access: int) -> None:
             cubin.write_bytes(assemble(rolled, target, entry(source.path))[0])
             code = sass(cubin)
     written, assembled = _accesses_of_ptx(ptx), _accesses_of_sass(code)
-    if "BRA.DIV" in code:  # a warp that has diverged runs a copy of what lies around its shuffles: sums, no slabs
+    if "BRA.DIV" in code:  # a warp that has diverged runs a copy of what lies around its shuffles: sums, no panels
         assert all(assembled[key] >= count for key, count in written.items()), f"{source.path}: SASS {assembled}"
         assembled = {key: count for key, count in assembled.items() if key[1] == access}
         written = {key: count for key, count in written.items() if key[1] == access}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gncodegen.emulator import Memory, Module, run
-from gncodegen.settings import settings
+from gncodegen.environment import environment
 
 
 class CUDAError(Exception):
@@ -179,7 +179,7 @@ class FakeCuda:
         )  # fmt: skip
 
     def _run(self, name: str, config: Any, arguments: tuple[Any, ...]) -> None:
-        ptx = next(Path(settings().cache_dir).rglob(f"{name.removeprefix('kernel_')}.ptx"))
+        ptx = next(Path(environment().cache_dir).rglob(f"{name.removeprefix('kernel_')}.ptx"))
         cluster = config.cluster or 1
         run(
             Module(ptx.read_text()),

@@ -66,7 +66,7 @@ def _statistics(x: Array, a: Mapping[str, Any]) -> Array:
     return np.stack([mean, np.zeros_like(mean), 1 / np.sqrt(variance + a["epsilon"])], -1)
 
 
-def moments(x: Array, parts: int) -> Array:
+def partials(x: Array, parts: int) -> Array:
     """Per part of the rows and channel: sum and sum of squares of deviations from 0, and that 0."""
     cuts = [x[:, x.shape[1] * i // parts : x.shape[1] * (i + 1) // parts] for i in range(parts)]
     axes = tuple(range(1, x.ndim - 1))
@@ -135,7 +135,7 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
                 *o, statistics, scale, offset = o
                 o[0] = _normalized(o[0], statistics, scale, offset, a)
             y = _epilogue(_convolution(o[0], o[1], o[2] if len(o) == 3 else None, a)[0], a)
-            return [y, moments(y, a["parts"])] if a.get("parts") else [y]
+            return [y, partials(y, a["parts"])] if a.get("parts") else [y]
         case "transposed_convolution":
             image = np.zeros((len(o[0]), *a["extents"], o[1].shape[-2]))
             return [_epilogue(sum(o[2:], _convolution(image, o[1], None, a)[1](o[0])[0]), a)]
@@ -157,7 +157,7 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             more = o[3:]
             if a.get("parts"):
                 *more, given = more
-                np.testing.assert_allclose(given, moments(o[0], a["parts"]), rtol=1e-9, atol=1e-12)
+                np.testing.assert_allclose(given, partials(o[0], a["parts"]), rtol=1e-9, atol=1e-12)
             return [_epilogue(sum(more, _norm(*o[:3], a)[0]), a), _statistics(o[0], a)]
         case "group_statistics":
             return [_statistics(o[0], a)]

@@ -35,9 +35,9 @@ RESIDUAL = Declared("residual", "bool", False)
 """Whether the fuse pass merged an addition into a normalization; the other summand is then its last operand."""
 
 PARTS = Declared("parts", "int", 0)
-"""Parts of an observation whose moments a convolution leaves beside y, for a norm that takes them; 0 = none.
+"""Parts of an observation whose partials a convolution leaves beside y, for a norm that takes them; 0 = none.
 
-Moments (N, parts, 3, channels), float64: per channel the sum and the sum of squares of deviations, and the centre they
+Partials (N, parts, 3, channels), float64: per channel the sum and the sum of squares of deviations, and the centre they
 deviate from. Part i of n holds the rows from rows·i // n on.
 """
 

@@ -75,7 +75,7 @@ class InputNormalization(GnOperation):
 
 @irdl_op_definition
 class Convolution(GnOperation):
-    """(x, weights[, bias][, statistics, scale, offset]) → y[, moments]: cross-correlation.
+    """(x, weights[, bias][, statistics, scale, offset]) → y[, partials]: cross-correlation.
 
     Bias and activation are there after fusion; with `norm_groups`, x is normalized by statistics of group_statistics.
     """
@@ -102,7 +102,7 @@ class Convolution(GnOperation):
             expect_shape("bias", operands[2], (filters,))
         extents = window_shape(x, weights.shape[:-2], values, values.integers("dilation"))
         y, parts = Tensor((*extents, filters), x.dtype), values.integer("parts")
-        return (y, moments(y, parts)) if parts else (y,)
+        return (y, partials(y, parts)) if parts else (y,)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents
@@ -123,7 +123,7 @@ def expect_statistics(x: Tensor, groups: int, statistics: Tensor, *parameters: T
         expect_shape("a parameter of the norm", parameter, (channels(x),))
 
 
-def moments(y: Tensor, parts: int) -> Tensor:
+def partials(y: Tensor, parts: int) -> Tensor:
     """What a convolution that writes y leaves for a norm; see PARTS."""
     return Tensor((y.shape[0], parts, 3, y.shape[-1]), "float64")
 
@@ -226,9 +226,9 @@ def group_count(x: Tensor, values: Values) -> int:
 
 @irdl_op_definition
 class GroupNorm(GnOperation):
-    """(x, scale, offset[, r][, moments]) → y, statistics; with `residual`, r is added before the activation.
+    """(x, scale, offset[, r][, partials]) → y, statistics; with `residual`, r is added before the activation.
 
-    With `parts`, the moments that a convolution left take the place of a pass over x.
+    With `parts`, the partials that a convolution left take the place of a pass over x.
     statistics (rows, groups, 3): mean high, mean low, 1/sqrt(variance + epsilon); mean = high + low. One row per
     observation; per position for reduced = "channel"; one in all for "batch-spatial".
     """
@@ -249,7 +249,7 @@ class GroupNorm(GnOperation):
         expect_operands(operands, 3 + bool(values["residual"]) + bool(parts))
         x, scale, offset, *more = operands
         if parts:
-            expect_same("the moments and those of x", more.pop(), moments(x, parts))
+            expect_same("the partials and those of x", more.pop(), partials(x, parts))
         groups, reduced = group_count(x, values), values.text("reduced")
         expect_shape("scale", scale, (channels(x),))
         expect_shape("offset", offset, (channels(x),))
@@ -278,7 +278,7 @@ class GroupNorm(GnOperation):
 
 @irdl_op_definition
 class GroupStatistics(GnOperation):
-    """(x[, moments]) → statistics, those of gn.group_norm per observation; who reads x normalizes it."""
+    """(x[, partials]) → statistics, those of gn.group_norm per observation; who reads x normalizes it."""
 
     name = "gn.group_statistics"
     ATTRIBUTES: ClassVar = (Declared("groups", "int"), Declared("epsilon", "float"), PARTS)
@@ -289,7 +289,7 @@ class GroupStatistics(GnOperation):
         expect_operands(operands, 1 + bool(parts))
         x, *more = operands
         if parts:
-            expect_same("the moments and those of x", more[0], moments(x, parts))
+            expect_same("the partials and those of x", more[0], partials(x, parts))
         return (Tensor((x.shape[0], group_count(x, values), 3), statistics_dtype(x.dtype)),)
 
 

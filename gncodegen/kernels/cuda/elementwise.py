@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import gcd, lcm
 
 from gncodegen.kernels.activations import FLOPS, checked
-from gncodegen.kernels.elementwise import dropout_shape, fused, number, slots, text, traffic
+from gncodegen.kernels.cpu.elementwise import dropout_shape, fused, number, slots, text, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 
 THREADS = 256

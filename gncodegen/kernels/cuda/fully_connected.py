@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.convolution import epilogue_constants
+from gncodegen.kernels.cpu.convolution import epilogue_constants
 from gncodegen.kernels.cuda.matrix import product_plan
 from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
 from gncodegen.kernels.schedule import Constant, Plan, Problem

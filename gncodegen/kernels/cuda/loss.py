@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd
 
+from gncodegen.kernels.cpu.elementwise import slots, traffic
+from gncodegen.kernels.cpu.loss import class_weights, rows_of
 from gncodegen.kernels.cuda.elementwise import THREADS, flat
-from gncodegen.kernels.elementwise import slots, traffic
-from gncodegen.kernels.loss import class_weights, rows_of
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 
 WARP = 32

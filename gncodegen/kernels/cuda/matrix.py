@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from gncodegen.kernels.cuda.matrix_cut import Cut, choose, stage, stages
 from gncodegen.kernels.cuda.matrix_product import Product
 from gncodegen.kernels.cuda.matrix_tile import PRODUCTS, copying
+from gncodegen.kernels.cuda.matrix_tiling import ProductTiling, choose_tiling, stage, stages
 from gncodegen.kernels.cuda.partial_sums import partial_sums
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
 
 
-def product_plan(problem: Problem, product: Product, cut: Cut | None = None) -> Plan:
+def product_plan(problem: Problem, product: Product, tiling: ProductTiling | None = None) -> Plan:
     """The launches of a product: the product, and the sum of its parts where blocks share out the depth."""
     machine = problem.machine
-    cut = cut or choose(product, machine)
+    tiling = tiling or choose_tiling(product, machine)
     a, b, bias, c = product.slots
-    single = cut.shares == 1
+    single = tiling.shares == 1
     stored = _stored(problem, product)
-    workspaces = [] if single else [Tensor((cut.shares, stored.count), product.dtype)]
+    workspaces = [] if single else [Tensor((tiling.shares, stored.count), product.dtype)]
     outputs = [c if single else "workspace0"]
     if product.sums:
         summed = product.groups * (product.rows if product.sums == "left" else product.columns)
         outputs.append(product.total if single else "workspace1")
-        workspaces += [] if single else [Tensor((cut.shares, summed), product.dtype)]
+        workspaces += [] if single else [Tensor((tiling.shares, summed), product.dtype)]
     slots = (a, b, *((bias,) if bias and single else ()), *outputs)
     moved = sum(tensor.bytes for tensor in (*problem.operands, *(workspaces or problem.results)))
     writes = tuple(range(len(slots) - len(outputs), len(slots)))
-    grid = product.tiles(cut.tile) * cut.shares if stored.count else 0
-    schedule = _schedule(problem, product, cut, stored.count)
+    grid = product.tiles(tiling.tile) * tiling.shares if stored.count else 0
+    schedule = _schedule(problem, product, tiling, stored.count)
     main = Launch(schedule, slots, grid, writes, moved, product.flops)
     if single:
         return Plan((main,))
@@ -42,8 +42,8 @@ def _stored(problem: Problem, product: Product) -> Tensor:
     return problem.results[int(product.slots[3].removeprefix("result"))]
 
 
-def _schedule(problem: Problem, product: Product, cut: Cut, stored: int) -> Schedule:
-    tile = cut.tile
+def _schedule(problem: Problem, product: Product, tiling: ProductTiling, stored: int) -> Schedule:
+    tile = tiling.tile
     left, right = product.left == "windows", product.right == "columns"
     stage_count, stage_size = stages(tile, product, problem.machine), stage(tile, product)
     shape: dict[str, Constant] = {
@@ -76,9 +76,9 @@ def _schedule(problem: Problem, product: Product, cut: Cut, stored: int) -> Sche
         "warp_columns": tile.warps[1],
         "row_tiles": -(-product.rows // tile.rows),
         "column_tiles": -(-product.columns // tile.columns),
-        "segment": cut.segment,
-        "segments": cut.segments,
-        "shares": cut.shares,
+        "segment": tiling.segment,
+        "segments": tiling.segments,
+        "shares": tiling.shares,
         "math": tile.math,
         "tensor": tile.tensor,
         "products": PRODUCTS[tile.math],

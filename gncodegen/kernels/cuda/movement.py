@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd, prod
 
+from gncodegen.kernels.cpu.elementwise import number, slots, text, traffic
+from gncodegen.kernels.cpu.movement import AXES, collapsed, integers
 from gncodegen.kernels.cuda.elementwise import THREADS, flat, unrolled
-from gncodegen.kernels.elementwise import number, slots, text, traffic
-from gncodegen.kernels.movement import AXES, collapsed, integers
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
 
 TURNED_COLUMNS = 32

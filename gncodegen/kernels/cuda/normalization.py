@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels.activations import FLOPS
+from gncodegen.kernels.cpu.elementwise import fused, number, text
+from gncodegen.kernels.cpu.normalization import FUSED_ACTIVATIONS, view
 from gncodegen.kernels.cuda.elementwise import by_columns
-from gncodegen.kernels.cuda.normalization_slab import Slab
-from gncodegen.kernels.cuda.normalization_tiers import Tier, choose, shares
-from gncodegen.kernels.elementwise import fused, number, text
-from gncodegen.kernels.normalization import FUSED_ACTIVATIONS, view
+from gncodegen.kernels.cuda.normalization_panel import Panel
+from gncodegen.kernels.cuda.normalization_tiers import Tier, choose_tier, shares
 from gncodegen.kernels.render import COMPUTED_IN
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
 
@@ -26,7 +26,7 @@ def _tier(problem: Problem, held: int) -> Tier:
     """The tier for the problem's shape; `held` tensors stay on chip."""
     x = problem.operands[0]
     item, registers = ITEM_SIZE[x.dtype], 2 if x.dtype == "float64" else 1
-    return choose(*view(problem), item, held * registers, problem.machine)
+    return choose_tier(*view(problem), item, held * registers, problem.machine)
 
 
 def _epilogue(problem: Problem) -> dict[str, Constant]:
@@ -41,11 +41,11 @@ def _epilogue(problem: Problem) -> dict[str, Constant]:
     return {"epsilon": number(problem, "epsilon"), "activation": activation, "alpha": number(problem, "alpha")}
 
 
-def _constants(problem: Problem, cut: Slab) -> dict[str, Constant]:
+def _constants(problem: Problem, panel: Panel) -> dict[str, Constant]:
     """What the templates name besides the blocking."""
     first = 1 if problem.op == "group_norm" else 2
     return {
-        **cut.shape(),
+        **panel.shape(),
         **_epilogue(problem),
         "residual": bool(problem.attributes.get("residual", False)),
         "scale_dtype": problem.operands[first].dtype,
@@ -55,36 +55,36 @@ def _constants(problem: Problem, cut: Slab) -> dict[str, Constant]:
 
 def _schedule(problem: Problem, tier: Tier, template: str, phase: str, **more: Constant) -> Schedule:
     dtype = problem.operands[0].dtype
-    shape = _constants(problem, tier.cut)
+    shape = _constants(problem, tier.panel)
     unit, largest = (2.0**512, 1e300) if dtype == "float64" else (2.0**64, 1e30)
-    tiles: dict[str, Constant] = {"phase": phase, "meeting": "", **tier.cut.tiles(), "unit": unit, "largest": largest}
+    tiles: dict[str, Constant] = {"phase": phase, "meeting": "", **tier.panel.tiles(), "unit": unit, "largest": largest}
     for name in ("scale", "offset"):
         item = ITEM_SIZE[str(shape[f"{name}_dtype"])]
-        tiles[f"{name}_access"] = min(tier.cut.lanes, problem.machine.vector_bytes // item)
+        tiles[f"{name}_access"] = min(tier.panel.lanes, problem.machine.vector_bytes // item)
     if phase == "spread":
         tiles["meeting"] = tier.kind
-        tiles |= {"cluster": tier.cut.parts} if tier.kind == "cluster" else {"cooperative": True}
+        tiles |= {"cluster": tier.panel.parts} if tier.kind == "cluster" else {"cooperative": True}
     tiles |= more
-    if tier.cut.wide and phase != "join":
+    if tier.panel.wide and phase != "join":
         template = f"{template}_wide"
     return Schedule(problem.op, template, problem.machine.target, dtype, shape=shape, tiles=tiles)
 
 
 def _launches(tier: Tier, pattern: Launch) -> list[Launch]:
-    """One launch for each wave of slabs, where each slab is PARTS tiles."""
-    cut = tier.cut
+    """One launch for each wave of panels, where each panel is PARTS tiles."""
+    panel = tier.panel
     return [
         replace(
-            pattern, grid=slabs * cut.parts // cut.members, first=first * cut.parts // cut.members,
-            bytes=pattern.bytes * slabs // cut.slabs, flops=pattern.flops * slabs // cut.slabs,
+            pattern, grid=panels * panel.parts // panel.members, first=first * panel.parts // panel.members,
+            bytes=pattern.bytes * panels // panel.panels, flops=pattern.flops * panels // panel.panels,
         )
-        for first, slabs in tier.waves
+        for first, panels in tier.waves
     ]  # fmt: skip
 
 
 def _flags(problem: Problem, tier: Tier, name: str) -> tuple[Launch, Tensor]:
     """The launch that clears the flags of a spread tier, and their memory."""
-    count = tier.cut.grid
+    count = tier.panel.grid
     tiles: dict[str, Constant] = {"threads": 256}
     schedule = Schedule(
         problem.op, "group_norm_flags", problem.machine.target, "uint32", shape={"count": count}, tiles=tiles
@@ -99,8 +99,8 @@ def _interleaved(*rounds: list[Launch]) -> tuple[Launch, ...]:
 
 def _moments(problem: Problem, tier: Tier, values: int) -> Tensor:
     """Memory for `values` numbers of each part of each group."""
-    cut = tier.cut
-    return Tensor((cut.slabs, cut.parts, cut.groups // cut.blocks, values), _real(problem))
+    panel = tier.panel
+    return Tensor((panel.panels, panel.parts, panel.groups // panel.blocks, values), _real(problem))
 
 
 def _group_norm(problem: Problem) -> Plan:
@@ -110,40 +110,40 @@ def _group_norm(problem: Problem) -> Plan:
     tier = _tier(problem, 1)
     inputs = tuple(f"operand{i}" for i in range(4 if residual else 3))
     outputs = ("result0", "result1")
-    again = 2 if tier.cut.wide else 0  # wide groups stay in memory: their mean, their squares and y are three passes
+    again = 2 if tier.panel.wide else 0  # wide groups stay in memory: their mean, their squares and y are three passes
     moved, flops = (3 if residual else 2) * x.bytes, (9 + residual) * x.count
     slots, writes = (*inputs, *outputs), (len(inputs), len(inputs) + 1)
     if tier.kind == "resident":
         schedule = _schedule(problem, tier, "group_norm", "whole")
-        return Plan((Launch(schedule, slots, tier.cut.grid, writes, moved + again * x.bytes, flops),))
-    moments = _moments(problem, tier, 3)
+        return Plan((Launch(schedule, slots, tier.panel.grid, writes, moved + again * x.bytes, flops),))
+    partials = _moments(problem, tier, 3)
     if tier.kind in ("cluster", "flags"):
         schedule = _schedule(problem, tier, "group_norm", "spread")
         more = ("workspace0",) if tier.kind == "cluster" else ("workspace0", "workspace1")
         written = (*writes, *range(len(slots), len(slots) + len(more)))
         launches = _launches(tier, Launch(schedule, (*slots, *more), 0, written, moved, flops))
         if tier.kind == "cluster":
-            return Plan(tuple(launches), workspaces=(moments,))
+            return Plan(tuple(launches), workspaces=(partials,))
         clear, flags = _flags(problem, tier, "workspace1")
-        return Plan((clear, *launches), workspaces=(moments, flags))
+        return Plan((clear, *launches), workspaces=(partials, flags))
     schedule = _schedule(problem, tier, "group_norm", "statistics")
     first = Launch(schedule, ("operand0", "workspace0"), 0, (1,), (1 + again // 2) * x.bytes, 6 * x.count)
     apply = Launch(_schedule(problem, tier, "group_norm", "apply"), slots, 0, (len(inputs),), moved, 3 * x.count)
     schedule = _schedule(problem, tier, "group_norm_join", "join", **_join_tiles(tier))
     join = Launch(schedule, ("operand0", "workspace0", "result1"), 0, (2,))
     rounds = (_launches(tier, first), _joins(tier, join), _launches(tier, apply))
-    return Plan(_interleaved(*rounds), workspaces=(moments,))
+    return Plan(_interleaved(*rounds), workspaces=(partials,))
 
 
 def _join_tiles(tier: Tier) -> dict[str, Constant]:
-    """A warp for each group of a slab, up to a block of 8."""
-    groups = tier.cut.groups // tier.cut.blocks
+    """A warp for each group of a panel, up to a block of 8."""
+    groups = tier.panel.groups // tier.panel.blocks
     return {"threads": 32 * min(8, groups), "blocks_per_processor": 1}
 
 
 def _joins(tier: Tier, pattern: Launch) -> list[Launch]:
-    """One launch for each wave, a tile for each slab."""
-    return [replace(pattern, grid=slabs, first=first) for first, slabs in tier.waves]
+    """One launch for each wave, a tile for each panel."""
+    return [replace(pattern, grid=panels, first=first) for first, panels in tier.waves]
 
 
 def _group_norm_gradient(problem: Problem) -> Plan:
@@ -151,8 +151,8 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     x = problem.operands[0]
     residual = bool(problem.attributes.get("residual", False))
     tier = _tier(problem, 3 if residual else 2)
-    cut = tier.cut
-    partial = Tensor((cut.observations * cut.parts, 2, cut.channels), _real(problem))
+    panel = tier.panel
+    partial = Tensor((panel.observations * panel.parts, 2, panel.channels), _real(problem))
     add = _added(problem, partial)
     inputs = tuple(f"operand{i}" for i in range(6 if residual else 5))
     outputs = ("result0", "result3") if residual else ("result0",)
@@ -161,24 +161,24 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     def launch(phase: str, slots: tuple[str, ...], bytes_: int, count: int, **more: Constant) -> Launch:
         schedule = _schedule(problem, tier, "group_norm_gradient", phase, **more)
         written = tuple(i for i, slot in enumerate(slots) if slot.startswith(("result", "workspace")))
-        return Launch(schedule, slots, cut.grid, written, bytes_, count)
+        return Launch(schedule, slots, panel.grid, written, bytes_, count)
 
     if tier.kind == "resident":
-        again = (3 if residual else 2) * x.bytes if cut.wide else 0  # wide groups are read for the sums, and for dx
+        again = (3 if residual else 2) * x.bytes if panel.wide else 0  # wide groups are read for the sums, and for dx
         main = launch("whole", (*inputs, "workspace0", *outputs), moved + again, flops)
         return Plan((main, add), workspaces=(partial,))
-    moments = _moments(problem, tier, 2)
+    partials = _moments(problem, tier, 2)
     if tier.kind == "cluster":
         main = launch("spread", (*inputs, "workspace0", "workspace1", *outputs), moved, flops)
-        return Plan((*_launches(tier, main), add), workspaces=(partial, moments))
+        return Plan((*_launches(tier, main), add), workspaces=(partial, partials))
     if tier.kind == "flags":
         clear, flags = _flags(problem, tier, "workspace2")
         slots = (*inputs, "workspace0", "workspace1", "workspace2", *outputs)
         main = launch("spread", slots, moved, flops)
-        return Plan((clear, *_launches(tier, main), add), workspaces=(partial, moments, flags))
+        return Plan((clear, *_launches(tier, main), add), workspaces=(partial, partials, flags))
     slots = (*inputs, "workspace0", "workspace1", *outputs[1:])
     sums = launch("sums", slots, (4 if residual else 2) * x.bytes, flops // 2)
-    joined = Tensor((cut.observations, cut.groups, 2), _real(problem))
+    joined = Tensor((panel.observations, panel.groups, 2), _real(problem))
     schedule = _schedule(problem, tier, "group_norm_gradient_join", "join", **_join_tiles(tier))
     join = Launch(schedule, ("workspace1", "workspace2"), 0, (1,))
     plain = problem
@@ -188,7 +188,7 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     slots = ("operand0", "result3" if residual else "operand1", *inputs[2:5], "workspace2", "result0")
     apply = Launch(schedule, slots, 0, (6,), 3 * x.bytes, flops // 2)
     rounds = (_launches(tier, sums), _joins(tier, join), _launches(tier, apply))
-    return Plan((*_interleaved(*rounds), add), workspaces=(partial, moments, joined))
+    return Plan((*_interleaved(*rounds), add), workspaces=(partial, partials, joined))
 
 
 def _real(problem: Problem) -> str:
@@ -238,15 +238,15 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     """dx, dscale, doffset from x, dy, mean, variance, scale, offset: x and dy are read once."""
     x, machine = problem.operands[0], problem.machine
     item, channels = ITEM_SIZE[x.dtype], x.shape[-1]
-    cut = shares(x.count // channels, channels, item, 4 if x.dtype == "float64" else 2, machine)
-    partial = Tensor((cut.parts, 2, channels), _real(problem))
-    shape: dict[str, Constant] = {**cut.shape(), **_epilogue(problem), **_parameter_types(problem, 2)}
-    tiles = cut.tiles()
+    panel = shares(x.count // channels, channels, item, 4 if x.dtype == "float64" else 2, machine)
+    partial = Tensor((panel.parts, 2, channels), _real(problem))
+    shape: dict[str, Constant] = {**panel.shape(), **_epilogue(problem), **_parameter_types(problem, 2)}
+    tiles = panel.tiles()
     for name, tensor in zip(PARAMETERS, problem.operands[2:6], strict=True):
-        tiles[f"{name}_access"] = min(cut.lanes, machine.vector_bytes // ITEM_SIZE[tensor.dtype])
+        tiles[f"{name}_access"] = min(panel.lanes, machine.vector_bytes // ITEM_SIZE[tensor.dtype])
     schedule = Schedule(problem.op, "channel_normalize_gradient", machine.target, x.dtype, shape=shape, tiles=tiles)
     slots = (*(f"operand{i}" for i in range(6)), "workspace0", "result0")
-    main = Launch(schedule, slots, cut.grid, (6, 7), 3 * x.bytes, 6 * x.count)
+    main = Launch(schedule, slots, panel.grid, (6, 7), 3 * x.bytes, 6 * x.count)
     return Plan((main, _added(problem, partial)), workspaces=(partial,))
 
 

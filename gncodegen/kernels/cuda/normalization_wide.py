@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import gcd
 
-from gncodegen.kernels.cuda.normalization_slab import WARP, Slab, ceiling
+from gncodegen.kernels.cuda.normalization_panel import WARP, Panel, ceiling
 from gncodegen.kernels.schedule import Constant, Machine
 
 MOST_WIDE_THREADS = 512
@@ -20,7 +20,7 @@ FEWEST_ACCESSES = 4
 
 
 @dataclass(frozen=True)
-class WideSlab(Slab):
+class WidePanel(Panel):
     """One group of one observation, whose PARTS shares of rows are done without registers or tables to hold them."""
 
     @property
@@ -56,10 +56,10 @@ class WideSlab(Slab):
         }
 
 
-def wide_slab(
+def wide_panel(
     observations: int, rows: int, channels: int, groups: int, item: int, held: int, machine: Machine
-) -> WideSlab:
-    """The cut of wide groups; it exists for every shape.
+) -> WidePanel:
+    """The panel of wide groups; it exists for every shape.
 
     Args:
         observations: of x under `reduced`; and
@@ -72,10 +72,12 @@ def wide_slab(
     """
     group_channels = channels // groups
     lanes = gcd(group_channels, machine.vector_bytes // max(4, item))  # eight halves would be eight float32 registers
-    slab = WideSlab(observations, rows, channels, groups, lanes, False, group_channels, 1, 1, 1, held, machine.threads)
-    accesses = ceiling(slab.columns, slab.threads)
+    panel = WidePanel(
+        observations, rows, channels, groups, lanes, False, group_channels, 1, 1, 1, held, machine.threads
+    )
+    accesses = ceiling(panel.columns, panel.threads)
     most = max(1, MOST_ACCESSES // accesses)
-    if rows * accesses > FEWEST_ACCESSES and slab.slabs < machine.cores:
-        most = min(most, max(1, rows * slab.slabs // machine.cores))
+    if rows * accesses > FEWEST_ACCESSES and panel.panels < machine.cores:
+        most = min(most, max(1, rows * panel.panels // machine.cores))
     share = ceiling(rows, ceiling(rows, most))
-    return replace(slab, parts=ceiling(rows, share))
+    return replace(panel, parts=ceiling(rows, share))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gncodegen.kernels.cpu.elementwise import number, slots, text, traffic
+from gncodegen.kernels.cpu.update import reals
 from gncodegen.kernels.cuda.elementwise import THREADS, UNROLL
-from gncodegen.kernels.elementwise import number, slots, text, traffic
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
-from gncodegen.kernels.update import reals
 
 MOST_ADDRESSES = 500
 """Buffers of one launch: parameters of a kernel may take 4 KB."""

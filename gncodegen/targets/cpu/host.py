@@ -11,9 +11,9 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
+from gncodegen.environment import environment
 from gncodegen.errors import TargetError
 from gncodegen.kernels.schedule import Machine
-from gncodegen.settings import settings
 
 
 @cache
@@ -47,7 +47,7 @@ def _cache_size(level: int, fallback: int) -> int:
 def cores() -> int:
     """Threads to use: GNCODEGEN_THREADS, else the cores this process may run on."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return settings().threads or available
+    return environment().threads or available
 
 
 @cache
@@ -58,7 +58,7 @@ def machine() -> Machine:
         TargetError: GNCODEGEN_VECTOR_BYTES is wider than the host's registers.
     """
     width, registers = _vector_registers()
-    wanted = settings().vector_bytes
+    wanted = environment().vector_bytes
     if wanted not in (0, 16, 32, 64) or wanted > width:
         raise TargetError(
             f"GNCODEGEN_VECTOR_BYTES={wanted}; allowed: 16, 32, 64, at most this CPU's {width}; unset it for {width}"

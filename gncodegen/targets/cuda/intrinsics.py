@@ -29,6 +29,21 @@ from gncodegen.targets.cuda.arithmetic import (
     with_lane,
 )
 from gncodegen.targets.cuda.asynchronous import await_copies, commit_copies, copy_where
+from gncodegen.targets.cuda.guarded_tiles import (
+    add_deviations,
+    add_neighbours,
+    add_products,
+    add_rows,
+    add_squares,
+    beside,
+    each,
+    gate,
+    gate_sum,
+    load_panel,
+    reciprocal_root,
+    store_panel,
+    two_sum,
+)
 from gncodegen.targets.cuda.memory import (
     StorageName,
     dynamic_shared,
@@ -47,21 +62,6 @@ from gncodegen.targets.cuda.opaque import opaque
 from gncodegen.targets.cuda.periodic import load_periodic
 from gncodegen.targets.cuda.random_bits import split_mix
 from gncodegen.targets.cuda.register_tile import load_where, outer_products
-from gncodegen.targets.cuda.slabs import (
-    add_deviations,
-    add_neighbours,
-    add_products,
-    add_rows,
-    add_squares,
-    beside,
-    each,
-    gate,
-    gate_sum,
-    load_slab,
-    reciprocal_root,
-    store_slab,
-    two_sum,
-)
 from gncodegen.targets.cuda.strided import (
     fold_add,
     load_readonly_strided,
@@ -102,7 +102,6 @@ __all__ = [
     "add_squares",
     "await_copies",
     "barrier",
-
     "beside",
     "bfloat16",
     "block_index",
@@ -129,11 +128,11 @@ __all__ = [
     "lane_index",
     "load",
     "load_acquire",
+    "load_panel",
     "load_periodic",
     "load_readonly",
     "load_readonly_strided",
     "load_readonly_strided_below",
-    "load_slab",
     "load_strided",
     "load_strided_below",
     "load_where",
@@ -161,8 +160,8 @@ __all__ = [
     "split_mix",
     "sqrt",
     "store",
+    "store_panel",
     "store_release",
-    "store_slab",
     "store_strided",
     "store_strided_below",
     "tanh",
@@ -172,7 +171,6 @@ __all__ = [
     "two_sum",
     "uint8",
     "uint32",
-
     "warp_max",
     "warp_sum",
     "wide",

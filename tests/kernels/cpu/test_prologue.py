@@ -26,21 +26,21 @@ def extents(x, window, attributes):
     ]
 
 
-@pytest.mark.parametrize(("activation", "moments"), [("", False), ("relu", True), ("leaky-relu", False)])
+@pytest.mark.parametrize(("activation", "partials"), [("", False), ("relu", True), ("leaky-relu", False)])
 @pytest.mark.parametrize(("shape", "window", "filters", "norm_groups", "more", "dtype"), CASES)
-def test_same_bits(execute: Execute, shape, window, filters, norm_groups, more, dtype, activation, moments):
+def test_same_bits(execute: Execute, shape, window, filters, norm_groups, more, dtype, activation, partials):
     rng, c = np.random.default_rng(1), shape[-1]
     attributes = {"stride": (1, 1), "dilation": (1, 1), "padding": (0,) * 4, "groups": 1, "activation": "relu", **more}
     x = (rng.standard_normal(shape) * 3 + 50).astype(dtype)
     w = rng.standard_normal((*window, c // attributes["groups"], filters)).astype(dtype)
     scale, offset = rng.standard_normal((2, c)).astype(dtype)
-    bias = [rng.standard_normal(filters).astype(dtype)] if moments else []
+    bias = [rng.standard_normal(filters).astype(dtype)] if partials else []
     epilogue = {"activation": activation, "alpha": 0.1}
     norm = {"groups": norm_groups, "epsilon": 1e-5}
     kind = ((shape[0], norm_groups, 3), dtype)
     y = ((shape[0], *extents(x, window, attributes), filters), dtype)
-    results = [y, ((shape[0], 2, 3, filters), "float64")] if moments else [y]
-    attributes["parts"] = 2 * moments
+    results = [y, ((shape[0], 2, 3, filters), "float64")] if partials else [y]
+    attributes["parts"] = 2 * partials
 
     normalized, statistics = execute("group_norm", [x, scale, offset], [(shape, dtype), kind], norm | epilogue)
     (alone,) = execute("group_statistics", [x], [kind], norm)

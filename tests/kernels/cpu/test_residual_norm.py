@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import reference as ref
 
-from gncodegen.kernels import normalization
 from gncodegen.kernels.catalog import plan
+from gncodegen.kernels.cpu import normalization
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
 
 Execute = Callable[..., Any]

@@ -11,7 +11,7 @@ from support.cuda_kernels import machine, problem_of
 
 from gncodegen.errors import CompileError, EmulationFault
 from gncodegen.kernels import catalog, render, store
-from gncodegen.kernels.cuda import matrix_cut, matrix_tile
+from gncodegen.kernels.cuda import matrix_tile, matrix_tiling
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 
@@ -170,7 +170,7 @@ TILES = [tile for tile in matrix_tile.TILES if tile.thread != (4, 4)]
 @pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.rows}x{tile.columns}")
 def test_every_tile(execute, monkeypatch, tile):
     """Two blocks in each direction, the second with a few rows and columns; a depth that no step divides."""
-    monkeypatch.setattr(matrix_cut, "tiles", lambda dtype, math: (tile,))
+    monkeypatch.setattr(matrix_tiling, "tiles", lambda dtype, math: (tile,))
     rng = np.random.default_rng(0)
     x = rng.standard_normal((tile.rows + 3, 44)).astype(np.float32)
     weights = rng.standard_normal((tile.columns + 4, 44)).astype(np.float32)

@@ -29,7 +29,7 @@ SHAPES = [
 
 @pytest.fixture
 def only(monkeypatch):
-    """`only(kind, parts)`: schedules of one tier, each slab over so many blocks."""
+    """`only(kind, parts)`: schedules of one tier, each panel over so many blocks."""
     from gncodegen.kernels.cuda import normalization_tiers as tiers
 
     every = tiers._tiers

@@ -33,7 +33,7 @@ def test_several_observations_of_a_block(execute: Execute, monkeypatch, shape, g
         return found
 
     monkeypatch.setattr(normalization_tiers, "cuts", some)
-    monkeypatch.setattr(normalization_tiers, "wide_slab", lambda *given: pytest.fail("no such cut"))
+    monkeypatch.setattr(normalization_tiers, "wide_panel", lambda *given: pytest.fail("no such cut"))
     check(execute, shape, groups, "float32", "relu", machine("sm_80"))
     assert used
 
@@ -54,11 +54,11 @@ def test_the_planner_gives_a_block_several_small_observations():
     ],
 )
 def test_a_missing_meeting_is_found(execute: Execute, monkeypatch, kind, target, meeting):
-    """Blocks that read the moments of others before these are known to be written."""
+    """Blocks that read the partials of others before these are known to be written."""
 
     def fixed(*given):
         cut = next(normalization_tiers.cuts(*given, 3))
-        return normalization_tiers.Tier(kind, cut, cut.slabs)
+        return normalization_tiers.Tier(kind, cut, cut.panels)
 
     def broken(schedule):
         text = render.render(schedule)

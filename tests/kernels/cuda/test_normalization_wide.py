@@ -106,13 +106,13 @@ def test_a_slice_of_the_batch_keeps_its_bits(execute, monkeypatch, kind, target,
 
     def fixed(observations, rows, channels, groups, item, held, on):
         if kind == "wide":
-            cut = normalization_tiers.wide_slab(1, rows, channels, groups, item, held, on)
+            cut = normalization_tiers.wide_panel(1, rows, channels, groups, item, held, on)
         else:
             parts = 1 if kind == "resident" else 3
             cut = next(normalization_tiers.cuts(1, rows, channels, groups, item, held, on, parts))
         cut = replace(cut, observations=observations)
         named = kind if kind != "wide" else "resident" if cut.parts == 1 else "split"
-        return normalization_tiers.Tier(named, cut, cut.slabs)
+        return normalization_tiers.Tier(named, cut, cut.panels)
 
     monkeypatch.setattr(normalization, "choose", fixed)
     rng, c, on = np.random.default_rng(6), shape[-1], machine(target, cores=4)

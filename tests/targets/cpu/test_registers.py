@@ -9,7 +9,7 @@ import pytest
 from support.assembly import assembly, cross_compiler, innermost_loops, spills, stores
 
 from gncodegen.kernels import catalog, store
-from gncodegen.kernels.register_tiles import block_vectors, fits, row_counts
+from gncodegen.kernels.cpu.register_tiles import block_vectors, fits, row_counts
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
 from gncodegen.targets.cpu.host import tag
 

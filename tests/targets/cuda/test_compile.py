@@ -10,7 +10,7 @@ import pytest
 import gncodegen as gnc
 from gncodegen import compiler
 from gncodegen.errors import CompileError, OptionsError, TargetError
-from gncodegen.runtime.choose import check
+from gncodegen.runtime.backends import check
 
 LAYERS = [gnc.ImageInputLayer((4, 4, 4), normalization="none"), gnc.ReluLayer()]
 

@@ -14,7 +14,7 @@ from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.targets.cuda import compile as cuda_compile
 from gncodegen.targets.cuda.device import cuda_python
 from gncodegen.targets.cuda.device.gpu import Gpu, _merged
-from gncodegen.targets.cuda.device.protocol import Kernel, Launch, Work
+from gncodegen.targets.cuda.device.protocol import DeviceLaunch, LoadedKernel, Work
 
 LAYERS = [gnc.ImageInputLayer((3, 3, 4), normalization="none"), gnc.ReluLayer(), gnc.MaxPooling2dLayer(2)]
 
@@ -208,9 +208,9 @@ class TestLaunches:
         path = tmp_path / "a_1.py"
         source = SimpleNamespace(path=path, beside=path.with_suffix)
         kernel = gpu.load(source, SimpleNamespace(tiles={"threads": 128, **tiles}))
-        assert isinstance(kernel, Kernel)
+        assert isinstance(kernel, LoadedKernel)
         monkeypatch.setattr(fake, "_run", lambda *_: None)
-        gpu.prepare(Work((), (Launch(kernel, 12, (1 << 40,), 7), Launch(kernel, 0, (1 << 40,))), ()))()
+        gpu.prepare(Work((), (DeviceLaunch(kernel, 12, (1 << 40,), 7), DeviceLaunch(kernel, 0, (1 << 40,))), ()))()
         (launch,) = (entry for entry in fake.log if entry[0] == "launch")
         return fake, launch[2]
 

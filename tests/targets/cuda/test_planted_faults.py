@@ -78,7 +78,7 @@ def test_an_index_beyond_the_end_is_a_fault(tmp_path):
 
 def test_a_misaligned_access_is_a_fault(tmp_path):
     with pytest.raises(EmulationFault, match="align"):
-        _run(tmp_path, lambda text: text.replace("load_slab(offset(x, begin)", "load_slab(offset(x, begin + 1)"))
+        _run(tmp_path, lambda text: text.replace("load_panel(offset(x, begin)", "load_panel(offset(x, begin + 1)"))
 
 
 def test_a_barrier_that_some_threads_skip_is_a_fault(tmp_path):

@@ -14,7 +14,7 @@ from gncodegen.emulator import Memory
 from gncodegen.errors import EmulationFault, TargetError
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
-from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Kernel, Launch, Work
+from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, DeviceLaunch, LoadedKernel, Work
 from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
 
 
@@ -35,9 +35,9 @@ class EmulatedDevice:
         """Plain host memory."""
         return {label: np.zeros(size, np.uint8) for label, size in sizes.items()}
 
-    def load(self, source: Source, schedule: Schedule) -> Kernel:
+    def load(self, source: Source, schedule: Schedule) -> LoadedKernel:
         """Nothing to load: the emulator reads the PTX beside the source."""
-        return Kernel(source, schedule, None)
+        return LoadedKernel(source, schedule, None)
 
     def prepare(self, work: Work) -> Callable[[], None]:
         """Runs the work at once whenever it is called."""
@@ -52,7 +52,7 @@ class EmulatedDevice:
 
         return run
 
-    def _launch(self, launch: Launch) -> None:
+    def _launch(self, launch: DeviceLaunch) -> None:
         for address, nbytes in launch.fresh:
             self.memory.forget(address, nbytes)
         kernel, arguments = launch.kernel, arguments_of(launch.addresses, launch.first)

@@ -15,7 +15,7 @@ from gncodegen.kernels.store import Source
 from gncodegen.targets.cuda import architectures
 from gncodegen.targets.cuda.compile import entry
 from gncodegen.targets.cuda.device import cuda_python as cuda
-from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Kernel, Launch, View, Work
+from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, DeviceLaunch, LoadedKernel, View, Work
 from gncodegen.targets.cuda.emulated import arguments_of
 
 ALIGNMENT = 256
@@ -106,13 +106,13 @@ class Gpu:
 
     # ---- work ----------------------------------------------------------------------------------------------------
 
-    def load(self, source: Source, schedule: Schedule) -> Kernel:
+    def load(self, source: Source, schedule: Schedule) -> LoadedKernel:
         """Loads a cubin."""
         self.enter()
         path = source.beside(".cubin")
         handle = cuda.load(path.read_bytes(), entry(source.path), path)
         cuda.allow(handle, int(self.device.device_id), _tile(schedule, "dynamic_shared"), _tile(schedule, "cluster"))
-        return Kernel(source, schedule, handle)
+        return LoadedKernel(source, schedule, handle)
 
     def prepare(self, work: Work) -> Callable[[], None]:
         """Work that is started as a CUDA graph from the second time on."""
@@ -233,8 +233,8 @@ class _Prepared:
             cuda.call("cuMemcpyDtoHAsync", host, address, nbytes, stream.handle)
 
 
-def _configured(launch: Launch) -> tuple[Any, Any, list[Any]]:
-    """Kernel, launch options and arguments, as cuda.core takes them: addresses are ints."""
+def _configured(launch: DeviceLaunch) -> tuple[Any, Any, list[Any]]:
+    """LoadedKernel, launch options and arguments, as cuda.core takes them: addresses are ints."""
     schedule = launch.kernel.schedule
     threads, shared, cluster = (_tile(schedule, name) for name in ("threads", "dynamic_shared", "cluster"))
     cooperative = bool(schedule.tiles.get("cooperative", False))

@@ -30,7 +30,7 @@ class Allocation:
 
 
 @dataclass(frozen=True)
-class Kernel:
+class LoadedKernel:
     """A loaded kernel.
 
     Args:
@@ -45,7 +45,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Launch:
+class DeviceLaunch:
     """One launch on fixed addresses.
 
     Args:
@@ -58,7 +58,7 @@ class Launch:
         fresh: (address, bytes) of buffers whose life starts here: what was in their place before is gone.
     """
 
-    kernel: Kernel
+    kernel: LoadedKernel
     grid: int
     addresses: tuple[int, ...]
     first: int = 0
@@ -78,7 +78,7 @@ class Work:
     """
 
     uploads: tuple[tuple[Bytes, int], ...]
-    launches: tuple[Launch, ...]
+    launches: tuple[DeviceLaunch, ...]
     downloads: tuple[tuple[int, Bytes], ...]
 
 
@@ -114,7 +114,7 @@ class Device(Protocol):
         """Host memory for uploads and downloads of Work, laid out as `allocate` does."""
         ...
 
-    def load(self, source: Source, schedule: Schedule) -> Kernel:
+    def load(self, source: Source, schedule: Schedule) -> LoadedKernel:
         """A compiled kernel, ready to launch."""
         ...
 

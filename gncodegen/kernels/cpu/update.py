@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.elementwise import number, slots, text, traffic
+from gncodegen.kernels.cpu.elementwise import number, slots, text, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 
 CHUNK = 16384

@@ -11,7 +11,7 @@ from gncodegen.errors import OptionsError
 
 
 @dataclass(frozen=True)
-class Settings:
+class Environment:
     """Process-wide settings, each read from GNCODEGEN_<NAME>.
 
     Args:
@@ -50,9 +50,9 @@ def _cache_dir() -> Path:
 
 
 @cache
-def settings() -> Settings:
+def environment() -> Environment:
     """The settings of this process, read once."""
-    return Settings(
+    return Environment(
         cache_dir=_cache_dir(),
         threads=_integer("THREADS", "0 (all cores) or a positive int"),
         compile_workers=_integer("COMPILE_WORKERS", "0 (one per core) or a positive int"),

@@ -1,7 +1,7 @@
-"""How threads share a slab: the rows of one observation in a block of channels of whole groups.
+"""How threads share a panel: the rows of one observation in a block of channels of whole groups.
 
 A thread reads LANES channels side by side and meets the same channels in each of its steps, so that scale, offset and
-sums of channels stay in registers. Where C is no multiple of a 16-byte access, a slab is the whole observation as one
+sums of channels stay in registers. Where C is no multiple of a 16-byte access, a panel is the whole observation as one
 run of elements, in wide rows of lcm(C, lanes).
 """
 
@@ -19,10 +19,10 @@ QUARTER_REGISTERS = 16 << 10
 
 MOST_THREADS = 1024
 MOST_DATA = 64
-"""Registers of one thread that hold elements, where a block has a slab to itself."""
+"""Registers of one thread that hold elements, where a block has a panel to itself."""
 
 MOST_SHARED_DATA = 48
-"""The same where blocks share slabs, since joining their sums takes registers too."""
+"""The same where blocks share panels, since joining their sums takes registers too."""
 
 MANY_GUARDS = 8
 OTHER_REGISTERS = 32
@@ -42,17 +42,17 @@ def ceiling(a: int, b: int) -> int:
 
 
 @dataclass(frozen=True)
-class Slab:
-    """One cut of the observations into slabs, shares of slabs and threads.
+class Panel:
+    """One panel of the observations into panels, shares of panels and threads.
 
     Args:
         observations, rows, channels, groups: of x under `reduced`.
         lanes: elements of one access.
         flat: whether wide rows run over the ends of rows.
-        block_channels: channels of a slab.
-        row_step: wide rows that the threads of a slab read at a time.
-        parts: blocks that share one slab.
-        members: slabs that one block does, each with its own threads.
+        block_channels: channels of a panel.
+        row_step: wide rows that the threads of a panel read at a time.
+        parts: blocks that share one panel.
+        members: panels that one block does, each with its own threads.
         held: registers per element, over all tensors a thread holds.
         resident_threads: threads that a multiprocessor holds at once.
     """
@@ -81,18 +81,18 @@ class Slab:
         return self.channels // self.block_channels
 
     @property
-    def slabs(self) -> int:
-        """Slabs in all."""
+    def panels(self) -> int:
+        """Panels in all."""
         return self.observations * self.blocks
 
     @property
     def grid(self) -> int:
         """Blocks of threads."""
-        return self.slabs * self.parts // self.members
+        return self.panels * self.parts // self.members
 
     @property
     def width(self) -> int:
-        """Elements of a wide row of a slab."""
+        """Elements of a wide row of a panel."""
         return lcm(self.channels, self.lanes) if self.flat else self.block_channels
 
     @property
@@ -107,22 +107,22 @@ class Slab:
 
     @property
     def active(self) -> int:
-        """Threads of a slab with work."""
+        """Threads of a panel with work."""
         return self.columns * self.row_step
 
     @property
-    def slab_threads(self) -> int:
-        """Threads of a slab."""
+    def panel_threads(self) -> int:
+        """Threads of a panel."""
         return ceiling(self.active, WARP) * WARP
 
     @property
     def threads(self) -> int:
         """Threads of a block."""
-        return self.slab_threads * self.members
+        return self.panel_threads * self.members
 
     @property
     def wide_rows(self) -> int:
-        """Wide rows of a slab."""
+        """Wide rows of a panel."""
         return ceiling(self.rows * self.channels, self.stride)
 
     @property
@@ -148,7 +148,7 @@ class Slab:
     @property
     def guarded(self) -> int:
         """How many of them, the last ones, may lie outside."""
-        if self.active < self.slab_threads:
+        if self.active < self.panel_threads:
             return self.steps
         return self.steps - self.last_share // (self.stride * self.row_step)
 
@@ -187,7 +187,7 @@ class Slab:
     @property
     def table_rows(self) -> int:
         """Sums per column that the warps leave."""
-        return self.slab_threads // WARP if self.row_distances else self.row_step
+        return self.panel_threads // WARP if self.row_distances else self.row_step
 
     @property
     def joined(self) -> int:
@@ -251,7 +251,7 @@ class Slab:
 
     @property
     def _forward_sums(self) -> int:
-        """Values in shared memory: three tables, their totals, and the moments of groups joined."""
+        """Values in shared memory: three tables, their totals, and the partials of groups joined."""
         groups = self.groups // self.blocks
         return 3 * self.members * (self.table_rows * self.table_columns + groups) + 3 * groups + 3
 
@@ -281,7 +281,7 @@ class Slab:
             "lanes": self.lanes,
             "values": self.values,
             "columns": self.columns,
-            "slab_threads": self.slab_threads,
+            "panel_threads": self.panel_threads,
             "active": self.active,
             "steps": self.steps,
             "guarded": self.guarded,
@@ -325,34 +325,34 @@ def _accesses(rows: int, channels: int, item: int, machine: Machine) -> Iterator
     yield lanes, False
 
 
-def cuts(
+def panels(
     observations: int, rows: int, channels: int, groups: int, item: int, held: int, machine: Machine, parts: int
-) -> Iterator[Slab]:
-    """Every way to cut the observations that fits, each slab over `parts` blocks."""
+) -> Iterator[Panel]:
+    """Every way to panel the observations that fits, each panel over `parts` blocks."""
     for lanes, flat in _accesses(rows, channels, item, machine):
         unit = channels if flat else lcm(channels // groups, lanes)
         for times in range(1, channels // unit + 1):
             if channels % (unit * times) == 0:
                 width = unit * times
-                first = Slab(
+                first = Panel(
                     observations, rows, channels, groups, lanes, flat, width, 1, parts, 1, held, machine.threads
                 )
                 yield from _threads(first, item)
 
 
-def _threads(first: Slab, item: int) -> Iterator[Slab]:
-    """The numbers of threads of a slab that fit, one for each number of steps, and of slabs where they are small."""
+def _threads(first: Panel, item: int) -> Iterator[Panel]:
+    """The numbers of threads of a panel that fit, one for each number of steps, and of panels where they are small."""
     columns = first.columns
     unit = WARP // columns if WARP % columns == 0 else 1
     found: set[int] = set()
     for steps in range(1, MOST_DATA // (first.lanes * first.held) + 1):
         row_step = ceiling(ceiling(first.share_rows, steps), unit) * unit
-        cut = replace(first, row_step=row_step)
-        if row_step in found or not cut.fits(item):
+        panel = replace(first, row_step=row_step)
+        if row_step in found or not panel.fits(item):
             continue
         found.add(row_step)
-        yield cut
+        yield panel
         for members in (2, 4, 8) if first.parts == 1 else ():
-            more = replace(cut, members=members)
-            if cut.slabs % members == 0 and more.threads <= 256 and more.fits(item):
+            more = replace(panel, members=members)
+            if panel.panels % members == 0 and more.threads <= 256 and more.fits(item):
                 yield more

@@ -1,19 +1,19 @@
-"""Moments that a convolution leaves of each band it writes, so that the norm that reads it needs no pass of its own."""
+"""Partial statistics that a convolution leaves of each band it writes, so that the norm behind needs no own pass."""
 
 from __future__ import annotations
 
 from math import prod
 
-from gncodegen.kernels.normalization import CENTRE_STEPS, CHUNK
-from gncodegen.kernels.register_tiles import LINE
+from gncodegen.kernels.cpu.normalization import CENTRE_STEPS, CHUNK
+from gncodegen.kernels.cpu.register_tiles import LINE
 from gncodegen.kernels.schedule import Constant, Problem
 
-FAR = 4
+MIN_L2_MULTIPLE = 4
 """Sizes of L2 beyond which an observation of y is."""
 
 
 def parts_of(problem: Problem) -> int:
-    """The bands of one observation's rows whose moments a convolution is to leave; 0 = none."""
+    """The bands of one observation's rows whose partials a convolution is to leave; 0 = none."""
     parts = problem.attributes.get("parts", 0)
     assert isinstance(parts, int)
     return parts
@@ -23,10 +23,10 @@ def worthwhile(problem: Problem) -> bool:
     """Whether an observation of y is so far beyond L2 that a pass over it costs more than the sums of bands.
 
     On a Zen 3 with 512 KB, convolution and norm of 3 MB and more were 0.97 to 1.12 times as fast
-    with moments, of 0.8 to 1.6 MB 0.89 to 1.00 times.
+    with partials, of 0.8 to 1.6 MB 0.89 to 1.00 times.
     """
     y = problem.results[0]
-    return y.bytes > FAR * problem.machine.l2 * y.shape[0]
+    return y.bytes > MIN_L2_MULTIPLE * problem.machine.l2 * y.shape[0]
 
 
 def bands(problem: Problem, fewest: int) -> int:
@@ -39,5 +39,5 @@ def bands(problem: Problem, fewest: int) -> int:
 def constants(problem: Problem) -> dict[str, Constant]:
     """What the template of a convolution names."""
     if not parts_of(problem):
-        return {"moments": False}
-    return {"moments": True, "chunk": CHUNK, "centre_steps": CENTRE_STEPS}
+        return {"partials": False}
+    return {"partials": True, "chunk": CHUNK, "centre_steps": CENTRE_STEPS}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from gncodegen.kernels.elementwise import slots, traffic
+from gncodegen.kernels.cpu.elementwise import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
 
 BLOCK = 16384

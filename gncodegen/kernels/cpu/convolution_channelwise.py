@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gncodegen.kernels import moments
-from gncodegen.kernels.bias import row_sums
-from gncodegen.kernels.correlation import ENOUGH_TILES, Correlation, bands_of, inside, panels_of
-from gncodegen.kernels.register_tiles import even_parts
+from gncodegen.kernels.cpu import partials
+from gncodegen.kernels.cpu.bias import row_sums
+from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation, bands_of, inside, panels_of
+from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem
 
@@ -49,7 +49,7 @@ def correlate_channelwise(
     machine = problem.machine
     rows, columns = work.rows, work.columns
     panels = panels_of(work, machine) if problem.results[0].count else 1
-    bands = moments.parts_of(problem) or (bands_of(work, machine, panels)[0] if problem.results[0].count else 1)
+    bands = partials.parts_of(problem) or (bands_of(work, machine, panels)[0] if problem.results[0].count else 1)
     tile_columns, vectors = _register_tile(work, panels, machine)
     shape: dict[str, Constant] = {
         "rows": rows.inputs,
@@ -91,7 +91,7 @@ def correlate_channelwise(
         "copies": not inside(work),
         "scratch_columns": scratch_columns,
         "scratch": scratch_rows * scratch_columns * work.groups,
-        **moments.constants(problem),
+        **partials.constants(problem),
     }
     schedule = Schedule(problem.op, "convolution_channelwise", machine.target, work.dtype, shape=shape, tiles=tiles)
     bias = ("operand2",) if epilogue["bias"] else ()

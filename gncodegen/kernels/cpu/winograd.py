@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from gncodegen.kernels.correlation import ENOUGH_TILES, Correlation
-from gncodegen.kernels.register_tiles import block_vectors, even_parts, row_counts, step_cycles
+from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation
+from gncodegen.kernels.cpu.register_tiles import block_vectors, even_parts, row_counts, step_cycles
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem
 

@@ -1,4 +1,4 @@
-"""moments: a convolution leaves statistics for the norm behind it, where the kernels say that it should."""
+"""partials: a convolution leaves statistics for the norm behind it, where the kernels say that it should."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _three(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_three")
 def test_both_ops_know_the_parts() -> None:
-    assert after("moments", f"{CONVOLVED}\n{norm()}") == [
+    assert after("partial-statistics", f"{CONVOLVED}\n{norm()}") == [
         f"convolution {{{CONVOLUTION}, parts = 3}}",
         "group_norm {groups = 3, epsilon = 1.0e-05, parts = 3}",
     ]
@@ -43,17 +43,17 @@ def test_both_ops_know_the_parts() -> None:
     ids=["no convolution", "something between", "per position"],
 )
 def test_other_norms_stay_as_they_are(body: str) -> None:
-    assert not any("parts" in op for op in after("moments", body))
+    assert not any("parts" in op for op in after("partial-statistics", body))
 
 
 def test_the_kernels_decide() -> None:
-    assert not any("parts" in op for op in after("moments", f"{CONVOLVED}\n{norm()}"))
+    assert not any("parts" in op for op in after("partial-statistics", f"{CONVOLVED}\n{norm()}"))
 
 
 @pytest.mark.parametrize("function", ["predict", "train_step"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_meaning(name: str, function: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of every pass, with moments wherever they can be; numpy_gn compares them with those of x."""
+    """As of every pass, with partials wherever they can be; numpy_gn compares them with those of x."""
     monkeypatch.setattr(catalog, "plan", numpy_gn.plan)
     monkeypatch.setattr(catalog, "parts", lambda problem: min(2, problem.results[0].shape[1]))
     require_the_same(name, function)

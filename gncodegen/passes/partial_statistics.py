@@ -1,4 +1,4 @@
-"""moments: convolutions leave the moments of what they write for the norm that reads it, where that costs less."""
+"""partials: convolutions leave the partials of what they write for the norm that reads it, where that costs less."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class MomentsFromConvolution(RewritePattern):
         if not parts:
             return
         producer = Convolution(x.op.operands, {**x.op.values, "parts": parts}, merged_layers((x.op,)))
-        y, moments = producer.results
+        y, partials = producer.results
         rewriter.replace(x.op, producer, [y])
-        operands = (*op.operands, moments)
+        operands = (*op.operands, partials)
         rewriter.replace(op, GroupNorm(operands, {**op.values, "parts": parts}, merged_layers((op,))))
 
 
 @dataclass(frozen=True)
-class Moments(ForMachine):
+class PartialStatistics(ForMachine):
     """Asks the kernels of each such convolution in how many parts they can, and should."""
 
-    name: ClassVar[str] = "moments"
+    name: ClassVar[str] = "partial-statistics"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         PatternRewriteWalker(MomentsFromConvolution(self.machine)).rewrite_module(op)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.bias import column_sums
-from gncodegen.kernels.convolution import epilogue_constants
-from gncodegen.kernels.correlation import ENOUGH_TILES, LONGEST_SUM
-from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
+from gncodegen.kernels.cpu.bias import column_sums
+from gncodegen.kernels.cpu.convolution import epilogue_constants
+from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
+from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule
 
 TILE_WORK = 1 << 18

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gncodegen.kernels.bias import column_sums
-from gncodegen.kernels.correlation import Correlation
-from gncodegen.kernels.register_tiles import block_vectors, row_counts, step_cycles
+from gncodegen.kernels.cpu.bias import column_sums
+from gncodegen.kernels.cpu.correlation import Correlation
+from gncodegen.kernels.cpu.register_tiles import block_vectors, row_counts, step_cycles
+from gncodegen.kernels.cpu.winograd import MOST_SCRATCH, STEP_PADDING, count_patches, patch_output, scratch
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem
-from gncodegen.kernels.winograd import MOST_SCRATCH, STEP_PADDING, count_patches, patch_output, scratch
 
 SHARE = 64
 """About how many channels, and filters, a tile does: more repeat fewer transforms, but need more of L2."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
+from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
 from gncodegen.kernels.schedule import ITEM_SIZE, Machine
 from gncodegen.kernels.window_axis import Axis
 

@@ -35,10 +35,10 @@ def _at(builder: Any, base: Any, index: Any) -> Any:
 
 
 @intrinsic_of_literals
-def load_slab(
+def load_panel(
     context: Any, base: Any, index: Any, stride: Any, lanes: Any, count: Any, guarded: Any, limit: Any
 ) -> Any:
-    """`load_slab(p, i, stride, lanes, count, guarded, limit)`: load_readonly_strided; 0 where a guarded step ends."""
+    """`load_panel(p, i, stride, lanes, count, guarded, limit)`: load_readonly_strided; 0 where a guarded step ends."""
     width, steps, free = literal(lanes, "lanes"), literal(count, "count"), literal(count, "count")
     free -= literal(guarded, "guarded")
     vec, kind = Vec(SCALAR[base.element], width * steps), index_type(index)
@@ -63,10 +63,10 @@ def load_slab(
 
 
 @intrinsic_of_literals
-def store_slab(
+def store_panel(
     context: Any, base: Any, index: Any, stride: Any, lanes: Any, value: Any, guarded: Any, limit: Any
 ) -> Any:
-    """`store_slab(p, i, stride, lanes, v, guarded, limit)`: the reverse of load_slab; guarded steps stay unwritten."""
+    """`store_panel(p, i, stride, lanes, v, guarded, limit)`: the reverse of load_panel; guarded steps are unwritten."""
     width, kind = literal(lanes, "lanes"), index_type(index)
     steps = value.lanes // width
     free = steps - literal(guarded, "guarded")

@@ -1,4 +1,4 @@
-"""Moments that convolutions leave, and norms that take them, against the float64 oracle; bits of a batch slice."""
+"""Partials that convolutions leave, and norms that take them, against the float64 oracle; bits of a batch slice."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import pytest
 import reference
 from kernels.conftest import Execute
 
-from gncodegen.kernels import catalog, normalization
+from gncodegen.kernels import catalog
+from gncodegen.kernels.cpu import normalization
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
 
 ATTRIBUTES = {"stride": (1, 1), "dilation": (1, 1), "padding": (0, 0, 0, 0), "groups": 1}
 
 
 def convolve(execute: Execute, x, w, bias, parts, **attributes):
-    """y and, where there are parts, the moments."""
+    """y and, where there are parts, the partials."""
     attributes = ATTRIBUTES | attributes
     pads, strides = attributes["padding"], attributes["stride"]
     extents = [(n + pads[2 * i] + pads[2 * i + 1] - w.shape[i]) // strides[i] + 1 for i, n in enumerate(x.shape[1:-1])]
@@ -27,15 +28,15 @@ def convolve(execute: Execute, x, w, bias, parts, **attributes):
     return execute("convolution", [x, w, *([] if bias is None else [bias])], out, attributes)
 
 
-def normalize(execute: Execute, x, scale, offset, moments, groups, **attributes):
+def normalize(execute: Execute, x, scale, offset, partials, groups, **attributes):
     more = [attributes.pop("r")] if "r" in attributes else []
-    attributes = {"groups": groups, "epsilon": 1e-5, "parts": moments.shape[1], **attributes}
+    attributes = {"groups": groups, "epsilon": 1e-5, "parts": partials.shape[1], **attributes}
     dtype = "float64" if x.dtype == np.float64 else "float32"
     results = [(x.shape, str(x.dtype)), ((len(x), groups, 3), dtype)]
-    return execute("group_norm", [x, scale, offset, *more, moments], results, attributes)
+    return execute("group_norm", [x, scale, offset, *more, partials], results, attributes)
 
 
-def moments_of(y, parts):
+def partials_of(y, parts):
     """Mean and sum of squared deviations from it, per part and channel, in float64."""
     rows = y.shape[1]
     cuts = [y[:, rows * i // parts : rows * (i + 1) // parts].astype(np.float64) for i in range(parts)]
@@ -57,15 +58,15 @@ CASES = [
 
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize(("shape", "window", "filters", "parts", "attributes", "dtype"), CASES)
-def test_moments_are_those_of_y(execute: Execute, shape, window, filters, parts, attributes, dtype, biased):
+def test_partials_are_those_of_y(execute: Execute, shape, window, filters, parts, attributes, dtype, biased):
     rng = np.random.default_rng(1)
     x = rng.standard_normal(shape).astype(dtype)
     w = rng.standard_normal((window, window, shape[-1] // attributes.get("groups", 1), filters)).astype(dtype)
     bias = (rng.standard_normal(filters) * 100).astype(dtype) if biased else None
-    y, moments = convolve(execute, x, w, bias, parts, **attributes)
+    y, partials = convolve(execute, x, w, bias, parts, **attributes)
     np.testing.assert_array_equal(y, convolve(execute, x, w, bias, 0, **attributes)[0])
-    counts, means, squares = moments_of(y, parts)
-    sums, about, centre = np.moveaxis(moments, 2, 0)
+    counts, means, squares = partials_of(y, parts)
+    sums, about, centre = np.moveaxis(partials, 2, 0)
     tolerance = 1e-12 if dtype == "float64" else 1e-5
     np.testing.assert_allclose(centre + sums / counts, means, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(about - sums**2 / counts, squares, rtol=tolerance, atol=tolerance * counts.max())
@@ -73,15 +74,15 @@ def test_moments_are_those_of_y(execute: Execute, shape, window, filters, parts,
 
 @pytest.mark.parametrize("shift", [0, 1e4, 1e6])
 @pytest.mark.parametrize(("groups", "residual"), [(1, False), (4, True), (24, False)])
-def test_a_norm_of_moments(execute: Execute, shift, groups, residual):
+def test_a_norm_of_partials(execute: Execute, shift, groups, residual):
     """As accurate at any mean as with a pass of its own."""
     rng = np.random.default_rng(2)
     x, r = rng.standard_normal((2, 61, 53, 8)).astype(np.float32), rng.standard_normal((2, 61, 53, 24))
     w, bias = rng.standard_normal((1, 1, 8, 24)).astype(np.float32) / 3, np.full(24, shift, np.float32)
     scale, offset = rng.standard_normal((2, 24)).astype(np.float32)
-    y, moments = convolve(execute, x, w, bias, 5)
+    y, partials = convolve(execute, x, w, bias, 5)
     more = {"r": r.astype(np.float32), "residual": True, "activation": "relu"} if residual else {}
-    found, statistics = normalize(execute, y, scale, offset, moments, groups, **more)
+    found, statistics = normalize(execute, y, scale, offset, partials, groups, **more)
     expected, _ = reference.group_norm(y.astype(np.float64), scale, offset, groups=groups, epsilon=1e-5)
     expected = np.maximum(expected + r, 0) if residual else expected
     assert np.abs(found - expected).max() <= 2e-6
@@ -99,8 +100,8 @@ def test_what_is_not_finite_stays_in_its_group_and_large_squares_are_summed_agai
     thirds = y.astype(np.float64).reshape(2, 3, 21, 8)
     centre = thirds[:, :, 0]
     deviations = thirds - centre[:, :, None]
-    moments = np.stack([deviations.sum(2), (deviations**2).sum(2), centre], 2)
-    found, _ = normalize(execute, y, scale, offset, moments, 4)
+    partials = np.stack([deviations.sum(2), (deviations**2).sum(2), centre], 2)
+    found, _ = normalize(execute, y, scale, offset, partials, 4)
     with np.errstate(invalid="ignore"):
         expected, _ = reference.group_norm(y.astype(np.float64), scale, offset, groups=4, epsilon=1e-5)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
@@ -113,11 +114,11 @@ def test_a_batch_slice_has_the_same_bits(execute: Execute):
     rng = np.random.default_rng(4)
     x, w = rng.standard_normal((3, 40, 30, 8)).astype(np.float32), rng.standard_normal((1, 1, 8, 40)).astype(np.float32)
     one, zero = np.ones(40, np.float32), np.zeros(40, np.float32)
-    y, moments = convolve(execute, x, w, None, 7)
-    whole = normalize(execute, y, one, zero, moments, 8)
-    part, slice_moments = convolve(execute, x[1:2], w, None, 7)
-    np.testing.assert_array_equal(slice_moments, moments[1:2])
-    for one_array, other in zip(normalize(execute, part, one, zero, slice_moments, 8), whole, strict=True):
+    y, partials = convolve(execute, x, w, None, 7)
+    whole = normalize(execute, y, one, zero, partials, 8)
+    part, slice_partials = convolve(execute, x[1:2], w, None, 7)
+    np.testing.assert_array_equal(slice_partials, partials[1:2])
+    for one_array, other in zip(normalize(execute, part, one, zero, slice_partials, 8), whole, strict=True):
         np.testing.assert_array_equal(one_array, other[1:2])
 
 
@@ -144,11 +145,11 @@ def _candidate(problem, number):
 def test_no_pass_over_x_is_left():
     """The norm reads x once; what is joined is small."""
     x, vector = Tensor((8, 56, 56, 256), "float32"), Tensor((256,), "float32")
-    moments, statistics = Tensor((8, 16, 3, 256), "float64"), Tensor((8, 32, 3), "float32")
+    partials, statistics = Tensor((8, 16, 3, 256), "float64"), Tensor((8, 32, 3), "float32")
     attributes = {"groups": 32, "epsilon": 1e-5, "parts": 16}
-    problem = Problem("group_norm", (x, vector, vector, moments), (x, statistics), attributes, Machine(cores=2))
+    problem = Problem("group_norm", (x, vector, vector, partials), (x, statistics), attributes, Machine(cores=2))
     plan = catalog.plan(problem)
     assert [launch.schedule.tiles["phase"] for launch in plan.launches] == ["join", "apply"]
     assert sum(launch.bytes for launch in plan.launches) == 2 * x.bytes
     assert not plan.workspaces
-    assert normalization.walk(replace(problem, operands=problem.operands[:3]), 1).parts > 1
+    assert normalization.tiling_of(replace(problem, operands=problem.operands[:3]), 1).parts > 1

@@ -1,4 +1,4 @@
-"""Plans of the normalization kernels: how an observation is walked, and which launches share the work.
+"""Plans of the normalization kernels: how an observation is tiled, and which launches share the work.
 
 An observation is ROWS rows of C channels. Vectors run across channels; where C is not a multiple of the vector length,
 several rows make one step, so that every vector is full. The tree of sums depends on one observation's shape only, so a
@@ -34,7 +34,7 @@ FUSED_ACTIVATIONS = ("", "relu", "leaky-relu")
 
 
 @dataclass(frozen=True)
-class Walk:
+class NormTiling:
     """How observations are cut: the constants that the templates name.
 
     Args:
@@ -126,7 +126,7 @@ def view(problem: Problem) -> tuple[int, int, int, int]:
     return shape[0], positions, channels, groups
 
 
-def walk(problem: Problem, tensors: int) -> Walk:
+def tiling_of(problem: Problem, tensors: int) -> NormTiling:
     """Cut the observations: full vectors, parts of a fixed size, waves that fit the caches.
 
     Args:
@@ -149,10 +149,10 @@ def walk(problem: Problem, tensors: int) -> Walk:
     steps = rows // repeat
     tail = (rows - steps * repeat) * channels
     parts = max(1, -(-steps // max(CHUNK, PART_BYTES // (channels * repeat * item))))
-    slab = rows * channels * item
-    per_tile = max(1, (32 << 10) // slab)
-    wave = 0 if parts == 1 else _wave(observations, tensors * slab, machine)
-    return Walk(observations, rows, channels, groups, repeat, steps, tail, parts, per_tile, wave)
+    observation_bytes = rows * channels * item
+    per_tile = max(1, (32 << 10) // observation_bytes)
+    wave = 0 if parts == 1 else _wave(observations, tensors * observation_bytes, machine)
+    return NormTiling(observations, rows, channels, groups, repeat, steps, tail, parts, per_tile, wave)
 
 
 def _wave(observations: int, touched: int, machine: Machine) -> int:
@@ -163,12 +163,12 @@ def _wave(observations: int, touched: int, machine: Machine) -> int:
     return min(observations, max(1, cache // touched))
 
 
-def _schedule(problem: Problem, cut: Walk, template: str, phase: str, **more: Constant) -> Schedule:
+def _schedule(problem: Problem, tiling: NormTiling, template: str, phase: str, **more: Constant) -> Schedule:
     dtype = problem.operands[0].dtype
-    tiles = {**cut.tiles(phase, problem.machine.lanes(dtype)), **more}
+    tiles = {**tiling.tiles(phase, problem.machine.lanes(dtype)), **more}
     if more.get("stream"):  # lines leave the core one by one, so they had better be neighbours
         tiles["apply_steps"] = 1
-    return Schedule(problem.op, template, "cpu", dtype, shape=cut.shape(problem), tiles=tiles)
+    return Schedule(problem.op, template, "cpu", dtype, shape=tiling.shape(problem), tiles=tiles)
 
 
 def _aligned(problem: Problem) -> bool:
@@ -182,31 +182,31 @@ def _streams(problem: Problem, moved: int) -> bool:
     return _aligned(problem) and moved > problem.machine.l3 // 2
 
 
-def _ways(problem: Problem, cut: Walk, moved: int) -> Iterator[tuple[Walk, bool]]:
-    """(walk, whether a result as large as x is written past the caches), best first; all have the same bits.
+def _ways(problem: Problem, tiling: NormTiling, moved: int) -> Iterator[tuple[NormTiling, bool]]:
+    """(tiling, whether a result as large as x is written past the caches), best first; all have the same bits.
 
     Args:
         problem: a normalization.
-        cut: the walk with the wave that the cost model likes best.
+        tiling: the tiling with the wave that the cost model likes best.
         moved: bytes of all that the kernels read and write.
     """
     machine, streams = problem.machine, _streams(problem, moved)
-    yield cut, streams
+    yield tiling, streams
     if _aligned(problem) and moved > machine.l3 // 8:
-        yield cut, not streams
-    if cut.parts > 1:
-        waves = dict.fromkeys([cut.wave, 0, *(min(cut.observations, n * machine.cores) for n in (1, 4))])
-        yield from ((replace(cut, wave=wave), streams) for wave in waves if wave != cut.wave)
+        yield tiling, not streams
+    if tiling.parts > 1:
+        waves = dict.fromkeys([tiling.wave, 0, *(min(tiling.observations, n * machine.cores) for n in (1, 4))])
+        yield from ((replace(tiling, wave=wave), streams) for wave in waves if wave != tiling.wave)
 
 
-def _launches(cut: Walk, patterns: Sequence[Launch]) -> Iterator[Launch]:
+def _launches(tiling: NormTiling, patterns: Sequence[Launch]) -> Iterator[Launch]:
     """The launches for each wave of observations; patterns are those for all of them, their grids those for one."""
-    for first in range(0, cut.observations, cut.wave):
-        count = min(cut.wave, cut.observations - first)
+    for first in range(0, tiling.observations, tiling.wave):
+        count = min(tiling.wave, tiling.observations - first)
         for pattern in patterns:
             yield replace(
                 pattern, grid=count * pattern.grid, first=first * pattern.grid,
-                bytes=pattern.bytes * count // cut.observations, flops=pattern.flops * count // cut.observations,
+                bytes=pattern.bytes * count // tiling.observations, flops=pattern.flops * count // tiling.observations,
             )  # fmt: skip
 
 
@@ -216,12 +216,12 @@ def _group_norm(problem: Problem) -> Iterator[Plan]:
     Where it does not, x is read once more. A residual r is read once.
     """
     moved = (2 + bool(problem.attributes.get("residual", False))) * problem.operands[0].bytes
-    for cut, stream in _ways(problem, walk(problem, 1), moved):
-        yield _forward(problem, cut, stream, moved)
+    for tiling, stream in _ways(problem, tiling_of(problem, 1), moved):
+        yield _forward(problem, tiling, stream, moved)
 
 
-def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
-    """The launches of one walk of `_group_norm`."""
+def _forward(problem: Problem, tiling: NormTiling, stream: bool, moved: int) -> Plan:
+    """The launches of one tiling of `_group_norm`."""
     x = problem.operands[0]
     slots = ("operand0", "operand1", "operand2", "result0", "result1")
     residual = bool(problem.attributes.get("residual", False))
@@ -232,75 +232,77 @@ def _forward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
         slots = (*slots, "operand3")
     in_place = ((0, 0), (0, 3)) if residual else ((0, 0),)
     apply = Launch(
-        _schedule(problem, cut, "group_norm", "apply", **more), slots, cut.parts, writes=(3,),
+        _schedule(problem, tiling, "group_norm", "apply", **more), slots, tiling.parts, writes=(3,),
         bytes=moved, flops=3 * x.count + flops,
     )  # fmt: skip
     if problem.attributes.get("parts", 0):
-        together = replace(cut, wave=cut.observations)
-        return Plan(tuple(_launches(together, (_joined(problem, cut, "result1"), apply))), in_place=in_place)
-    if cut.wave == 0:
-        columns = cut.columns(problem.machine.lanes(x.dtype))
-        sums: dict[str, Constant] = {"columns": columns, "turns": cut.width // columns}
-        reading = _reading(problem, cut, columns, moved)
-        schedule = _schedule(problem, cut, "group_norm", "whole", **reading, **sums, **more)
-        grid = -(-cut.observations // cut.per_tile)
+        together = replace(tiling, wave=tiling.observations)
+        return Plan(tuple(_launches(together, (_joined(problem, tiling, "result1"), apply))), in_place=in_place)
+    if tiling.wave == 0:
+        columns = tiling.columns(problem.machine.lanes(x.dtype))
+        sums: dict[str, Constant] = {"columns": columns, "turns": tiling.width // columns}
+        reading = _reading(problem, tiling, columns, moved)
+        schedule = _schedule(problem, tiling, "group_norm", "whole", **reading, **sums, **more)
+        grid = -(-tiling.observations // tiling.per_tile)
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
         return Plan((launch,), in_place=in_place)
-    first, join, moments = _summed(problem, cut, moved, "result1")
-    return Plan(tuple(_launches(cut, (first, join, apply))), workspaces=(moments,), in_place=in_place)
+    first, join, partials = _summed(problem, tiling, moved, "result1")
+    return Plan(tuple(_launches(tiling, (first, join, apply))), workspaces=(partials,), in_place=in_place)
 
 
 def _group_statistics(problem: Problem) -> Plan:
-    """Statistics from x[, moments]: the first launches of `_group_norm`, of all observations at once."""
-    cut = walk(problem, 1)
-    cut = replace(cut, wave=cut.observations)
+    """Statistics from x[, partials]: the first launches of `_group_norm`, of all observations at once."""
+    tiling = tiling_of(problem, 1)
+    tiling = replace(tiling, wave=tiling.observations)
     if problem.attributes.get("parts", 0):
-        return Plan(tuple(_launches(cut, (_joined(problem, cut, "result0"),))))
-    first, join, moments = _summed(problem, cut, problem.operands[0].bytes, "result0")
-    return Plan(tuple(_launches(cut, (first, join))), workspaces=(moments,))
+        return Plan(tuple(_launches(tiling, (_joined(problem, tiling, "result0"),))))
+    first, join, partials = _summed(problem, tiling, problem.operands[0].bytes, "result0")
+    return Plan(tuple(_launches(tiling, (first, join))), workspaces=(partials,))
 
 
-def _summed(problem: Problem, cut: Walk, moved: int, result: str) -> tuple[Launch, Launch, Tensor]:
+def _summed(problem: Problem, tiling: NormTiling, moved: int, result: str) -> tuple[Launch, Launch, Tensor]:
     """The launches that find the statistics, of parts and of observations, and what the first leaves for the second."""
     x = problem.operands[0]
-    columns = cut.columns(problem.machine.lanes(x.dtype))
-    sums: dict[str, Constant] = {"columns": columns, "turns": cut.width // columns}
-    reading = _reading(problem, cut, columns, moved)
-    schedule = _schedule(problem, cut, "group_norm", "statistics", **reading, **sums)
-    first = Launch(schedule, ("operand0", "workspace0"), cut.parts, writes=(1,), bytes=x.bytes, flops=5 * x.count)
-    join = _join(problem, cut, "workspace0", result, steps=cut.steps, tail=cut.tail, parts=cut.parts, **sums)
-    return first, join, Tensor((cut.observations, cut.parts, 3, columns), "float64")
+    columns = tiling.columns(problem.machine.lanes(x.dtype))
+    sums: dict[str, Constant] = {"columns": columns, "turns": tiling.width // columns}
+    reading = _reading(problem, tiling, columns, moved)
+    schedule = _schedule(problem, tiling, "group_norm", "statistics", **reading, **sums)
+    first = Launch(schedule, ("operand0", "workspace0"), tiling.parts, writes=(1,), bytes=x.bytes, flops=5 * x.count)
+    join = _join(
+        problem, tiling, "workspace0", result, steps=tiling.steps, tail=tiling.tail, parts=tiling.parts, **sums
+    )
+    return first, join, Tensor((tiling.observations, tiling.parts, 3, columns), "float64")
 
 
-def _joined(problem: Problem, cut: Walk, result: str) -> Launch:
+def _joined(problem: Problem, tiling: NormTiling, result: str) -> Launch:
     """The launch that finds the statistics from what a convolution left of the bands of its rows: the last operand."""
-    x, moments = problem.operands[0], problem.operands[-1]
-    rows = {"steps": x.shape[1], "tail": 0, "parts": moments.shape[1]}
-    columns = {"columns": cut.channels, "turns": cut.rows // x.shape[1]}
-    return _join(problem, cut, f"operand{len(problem.operands) - 1}", result, **rows, **columns)
+    x, partials = problem.operands[0], problem.operands[-1]
+    rows = {"steps": x.shape[1], "tail": 0, "parts": partials.shape[1]}
+    columns = {"columns": tiling.channels, "turns": tiling.rows // x.shape[1]}
+    return _join(problem, tiling, f"operand{len(problem.operands) - 1}", result, **rows, **columns)
 
 
-def _join(problem: Problem, cut: Walk, moments: str, result: str, **tiles: Constant) -> Launch:
-    """Per observation, the statistics from the moments of its parts."""
+def _join(problem: Problem, tiling: NormTiling, partials: str, result: str, **tiles: Constant) -> Launch:
+    """Per observation, the statistics from the partials of its parts."""
     x = problem.operands[0]
     tiles |= {"phase": "join", "vector": problem.machine.lanes(x.dtype)}
-    schedule = Schedule(problem.op, "group_norm", "cpu", x.dtype, shape=cut.shape(problem), tiles=tiles)
-    return Launch(schedule, ("operand0", moments, result), 1, writes=(2,))
+    schedule = Schedule(problem.op, "group_norm", "cpu", x.dtype, shape=tiling.shape(problem), tiles=tiles)
+    return Launch(schedule, ("operand0", partials, result), 1, writes=(2,))
 
 
-def _reading(problem: Problem, cut: Walk, columns: int, moved: int) -> dict[str, Constant]:
-    """How what is summed is read: `by_rows`, or by columns, whose lines are asked for `ahead` values before.
+def _reading(problem: Problem, tiling: NormTiling, columns: int, moved: int) -> dict[str, Constant]:
+    """How what is summed is read: `by_rows`, or by columns, with prefetches.
 
     In the order of memory where tensors come from there. Columns keep their sums in registers, but are read some lines
-    apart, which no prefetcher follows: `line` is the values of a line, or 0 where an observation lies in L1; `ahead` is
-    a chunk where that leaves room in L1, else 0, the next columns.
+    apart, which no prefetcher follows: `line` is the values of a line, or 0 where an observation lies in L1.
+    `prefetch_distance`, in values, is a chunk where that leaves room in L1, else 0, the next columns.
     """
     machine, dtype = problem.machine, problem.operands[0].dtype
     item, chunk = ITEM_SIZE[dtype], CHUNK * columns
     by_rows = _far(problem, moved) and columns > 4 * machine.lanes(dtype)
-    if by_rows or cut.rows * cut.channels * item <= machine.l1 // 2:
-        return {"by_rows": by_rows, "line": 0, "ahead": 0}
-    return {"by_rows": False, "line": 64 // item, "ahead": chunk if chunk * item <= machine.l1 // 4 else 0}
+    if by_rows or tiling.rows * tiling.channels * item <= machine.l1 // 2:
+        return {"by_rows": by_rows, "line": 0, "prefetch_distance": 0}
+    return {"by_rows": False, "line": 64 // item, "prefetch_distance": chunk if chunk * item <= machine.l1 // 4 else 0}
 
 
 def _far(problem: Problem, moved: int) -> bool:
@@ -316,26 +318,28 @@ def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
     residual = bool(problem.attributes.get("residual", False))
     # What is touched before an element is met again: x and dy, and with a residual r and dr.
     moved = (5 if residual else 3) * problem.operands[0].bytes
-    for cut, stream in _ways(problem, walk(problem, 4 if residual else 2), moved):
-        yield _backward(problem, cut, stream, moved)
+    for tiling, stream in _ways(problem, tiling_of(problem, 4 if residual else 2), moved):
+        yield _backward(problem, tiling, stream, moved)
 
 
-def _backward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
-    """The launches of one walk of `_group_norm_gradient`."""
+def _backward(problem: Problem, tiling: NormTiling, stream: bool, moved: int) -> Plan:
+    """The launches of one tiling of `_group_norm_gradient`."""
     x = problem.operands[0]
     residual = bool(problem.attributes.get("residual", False))
     inputs = tuple(f"operand{i}" for i in range(5))
-    rows = -(-cut.observations // cut.per_tile) if cut.wave == 0 else cut.observations
-    partial = Tensor((rows, 2, cut.channels), "float64")
+    rows = -(-tiling.observations // tiling.per_tile) if tiling.wave == 0 else tiling.observations
+    partial = Tensor((rows, 2, tiling.channels), "float64")
     add = added(problem, partial)
-    reading = _reading(problem, cut, cut.width, moved)
+    reading = _reading(problem, tiling, tiling.width, moved)
     # Every element of dy and r is read before dr, and every one of x and dy before dx, is written there.
     in_place = ((0, 0), (0, 1), (3, 1), (3, 5)) if residual else ((0, 1),)
     flops = residual * x.count
-    if cut.wave == 0:
+    if tiling.wave == 0:
         slots = (*inputs, "workspace0", "result0")
         more = _residual_slots(slots) if residual else {}
-        schedule = _schedule(problem, cut, "group_norm_gradient", "whole", dx_slot=6, stream=stream, **reading, **more)
+        schedule = _schedule(
+            problem, tiling, "group_norm_gradient", "whole", dx_slot=6, stream=stream, **reading, **more
+        )
         launch = Launch(
             schedule, (*slots, "operand5", "result3") if residual else slots, rows,
             writes=(5, 6, 8) if residual else (5, 6), bytes=moved, flops=14 * x.count + flops,
@@ -343,12 +347,12 @@ def _backward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
         return Plan((launch, add), workspaces=(partial,), in_place=in_place)
     slots = (*inputs, "workspace1")
     more = _residual_slots(slots) if residual else {}
-    parts = Tensor((cut.observations, cut.parts, 2, cut.width), "float64")
-    means = Tensor((cut.observations, cut.groups, 2), x.dtype)
-    sums = _schedule(problem, cut, "group_norm_gradient", "sums", dx_slot=0, **reading, **more)
-    join = _schedule(problem, cut, "group_norm_gradient", "join")
+    parts = Tensor((tiling.observations, tiling.parts, 2, tiling.width), "float64")
+    means = Tensor((tiling.observations, tiling.groups, 2), x.dtype)
+    sums = _schedule(problem, tiling, "group_norm_gradient", "sums", dx_slot=0, **reading, **more)
+    join = _schedule(problem, tiling, "group_norm_gradient", "join")
     first = Launch(
-        sums, (*slots, "operand5", "result3") if residual else slots, cut.parts,
+        sums, (*slots, "operand5", "result3") if residual else slots, tiling.parts,
         writes=(5, 7) if residual else (5,), bytes=moved - x.bytes, flops=7 * x.count + flops,
     )  # fmt: skip
     between = ("operand2", "operand4", "workspace1", "workspace0", "workspace2")
@@ -356,10 +360,10 @@ def _backward(problem: Problem, cut: Walk, stream: bool, moved: int) -> Plan:
     if residual:  # dr is dy masked, so that what follows is the gradient of a norm alone
         problem = replace(problem, attributes={**problem.attributes, "activation": "", "alpha": 0.0})
         inputs = ("operand0", "result3", *inputs[2:])
-    apply = _schedule(problem, cut, "group_norm_gradient", "apply", dx_slot=6, stream=stream)
+    apply = _schedule(problem, tiling, "group_norm_gradient", "apply", dx_slot=6, stream=stream)
     slots = (*inputs, "workspace2", "result0")
-    third = Launch(apply, slots, cut.parts, writes=(6,), bytes=3 * x.bytes, flops=7 * x.count)
-    launches = (*_launches(cut, (first, second, third)), add)
+    third = Launch(apply, slots, tiling.parts, writes=(6,), bytes=3 * x.bytes, flops=7 * x.count)
+    launches = (*_launches(tiling, (first, second, third)), add)
     return Plan(launches, workspaces=(partial, parts, means), in_place=in_place)
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from math import prod
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import convolution_weights, moments
-from gncodegen.kernels.convolution_channelwise import correlate_channelwise, is_channelwise
-from gncodegen.kernels.correlation import (
+from gncodegen.kernels.cpu import convolution_weights, partials
+from gncodegen.kernels.cpu.convolution_channelwise import correlate_channelwise, is_channelwise
+from gncodegen.kernels.cpu.correlation import (
     LONGEST_SUM,
     Blocking,
     Correlation,
@@ -24,10 +24,10 @@ from gncodegen.kernels.correlation import (
     inside,
     panels_of,
 )
-from gncodegen.kernels.register_tiles import even_parts
+from gncodegen.kernels.cpu.register_tiles import even_parts
+from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
-from gncodegen.kernels.winograd import correlate_winograd, patch_output
 
 ACTIVATIONS = ("", "relu", "leaky-relu", "clipped-relu")
 """Activations that the convolution's epilogue can apply."""
@@ -89,7 +89,7 @@ def correlate(
     if output:
         yield from correlate_winograd(problem, work, weights, transposed, epilogue, output)
         return
-    parts = moments.parts_of(problem)
+    parts = partials.parts_of(problem)
     work = work if parts or problem.attributes.get("norm_groups") else flattened(work)
     for blocking in blockings(work, problem.machine, parts):
         yield _blocked(problem, work, blocking, weights, transposed, epilogue)
@@ -128,7 +128,7 @@ def _blocked(
         "dots": dots,
         "copies": copies,
         **({} if work.phases == 1 else {"phase_starts": starts}),
-        **moments.constants(problem),
+        **partials.constants(problem),
     }
     if copies:
         columns = work.columns.read(max(even_parts(work.columns.positions, blocking.panels), default=1))
@@ -240,22 +240,22 @@ def _forward(problem: Problem) -> tuple[WindowProblem, Correlation]:
 
 
 def parts(problem: Problem) -> int:
-    """The bands of one observation whose moments the epilogue should leave; 0 where a pass of its own is cheaper.
+    """The bands of one observation whose partials the epilogue should leave; 0 where a pass of its own is cheaper.
 
     None where patches are transformed: their blocks are no bands, and sums of 16 values per patch cost more there.
     """
     if len(problem.results[0].shape) != 4:
         return 0
     _, work = _forward(problem)
-    if work.batch == 0 or not moments.worthwhile(problem) or patch_output(work, problem.machine):
+    if work.batch == 0 or not partials.worthwhile(problem) or patch_output(work, problem.machine):
         return 0
     alone = replace(work, batch=1)
     panels = panels_of(alone, problem.machine)
-    return moments.bands(problem, bands_of(alone, problem.machine, panels)[0]) if panels == 1 else 0
+    return partials.bands(problem, bands_of(alone, problem.machine, panels)[0]) if panels == 1 else 0
 
 
 def convolution(problem: Problem) -> Plans:
-    """Convolution: y = activation(x ⋆ weights + bias)[, its moments]."""
+    """Convolution: y = activation(x ⋆ weights + bias)[, its partials]."""
     window, work = _forward(problem)
     operands = len(problem.operands) - 3 * bool(problem.attributes.get("norm_groups"))
     epilogue = epilogue_constants(problem, operands > 2)

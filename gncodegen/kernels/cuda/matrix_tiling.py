@@ -1,7 +1,7 @@
 """How a matrix product is cut into blocks, and its depth into segments, from an estimate of cycles.
 
-A sum that keeps the bits of a batch slice is cut by its depth alone; blocks may share the segments out, and the launch
-behind adds them in the same order.
+A sum that keeps the bits of a batch slice is cut by its depth alone. Blocks may share the segments; the launch behind
+adds them in the same order.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MULTIPLY = 6
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How a product is cut: a tile, the products of a segment, their number, and the blocks that share them out."""
+class ProductTiling:
+    """A tile, the products of a segment, their number, and the blocks that share them out."""
 
     tile: Tile
     segment: int
@@ -66,10 +66,10 @@ def _step_cycles(product: Product, tile: Tile) -> tuple[float, float]:
     return issue, 4 * wide * tile.depth * (rows + columns)
 
 
-def cycles(product: Product, cut: Cut, machine: Machine) -> float:
+def cycles(product: Product, tiling: ProductTiling, machine: Machine) -> float:
     """Estimated cycles of the launches: the busiest multiprocessor's blocks, some at a time, then adding parts."""
-    tile = cut.tile
-    blocks = product.tiles(tile) * cut.shares
+    tile = tiling.tile
+    blocks = product.tiles(tile) * tiling.shares
     wide = ITEM_SIZE[product.dtype] // 4
     memory = stages(tile, product, machine) * stage(tile, product) * ITEM_SIZE[product.dtype]
     room = (65536 // (tile.registers * wide * tile.threads), machine.threads // tile.threads, machine.l1 // memory)
@@ -79,12 +79,12 @@ def cycles(product: Product, cut: Cut, machine: Machine) -> float:
     warps = -(-together * tile.threads // 128)
     ahead = stages(tile, product, machine) - 1
     step = max(warps * max(issue, shared), issue + 150, STEP_LATENCY / ahead)
-    segments = cut.segments // cut.shares
-    steps = (-(-min(cut.segment, product.depth) // tile.depth) + 1) * segments
+    segments = tiling.segments // tiling.shares
+    steps = (-(-min(tiling.segment, product.depth) // tile.depth) + 1) * segments
     epilogue = 1500 + tile.thread[0] * tile.thread[1] * 4 * segments
     # Partial sums are written, read and written again at about 1500 bytes a cycle, after a launch of about 4000 cycles.
-    moved = product.rows * product.columns * product.groups * cut.shares * ITEM_SIZE[product.dtype]
-    adding = 4000 + moved / 750 if cut.shares > 1 else 0
+    moved = product.rows * product.columns * product.groups * tiling.shares * ITEM_SIZE[product.dtype]
+    adding = 4000 + moved / 750 if tiling.shares > 1 else 0
     return -(-busiest // together) * (steps * step + epilogue) + adding
 
 
@@ -101,15 +101,15 @@ def _parts(depth: int, parts: int, step: int) -> tuple[int, int]:
     return segment, max(1, -(-depth // segment))
 
 
-def _cuts(product: Product, machine: Machine, tile: Tile) -> list[Cut]:
+def _cuts(product: Product, machine: Machine, tile: Tile) -> list[ProductTiling]:
     if not product.free:
         segment, segments = _segments(product.depth, 32)
-        return [Cut(tile, segment, segments, shares) for shares in sorted({1, segments})]
+        return [ProductTiling(tile, segment, segments, shares) for shares in sorted({1, segments})]
     blocks = max(1, product.tiles(tile))
     fewest = max(1, -(-product.depth // (4 * LONGEST_SUM)))
     wanted = {fewest} | {max(fewest, -(-machine.cores * many // blocks)) for many in (1, 2, 3, 4)}
-    cuts = {_parts(product.depth, parts, 32) for parts in wanted}
-    return [Cut(tile, segment, parts, parts) for segment, parts in sorted(cuts)]
+    tilings = {_parts(product.depth, parts, 32) for parts in wanted}
+    return [ProductTiling(tile, segment, parts, parts) for segment, parts in sorted(tilings)]
 
 
 def _fits(product: Product, tile: Tile, machine: Machine) -> bool:
@@ -122,8 +122,8 @@ def _fits(product: Product, tile: Tile, machine: Machine) -> bool:
     return memory <= machine.l1 and min(a, b) >= tile.threads
 
 
-def choose(product: Product, machine: Machine) -> Cut:
-    """The cut of least estimated cycles."""
+def choose_tiling(product: Product, machine: Machine) -> ProductTiling:
+    """The tiling of least estimated cycles."""
     candidates = [tile for tile in tiles(product.dtype, math_of(product, machine)) if _fits(product, tile, machine)]
-    cuts = [cut for tile in candidates for cut in _cuts(product, machine, tile)]
-    return min(cuts, key=lambda cut: cycles(product, cut, machine))
+    tilings = [tiling for tile in candidates for tiling in _cuts(product, machine, tile)]
+    return min(tilings, key=lambda tiling: cycles(product, tiling, machine))

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gncodegen.kernels.convolution_channelwise import channelwise_weight_gradient, is_channelwise
-from gncodegen.kernels.register_tiles import even_parts, fits, step_cycles, vector_counts
+from gncodegen.kernels.cpu.convolution_channelwise import channelwise_weight_gradient, is_channelwise
+from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
+from gncodegen.kernels.cpu.winograd_weights import weight_output, winograd_weight_gradient
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
-from gncodegen.kernels.winograd_weights import weight_output, winograd_weight_gradient
 
 SCRATCH_BYTES = 96 << 10
 """Most of x, and of dy, that a tile packs at a time."""
@@ -56,8 +56,8 @@ class RegisterRows:
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How the work is cut: units of observations × bands of rows, parts of units, shares of channels and of filters."""
+class WeightTiling:
+    """Units of observations × bands of rows, parts of units, shares of channels and of filters."""
 
     observations: int
     bands: int
@@ -102,19 +102,19 @@ def _cycles(window: WindowProblem, rows: RegisterRows, machine: Machine) -> floa
     return tiles * (step_cycles(rows.rows * rows.lines, rows.vectors, machine) * spread + 0.5) + packing * 2.0
 
 
-def choices(window: WindowProblem, machine: Machine, bias: bool) -> Iterator[tuple[RegisterRows, Cut]]:
+def choices(window: WindowProblem, machine: Machine, bias: bool) -> Iterator[tuple[RegisterRows, WeightTiling]]:
     """Register tiles, from the least estimated cycles up, with cuts that all sum in the same order."""
     tiles = dict.fromkeys(sorted(_register_rows(window, machine), key=lambda rows: _cycles(window, rows, machine)))
     orders: list[tuple[int, ...]] = []
     for rows in tiles:
-        cut = choose_cut(window, rows, machine)
+        tiling = choose_tiling(window, rows, machine)
         # The sums of dy for the bias run over as many pixels at once as fit the registers.
-        orders.append((cut.observations, cut.bands, cut.parts, rows.vectors if bias else 0))
+        orders.append((tiling.observations, tiling.bands, tiling.parts, rows.vectors if bias else 0))
         if orders[-1] == orders[0]:
-            yield rows, cut
+            yield rows, tiling
 
 
-def choose_cut(window: WindowProblem, rows: RegisterRows, machine: Machine) -> Cut:
+def choose_tiling(window: WindowProblem, rows: RegisterRows, machine: Machine) -> WeightTiling:
     """Units, parts and shares, from the shapes alone."""
     item, width = ITEM_SIZE[window.dtype], rows.vectors * machine.lanes(window.dtype, window.group_filters)
     out_rows, out_columns = window.out_extents
@@ -149,7 +149,7 @@ def choose_cut(window: WindowProblem, rows: RegisterRows, machine: Machine) -> C
     gradient = taps * window.group_channels * window.filters
     affordable = (window.batch * out_rows * out_columns * (window.channels + window.filters)) // max(1, 2 * gradient)
     parts = max(1, min(units, MOST_PARTS, max(affordable, -(-ENOUGH_TILES // (4 * shares)))))
-    return Cut(observations, bands, parts, channel_shares, filter_shares)
+    return WeightTiling(observations, bands, parts, channel_shares, filter_shares)
 
 
 def convolution_weight_gradient(problem: Problem) -> Plans:
@@ -161,25 +161,25 @@ def convolution_weight_gradient(problem: Problem) -> Plans:
     if output:
         return winograd_weight_gradient(problem, window, output)
     found = choices(window, problem.machine, bool(problem.attributes.get("bias", False)))
-    return (_plan(problem, window, rows, cut) for rows, cut in found)
+    return (_plan(problem, window, rows, tiling) for rows, tiling in found)
 
 
-def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, cut: Cut) -> Plan:
-    """The launches of one register tile and cut."""
+def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, tiling: WeightTiling) -> Plan:
+    """The launches of one register tile and tiling."""
     lanes, target = problem.machine.lanes(window.dtype, window.group_filters), problem.machine.target
     bias = bool(problem.attributes.get("bias", False))
-    shape, tiles, partial, padded = _constants(window, rows, cut, lanes, bias)
+    shape, tiles, partial, padded = _constants(window, rows, tiling, lanes, bias)
     main = Schedule(problem.op, "convolution_weight_gradient", target, window.dtype, shape=shape, tiles=tiles)
     filter_rows = window.window[0] * window.window[1] * window.group_channels
-    shares = max(1, min(filter_rows, cut.parts * filter_rows * window.filters // (32 << 10)))
+    shares = max(1, min(filter_rows, tiling.parts * filter_rows * window.filters // (32 << 10)))
     fewer_shape = {name: shape[name] for name in REDUCE_SHAPE}
     fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": shares}
     reduce = Schedule(
         problem.op, "convolution_weight_reduce", target, window.dtype, shape=fewer_shape, tiles=fewer_tiles
     )
-    grid = cut.parts * window.groups * cut.channel_shares * cut.filter_shares
+    grid = tiling.parts * window.groups * tiling.channel_shares * tiling.filter_shares
     moved = problem.operands[0].bytes + problem.operands[1].bytes
-    buffers = (Tensor((cut.parts * partial,), window.dtype), Tensor((cut.parts * padded,), window.dtype))
+    buffers = (Tensor((tiling.parts * partial,), window.dtype), Tensor((tiling.parts * padded,), window.dtype))
     workspaces, slots = (buffers, ("workspace0", "workspace1")) if bias else (buffers[:1], ("workspace0",))
     results = ("result0", "result1") if bias else ("result0",)
     written = sum(buffer.bytes for buffer in workspaces)
@@ -194,7 +194,7 @@ def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, cut: Cut)
 
 
 def _constants(
-    window: WindowProblem, rows: RegisterRows, cut: Cut, lanes: int, bias: bool
+    window: WindowProblem, rows: RegisterRows, tiling: WeightTiling, lanes: int, bias: bool
 ) -> tuple[dict[str, Constant], dict[str, Constant], int, int]:
     """Shape and tile constants, elements of one part's sums, and of its bias sums."""
     split = not _contiguous(window)
@@ -205,17 +205,17 @@ def _constants(
     line_groups = -(-window.window[0] // rows.lines)
     pieces = -(-taps * rows.channels // rows.rows)
     block = line_groups * (window.window[1] // taps) * pieces * rows.rows * rows.lines * width
-    band_rows = max(even_parts(window.out_extents[0], cut.bands))
+    band_rows = max(even_parts(window.out_extents[0], tiling.bands))
     span_h = (line_groups * rows.lines - 1) * window.dilation[0] + 1
     span_w = (window.window[1] - 1) * window.dilation[1] + 1
     scratch_rows = (max(band_rows, 1) - 1) * window.stride[0] + span_h
     scratch_columns = (max(window.out_extents[1], 1) - 1) * window.stride[1] + span_w
-    share_channels = max(even_parts(channel_blocks, cut.channel_shares))
-    share_filters = max(even_parts(filter_blocks, cut.filter_shares))
+    share_channels = max(even_parts(channel_blocks, tiling.channel_shares))
+    share_filters = max(even_parts(filter_blocks, tiling.filter_shares))
     image = scratch_rows * scratch_columns * rows.channels
     # dy is read in place where one block of filters is all of it.
     packs = window.filters != width
-    filter_step = cut.observations * band_rows * window.out_extents[1] * width if packs else 0
+    filter_step = tiling.observations * band_rows * window.out_extents[1] * width if packs else 0
     shape: dict[str, Constant] = {
         "batch": window.batch,
         "rows": window.extents[0],
@@ -242,15 +242,15 @@ def _constants(
         "rows_per_tile": rows.rows,
         "lines": rows.lines,
         "channel_block": rows.channels,
-        "observations": cut.observations,
-        "bands": cut.bands,
-        "parts": cut.parts,
-        "channel_shares": cut.channel_shares,
-        "filter_shares": cut.filter_shares,
+        "observations": tiling.observations,
+        "bands": tiling.bands,
+        "parts": tiling.parts,
+        "channel_shares": tiling.channel_shares,
+        "filter_shares": tiling.filter_shares,
         "scratch_rows": scratch_rows,
         "scratch_columns": scratch_columns,
         # A register tile may read past its last row of taps; what it reads there is summed but never used.
-        "scratch": image * cut.observations * share_channels + rows.rows,
+        "scratch": image * tiling.observations * share_channels + rows.rows,
         "packs": packs,
         "filter_step": filter_step,
         "packed": max(1, filter_step * share_filters),

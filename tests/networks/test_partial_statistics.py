@@ -9,7 +9,7 @@ import pytest
 import reference
 
 import gncodegen as gnc
-from gncodegen.kernels.moments import FAR
+from gncodegen.kernels.cpu.partials import MIN_L2_MULTIPLE
 from gncodegen.targets.cpu import host
 
 FILTERS = 32
@@ -17,7 +17,7 @@ FILTERS = 32
 
 @pytest.fixture(scope="module")
 def compiled() -> gnc.Compiled:
-    extent = isqrt(FAR * host.machine().l2 // (4 * FILTERS)) + 1
+    extent = isqrt(MIN_L2_MULTIPLE * host.machine().l2 // (4 * FILTERS)) + 1
     layers = [
         gnc.ImageInputLayer((extent, extent, 3), normalization="none"),
         gnc.Convolution2dLayer(1, FILTERS),
@@ -35,8 +35,8 @@ def images(compiled: gnc.Compiled) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((2, extent, extent, 3)).astype(np.float32) + 100
 
 
-def test_the_norm_takes_the_moments(compiled):
-    assert "parts = " in compiled.ir("moments")
+def test_the_norm_takes_the_partials(compiled):
+    assert "parts = " in compiled.ir("partial-statistics")
     assert "parts = " not in compiled.ir("layout")
     x, p = images(compiled), compiled.parameters
     y, _ = reference.convolution(x.astype(np.float64), p["conv_1.weights"], p["conv_1.bias"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels import elementwise
-from gncodegen.kernels.elementwise import flat, slots, traffic
+from gncodegen.kernels.cpu import elementwise
+from gncodegen.kernels.cpu.elementwise import flat, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 
 BLOCK = 4096

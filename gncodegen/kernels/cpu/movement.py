@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
-from gncodegen.kernels.elementwise import BLOCK, flat, number, slots, text, traffic
+from gncodegen.kernels.cpu.elementwise import BLOCK, flat, number, slots, text, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
 
 AXES = ("depth", "height", "width")

@@ -16,20 +16,29 @@ from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
 
 
-class Boundary:
+class ArrayConversion:
     """The arrays of one network.
 
     Args:
         network: checked and connected.
         dtype: what kernels read.
         data_format: the caller's axis order where a call names none.
-        adopt: an array of a GPU that is read where it is, or None; the second argument names it in messages.
+        import_device_array: an array of a GPU, read where it is, or None; its second argument names it in messages.
     """
 
     def __init__(
-        self, network: Network, dtype: str, data_format: str, adopt: Callable[[Any, str], DeviceArray | None]
+        self,
+        network: Network,
+        dtype: str,
+        data_format: str,
+        import_device_array: Callable[[Any, str], DeviceArray | None],
     ) -> None:
-        self._network, self._dtype, self._format, self._adopt = network, dtype, data_format, adopt
+        self._network, self._dtype, self._format, self._import_device_array = (
+            network,
+            dtype,
+            data_format,
+            import_device_array,
+        )
         self.input_letters = "B" + network.input.size.format
         # Inside a call arrays have the batch axis first, so that a part of a batch is contiguous.
         self.axes = "B" + data_format.replace("B", "")
@@ -51,16 +60,16 @@ class Boundary:
         order = axis_order(data_format or self._format, self.input_letters)
         inner = axis_order(self.axes, self.input_letters)
         normalization = getattr(node.layer, "normalization", None)
-        adopted = self._adopt(x, f"{node.label}: x")
-        if adopted is not None:
-            check_batch(adopted.shape, node.size.shape, self.input_letters, order, node.label)
-            if order != inner or adopted.dtype != self._dtype or callable(normalization):
+        imported = self._import_device_array(x, f"{node.label}: x")
+        if imported is not None:
+            check_batch(imported.shape, node.size.shape, self.input_letters, order, node.label)
+            if order != inner or imported.dtype != self._dtype or callable(normalization):
                 raise ArrayError(
-                    f"{node.label}: x lies on a GPU as {adopted.dtype} in the order {order!r}; allowed: {self._dtype} "
+                    f"{node.label}: x lies on a GPU as {imported.dtype} in the order {order!r}; allowed: {self._dtype} "
                     f"in the order {inner!r}, without a normalization of your own; convert it, compile with "
                     f"data_format={order!r}, or give a NumPy array"
                 )
-            return adopted
+            return imported
         array = batch(x, node.size.shape, self.input_letters, order, node.label)
         if callable(normalization):
             array = batch(normalization(array), node.size.shape, self.input_letters, order, node.label)
@@ -94,11 +103,11 @@ class Boundary:
         node = next(node for node in self._network.nodes if node.layer.is_output)
         size, letters = node.size.shape, "B" + node.size.format
         order = permutation(letters, axis_order(self.axes, letters))
-        adopted = self._adopt(t, f"{node.label}: t")
-        if adopted is not None:
-            if adopted.dtype == self._dtype and adopted.shape == tuple((count, *size)[axis] for axis in order):
-                return adopted
-            t = adopted.numpy()
+        imported = self._import_device_array(t, f"{node.label}: t")
+        if imported is not None:
+            if imported.dtype == self._dtype and imported.shape == tuple((count, *size)[axis] for axis in order):
+                return imported
+            t = imported.numpy()
         if isinstance(node.layer, ClassificationLayer):
             rows = one_hot(t, size, self._dtype, node.label).transpose(order)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.normalization import CHUNK, PART_BYTES, added, epilogue
+from gncodegen.kernels.cpu.normalization import CHUNK, PART_BYTES, added, epilogue
 from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Plan, Problem, Schedule, Tensor
 
 

@@ -1,0 +1,33 @@
+"""Plans of the CPU's kernels: tiles that one core works through, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gncodegen.kernels.cpu import (
+    bias,
+    channel_normalize,
+    convolution,
+    elementwise,
+    fully_connected,
+    loss,
+    movement,
+    normalization,
+    pooling,
+    update,
+)
+from gncodegen.kernels.schedule import Plans, Problem
+
+PLANS: Mapping[str, Callable[[Problem], Plans]] = {
+    **bias.PLANS,
+    **convolution.PLANS,
+    **fully_connected.PLANS,
+    **elementwise.PLANS,
+    **loss.PLANS,
+    **movement.PLANS,
+    **pooling.PLANS,
+    **update.PLANS,
+    **normalization.PLANS,
+    **channel_normalize.PLANS,
+}
+"""Op → its plan."""
