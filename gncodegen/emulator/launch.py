@@ -1,4 +1,4 @@
-"""Launch a module: batches of blocks that fit the cache, one machine each."""
+"""Launch a module: waves of blocks that fit the cache, one after the other."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gncodegen.emulator.checks.clocks import Clocks
-from gncodegen.emulator.checks.intervals import Intervals
-from gncodegen.emulator.checks.order import Order
+from gncodegen.emulator.checks.clocks import VectorClocks
+from gncodegen.emulator.checks.intervals import BarrierIntervals
+from gncodegen.emulator.checks.order import BlockOrder
 from gncodegen.emulator.checks.traffic import Traffic
+from gncodegen.emulator.interpreter import Interpreter
+from gncodegen.emulator.isa.table import BUILDERS
 from gncodegen.emulator.ptx.module import Module
-from gncodegen.emulator.schedule import Schedule
-from gncodegen.emulator.state.machine import Launch, Machine
-from gncodegen.emulator.state.memory import Memory
+from gncodegen.emulator.state.configuration import LaunchConfiguration
+from gncodegen.emulator.state.memory import DeviceMemory
+from gncodegen.emulator.state.observer import Observer
+from gncodegen.emulator.state.wave import Wave
 from gncodegen.errors import EmulationFault
 
 LANES = 1 << 13
@@ -22,11 +25,23 @@ BUDGET = 5_000_000
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a launch took: instructions executed (one for all lanes of a group at once), batches and lanes."""
+    """What a launch took: instructions executed (one for all lanes of a group at once), waves and lanes."""
 
     instructions: int
-    batches: int
+    waves: int
     lanes: int
+
+
+def load(ptx: str) -> Module:
+    """The kernel of a PTX text, decoded.
+
+    Args:
+        ptx: PTX 7 to 9 text with one `.visible .entry`.
+
+    Raises:
+        EmulationFault: the text has no entry, or an instruction that the emulator does not know.
+    """
+    return Module(ptx, BUILDERS)
 
 
 def run(
@@ -35,7 +50,7 @@ def run(
     grid: int,
     block: int,
     arguments: Sequence[Any],
-    memory: Memory,
+    memory: DeviceMemory,
     cluster: int = 1,
     cooperative: bool = False,
     dynamic_shared: int = 0,
@@ -55,7 +70,7 @@ def run(
         cooperative: whether all blocks are resident at once, so that they may wait for each other.
         dynamic_shared: bytes of dynamic shared memory a block.
         checks: whether to look for uninitialised reads and races; bounds, alignment and barriers are always checked.
-        budget: instructions after which a batch counts as hanging.
+        budget: instructions after which a wave counts as hanging.
         traffic: where to count the bytes of global accesses, if anywhere.
 
     Raises:
@@ -65,29 +80,36 @@ def run(
         raise EmulationFault(f"a grid of {grid} blocks of {block} threads in clusters of {cluster} cannot be launched")
     if len(arguments) != len(module.parameters):
         raise EmulationFault(f"{len(arguments)} arguments for {len(module.parameters)} parameters", kernel=module.entry)
-    launch = Launch(module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks, traffic)
-    order = _order(launch) if checks else None
-    touched = _touched(launch) if checks else None
+    configuration = LaunchConfiguration(
+        module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks
+    )
+    observers = [*(_observers(configuration) if checks else ()), *([traffic] if traffic else ())]
     step = grid if cooperative else max(LANES // (block * cluster), 1) * cluster
-    time = batches = 0
+    time = waves = 0
     for first in range(0, grid, step):
-        machine = Machine(launch, first, min(step, grid - first), order, touched)
-        machine.time = time
-        Schedule(machine, time + budget).run()
-        time, batches = machine.time, batches + 1
-    return Statistics(time, batches, grid * block)
+        wave = Wave(configuration, first, min(step, grid - first))
+        wave.time = time
+        _watch(wave, observers)
+        Interpreter(wave, time + budget).run()
+        time, waves = wave.time, waves + 1
+    return Statistics(time, waves, grid * block)
 
 
-def _touched(launch: Launch) -> Intervals:
-    touched = Intervals("global", launch.module.granule["global"])
-    touched.attach(launch.memory.bytes.size)
-    return touched
+def _observers(configuration: LaunchConfiguration) -> list[Observer]:
+    """The checks of global memory, which last as long as the launch."""
+    memory, granule = configuration.memory, configuration.module.granule["global"]
+    within = BarrierIntervals(memory.bytes.size, granule, memory.describe, apart=True)
+    if configuration.grid == 1:
+        return [within]
+    if configuration.cooperative or configuration.cluster > 1:
+        sizes = configuration.grid, configuration.block, configuration.cluster
+        return [VectorClocks(memory, granule, *sizes), within]
+    return [BlockOrder(memory, granule), within]
 
 
-def _order(launch: Launch) -> Order | None:
-    size, granule = launch.memory.bytes.size, launch.module.granule["global"]
-    if launch.grid == 1:
-        return None
-    if launch.cooperative or launch.cluster > 1:
-        return Clocks(size, granule, launch.grid, launch.block, launch.cluster)
-    return Order(size, granule)
+def _watch(wave: Wave, observers: Sequence[Observer]) -> None:
+    for one in observers:
+        wave.watch("global", one)
+    if wave.configuration.checks and wave.configuration.shared_bytes:
+        shared, granule = wave.spaces["shared"], wave.module.granule["shared"]
+        wave.watch("shared", BarrierIntervals(shared.data.size, granule, shared.describe, apart=False))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gncodegen.emulator import Memory, Module, run
+from gncodegen.emulator import DeviceMemory, load, run
 
 TYPES = {"f2": "b16", "f4": "f32", "f8": "f64", "u1": "u8", "i1": "s8", "u2": "u16", "i2": "s16", "u4": "u32"}
 TYPES |= {"i4": "s32", "u8": "u64", "i8": "s64"}
@@ -65,13 +65,13 @@ def compute(body, inputs, *outputs, block=None):
     ]
     text = kernel("\n".join([*loads, body, *stores]), [("u64", name) for name in names], registers)
     count = inputs[0].size
-    memory = Memory()
+    memory = DeviceMemory()
     addresses = [memory.allocate(one.nbytes, f"x{i}") for i, one in enumerate(inputs)]
     for address, one in zip(addresses, inputs, strict=True):
         memory.write(address, one)
     targets = [memory.allocate(count * np.dtype(one).itemsize, f"y{i}") for i, one in enumerate(outputs)]
     block = block or min(count, 32)
-    run(Module(text), grid=count // block, block=block, arguments=[*addresses, *targets], memory=memory)
+    run(load(text), grid=count // block, block=block, arguments=[*addresses, *targets], memory=memory)
     found = [memory.read(address, count, one) for address, one in zip(targets, outputs, strict=True)]
     return found[0] if len(found) == 1 else found
 
@@ -81,7 +81,7 @@ def launch(body, *arrays, grid=1, block=32, registers=(), variables="", **option
 
     An array given as (shape, dtype) is allocated and left uninitialised.
     """
-    memory = Memory()
+    memory = DeviceMemory()
     addresses, shapes = [], []
     for i, one in enumerate(arrays):
         shape, dtype = one if isinstance(one, tuple) else (one.shape, one.dtype)
@@ -92,6 +92,6 @@ def launch(body, *arrays, grid=1, block=32, registers=(), variables="", **option
     loads = "\n".join(f"ld.param.u64 %x{i}, [p{i}];" for i in range(len(arrays)))
     given = [*registers, *(("b64", f"%x{i}") for i in range(len(arrays)))]
     text = kernel(f"{loads}\n{body}", [("u64", f"p{i}") for i in range(len(arrays))], given, variables)
-    statistics = run(Module(text), grid=grid, block=block, arguments=addresses, memory=memory, **options)
+    statistics = run(load(text), grid=grid, block=block, arguments=addresses, memory=memory, **options)
     assert statistics.instructions > 0
     return [memory.read(address, *shape) for address, shape in zip(addresses, shapes, strict=True)]

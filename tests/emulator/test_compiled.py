@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from gncodegen.emulator import EmulationFault, Memory, Module, run
+from gncodegen.emulator import DeviceMemory, EmulationFault, load, run
 
 pytest.importorskip("numba.cuda")
 
@@ -42,17 +42,17 @@ def compiled(function, capability):
         function, (pointer, pointer, u32), device=False, abi="numba", cc=capability, output="ptx", lineinfo=True,
         launch_bounds=64,
     )  # fmt: skip
-    return Module(ptx)
+    return load(ptx)
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0), (12, 0)])
 def test_a_numba_kernel(capability):
     module = compiled(probe, capability)
-    assert module.shared_bytes == 256
+    assert module.layout.shared_bytes == 256
     assert [one.kind for one in module.parameters] == ["u64", "u64", "u32"]
     count = 8 * 64
     values = np.random.default_rng(0).standard_normal(count).astype(np.float32)
-    memory = Memory()
+    memory = DeviceMemory()
     x, y = memory.allocate(values.nbytes, "x"), memory.allocate(values.nbytes, "y")
     memory.write(x, values)
     memory.write(y, np.zeros_like(values))
@@ -68,7 +68,7 @@ def test_a_numba_kernel(capability):
 
 def test_a_fault_names_the_python_line():
     module = compiled(unsynchronised, (9, 0))
-    memory = Memory()
+    memory = DeviceMemory()
     x, y = memory.allocate(256, "x"), memory.allocate(256, "y")
     memory.write(x, np.zeros(64, np.float32))
     with pytest.raises(EmulationFault, match="race") as raised:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from emulator.ptx import compute, kernel, launch
 
-from gncodegen.emulator import EmulationFault, Memory, Module, run
+from gncodegen.emulator import DeviceMemory, EmulationFault, load, run
 
 
 def same(found, wanted):
@@ -12,7 +12,7 @@ def same(found, wanted):
 
 
 def test_allocations_are_apart_and_come_back():
-    memory = Memory(capacity=512)
+    memory = DeviceMemory(capacity=512)
     first, second = memory.allocate(100, "first"), memory.allocate(3000, "second")
     assert first % 256 == second % 256 == 0
     assert second >= first + 256 + 100
@@ -124,12 +124,12 @@ def test_parameters_of_every_kind():
         st.global.f32 [%rd1], %f1;""",
         [("u64", "out"), ("f32", "scale"), ("u32", "count"), ("f64", "wide")],
     )
-    memory = Memory()
+    memory = DeviceMemory()
     out = memory.allocate(4)
-    run(Module(text), grid=1, block=1, arguments=[out, 2.5, np.uint32(4), 0.5], memory=memory)
+    run(load(text), grid=1, block=1, arguments=[out, 2.5, np.uint32(4), 0.5], memory=memory)
     same(memory.read(out, 1, np.float32), np.float32([10.5]))
     with pytest.raises(EmulationFault, match="3 arguments for 4 parameters"):
-        run(Module(text), grid=1, block=1, arguments=[out, 2.5, 4], memory=memory)
+        run(load(text), grid=1, block=1, arguments=[out, 2.5, 4], memory=memory)
 
 
 def test_atomics():

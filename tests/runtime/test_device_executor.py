@@ -121,7 +121,7 @@ class TestFaults:
             return whole(self, {label: size - 16 if label == "x" else size for label, size in sizes.items()})
 
         monkeypatch.setattr(EmulatedDevice, "allocate", short)
-        monkeypatch.setattr("gncodegen.emulator.Memory._host", lambda self, address, nbytes: address - (1 << 36))
+        monkeypatch.setattr("gncodegen.emulator.DeviceMemory._host", lambda self, address, nbytes: address - (1 << 36))
         with pytest.raises(EmulationFault) as caught:
             compiled.predict(images(2))
         fault, kernel = caught.value, compiled.kernels["activation_1"]

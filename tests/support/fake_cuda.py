@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.emulator import Memory, Module, run
+from gncodegen.emulator import DeviceMemory, load, run
 from gncodegen.environment import environment
 
 
@@ -27,7 +27,7 @@ class FakeCuda:
         self, *, capability: tuple[int, int] = (9, 0), driver_version: int = 13020, legacy: bool = False
     ) -> None:
         self.log: list[tuple[Any, ...]] = []
-        self.memory = Memory()
+        self.memory = DeviceMemory()
         self.capability, self.driver_version, self.legacy = capability, driver_version, legacy
         self.broken: Exception | None = None
         self.free_bytes = 1 << 40
@@ -182,7 +182,7 @@ class FakeCuda:
         ptx = next(Path(environment().cache_dir).rglob(f"{name.removeprefix('kernel_')}.ptx"))
         cluster = config.cluster or 1
         run(
-            Module(ptx.read_text()),
+            load(ptx.read_text()),
             grid=config.grid * cluster,
             block=config.block,
             arguments=[np.uint64(a) if isinstance(a, int) else a for a in arguments],

@@ -12,17 +12,14 @@ compared with later weak accesses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from gncodegen.emulator.checks.order import Order
+from gncodegen.emulator.checks.order import BlockOrder
 from gncodegen.emulator.ptx.scalars import Array
-from gncodegen.emulator.state.lanes import Active, Mask
-from gncodegen.emulator.state.regions import Flat
-
-if TYPE_CHECKING:
-    from gncodegen.emulator.state.machine import Machine
+from gncodegen.emulator.state.lanes import ActiveLanes, Mask
+from gncodegen.emulator.state.memory import DeviceMemory
+from gncodegen.emulator.state.observer import Offsets, Scope
+from gncodegen.emulator.state.threads import Threads
 
 _UNTIL, _SOLO, _LANE = range(3)  # a row of knowledge: all threads' time, one thread's later time, that thread + 1
 _CLUSTER, _GRID = np.int32(-1), np.int32(-2)  # read by several blocks of one cluster, of the grid
@@ -40,19 +37,19 @@ def _join(one: Array, two: Array) -> Array:
     )
 
 
-class Clocks(Order):
-    """Order with knowledge between blocks. Tags hold lane + 1 in the launch, and the time of the access.
+class VectorClocks(BlockOrder):
+    """`BlockOrder` with knowledge between blocks. Tags hold lane + 1 in the launch, and the time of the access.
 
     Args:
-        nbytes: bytes of the device's memory.
+        memory: the device's memory.
         granule: bytes told apart.
         grid: blocks of the launch.
         block: threads of a block.
         cluster: blocks of a cluster.
     """
 
-    def __init__(self, nbytes: int, granule: int, grid: int, block: int, cluster: int) -> None:
-        super().__init__(nbytes, granule)
+    def __init__(self, memory: DeviceMemory, granule: int, grid: int, block: int, cluster: int) -> None:
+        super().__init__(memory, granule)
         self.write_time, self.read_time = np.zeros_like(self.writer), np.zeros_like(self.reader)
         self._threads, self._cluster = block, cluster
         self._known = np.zeros((grid, 3, grid), np.int64)
@@ -62,30 +59,32 @@ class Clocks(Order):
         self._acquired: dict[int, Array] = {}  # lane → row, until its block's next barrier
         self._seen: dict[int, Array] = {}  # lane → row, until its next fence
 
-    def touch(self, machine: Machine, flat: Flat, nbytes: int, active: Active, *, write: bool, strong: bool) -> None:
+    def access(
+        self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool
+    ) -> None:
         """Note an access and compare it with those of blocks whose past its own does not know.
 
         Raises:
             EmulationFault: an unordered access by another block, and one of the two writes.
         """
         width = max(nbytes // self.granule, 1)
-        place = (flat // (self.granule * width))[:, None]
+        place = (offsets // (self.granule * width))[:, None]
         places = place * width + np.arange(width)
-        lane = (active.index + machine.first * self._threads)[:, None]
-        self._ordered(machine, active, places, lane, self.writer, self.write_time, write, "written")
+        lane = (active.index + threads.first * self._threads)[:, None]
+        self._ordered(threads, active, places, lane, self.writer, self.write_time, write, "written")
         if write:
-            self._ordered(machine, active, places, lane, self.reader, self.read_time, write, "read")
+            self._ordered(threads, active, places, lane, self.reader, self.read_time, write, "read")
         if strong:
             return
         tags, times = (self.writer, self.write_time) if write else (self.reader, self.read_time)
         if write:
             tags[places] = lane + 1
-            self._same_instruction(machine, active, places, lane)
+            self._same_instruction(threads, active, places, lane)
         else:
-            self._read(machine, places, lane)
-        times[places] = machine.time
+            self._read(threads, places, lane)
+        times[places] = threads.time
 
-    def _read(self, machine: Machine, places: Array, lane: Array) -> None:
+    def _read(self, threads: Threads, places: Array, lane: Array) -> None:
         before = self.reader[places]
         other = (before < 0) | ((before > 0) & ((before - 1) // self._threads != lane // self._threads))
         known = self._knows(before, self.read_time[places], lane) & other
@@ -124,8 +123,8 @@ class Clocks(Order):
 
     def _ordered(
         self,
-        machine: Machine,
-        active: Active,
+        threads: Threads,
+        active: ActiveLanes,
         places: Array,
         lane: Array,
         tags: Array,
@@ -143,7 +142,7 @@ class Clocks(Order):
             for column in np.flatnonzero(bad[row]):
                 tag, time = int(found[row, column]), int(times[places[row, column]])
                 if mine is None or not self._lane_knows(mine, tag, time, int(lane[row, 0])):
-                    self._race(machine, active, int(row), int(places[row, column]), tag, write, did)
+                    self._race(threads, active, int(row), int(places[row, column]), tag, write, did)
 
     def _lane_knows(self, row: Array, tag: int, time: int, lane: int) -> bool:
         if tag < 0:
@@ -153,40 +152,44 @@ class Clocks(Order):
         who = (tag - 1) // self._threads
         return bool(row[_UNTIL, who] >= time or (row[_LANE, who] == tag and row[_SOLO, who] >= time))
 
-    def _same_instruction(self, machine: Machine, active: Active, places: Array, lane: Array) -> None:
+    def _same_instruction(self, threads: Threads, active: ActiveLanes, places: Array, lane: Array) -> None:
         found = self.writer[places]
         bad = (found - 1) // self._threads != lane // self._threads
         if bad.any():
             row, column = (int(one[0]) for one in np.nonzero(bad))
-            self._race(machine, active, row, int(places[row, column]), int(found[row, column]), True, "written")
+            self._race(threads, active, row, int(places[row, column]), int(found[row, column]), True, "written")
 
-    def _race(self, machine: Machine, active: Active, row: int, place: int, tag: int, write: bool, did: str) -> None:
-        what = machine.regions["global"].describe(place * self.granule)
+    def _race(
+        self, threads: Threads, active: ActiveLanes, row: int, place: int, tag: int, write: bool, did: str
+    ) -> None:
+        what = self._memory.describe(place * self.granule)
         who = f"block {(tag - 1) // self._threads}, thread {(tag - 1) % self._threads}" if tag > 0 else "several blocks"
         verb = "written" if write else "read"
-        machine.fault(
+        threads.fault(
             f"race between blocks: {what} is {verb} here and was {did} by {who}, with nothing that orders the two",
             active, row,
         )  # fmt: skip
 
-    def _lanes(self, machine: Machine, active: Active) -> list[int]:
-        return [int(one) for one in active.index + machine.first * self._threads]
+    def _lanes(self, threads: Threads, active: ActiveLanes) -> list[int]:
+        return [int(one) for one in active.index + threads.first * self._threads]
 
-    def observe(self, machine: Machine, active: Active, address: Flat, acquires: bool) -> None:
+    def strong_load(self, threads: Threads, active: ActiveLanes, address: Offsets, acquires: bool) -> None:
         """A strong load: its lane sees what the flag published, at once if it acquires, else at its next fence."""
         if not self._flags:
             return
         target = self._acquired if acquires else self._seen
-        for lane, at in zip(self._lanes(machine, active), address.tolist(), strict=True):
+        for lane, at in zip(self._lanes(threads, active), address.tolist(), strict=True):
             row = self._flags.get(at)
             if row is not None:
                 target[lane] = _join(target[lane], row) if lane in target else row
 
-    def publish(self, machine: Machine, active: Active, address: Flat, releases: bool, *, joins: bool = False) -> None:
+    def strong_store(
+        self, threads: Threads, active: ActiveLanes, address: Offsets, releases: bool, *, joins: bool = False
+    ) -> None:
         """A strong store: publishes with its flag if it releases or its lane fenced before; else ends the flag's."""
-        for lane, at in zip(self._lanes(machine, active), address.tolist(), strict=True):
+        for lane, at in zip(self._lanes(threads, active), address.tolist(), strict=True):
             block = lane // self._threads
-            solo = machine.time if releases else int(self._fence[0, lane])
+            solo = threads.time if releases else int(self._fence[0, lane])
             if not solo:
                 if not joins:
                     self._flags.pop(at, None)
@@ -198,32 +201,33 @@ class Clocks(Order):
             row[_SOLO, block], row[_LANE, block] = solo, lane + 1
             self._flags[at] = _join(self._flags[at], row) if joins and at in self._flags else row
 
-    def fence(self, machine: Machine, active: Active) -> None:
+    def fence(self, threads: Threads, active: ActiveLanes) -> None:
         """A fence: earlier strong loads of the lane acquire, later strong stores release."""
-        lanes = active.index + machine.first * self._threads
-        self._fence[0, lanes] = machine.time
+        lanes = active.index + threads.first * self._threads
+        self._fence[0, lanes] = threads.time
         self._fence[1, lanes] = self._barrier[lanes // self._threads]
-        for lane in [one for one in self._seen if active.mask[one - machine.first * self._threads]]:
+        for lane in [one for one in self._seen if active.mask[one - threads.first * self._threads]]:
             row = self._seen.pop(lane)
             self._acquired[lane] = _join(self._acquired[lane], row) if lane in self._acquired else row
 
-    def barrier(self, machine: Machine, passed: Mask | None) -> None:
-        """Blocks passed a barrier of their own: what one of their threads acquired, all know."""
-        blocks = np.arange(machine.blocks) if passed is None else np.flatnonzero(passed)
-        self._barrier[blocks + machine.first] = machine.time
-        chosen = {int(one) + machine.first for one in blocks}
+    def barrier(self, threads: Threads, passed: Mask | None, scope: Scope) -> None:
+        """What one thread acquired its block knows; behind a cluster's barrier each block knows what any knew."""
+        if scope == "exit":
+            return
+        blocks = np.arange(threads.blocks) if passed is None else np.flatnonzero(passed)
+        self._barrier[blocks + threads.first] = threads.time
+        chosen = {int(one) + threads.first for one in blocks}
         for lane in [one for one in self._acquired if one // self._threads in chosen]:
             block = lane // self._threads
             self._known[block] = _join(self._known[block], self._acquired.pop(lane))
+        if scope == "cluster":
+            self._join_clusters(threads, chosen)
 
-    def cluster(self, machine: Machine, passed: Mask | None) -> None:
-        """Clusters passed their barrier: each block knows all that any of them did or knew."""
-        self.barrier(machine, passed)
-        blocks = np.arange(machine.blocks) if passed is None else np.flatnonzero(passed)
-        for first in {(int(one) + machine.first) // self._cluster * self._cluster for one in blocks}:
+    def _join_clusters(self, threads: Threads, blocks: set[int]) -> None:
+        for first in {one // self._cluster * self._cluster for one in blocks}:
             group = slice(first, first + self._cluster)
             row = self._known[first]
             for other in range(first + 1, first + self._cluster):
                 row = _join(row, self._known[other])
-            row[_UNTIL, group] = machine.time
+            row[_UNTIL, group] = threads.time
             self._known[group] = row

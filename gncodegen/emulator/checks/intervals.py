@@ -11,18 +11,16 @@ and `order` and `clocks` compare the blocks.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from gncodegen.emulator.ptx.scalars import Array
-from gncodegen.emulator.state.lanes import Active, Index, Mask
-from gncodegen.emulator.state.regions import Flat
-
-if TYPE_CHECKING:
-    from gncodegen.emulator.state.machine import Machine
+from gncodegen.emulator.state.lanes import ActiveLanes, Index, Mask
+from gncodegen.emulator.state.observer import Observer, Offsets, Scope
+from gncodegen.emulator.state.threads import Threads
 
 _MOST_BYTES = 1 << 28
 
@@ -31,9 +29,9 @@ _MOST_BYTES = 1 << 28
 class Access:
     """One instruction's accesses: where each lane touches `nbytes`, when and how."""
 
-    flat: Array
+    offsets: Array
     nbytes: int
-    active: Active
+    active: ActiveLanes
     time: int
     pc: int
     write: bool
@@ -48,41 +46,40 @@ class Access:
         """The part of the chosen lanes (one flag for each of `lanes`)."""
         if chosen.all():
             return self
-        lanes = Active(self.active.size, index=self.lanes[chosen])
-        return replace(self, flat=self.flat[chosen], active=lanes)
+        lanes = ActiveLanes(self.active.size, index=self.lanes[chosen])
+        return replace(self, offsets=self.offsets[chosen], active=lanes)
 
     def span(self) -> tuple[int, int]:
         """The first byte that a lane touches, and the end of the last."""
-        return int(self.flat.min()), int(self.flat.max()) + self.nbytes
+        return int(self.offsets.min()), int(self.offsets.max()) + self.nbytes
 
 
-class Intervals:
+class BarrierIntervals(Observer):
     """The accesses of the current interval of every block to one region.
 
     Args:
-        region: the region's name.
+        nbytes: of the region.
         granule: bytes told apart.
+        describe: what lies at an offset of the region, for a fault.
+        apart: whether each block is looked at alone.
     """
 
-    def __init__(self, region: str, granule: int) -> None:
-        self._region, self._granule = region, granule
-        self._apart = region == "global"
+    def __init__(self, nbytes: int, granule: int, describe: Callable[[int], str], *, apart: bool) -> None:
+        self._granule, self._describe, self._apart = granule, describe, apart
         self._accesses: list[Access] = []
-        self._syncs: list[tuple[int, Active]] = []
-        self._owner: npt.NDArray[np.int32] = np.zeros(0, np.int32)
+        self._syncs: list[tuple[int, ActiveLanes]] = []
+        self._owner: npt.NDArray[np.int32] = np.zeros(-(-nbytes // granule // 16) * 16 + 16, np.int32)
         self._bytes, self._most = 0, _MOST_BYTES
 
-    def attach(self, nbytes: int) -> None:
-        """Watch a region of so many bytes."""
-        self._owner = np.zeros(-(-nbytes // self._granule // 16) * 16 + 16, np.int32)
-
-    def touch(self, machine: Machine, flat: Flat, nbytes: int, active: Active, *, write: bool, strong: bool) -> None:
-        """Note that each active lane touches `nbytes` from its flat index on."""
-        small: Array = flat.astype(np.int32) if self._owner.size < 1 << 26 else flat
-        self._accesses.append(Access(small, nbytes, active, machine.time, machine.pc, write, strong))
+    def access(
+        self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool
+    ) -> None:
+        """Note that each active lane touches `nbytes` from its offsets index on."""
+        small: Array = offsets.astype(np.int32) if self._owner.size < 1 << 26 else offsets
+        self._accesses.append(Access(small, nbytes, active, threads.time, threads.pc, write, strong))
         self._bytes += small.nbytes
         if self._bytes > self._most:
-            self._check(machine, self._accesses)
+            self._check(threads, self._accesses)
             self._drop_reads()
 
     def _drop_reads(self) -> None:
@@ -90,15 +87,15 @@ class Intervals:
         self._keep([access for access in self._accesses if access.write])
 
     def _keep(self, accesses: list[Access]) -> None:
-        self._accesses, self._bytes = accesses, sum(access.flat.nbytes for access in accesses)
+        self._accesses, self._bytes = accesses, sum(access.offsets.nbytes for access in accesses)
         self._most = max(_MOST_BYTES, 2 * self._bytes)
 
-    def synchronised(self, machine: Machine, active: Active) -> None:
+    def converge(self, threads: Threads, active: ActiveLanes) -> None:
         """Note that the active lanes of each warp wait for each other now."""
         if self._accesses:
-            self._syncs.append((machine.time, active))
+            self._syncs.append((threads.time, active))
 
-    def close(self, machine: Machine, passed: Mask | None) -> None:
+    def barrier(self, threads: Threads, passed: Mask | None, scope: Scope) -> None:
         """End the interval of every block (None) or of those flagged.
 
         Raises:
@@ -106,24 +103,24 @@ class Intervals:
         """
         ended, kept = self._accesses, list[Access]()
         if passed is not None:
-            parts = [(access, passed[machine.block[access.lanes]]) for access in self._accesses]
+            parts = [(access, passed[threads.block[access.lanes]]) for access in self._accesses]
             kept = [access.of(~flags) for access, flags in parts if not flags.all()]
             ended = [access.of(flags) for access, flags in parts if flags.any()] if self._apart else ended
-        self._check(machine, ended)
+        self._check(threads, ended)
         self._keep(kept)
         self._syncs = self._syncs if kept else []
 
     def _rows(self, access: Access) -> tuple[Array, Array]:
         """The granules' owners in rows as wide as the access, and each lane's row."""
         width = max(access.nbytes // self._granule, 1)
-        return self._owner.reshape(-1, width), access.flat // (self._granule * width)
+        return self._owner.reshape(-1, width), access.offsets // (self._granule * width)
 
     def _granules(self, access: Access) -> Array:
         """The granules each lane touches: (lanes, granules of one access)."""
         rows, place = self._rows(access)
         return place[:, None] * rows.shape[1] + np.arange(rows.shape[1], dtype=place.dtype)
 
-    def _check(self, machine: Machine, accesses: list[Access]) -> None:
+    def _check(self, threads: Threads, accesses: list[Access]) -> None:
         writes = [access for access in accesses if access.write]
         if not writes:
             return
@@ -142,9 +139,9 @@ class Intervals:
             rows, place = self._rows(access)
             rows[place] = 0
         if contested:
-            self._compare(machine, near, np.unique(np.concatenate(contested)))
+            self._compare(threads, near, np.unique(np.concatenate(contested)))
 
-    def _compare(self, machine: Machine, accesses: list[Access], contested: Array) -> None:
+    def _compare(self, threads: Threads, accesses: list[Access], contested: Array) -> None:
         """Look at every access to granules that two lanes touch and one writes."""
         columns: list[Array] = []
         for number, access in enumerate(accesses):
@@ -153,15 +150,15 @@ class Intervals:
             lanes = access.lanes[row]
             same = np.ones_like(lanes)
             flags = (same * access.write, same * access.strong, same * number)
-            columns.append(np.stack([place[row, column], lanes, machine.warp[lanes], same * access.time, *flags]))
+            columns.append(np.stack([place[row, column], lanes, threads.warp[lanes], same * access.time, *flags]))
         where, lane, warp, time, write, strong, number = np.concatenate(columns, axis=1)
-        epoch = self._epochs(machine, warp, time)
+        epoch = self._epochs(threads, warp, time)
         order = np.lexsort((epoch, warp, where))
         where, lane, warp, write, strong, number, epoch = (
             column[order] for column in (where, lane, warp, write, strong, number, epoch)
         )
         within = (where, warp, epoch)
-        among = (where, machine.block[lane]) if self._apart else (where,)
+        among = (where, threads.block[lane]) if self._apart else (where,)
         for keys, who in ((within, lane), (among, warp)):
             start = np.flatnonzero(np.any([np.diff(key, prepend=-1) != 0 for key in keys], axis=0))
             bad = _racing(start, who, write, strong)
@@ -169,26 +166,26 @@ class Intervals:
                 first, end = bad[0]
                 one, other = _pair(slice(int(first), int(end)), who, write)
                 places = [(accesses[int(number[i])], int(lane[i])) for i in (one, other)]
-                self._report(machine, int(where[one]), sorted(places, key=lambda place: place[0].time))
+                self._report(threads, int(where[one]), sorted(places, key=lambda place: place[0].time))
 
-    def _epochs(self, machine: Machine, warp: Array, time: Array) -> Array:
+    def _epochs(self, threads: Threads, warp: Array, time: Array) -> Array:
         """How often an access's warp had synchronised before it."""
         if not self._syncs:
             return np.zeros_like(time)
         keys = np.sort(
-            np.concatenate([np.unique(machine.warp[active.index]) * (1 << 40) + at for at, active in self._syncs])
+            np.concatenate([np.unique(threads.warp[active.index]) * (1 << 40) + at for at, active in self._syncs])
         )
         return np.searchsorted(keys, warp * (1 << 40) + time)
 
-    def _report(self, machine: Machine, where: int, places: list[tuple[Access, int]]) -> None:
+    def _report(self, threads: Threads, where: int, places: list[tuple[Access, int]]) -> None:
         (early, lane_early), (late, lane_late) = places
-        what = machine.regions[self._region].describe(where * self._granule)
+        what = self._describe(where * self._granule)
         did = "written" if early.write else "read"
-        line = machine.module.source_line(early.pc)
-        machine.fault_at(
+        line = threads.module.source_line(early.pc)
+        threads.fault_at(
             f"race: {what} is {'written' if late.write else 'read'} by this thread and {did} by thread"
-            f" {int(machine.thread[lane_early])} (line {line},"
-            f" `{machine.module.steps[early.pc].instruction.text}`) with no barrier between",
+            f" {int(threads.thread[lane_early])} (line {line},"
+            f" `{threads.module.steps[early.pc].instruction.text}`) with no barrier between",
             lane_late,
             late.pc,
         )

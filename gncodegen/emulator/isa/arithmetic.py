@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gncodegen.emulator.isa import floats
+from gncodegen.emulator.isa.effects import Compute, Effect, pure
 from gncodegen.emulator.isa.integers import (
     carrying,
     high_product,
@@ -20,7 +21,7 @@ from gncodegen.emulator.isa.integers import (
     shift_right,
     wide,
 )
-from gncodegen.emulator.ptx.decode import Compute, Decoder, Execute, pure, unsupported
+from gncodegen.emulator.ptx.operands import Decoder, unsupported
 from gncodegen.emulator.ptx.scalars import DTYPE, Array
 from gncodegen.emulator.ptx.text import Instruction
 
@@ -32,14 +33,14 @@ def _mode(instruction: Instruction) -> str:
     return next((part for part in instruction.opcode if part in _DIRECTED), "rn")
 
 
-def _decode(decoder: Decoder, instruction: Instruction, function: Compute, kinds: list[str], result: str) -> Execute:
+def _decode(decoder: Decoder, instruction: Instruction, function: Compute, kinds: list[str], result: str) -> Effect:
     if len(kinds) != len(instruction.operands) - 1:
         raise unsupported(instruction)
     sources = [decoder.source(text, DTYPE[kind]) for text, kind in zip(instruction.operands[1:], kinds, strict=True)]
     return pure(function, sources, decoder.destination(instruction.operands[0], DTYPE[result]))
 
 
-def two(decoder: Decoder, instruction: Instruction) -> Execute:
+def two(decoder: Decoder, instruction: Instruction) -> Effect:
     """add, sub, mul, div, rem."""
     name, kind = instruction.opcode[0], instruction.opcode[-1]
     if "cc" in instruction.opcode or name in {"addc", "subc"}:
@@ -89,7 +90,7 @@ def _unit(value: Array) -> Array:
     return np.where(np.isnan(value), value.dtype.type(0), np.clip(value, 0, 1))
 
 
-def three(decoder: Decoder, instruction: Instruction) -> Execute:
+def three(decoder: Decoder, instruction: Instruction) -> Effect:
     """Mad and fma."""
     name, kind, parts = instruction.opcode[0], instruction.opcode[-1], instruction.opcode
     if "cc" in parts or name == "madc":
@@ -108,7 +109,7 @@ def three(decoder: Decoder, instruction: Instruction) -> Execute:
     return _decode(decoder, instruction, function, [kind, kind, result], result)
 
 
-def _float_three(decoder: Decoder, instruction: Instruction) -> Execute:
+def _float_three(decoder: Decoder, instruction: Instruction) -> Effect:
     kind, mode = instruction.opcode[-1], _mode(instruction)
     if kind == "f64" and mode != "rn":
         raise unsupported(instruction)
@@ -120,7 +121,7 @@ def _float_three(decoder: Decoder, instruction: Instruction) -> Execute:
     return _decode(decoder, instruction, function, [kind] * 3, kind)
 
 
-def extreme(decoder: Decoder, instruction: Instruction) -> Execute:
+def extreme(decoder: Decoder, instruction: Instruction) -> Effect:
     """Min and max; a NaN loses unless `.NaN` is given; −0 < +0."""
     name, kind, parts = instruction.opcode[0], instruction.opcode[-1], instruction.opcode
     if kind in HALVES:
@@ -169,7 +170,7 @@ UNARY: dict[str, Compute] = {
 }
 
 
-def one(decoder: Decoder, instruction: Instruction) -> Execute:
+def one(decoder: Decoder, instruction: Instruction) -> Effect:
     """neg, abs, not, cnot, sqrt, rcp, rsqrt, ex2, lg2, sin, cos, tanh."""
     name, kind = instruction.opcode[0], instruction.opcode[-1]
     if kind in HALVES:
@@ -197,7 +198,7 @@ def _directed_one(name: str, mode: str) -> Compute:
     return compute
 
 
-def logic(decoder: Decoder, instruction: Instruction) -> Execute:
+def logic(decoder: Decoder, instruction: Instruction) -> Effect:
     """and, or, xor, shl, shr."""
     name, kind = instruction.opcode[0], instruction.opcode[-1]
     if name in {"shl", "shr"}:
@@ -211,13 +212,13 @@ def _arrays(function: Compute) -> Compute:
     return lambda a, b: function(np.asarray(a), np.asarray(b))
 
 
-def copysign(decoder: Decoder, instruction: Instruction) -> Execute:
+def copysign(decoder: Decoder, instruction: Instruction) -> Effect:
     """Copysign d, a, b: the magnitude of b with the sign of a (PTX ISA 9.7.3.2)."""
     kind = instruction.opcode[-1]
     return _decode(decoder, instruction, lambda a, b: np.copysign(b, a), [kind, kind], kind)
 
 
-def testp(decoder: Decoder, instruction: Instruction) -> Execute:
+def testp(decoder: Decoder, instruction: Instruction) -> Effect:
     """testp: finite, infinite, number, notanumber, normal, subnormal."""
     kind = instruction.opcode[-1]
     smallest = np.finfo(DTYPE[kind]).tiny
@@ -257,7 +258,7 @@ _HALF: dict[str, Any] = {
 }
 
 
-def half(decoder: Decoder, instruction: Instruction) -> Execute:
+def half(decoder: Decoder, instruction: Instruction) -> Effect:
     """Arithmetic of f16, bf16 and their pairs: in float32 (fma: float64), then rounded to nearest even."""
     name, kind = instruction.opcode[0], instruction.opcode[-1]
     count = len(instruction.operands) - 1
@@ -280,7 +281,7 @@ def half(decoder: Decoder, instruction: Instruction) -> Execute:
     return _decode(decoder, instruction, compute, [kind] * count, kind)
 
 
-def pair(decoder: Decoder, instruction: Instruction, function: Compute) -> Execute:
+def pair(decoder: Decoder, instruction: Instruction, function: Compute) -> Effect:
     """Arithmetic of two float32 in one 64-bit register (sm_100 and newer)."""
 
     def compute(*given: Any) -> Array:

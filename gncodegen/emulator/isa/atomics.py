@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from gncodegen.emulator.isa.transfers import addresses, read_bytes, space_of, write_bytes
-from gncodegen.emulator.ptx.decode import Compute, Decoder, Execute, fetch, put, unsupported
-from gncodegen.emulator.ptx.scalars import DTYPE, Array
+from gncodegen.emulator.isa.access import addresses, read_bytes, write_bytes
+from gncodegen.emulator.isa.effects import Compute, Effect, fetch, put
+from gncodegen.emulator.ptx.operands import Decoder, unsupported
+from gncodegen.emulator.ptx.scalars import DTYPE, Array, element
+from gncodegen.emulator.ptx.spaces import space_of
 from gncodegen.emulator.ptx.text import Instruction
-from gncodegen.emulator.state.memory import kinds
-
-if TYPE_CHECKING:
-    from gncodegen.emulator.state.lanes import Active
-    from gncodegen.emulator.state.machine import Machine
+from gncodegen.emulator.state.lanes import ActiveLanes
+from gncodegen.emulator.state.wave import Wave
 
 
 def _increment(old: Any, limit: Any) -> Any:
@@ -39,7 +38,7 @@ OPERATIONS: dict[str, Compute] = {
 }
 
 
-def atomic(decoder: Decoder, instruction: Instruction) -> Execute:
+def atomic(decoder: Decoder, instruction: Instruction) -> Effect:
     """Atom and red on 32- and 64-bit integers and floats, in global, shared and generic space."""
     parts, operands = instruction.opcode, list(instruction.operands)
     name = next((part for part in parts[1:] if part in OPERATIONS), "")
@@ -47,23 +46,23 @@ def atomic(decoder: Decoder, instruction: Instruction) -> Execute:
         raise unsupported(instruction)
     dtype, function, space = DTYPE[parts[-1]], OPERATIONS[name], space_of(instruction)
     target = decoder.destination(operands.pop(0), dtype) if parts[0] == "atom" else -1
-    slot, offset = decoder.address(operands[0])
+    base, offset = decoder.address(operands[0])
     sources = [decoder.source(text, dtype) for text in operands[1:]]
     acquires = not {"acquire", "acq_rel"}.isdisjoint(parts)
     releases = not {"release", "acq_rel"}.isdisjoint(parts)
     nbytes = dtype.itemsize
-    kind = kinds(nbytes)
+    kind = element(nbytes)
 
-    def execute(machine: Machine, active: Active) -> None:
-        address = addresses(machine.values, slot, offset, active)
-        given = [fetch(machine.values, source, active) for source in sources]
-        machine.publish(active, address, releases, joins=True)
-        before = read_bytes(machine, space, address, active, nbytes, strong=True).view(dtype).copy()
+    def execute(wave: Wave, active: ActiveLanes) -> None:
+        address = addresses(wave.values, base, offset, active)
+        given = [fetch(wave.values, source, active) for source in sources]
+        wave.strong_store(active, address, releases, joins=True)
+        before = read_bytes(wave, space, address, active, nbytes, strong=True).view(dtype).copy()
         after = _turns(function, address, before, given)
-        write_bytes(machine, space, address, active, nbytes, np.ascontiguousarray(after).view(kind), strong=True)
+        write_bytes(wave, space, address, active, nbytes, np.ascontiguousarray(after).view(kind), strong=True)
         if target >= 0:
-            put(machine.values, target, active, before)
-        machine.observe(active, address, acquires)
+            put(wave.values, target, active, before)
+        wave.strong_load(active, address, acquires)
 
     return execute
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.emulator.ptx.decode import CARRY, Decoder, Execute, pure, several, unsupported
+from gncodegen.emulator.isa.effects import Effect, pure, several
+from gncodegen.emulator.ptx.operands import CARRY, Decoder, unsupported
 from gncodegen.emulator.ptx.scalars import DTYPE, UNSIGNED, WIDE, Array
 from gncodegen.emulator.ptx.text import Instruction
 
@@ -138,12 +139,12 @@ def permute(low: Array, high: Array, selector: Array) -> Array:
     return result.astype(np.uint32)
 
 
-def _three(function: Any, decoder: Decoder, instruction: Instruction, kinds: tuple[str, ...], result: str) -> Execute:
+def _three(function: Any, decoder: Decoder, instruction: Instruction, kinds: tuple[str, ...], result: str) -> Effect:
     sources = [decoder.source(text, DTYPE[kind]) for text, kind in zip(instruction.operands[1:], kinds, strict=True)]
     return pure(function, sources, decoder.destination(instruction.operands[0], DTYPE[result]))
 
 
-def bits(decoder: Decoder, instruction: Instruction) -> Execute:
+def bits(decoder: Decoder, instruction: Instruction) -> Effect:
     """bfi, bfe, brev, clz, popc, bfind, prmt, lop3, shf, sad, dp4a, dp2a."""
     name, kind = instruction.opcode[0], instruction.opcode[-1]
     if name == "prmt" and kind != "b32":
@@ -219,7 +220,7 @@ def _dot_halves(a: Array, b: Array, c: Array, signs: tuple[str, str], low: bool)
     return (products.sum(axis=1) + c).astype(c.dtype)
 
 
-def carrying(decoder: Decoder, instruction: Instruction) -> Execute:
+def carrying(decoder: Decoder, instruction: Instruction) -> Effect:
     """add.cc, addc, sub.cc, subc, mad.cc and madc: sums of 32 or 64 bits through the carry flag."""
     name, parts = instruction.opcode[0], instruction.opcode
     dtype = np.dtype(f"u{DTYPE[parts[-1]].itemsize}")

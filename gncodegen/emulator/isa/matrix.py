@@ -5,18 +5,17 @@ Products are exact, sums are float32's. tf32 operands lose their low 13 bits as 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gncodegen.emulator.isa.arithmetic import widen
-from gncodegen.emulator.ptx.decode import Decoder, Execute, fetch, put, unsupported, vector
+from gncodegen.emulator.isa.effects import Effect, fetch, put
+from gncodegen.emulator.ptx.operands import Decoder, unsupported, vector
 from gncodegen.emulator.ptx.scalars import DTYPE, Array
 from gncodegen.emulator.ptx.text import Instruction
-
-if TYPE_CHECKING:
-    from gncodegen.emulator.state.lanes import Active
-    from gncodegen.emulator.state.machine import Machine
+from gncodegen.emulator.state.lanes import ActiveLanes
+from gncodegen.emulator.state.wave import Wave
 
 _DEPTHS = {
     ("m16n8k4", "tf32"),
@@ -52,7 +51,7 @@ def place_sum(register: int) -> tuple[Array, Array]:
     return _GROUP + 8 * (register >> 1), 2 * _MEMBER + (register & 1)
 
 
-def multiply(decoder: Decoder, instruction: Instruction) -> Execute:
+def multiply(decoder: Decoder, instruction: Instruction) -> Effect:
     """mma.sync.aligned.m16n8k4/k8/k16.row.col.f32.{tf32, f16, bf16}.….f32.
 
     Raises:
@@ -68,26 +67,25 @@ def multiply(decoder: Decoder, instruction: Instruction) -> Execute:
     left, right = ([decoder.source(text, word) for text in vector(instruction.operands[i])] for i in (1, 2))
     start = [decoder.source(text, single) for text in vector(instruction.operands[3])]
 
-    def execute(machine: Machine, active: Active) -> None:
-        machine.converged(active, "mma")
+    def execute(wave: Wave, active: ActiveLanes) -> None:
+        wave.aligned(active, "mma")
         warps = active.count // 32
-        a = _assemble(machine, active, left, kind, (warps, 16, depth), place_left)
-        b = _assemble(machine, active, right, kind, (warps, depth, 8), place_right)
+        a = _assemble(wave, active, left, kind, (warps, 16, depth), place_left)
+        b = _assemble(wave, active, right, kind, (warps, depth, 8), place_right)
         d = np.matmul(a, b)
-        for register, (slot, source) in enumerate(zip(out, start, strict=True)):
+        for register, (target, source) in enumerate(zip(out, start, strict=True)):
             rows, columns = place_sum(register)
-            put(machine.values, slot, active, d[:, rows, columns].reshape(-1) + fetch(machine.values, source, active))
+            put(wave.values, target, active, d[:, rows, columns].reshape(-1) + fetch(wave.values, source, active))
 
     return execute
 
 
 def _assemble(
-    machine: Machine, active: Active, slots: list[int], kind: str, shape: tuple[int, int, int], place: Any
+    wave: Wave, active: ActiveLanes, words: list[int], kind: str, shape: tuple[int, int, int], place: Any
 ) -> Array:
     result = np.zeros(shape, np.float32)
-    for register, slot in enumerate(slots):
-        words = fetch(machine.values, slot, active).reshape(-1, 32)
-        parts = _values(words, kind)
+    for register, word in enumerate(words):
+        parts = _values(fetch(wave.values, word, active).reshape(-1, 32), kind)
         for element in range(parts.shape[-1]):
             rows, columns = place(register, element, parts.shape[-1] == 2)
             result[:, rows, columns] = parts[..., element]

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from gncodegen.emulator.isa import table
 from gncodegen.emulator.ptx import text
-from gncodegen.emulator.ptx.decode import Decoder, Execute, Slot
-from gncodegen.emulator.ptx.flatten import Flat
-from gncodegen.emulator.ptx.scalars import DTYPE, Array, literal
-from gncodegen.emulator.ptx.text import Instruction, Variable
-from gncodegen.emulator.state.regions import CONSTANT
+from gncodegen.emulator.ptx.control import control
+from gncodegen.emulator.ptx.inline import InlinedKernel
+from gncodegen.emulator.ptx.layout import Layout
+from gncodegen.emulator.ptx.operands import Builder, Decoder, Effect, nothing, unsupported
+from gncodegen.emulator.ptx.scalars import DTYPE
+from gncodegen.emulator.ptx.text import Instruction
 from gncodegen.errors import EmulationFault
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
-    """A decoded instruction: its guard's slot (-1: none), and either what it executes or how it steers.
+    """A decoded instruction: its guard's operand (-1: none), and either what it executes or how it steers.
 
-    `target`: a branch's target, or the slot of a warp barrier's mask.
+    `target`: a branch's target, or the operand of a warp barrier's mask.
     """
 
     instruction: Instruction
     guard: int
     negated: bool
-    execute: Execute
+    execute: Effect
     control: str
     target: int
 
@@ -36,29 +33,31 @@ class Step:
 class Module:
     """The one `.visible .entry` of a PTX text, ready to run.
 
-    Attributes: `entry` name, `parameters`, `shared_bytes` (static), `local_bytes` (a thread), `steps`.
+    Attributes: `entry` (name), `parameters`, `layout` (of its variables), `steps`, `labelled` (the steps that branches
+    lead to), `operands`, `registers` (name → stored type) and `granule` (the smallest bytes accessed, by space).
 
     Args:
         ptx: PTX 7 to 9 text.
+        builders: what each opcode executes: name → function of a decoder and an instruction.
 
     Raises:
-        EmulationFault: the text has no entry, or an instruction that the emulator does not know.
+        EmulationFault: the text has no entry, or an instruction that the builders do not know.
     """
 
-    def __init__(self, ptx: str) -> None:
-        source = text.read(ptx)
-        entry = next((function for function in source.functions.values() if function.entry), None)
+    def __init__(self, ptx: str, builders: Mapping[str, Builder]) -> None:
+        file = text.read(ptx)
+        entry = next((function for function in file.functions.values() if function.entry), None)
         if entry is None:
             raise EmulationFault("the PTX text has no .entry")
-        self.entry, self.parameters, self.files = entry.name, tuple(entry.parameters), source.files
-        flat = Flat(source, entry)
-        self._layout([*source.variables, *flat.variables])
-        self.registers = flat.registers
-        decoder = Decoder(flat.registers, [one.name for one in entry.parameters], self.symbols)
-        self.steps = [self._decode(decoder, flat, instruction) for instruction in flat.code]
-        self.slots: list[Slot] = decoder.slots
-        self.register_types = decoder.types
-        self.granule = {space: _granule(flat.code, space) for space in ("shared", "global")}
+        self.entry, self.parameters, self.files = entry.name, tuple(entry.parameters), file.files
+        self._builders = builders
+        kernel = InlinedKernel(file, entry)
+        self.layout = Layout([*file.variables, *kernel.variables])
+        decoder = Decoder(kernel.registers, [one.name for one in entry.parameters], self.layout.symbols)
+        self.steps = [self._decode(decoder, kernel, instruction) for instruction in kernel.code]
+        self.labelled = frozenset(kernel.labels.values())
+        self.operands, self.registers = decoder.operands, decoder.registers
+        self.granule = _granules(kernel.code)
 
     def source_line(self, pc: int) -> int:
         """The line of the generated source that an instruction comes from, 0 if unknown."""
@@ -68,12 +67,12 @@ class Module:
         """The generated source file that an instruction comes from, "" if unknown."""
         return self.files.get(self.steps[pc].instruction.file, "")
 
-    def _decode(self, decoder: Decoder, flat: Flat, instruction: Instruction) -> Step:
+    def _decode(self, decoder: Decoder, kernel: InlinedKernel, instruction: Instruction) -> Step:
         guard = decoder.source(instruction.guard, DTYPE["pred"]) if instruction.guard else -1
         try:
-            control = table.control(instruction)
-            execute = table.nothing if control else table.build(decoder, instruction)
-            target = self._target(decoder, flat, instruction, control)
+            steering = control(instruction)
+            execute = nothing if steering else self._build(decoder, instruction)
+            target = _target(decoder, kernel, instruction, steering)
         except EmulationFault as fault:
             name = self.files.get(instruction.file, "")
             raise EmulationFault(
@@ -84,64 +83,42 @@ class Module:
                 f"the emulator does not know this instruction ({type(error).__name__}: {error})",
                 kernel=self.entry, line=instruction.line, instruction=instruction.text,
             ) from error  # fmt: skip
-        return Step(instruction, guard, instruction.negated, execute, control, target)
+        return Step(instruction, guard, instruction.negated, execute, steering, target)
 
-    def _target(self, decoder: Decoder, flat: Flat, instruction: Instruction, control: str) -> int:
-        if control == "branch":
-            return flat.labels[instruction.operands[0]]
-        return decoder.source(instruction.operands[0], DTYPE["u32"]) if control == "warp" else -1
-
-    def _layout(self, variables: list[Variable]) -> None:
-        """Give every variable its place in its space."""
-        self.symbols: dict[str, int] = {}
-        sizes = {"shared": 0, "local": 0, "": 0}
-        images: list[tuple[int, Array]] = []
-        dynamic: list[Variable] = []
-        for one in variables:
-            space = one.space if one.space in sizes else ""
-            if space == "shared" and one.elements == 0:
-                dynamic.append(one)
-                continue
-            size = DTYPE[one.kind].itemsize
-            start = _up(sizes[space], max(one.alignment, size))
-            sizes[space] = start + size * one.elements
-            self.symbols[one.name] = start + (0 if space else CONSTANT)
-            if one.initial is not None:
-                images.append((start, _image(one)))
-        self.shared_bytes, self.local_bytes = sizes["shared"], sizes["local"]
-        self.dynamic_start = _up(self.shared_bytes, max([16, *(one.alignment for one in dynamic)]))
-        self.symbols |= {one.name: self.dynamic_start for one in dynamic}
-        self.constants = np.zeros(sizes[""] + 16 & ~15, np.uint8)
-        for start, image in images:
-            self.constants[start : start + image.size] = image
+    def _build(self, decoder: Decoder, instruction: Instruction) -> Effect:
+        builder = self._builders.get(instruction.opcode[0])
+        if builder is None:
+            raise unsupported(instruction)
+        return builder(decoder, instruction)
 
 
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
+def _target(decoder: Decoder, kernel: InlinedKernel, instruction: Instruction, steering: str) -> int:
+    if steering == "branch":
+        return kernel.labels[instruction.operands[0]]
+    return decoder.source(instruction.operands[0], DTYPE["u32"]) if steering == "warp" else -1
 
 
-def _image(variable: Variable) -> Array:
-    """The bytes of a variable's initial value."""
-    dtype: np.dtype[Any] = DTYPE[variable.kind]
-    result = np.zeros(variable.elements, dtype)
-    words = [word for word in re.split(r"[\s,{}]+", variable.initial or "") if word]
-    try:
-        result[: len(words)] = [literal(word, dtype) for word in words]
-    except ValueError as error:
-        raise EmulationFault(f"the initial value of {variable.name} is not made of numbers") from error
-    return result.view(np.uint8)
-
-
-def _granule(code: list[Instruction], space: str) -> int:
-    """The smallest element, in bytes, that an instruction of the kernel touches in a space."""
-    smallest = 16
-    for one in code:
-        name = one.opcode[0]
-        other = {"shared": "global", "global": "shared"}[space]
-        here = any(part.partition("::")[0] == other for part in one.opcode) is False or name == "cp"
-        if name in {"ld", "st", "atom", "red"} and here and "param" not in one.opcode and "local" not in one.opcode:
-            count = next((int(part[1:]) for part in one.opcode if part in {"v2", "v4", "v8"}), 1)
-            smallest = min(smallest, count * DTYPE[one.opcode[-1]].itemsize)
-        elif name == "cp" and len(one.operands) > 2:
-            smallest = min(smallest, 4 if len(one.operands) > 3 else int(one.operands[2], 0))
+def _granules(code: list[Instruction]) -> dict[str, int]:
+    """For shared and global memory the bytes of the smallest access: what the checks for races tell apart."""
+    smallest = {"shared": 16, "global": 16}
+    accesses = {(one.opcode, len(one.operands) > 3, one.operands[2:3]) for one in code if one.opcode[0] in _ACCESSES}
+    for opcode, filled, size in accesses:
+        nbytes = _access_bytes(opcode, filled, size)
+        for space in smallest if nbytes else ():
+            if opcode[0] == "cp" or all(part.partition("::")[0] != _OTHER[space] for part in opcode):
+                smallest[space] = min(smallest[space], nbytes)
     return smallest
+
+
+_ACCESSES = {"ld", "st", "atom", "red", "cp"}
+_OTHER = {"shared": "global", "global": "shared"}
+
+
+def _access_bytes(opcode: tuple[str, ...], filled: bool, size: tuple[str, ...]) -> int:
+    """Bytes of an access to shared or global memory; 0: of none."""
+    if opcode[0] == "cp":
+        return 0 if not size else 4 if filled else int(size[0], 0)
+    if "param" in opcode or "local" in opcode:
+        return 0
+    count = next((int(part[1:]) for part in opcode if part in {"v2", "v4", "v8"}), 1)
+    return count * DTYPE[opcode[-1]].itemsize

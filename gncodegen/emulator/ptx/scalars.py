@@ -51,6 +51,11 @@ def literal(text: str, dtype: np.dtype[Any]) -> Any:
     return bits.view(dtype)
 
 
+def element(nbytes: int) -> Any:
+    """The NumPy type of `nbytes` bytes moved as one element (1, 2, 4, 8, 16)."""
+    return np.complex128 if nbytes == 16 else f"u{nbytes}"
+
+
 def is_literal(text: str) -> bool:
     """Whether an operand is a number."""
     return text[0].isdigit() or (text[0] == "-" and text[1:2].isdigit())

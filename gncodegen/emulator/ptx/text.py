@@ -22,13 +22,18 @@ _FILE = re.compile(r"\.file\s+(\d+)\s+\"([^\"]*)\"")
 _LOCATION = re.compile(
     r"\.loc\s+(\d+)\s+(\d+)\s+\d+(?:,\s*function_name[^\n]*?inlined_at\s+(\d+)\s+(\d+)\s+\d+)?[^\n]*"
 )
-_LABEL = re.compile(r"([\w$%]+)\s*:(?!:)")
+_STATEMENT = re.compile(
+    r"[\s;]*(?:(?P<scope>\{)|(?P<location>\.loc\s[^\n]*)|(?P<label>[\w$%]+)\s*:(?!:)|(?P<statement>[^\s;][^;]*))"
+)
 _REGISTER = re.compile(r"\.reg\s+(?:\.v[24]\s+)?\.(\w+)\s+(.*)", re.S)
+_PART = re.compile(r"(?:[^,{\[(]|\{[^}]*\}|\[[^\]]*\]|\([^)]*\))+")
+_BRACE = re.compile(r"[{}]")
+_VISIBLE = re.compile(r"\S")
 _NAME = re.compile(r"(?<![\w$%.])[%$A-Za-z_][\w$]*")
 
 
 @dataclass(frozen=True)
-class Parameter:
+class FormalParameter:
     """One formal parameter: its name, its PTX type and its bytes (0 when the type says)."""
 
     name: str
@@ -67,13 +72,13 @@ class Function:
 
     name: str
     entry: bool
-    returns: list[Parameter]
-    parameters: list[Parameter]
+    returns: list[FormalParameter]
+    parameters: list[FormalParameter]
     body: str
 
 
 @dataclass
-class Source:
+class PtxFile:
     """A PTX file cut at its top level."""
 
     functions: dict[str, Function] = field(default_factory=dict[str, Function])
@@ -83,33 +88,23 @@ class Source:
 
 def split(text: str) -> list[str]:
     """The parts between commas outside brackets."""
-    parts, depth, current = list[str](), 0, ""
-    for letter in text:
-        depth += (letter in "{[(") - (letter in "}])")
-        if letter == "," and depth == 0:
-            parts.append(current.strip())
-            current = ""
-        else:
-            current += letter
-    if current.strip():
-        parts.append(current.strip())
-    return parts
+    return [part.strip() for part in _PART.findall(text) if not part.isspace()]
 
 
 def closing(text: str, start: int) -> int:
     """The index just behind the brace that closes the one at `start`."""
     depth = 0
-    for match in re.compile(r"[{}]").finditer(text, start):
+    for match in _BRACE.finditer(text, start):
         depth += 1 if match.group() == "{" else -1
         if depth == 0:
             return match.end()
     raise EmulationFault("the PTX text ends inside a brace")
 
 
-def parameters(text: str | None) -> list[Parameter]:
+def parameters(text: str | None) -> list[FormalParameter]:
     """The formal parameters in a parenthesised list."""
     found = _PARAMETER.findall(text or "")
-    return [Parameter(name, kind, int(count or 0)) for kind, name, count in found]
+    return [FormalParameter(name, kind, int(count or 0)) for kind, name, count in found]
 
 
 def variable(statement: str) -> Variable | None:
@@ -124,16 +119,16 @@ def variable(statement: str) -> Variable | None:
     return Variable(space, name, kind, int(alignment or 0), elements, initial)
 
 
-def read(text: str) -> Source:
+def read(text: str) -> PtxFile:
     """Cut a PTX file into its functions, variables and source files.
 
     Raises:
         EmulationFault: a brace is not closed.
     """
     text = _COMMENT.sub("", text)
-    source = Source(files={int(number): name for number, name in _FILE.findall(text)})
+    file = PtxFile(files={int(number): name for number, name in _FILE.findall(text)})
     at = 0
-    while match := re.compile(r"\S").search(text, at):
+    while match := _VISIBLE.search(text, at):
         at = match.start()
         stop = min(i for i in (text.find(";", at), text.find("{", at), len(text)) if i >= 0)
         head = text[at:stop]
@@ -142,7 +137,7 @@ def read(text: str) -> Source:
             end = closing(text, stop)
             kind, returns, name, formal = function.groups()
             body = text[stop + 1 : end - 1]
-            source.functions[name] = Function(name, kind == "entry", parameters(returns), parameters(formal), body)
+            file.functions[name] = Function(name, kind == "entry", parameters(returns), parameters(formal), body)
             at = end
         elif re.match(r"\.section", head):
             at = closing(text, stop)
@@ -152,24 +147,33 @@ def read(text: str) -> Source:
             stop = text.find(";", closing(text, stop) if text[stop : stop + 1] == "{" else at)
             stop = len(text) if stop < 0 else stop
             declared = variable(text[at:stop])
-            source.variables += [declared] if declared else []
+            file.variables += [declared] if declared else []
             at = stop + 1
-    return source
+    return file
 
 
 class Scope:
-    """Names declared between two braces; each name gets one spelling that is unique in the kernel."""
+    """Names declared between two braces; each name gets one spelling that is unique in the kernel.
+
+    Args:
+        names: the spellings of the names declared outside.
+        suffix: what the spelling of a name declared here ends in.
+    """
 
     def __init__(self, names: dict[str, str], suffix: str) -> None:
         self.names, self.suffix = dict(names), suffix
 
     def declare(self, name: str) -> str:
         """The unique spelling of a name declared here."""
-        self.names[name] = name + self.suffix
-        return self.names[name]
+        spelled = name + self.suffix
+        if spelled != name or name in self.names:
+            self.names[name] = spelled
+        return spelled
 
     def rename(self, text: str) -> str:
         """The text with every name in its unique spelling."""
+        if not self.names:
+            return text
         return _NAME.sub(lambda match: self.names.get(match.group(), match.group()), text)
 
 
@@ -177,24 +181,16 @@ def statements(body: str) -> list[tuple[str, str]]:
     """The body's statements in order: ("scope" | "label" | "location" | "statement", text)."""
     found: list[tuple[str, str]] = []
     at = 0
-    while match := re.compile(r"[^\s;]").search(body, at):
-        at = match.start()
-        location, label = _LOCATION.match(body, at), _LABEL.match(body, at)
-        if body[at] == "{":
-            end = closing(body, at)
-            found.append(("scope", body[at + 1 : end - 1]))
-        elif location is not None:
-            end = location.end()
-            found.append(("location", location.group()))
-        elif label is not None:
-            end = label.end()
-            found.append(("label", label.group(1)))
+    while match := _STATEMENT.match(body, at):
+        kind, at = str(match.lastgroup), match.end()
+        if kind == "scope":
+            end = closing(body, at - 1)
+            found.append((kind, body[at : end - 1]))
+            at = end
+        elif kind == "label":
+            found.append((kind, match.group(kind)))
         else:
-            end = body.find(";", at)
-            end = len(body) if end < 0 else end
-            found.append(("statement", " ".join(body[at:end].split())))
-
-        at = end
+            found.append((kind, " ".join(match.group(kind).split())))
     return found
 
 

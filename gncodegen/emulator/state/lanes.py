@@ -1,4 +1,4 @@
-"""The set of lanes (threads of a batch) that execute an instruction together."""
+"""The set of lanes (threads of a wave) that execute an instruction together."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Index = npt.NDArray[np.int64]
 _DENSE = 4  # from one lane in so many on, a mask is cheaper than an index
 
 
-class Active:
-    """Lanes of a batch of `size`, kept as a mask, an index or both.
+class ActiveLanes:
+    """Lanes of a wave of `size`, kept as a mask, an index or both.
 
-    `all`: every lane of the batch is in it. `whole`: no lane outside still runs, so registers may be written blindly.
+    `all`: every lane of the wave is in it. `whole`: no lane outside still runs, so registers may be written blindly.
     """
 
     __slots__ = ("_index", "_mask", "all", "count", "size", "whole")
@@ -49,16 +49,17 @@ class Active:
         """Whether masked work on all lanes is cheaper than work on the lanes' index."""
         return self.count * _DENSE >= self.size
 
-    def where(self, flags: Mask) -> Active:
-        """The lanes of this set whose flag (one for every lane of the batch) is set."""
+    def where(self, flags: Mask) -> ActiveLanes:
+        """The lanes of this set whose flag (one for every lane of the wave) is set."""
         if self.all:
-            return Active(self.size, mask=flags.copy())  # the flags may be a register, which these lanes write next
+            # The flags may be a register, which these lanes write next.
+            return ActiveLanes(self.size, mask=flags.copy())
         if self.dense:
-            return Active(self.size, mask=flags & self.mask)
-        return Active(self.size, index=self.index[flags[self.index]])
+            return ActiveLanes(self.size, mask=flags & self.mask)
+        return ActiveLanes(self.size, index=self.index[flags[self.index]])
 
 
-def union(parts: Sequence[Active]) -> Active:
+def union(parts: Sequence[ActiveLanes]) -> ActiveLanes:
     """The lanes of any part."""
     if len(parts) == 1:
         return parts[0]
@@ -68,4 +69,4 @@ def union(parts: Sequence[Active]) -> Active:
             mask |= part.mask
         else:
             mask[part.index] = True
-    return Active(mask.size, mask=mask)
+    return ActiveLanes(mask.size, mask=mask)

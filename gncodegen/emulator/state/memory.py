@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ _SET = 0xFF
 
 
 @dataclass(frozen=True, order=True)
-class Allocation:
+class GuardedAllocation:
     """Bytes [start, start + nbytes) under a label."""
 
     start: int
@@ -28,7 +27,7 @@ class Allocation:
     label: str
 
 
-class Memory:
+class DeviceMemory:
     """One device address space.
 
     Addresses are ints; every allocation is 256-byte aligned, and touching the gap between two is a fault.
@@ -37,8 +36,8 @@ class Memory:
     def __init__(self, capacity: int = 1 << 20) -> None:
         self.bytes: npt.NDArray[np.uint8] = np.full(capacity, POISON, np.uint8)
         self.initialised: npt.NDArray[np.uint8] = np.zeros(capacity, np.uint8)
-        self._allocations: list[Allocation] = []
-        self._free: list[Allocation] = []
+        self._allocations: list[GuardedAllocation] = []
+        self._free: list[GuardedAllocation] = []
         self._top = GAP
 
     def allocate(self, nbytes: int, label: str = "") -> int:
@@ -58,8 +57,8 @@ class Memory:
             start = hole.start
             self._free.remove(hole)
             if hole.nbytes > room:
-                insort(self._free, Allocation(hole.start + room, hole.nbytes - room, ""))
-        insort(self._allocations, Allocation(start, nbytes, label or f"allocation at {start:#x}"))
+                insort(self._free, GuardedAllocation(hole.start + room, hole.nbytes - room, ""))
+        insort(self._allocations, GuardedAllocation(start, nbytes, label or f"allocation at {start:#x}"))
         self.bytes[start - BASE : start - BASE + nbytes] = POISON
         self.forget(start, nbytes)
         return start
@@ -74,7 +73,7 @@ class Memory:
         if found is None or found.start != address:
             raise EmulationFault(f"free({address:#x}): no allocation starts there")
         self._allocations.remove(found)
-        insort(self._free, Allocation(address, -(-found.nbytes // ALIGNMENT) * ALIGNMENT + GAP, ""))
+        insort(self._free, GuardedAllocation(address, -(-found.nbytes // ALIGNMENT) * ALIGNMENT + GAP, ""))
 
     def write(self, address: int, values: npt.ArrayLike) -> None:
         """Copy an array's bytes, in C order, to an address; they count as initialised.
@@ -108,7 +107,7 @@ class Memory:
         at = self._host(address, nbytes)
         self.initialised[at : at + nbytes] = 0
 
-    def find(self, address: int) -> Allocation | None:
+    def find(self, address: int) -> GuardedAllocation | None:
         """The allocation that owns an address, None where there is none."""
         place = bisect_right(self._allocations, address, key=lambda one: one.start) - 1
         if place < 0:
@@ -116,13 +115,20 @@ class Memory:
         found = self._allocations[place]
         return found if address < found.start + max(found.nbytes, 1) else None
 
-    def nearest(self, address: int) -> Allocation | None:
+    def nearest(self, address: int) -> GuardedAllocation | None:
         """The last allocation that starts at or before an address."""
         place = bisect_right(self._allocations, address, key=lambda one: one.start) - 1
         return self._allocations[max(place, 0)] if self._allocations else None
 
+    def describe(self, offset: int) -> str:
+        """What lies at an offset into `bytes`, for a fault: the allocation's label and the byte in it."""
+        owner = self.nearest(offset + BASE)
+        if owner is None or offset + BASE < owner.start:
+            return f"address {offset + BASE:#x}, in no allocation,"
+        return f"byte {offset + BASE - owner.start} of {owner.label} ({owner.nbytes} bytes)"
+
     @property
-    def allocations(self) -> tuple[Allocation, ...]:
+    def allocations(self) -> tuple[GuardedAllocation, ...]:
         """All of them, by address."""
         return tuple(self._allocations)
 
@@ -144,8 +150,3 @@ class Memory:
         more = max(self.bytes.size, self._top - self.bytes.size + GAP) // ALIGNMENT * ALIGNMENT + ALIGNMENT
         self.bytes = np.concatenate([self.bytes, np.full(more, POISON, np.uint8)])
         self.initialised = np.concatenate([self.initialised, np.zeros(more, np.uint8)])
-
-
-def kinds(nbytes: int) -> Any:
-    """The NumPy type of `nbytes` bytes moved as one element (1, 2, 4, 8, 16)."""
-    return np.complex128 if nbytes == 16 else f"u{nbytes}"

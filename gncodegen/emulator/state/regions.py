@@ -1,72 +1,46 @@
-"""State spaces as byte buffers: lanes' addresses to checked places in them (PTX ISA 5.1).
-
-Generic addresses: global memory starts at `memory.BASE`; shared, local and constant windows carry their number in the
-top byte. A shared address may name another block of the cluster by rank + 1 in its bits 24 and up (mapa).
-"""
+"""State spaces as byte buffers: lanes' addresses to checked offsets in them (PTX ISA 5.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gncodegen.emulator.ptx.scalars import Array
-from gncodegen.emulator.state.lanes import Active
-from gncodegen.emulator.state.memory import BASE, Memory
-
-if TYPE_CHECKING:
-    from gncodegen.emulator.state.machine import Machine
-
-WINDOW_BITS = 56
-SHARED, LOCAL, CONSTANT = (number << WINDOW_BITS for number in (1, 2, 3))
-RANK_BITS = 24
-Flat = npt.NDArray[np.int64]
-
-
-class Log(Protocol):
-    """What watches the accesses to a region for races."""
-
-    def touch(self, machine: Machine, flat: Flat, nbytes: int, active: Active, *, write: bool, strong: bool) -> None:
-        """Note that each active lane touches `nbytes` from its flat index on."""
-        ...
-
-
-class Watchers:
-    """Several logs of one region.
-
-    Args:
-        logs: who is told, in this order.
-    """
-
-    def __init__(self, logs: Sequence[Log]) -> None:
-        self._logs = logs
-
-    def touch(self, machine: Machine, flat: Flat, nbytes: int, active: Active, *, write: bool, strong: bool) -> None:
-        """Tell every log of the accesses."""
-        for log in self._logs:
-            log.touch(machine, flat, nbytes, active, write=write, strong=strong)
+from gncodegen.emulator.ptx.spaces import RANK_BITS, WINDOW_BITS, WINDOWS
+from gncodegen.emulator.state.lanes import ActiveLanes
+from gncodegen.emulator.state.memory import BASE, DeviceMemory
+from gncodegen.emulator.state.observer import Observer, Offsets
+from gncodegen.emulator.state.threads import Threads
 
 
 class Region:
     """Bytes that lanes address.
 
-    Attributes: `data`, its initialised flags `ready` (None: not tracked) and its race `log` (None: not watched).
+    Attributes: `data`, its initialised flags `ready` (None: not tracked) and the `observers` of accesses to it.
     """
 
     name = "memory"
 
-    def __init__(self, data: Array, ready: Array | None, log: Log | None) -> None:
-        self.data, self.ready, self.log = data, ready, log
+    def __init__(self, data: Array, ready: Array | None) -> None:
+        self.data, self.ready = data, ready
+        self.observers: list[Observer] = []
 
-    def place(self, machine: Machine, offset: Flat, active: Active, nbytes: int) -> Flat:
-        """Each lane's flat index of its address in this region; a fault where it leaves the region."""
+    def place(self, threads: Threads, address: Offsets, active: ActiveLanes, nbytes: int) -> Offsets:
+        """Each lane's offset in this region; a fault where its access leaves the region."""
         raise NotImplementedError
 
-    def describe(self, flat: int) -> str:
-        """What lies at a flat index, for a fault."""
-        return f"{self.name} byte {flat}"
+    def describe(self, offset: int) -> str:
+        """What lies at an offset, for a fault."""
+        return f"{self.name} byte {offset}"
+
+    def note(
+        self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool = False
+    ) -> None:
+        """Tell the observers of an access."""
+        for one in self.observers:
+            one.access(threads, offsets, nbytes, active, write=write, strong=strong)
 
 
 class GlobalRegion(Region):
@@ -74,34 +48,24 @@ class GlobalRegion(Region):
 
     name = "global"
 
-    def __init__(self, memory: Memory, log: Log | None, tracked: bool) -> None:
-        super().__init__(memory.bytes, memory.initialised if tracked else None, log)
-        self._memory = memory
+    def __init__(self, memory: DeviceMemory, tracked: bool) -> None:
+        super().__init__(memory.bytes, memory.initialised if tracked else None)
+        self.describe = memory.describe
         self._starts, self._ends = memory.bounds()
 
-    def place(self, machine: Machine, offset: Flat, active: Active, nbytes: int) -> Flat:
-        """Each lane's index; a fault outside every allocation."""
-        flat = offset - BASE
-        low, high = int(flat.min()), int(flat.max())
+    def place(self, threads: Threads, address: Offsets, active: ActiveLanes, nbytes: int) -> Offsets:
+        """Each lane's offset; a fault outside every allocation."""
+        offsets = address - BASE
+        low, high = int(offsets.min()), int(offsets.max())
         first = int(np.searchsorted(self._starts, low, "right")) - 1
         if first >= 0 and high + nbytes <= self._ends[first]:
-            return flat
-        owner = np.searchsorted(self._starts, flat, "right") - 1
-        bad = (owner < 0) | (flat + nbytes > self._ends[np.maximum(owner, 0)] if self._ends.size else True)
+            return offsets
+        owner = np.searchsorted(self._starts, offsets, "right") - 1
+        bad = (owner < 0) | (offsets + nbytes > self._ends[np.maximum(owner, 0)] if self._ends.size else True)
         if np.any(bad):
             lane = int(np.flatnonzero(bad)[0])
-            machine.fault(f"{nbytes} bytes at {self._near(int(flat[lane]))} are out of bounds", active, lane)
-        return flat
-
-    def describe(self, flat: int) -> str:
-        """The allocation's label and the byte in it."""
-        return self._near(flat)
-
-    def _near(self, flat: int) -> str:
-        owner = self._memory.nearest(flat + BASE)
-        if owner is None or flat + BASE < owner.start:
-            return f"address {flat + BASE:#x}, in no allocation,"
-        return f"byte {flat + BASE - owner.start} of {owner.label} ({owner.nbytes} bytes)"
+            threads.fault(f"{nbytes} bytes at {self.describe(int(offsets[lane]))} are out of bounds", active, lane)
+        return offsets
 
 
 class SharedRegion(Region):
@@ -109,28 +73,28 @@ class SharedRegion(Region):
 
     name = "shared"
 
-    def __init__(self, blocks: int, nbytes: int, cluster: int, log: Log | None, tracked: bool) -> None:
+    def __init__(self, blocks: int, nbytes: int, cluster: int, tracked: bool) -> None:
         self.limit, self.stride, self._cluster = nbytes, -(-max(nbytes, 1) // 128) * 128, cluster
         size = blocks * self.stride
-        super().__init__(np.full(size, 0xFF, np.uint8), np.zeros(size, np.uint8) if tracked else None, log)
+        super().__init__(np.full(size, 0xFF, np.uint8), np.zeros(size, np.uint8) if tracked else None)
 
-    def place(self, machine: Machine, offset: Flat, active: Active, nbytes: int) -> Flat:
-        """Each lane's index in its block's part, or in the part of the block that its address names."""
-        block = machine.block if active.all else machine.block[active.index]
+    def place(self, threads: Threads, address: Offsets, active: ActiveLanes, nbytes: int) -> Offsets:
+        """Each lane's offset in its block's part, or in the part of the block that its address names."""
+        block = threads.block if active.all else threads.block[active.index]
         if self._cluster > 1:
-            rank = offset >> RANK_BITS
+            rank = address >> RANK_BITS
             named = (rank > 0) & (rank <= self._cluster)
             block = np.where(named, block // self._cluster * self._cluster + rank - 1, block)
-            offset = np.where(named, offset & ((1 << RANK_BITS) - 1), offset)
-        if int(offset.min()) < 0 or int(offset.max()) + nbytes > self.limit:
-            lane = int(np.flatnonzero((offset < 0) | (offset + nbytes > self.limit))[0])
-            at = f"byte {int(offset[lane])} of the block's {self.limit} bytes of shared memory"
-            machine.fault(f"{nbytes} bytes at {at} are out of bounds", active, lane)
-        return offset + block * self.stride
+            address = np.where(named, address & ((1 << RANK_BITS) - 1), address)
+        if int(address.min()) < 0 or int(address.max()) + nbytes > self.limit:
+            lane = int(np.flatnonzero((address < 0) | (address + nbytes > self.limit))[0])
+            at = f"byte {int(address[lane])} of the block's {self.limit} bytes of shared memory"
+            threads.fault(f"{nbytes} bytes at {at} are out of bounds", active, lane)
+        return address + block * self.stride
 
-    def describe(self, flat: int) -> str:
+    def describe(self, offset: int) -> str:
         """The byte in the block's shared memory."""
-        return f"shared byte {flat % self.stride}"
+        return f"shared byte {offset % self.stride}"
 
 
 class LocalRegion(Region):
@@ -140,15 +104,15 @@ class LocalRegion(Region):
 
     def __init__(self, lanes: int, nbytes: int) -> None:
         self.limit, self.stride = nbytes, -(-max(nbytes, 1) // 16) * 16
-        super().__init__(np.full(lanes * self.stride, 0xFF, np.uint8), None, None)
+        super().__init__(np.full(lanes * self.stride, 0xFF, np.uint8), None)
 
-    def place(self, machine: Machine, offset: Flat, active: Active, nbytes: int) -> Flat:
-        """Each lane's index in its own part."""
-        if int(offset.min()) < 0 or int(offset.max()) + nbytes > self.limit:
-            lane = int(np.flatnonzero((offset < 0) | (offset + nbytes > self.limit))[0])
-            at = f"byte {int(offset[lane])} of the thread's {self.limit} bytes of local memory"
-            machine.fault(f"{nbytes} bytes at {at} are out of bounds", active, lane)
-        return offset + active.index * self.stride
+    def place(self, threads: Threads, address: Offsets, active: ActiveLanes, nbytes: int) -> Offsets:
+        """Each lane's offset in its own part."""
+        if int(address.min()) < 0 or int(address.max()) + nbytes > self.limit:
+            lane = int(np.flatnonzero((address < 0) | (address + nbytes > self.limit))[0])
+            at = f"byte {int(address[lane])} of the thread's {self.limit} bytes of local memory"
+            threads.fault(f"{nbytes} bytes at {at} are out of bounds", active, lane)
+        return address + active.index * self.stride
 
 
 class ConstantRegion(Region):
@@ -157,51 +121,61 @@ class ConstantRegion(Region):
     name = "constant"
 
     def __init__(self, data: Array) -> None:
-        super().__init__(data, None, None)
+        super().__init__(data, None)
 
-    def place(self, machine: Machine, offset: Flat, active: Active, nbytes: int) -> Flat:
-        """Each lane's index."""
-        if int(offset.min()) < 0 or int(offset.max()) + nbytes > self.data.size:
-            lane = int(np.flatnonzero((offset < 0) | (offset + nbytes > self.data.size))[0])
-            machine.fault(f"{nbytes} bytes at constant byte {int(offset[lane])} are out of bounds", active, lane)
-        return offset
-
-
-_WINDOWS = {SHARED >> WINDOW_BITS: "shared", LOCAL >> WINDOW_BITS: "local", CONSTANT >> WINDOW_BITS: "constant"}
+    def place(self, threads: Threads, address: Offsets, active: ActiveLanes, nbytes: int) -> Offsets:
+        """Each lane's offset."""
+        if int(address.min()) < 0 or int(address.max()) + nbytes > self.data.size:
+            lane = int(np.flatnonzero((address < 0) | (address + nbytes > self.data.size))[0])
+            threads.fault(f"{nbytes} bytes at constant byte {int(address[lane])} are out of bounds", active, lane)
+        return address
 
 
-def resolve(
-    machine: Machine, space: str, address: Flat, active: Active, nbytes: int
-) -> list[tuple[Region, Flat, Active, Any]]:
-    """Lanes' addresses in a space ("" generic) as (region, flat indices, lanes, their places among the active) parts.
+Part = tuple[Region, Offsets, ActiveLanes, Any]
+"""Some of the lanes of an access: their region, their offsets there, the lanes, and their places among the active."""
 
-    Raises:
-        EmulationFault: an address is misaligned or out of bounds.
+
+class StateSpaces:
+    """The memory that the lanes of a wave can address.
+
+    Args:
+        regions: one of each kind.
     """
-    if nbytes > 1:
-        odd = int(np.bitwise_or.reduce(address)) & (nbytes - 1)
-        if odd:
+
+    def __init__(self, regions: Sequence[Region]) -> None:
+        self._regions = {region.name: region for region in regions}
+
+    def __getitem__(self, space: str) -> Region:
+        return self._regions[space]
+
+    def resolve(
+        self, threads: Threads, space: str, address: Offsets, active: ActiveLanes, nbytes: int
+    ) -> Sequence[Part]:
+        """Lanes' addresses in a space ("" generic) as parts, each in one region.
+
+        Raises:
+            EmulationFault: an address is misaligned or out of bounds.
+        """
+        if nbytes > 1 and int(np.bitwise_or.reduce(address)) & (nbytes - 1):
             lane = int(np.flatnonzero(address & (nbytes - 1))[0])
-            machine.fault(f"{nbytes} bytes at {int(address[lane]):#x} are misaligned", active, lane)
-    if space in {"shared", "local"}:
-        region = machine.regions[space]
-        return [(region, region.place(machine, address, active, nbytes), active, slice(None))]
-    window = address >> WINDOW_BITS
-    first = int(window[0])
-    if (window == first).all():
-        return [_window(machine, first, address, active, nbytes, slice(None))]
-    parts: list[tuple[Region, Flat, Active, Any]] = []
-    for number in np.unique(window):
-        chosen = np.flatnonzero(window == number)
-        lanes = Active(active.size, index=active.index[chosen])
-        parts.append(_window(machine, int(number), address[chosen], lanes, nbytes, chosen))
-    return parts
+            threads.fault(f"{nbytes} bytes at {int(address[lane]):#x} are misaligned", active, lane)
+        if space in {"shared", "local"}:
+            region = self._regions[space]
+            return ((region, region.place(threads, address, active, nbytes), active, slice(None)),)
+        window = address >> WINDOW_BITS
+        first = int(window[0])
+        if (window == first).all():
+            return (self._in_window(threads, first, address, active, nbytes, slice(None)),)
+        parts: list[Part] = []
+        for number in np.unique(window):
+            chosen = np.flatnonzero(window == number)
+            lanes = ActiveLanes(active.size, index=active.index[chosen])
+            parts.append(self._in_window(threads, int(number), address[chosen], lanes, nbytes, chosen))
+        return parts
 
-
-def _window(
-    machine: Machine, number: int, address: Flat, active: Active, nbytes: int, chosen: Any
-) -> tuple[Region, Flat, Active, Any]:
-    name = _WINDOWS.get(number, "global")
-    region = machine.regions[name]
-    offset = address if name == "global" else address & ((1 << WINDOW_BITS) - 1)
-    return region, region.place(machine, offset, active, nbytes), active, chosen
+    def _in_window(
+        self, threads: Threads, number: int, address: Offsets, active: ActiveLanes, nbytes: int, chosen: Any
+    ) -> Part:
+        region = self._regions[WINDOWS.get(number, "global")]
+        within = address & ((1 << WINDOW_BITS) - 1) if number in WINDOWS else address
+        return region, region.place(threads, within, active, nbytes), active, chosen

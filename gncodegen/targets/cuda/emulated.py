@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.emulator import Memory, Module, Traffic, run
+from gncodegen.emulator import DeviceMemory, Module, Traffic, load, run
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
 
@@ -22,7 +22,7 @@ def arguments_of(addresses: Sequence[int], first: int) -> list[Any]:
 @lru_cache(maxsize=512)
 def _module(path: Path) -> Module:
     """The parsed PTX of a kernel; its name is unique by content."""
-    return Module(path.read_text(encoding="utf-8"))
+    return load(path.read_text(encoding="utf-8"))
 
 
 def launch_emulated(
@@ -30,7 +30,7 @@ def launch_emulated(
     schedule: Schedule,
     grid: int,
     arguments: Sequence[Any],
-    memory: Memory,
+    memory: DeviceMemory,
     checks: bool = True,
     traffic: Traffic | None = None,
 ) -> None:

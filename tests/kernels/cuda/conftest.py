@@ -32,7 +32,7 @@ def execute() -> Execute:
         dtypes: Sequence[str] | None = None,
         on: Machine | None = None,
     ) -> list[np.ndarray]:
-        from gncodegen.emulator import Memory, Traffic
+        from gncodegen.emulator import DeviceMemory, Traffic
         from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
         from gncodegen.targets.cuda.hyperparameters import device_block
 
@@ -41,7 +41,7 @@ def execute() -> Execute:
         problem = problem_of(op, given, results, attributes, on)
         plan = catalog.plan(problem)
         sources = check_static(problem, plan)
-        memory, named = Memory(), dict[str, int]()
+        memory, named = DeviceMemory(), dict[str, int]()
 
         def place(name: str, tensor: Tensor, value: np.ndarray | None = None) -> None:
             named[name] = memory.allocate(max(tensor.bytes, 1), name)

@@ -18,7 +18,7 @@ def launch(tmp_path):
     """`launch(body, {name: array or (shape, dtype)}) -> {name: array}` runs `kernel(names…, first)` on one block."""
 
     def run(body, arrays, grid=1, threads=THREADS, first=0):
-        from gncodegen.emulator import Memory, Module
+        from gncodegen.emulator import DeviceMemory, load
         from gncodegen.emulator import run as emulate
         from gncodegen.targets.cuda.compile import compile_source
         from gncodegen.targets.cuda.emulated import arguments_of
@@ -29,7 +29,7 @@ def launch(tmp_path):
         path = tmp_path / "by_hand.py"
         path.write_text(text + textwrap.indent(textwrap.dedent(body), "    "))
         compile_source(path)
-        memory = Memory()
+        memory = DeviceMemory()
         addresses = {}
         for name, array in arrays.items():
             given = array if isinstance(array, np.ndarray) else None
@@ -37,7 +37,7 @@ def launch(tmp_path):
             addresses[name] = memory.allocate(int(np.prod(shape)) * np.dtype(dtype).itemsize, name)
             if given is not None:
                 memory.write(addresses[name], given)
-        module = Module(path.with_suffix(".ptx").read_text())
+        module = load(path.with_suffix(".ptx").read_text())
         emulate(
             module, grid=grid, block=threads, arguments=arguments_of(list(addresses.values()), first), memory=memory
         )

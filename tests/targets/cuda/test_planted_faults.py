@@ -20,7 +20,7 @@ ATTRIBUTES = {"groups": GROUPS, "epsilon": 1e-5, "activation": "relu", "alpha": 
 
 def _run(tmp_path, edit):
     """Edits the source of group normalization's kernel with `edit(text)`, compiles it and runs it in the emulator."""
-    from gncodegen.emulator import Memory
+    from gncodegen.emulator import DeviceMemory
     from gncodegen.targets.cuda.compile import compile_source
     from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
 
@@ -32,7 +32,7 @@ def _run(tmp_path, edit):
     source = Source(tmp_path / "group_norm_edited.py")
     source.path.write_text(changed)
     compile_source(source.path)
-    memory, addresses = Memory(), list[int]()
+    memory, addresses = DeviceMemory(), list[int]()
     for name, tensor in zip(("x", "scale", "offset"), problem.operands, strict=True):
         addresses.append(memory.allocate(tensor.bytes, name))
         memory.write(addresses[-1], np.random.default_rng(0).normal(size=tensor.shape).astype(np.float32))

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.emulator import Memory
+from gncodegen.emulator import DeviceMemory
 from gncodegen.errors import EmulationFault, TargetError
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
@@ -22,7 +22,7 @@ class EmulatedDevice:
     """Device memory, every part of it an allocation of its own, and a launcher that checks all accesses."""
 
     def __init__(self) -> None:
-        self.memory = Memory()
+        self.memory = DeviceMemory()
 
     def allocate(self, sizes: Mapping[str, int]) -> Allocation:
         """Fresh memory; reading it before it is written is a fault."""
@@ -119,6 +119,6 @@ class _Owner:
     """Lives as long as an allocation is held."""
 
 
-def _free(memory: Memory, addresses: tuple[int, ...]) -> None:
+def _free(memory: DeviceMemory, addresses: tuple[int, ...]) -> None:
     for address in addresses:
         memory.free(address)

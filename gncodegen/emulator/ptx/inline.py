@@ -7,8 +7,8 @@ import re
 from gncodegen.emulator.ptx.text import (
     Function,
     Instruction,
+    PtxFile,
     Scope,
-    Source,
     Variable,
     location,
     registers,
@@ -23,20 +23,20 @@ _PARAM_DECLARATION = re.compile(r"\.param\s+(?:\.align\s+\d+\s+)?\.\w+\s+([\w$%]
 DEEPEST_CALL = 64
 
 
-class Flat:
+class InlinedKernel:
     """The entry of a PTX file with every call inlined.
 
     Attributes: `code`, `labels` (label → index into code), `tables` (branch tables), `registers` (name → PTX type),
     `locals` and `shared` variables declared in bodies.
     """
 
-    def __init__(self, source: Source, entry: Function) -> None:
+    def __init__(self, file: PtxFile, entry: Function) -> None:
         self.code: list[Instruction] = []
         self.labels: dict[str, int] = {}
         self.tables: dict[str, list[str]] = {}
         self.registers: dict[str, str] = {}
         self.variables: list[Variable] = []
-        self._source = source
+        self._ptx = file
         self._scopes = 0
         self._location = (0, 0)
         self._main = 0
@@ -86,7 +86,7 @@ class Flat:
                 return
 
     def _instruction(self, text: str, original: str, end: str, depth: int) -> None:
-        guard = _GUARD.match(text)
+        guard = _GUARD.match(text) if text[0] == "@" else None
         negated, name, rest = (guard.group(1) == "!", guard.group(2), guard.group(3)) if guard else (False, "", text)
         opcode, _, operands = rest.partition(" ")
         parts, arguments = opcode.split("."), split(operands)
@@ -103,7 +103,7 @@ class Flat:
     def _call(self, operands: list[str], text: str, depth: int) -> None:
         returned = split(operands.pop(0)[1:-1]) if operands[0].startswith("(") else []
         name, passed = operands[0], split(operands[1][1:-1]) if len(operands) > 1 else []
-        function = self._source.functions.get(name)
+        function = self._ptx.functions.get(name)
         if function is None or depth >= DEEPEST_CALL or _guarded(text):
             reason = "calls itself" if function else "is not defined in this PTX text"
             raise EmulationFault(f"the called function {name} {reason}", instruction=text)

@@ -1,4 +1,4 @@
-"""Comparison, selection, moves and conversion (PTX ISA 9.7.6, 9.7.7, 9.7.9)."""
+"""Moves and conversion (PTX ISA 9.7.9)."""
 
 from __future__ import annotations
 
@@ -7,113 +7,14 @@ from typing import Any
 import numpy as np
 
 from gncodegen.emulator.isa import floats
-from gncodegen.emulator.isa.arithmetic import HALVES, narrow, widen
-from gncodegen.emulator.ptx.decode import (
-    Compute,
-    Decoder,
-    Execute,
-    pure,
-    several,
-    unsupported,
-    vector,
-)
+from gncodegen.emulator.isa.arithmetic import narrow, widen
+from gncodegen.emulator.isa.effects import Compute, Effect, pure, several
+from gncodegen.emulator.ptx.operands import Decoder, unsupported, vector
 from gncodegen.emulator.ptx.scalars import DTYPE, UNSIGNED, Array
 from gncodegen.emulator.ptx.text import Instruction
 
-_PRED, _U32 = DTYPE["pred"], DTYPE["u32"]
-_ORDERED: dict[str, Compute] = {
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "lo": np.less,
-    "ls": np.less_equal,
-    "hi": np.greater,
-    "hs": np.greater_equal,
-}
-_UNORDERED = {"equ": "eq", "neu": "ne", "ltu": "lt", "leu": "le", "gtu": "gt", "geu": "ge"}
-_BOOLEAN: dict[str, Compute] = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
 
-
-def comparison(name: str, floating: bool) -> Compute:
-    """The function of a PTX comparison: ordered forms are false on NaN, u-forms true."""
-    if name == "num":
-        return lambda a, b: ~(np.isnan(a) | np.isnan(b))
-    if name == "nan":
-        return lambda a, b: np.isnan(a) | np.isnan(b)
-    if name in _UNORDERED:
-        plain = _ORDERED[_UNORDERED[name]]
-        return lambda a, b: plain(a, b) | np.isnan(a) | np.isnan(b)
-    if name == "ne" and floating:
-        return lambda a, b: (a < b) | (a > b)
-    return _ORDERED[name]
-
-
-def _predicate(decoder: Decoder, text: str) -> tuple[int, bool]:
-    return decoder.source(text.removeprefix("!"), _PRED), text.startswith("!")
-
-
-def setp(decoder: Decoder, instruction: Instruction) -> Execute:
-    """Setp and set, with a combining predicate and a second, complementary destination."""
-    name, parts, operands = instruction.opcode[0], instruction.opcode, instruction.operands
-    kind = parts[-1]
-    compare = comparison(parts[1], kind.startswith(("f", "bf")))
-    if kind in HALVES:
-        plain = compare
-        compare = lambda a, b: plain(widen(np.asarray(a), kind), widen(np.asarray(b), kind))  # noqa: E731
-    boolean = next((_BOOLEAN[part] for part in parts[2:] if part in _BOOLEAN), None)
-    sources = [decoder.source(text, DTYPE[kind]) for text in operands[1:3]]
-    invert = False
-    if boolean is not None:
-        extra, invert = _predicate(decoder, operands[3])
-        sources.append(extra)
-
-    def compute(a: Array, b: Array, third: Array | None = None) -> Array:
-        result = compare(a, b)
-        return result if boolean is None else boolean(result, ~np.asarray(third) if invert else third)
-
-    if name == "set":
-        return _set(decoder, instruction, compute, sources)
-    first, _, second = operands[0].partition("|")
-    if not second and boolean is None:
-        return pure(compare, sources, decoder.destination(first, _PRED))
-
-    def both(*given: Any) -> tuple[Array, Array]:
-        plain = np.logical_not(compare(given[0], given[1]))
-        opposite = plain if boolean is None else boolean(plain, ~np.asarray(given[2]) if invert else given[2])
-        return compute(*given), opposite
-
-    targets = [decoder.destination(text, _PRED) for text in (first, second or "_")]
-    return several(both, sources, targets) if second else pure(compute, sources, targets[0])
-
-
-def _set(decoder: Decoder, instruction: Instruction, compute: Compute, sources: list[int]) -> Execute:
-    result = DTYPE[instruction.opcode[-2]]
-    true = result.type(1) if result.kind == "f" else np.array(-1).astype(result)
-    target = decoder.destination(instruction.operands[0], result)
-    return pure(lambda *given: np.where(compute(*given), true, result.type(0)), sources, target)
-
-
-def selp(decoder: Decoder, instruction: Instruction) -> Execute:
-    """Selp d, a, b, p: p ? a : b."""
-    dtype = DTYPE[instruction.opcode[-1]]
-    target, a, b, p = instruction.operands
-    flag, invert = _predicate(decoder, p)
-    sources = [flag, *(decoder.source(text, dtype) for text in ((b, a) if invert else (a, b)))]
-    return pure(np.where, sources, decoder.destination(target, dtype))
-
-
-def slct(decoder: Decoder, instruction: Instruction) -> Execute:
-    """Slct d, a, b, c: c >= 0 ? a : b."""
-    dtype = DTYPE[instruction.opcode[-2]]
-    target, a, b, c = instruction.operands
-    sources = [decoder.source(c, DTYPE[instruction.opcode[-1]]), *(decoder.source(text, dtype) for text in (a, b))]
-    return pure(lambda c, a, b: np.where(c >= 0, a, b), sources, decoder.destination(target, dtype))
-
-
-def mov(decoder: Decoder, instruction: Instruction) -> Execute:
+def mov(decoder: Decoder, instruction: Instruction) -> Effect:
     """Mov of registers, constants, addresses and special registers; packing and unpacking of vectors."""
     dtype = DTYPE[instruction.opcode[-1]]
     target, source = instruction.operands
@@ -145,7 +46,7 @@ _INTEGRAL: dict[str, Compute] = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floo
 _FLOATS = {"f16", "bf16", "f32", "f64"}
 
 
-def cvt(decoder: Decoder, instruction: Instruction) -> Execute:
+def cvt(decoder: Decoder, instruction: Instruction) -> Effect:
     """Cvt between integers, float16, bfloat16, float32, float64, tf32 and packed halves.
 
     Raises:

@@ -1,0 +1,165 @@
+"""Operands by number: the registers, special registers, parameters and constants that a kernel's instructions name.
+
+A running kernel keeps one flat list of values; an operand's number is its place there. The value is the typed view of a
+register, with one entry a lane, or a NumPy scalar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gncodegen.emulator.ptx.scalars import DTYPE, is_literal, literal
+from gncodegen.emulator.ptx.text import Instruction, split
+from gncodegen.errors import EmulationFault
+
+Effect = Callable[[Any, Any], None]
+"""What an instruction does to a wave, for the lanes that execute it."""
+
+_ADDRESS = re.compile(r"\[\s*([%\w$@.]+)\s*(?:\+\s*(-?\w+))?\s*\]")
+SPECIAL = frozenset({
+    "%laneid", "%warpid", "%nwarpid", "%smid", "%clock", "%clock64", "%globaltimer", "%gridid",
+    "%dynamic_smem_size", "%total_smem_size", "%lanemask_eq", "%lanemask_lt", "%lanemask_le", "%lanemask_gt",
+    "%lanemask_ge", "%cluster_ctarank", "%cluster_nctarank", "%is_explicit_cluster", "%nsmid",
+    *(f"%{name}.{axis}" for name in ("tid", "ntid", "ctaid", "nctaid", "clusterid", "nclusterid", "cluster_ctaid",
+                                     "cluster_nctaid") for axis in "xyz"),
+})  # fmt: skip
+CARRY = "%carry"
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One operand at a type: kind "register", "special", "parameter" (with an offset in bytes) or "constant"."""
+
+    kind: str
+    name: str
+    dtype: np.dtype[Any]
+    offset: int = 0
+    value: Any = None
+
+
+class Decoder:
+    """Numbers operands; the same operand at the same type gets the same number.
+
+    Args:
+        registers: name → PTX type.
+        parameters: the kernel's parameters' names.
+        symbols: variable name → address as an int.
+    """
+
+    def __init__(self, registers: dict[str, str], parameters: Sequence[str], symbols: dict[str, int]) -> None:
+        self.operands: list[Operand] = []
+        self.registers = {name: _storage(kind) for name, kind in registers.items()}
+        self.registers[CARRY] = np.dtype(np.bool_)
+        self._parameters = set(parameters)
+        self._symbols = symbols
+        self._numbers: dict[tuple[str, str, str, int], int] = {}
+
+    def source(self, text: str, dtype: np.dtype[Any]) -> int:
+        """The number of what an operand's text reads at a type; of a wider register, its low part.
+
+        Raises:
+            EmulationFault: the operand is not known.
+        """
+        if text in self.registers:
+            return self._register(text, dtype)
+        number = self._numbers.get(("constant", text, dtype.str, 0))
+        if number is not None:
+            return number
+        if text in SPECIAL:
+            return self._number("special", text, dtype)
+        return self._number("constant", text, dtype, value=self._constant(text, dtype))
+
+    def _constant(self, text: str, dtype: np.dtype[Any]) -> Any:
+        if is_literal(text):
+            return literal(text, dtype)
+        if text in self._symbols:
+            return dtype.type(self._symbols[text])
+        if text == "WARP_SZ":
+            return dtype.type(32)
+        raise EmulationFault(f"operand {text} is not known to the emulator")
+
+    def destination(self, text: str, dtype: np.dtype[Any]) -> int:
+        """The number of the register to write; a wider one is filled by zero or sign extension; -1 for `_`.
+
+        Raises:
+            EmulationFault: the operand is no register.
+        """
+        if text == "_":
+            return -1
+        if text not in self.registers:
+            raise EmulationFault(f"operand {text} is not a register")
+        stored = self.registers[text]
+        wider = stored.itemsize > dtype.itemsize and dtype.kind in "ui"
+        return self._register(text, np.dtype(f"{dtype.kind}{stored.itemsize}") if wider else dtype)
+
+    def parameter(self, name: str, offset: int, dtype: np.dtype[Any]) -> int:
+        """The number of a kernel parameter, or of a call's parameter at an offset."""
+        if name in self._parameters:
+            return self._number("parameter", name, dtype, offset)
+        spelled = f"{name}+{offset}"
+        self.registers.setdefault(spelled, np.dtype(f"u{dtype.itemsize}"))
+        return self._register(spelled, dtype)
+
+    def address(self, text: str) -> tuple[int, int]:
+        """The number of an address's base, as uint64, and its offset in bytes.
+
+        Raises:
+            EmulationFault: the text is no address.
+        """
+        name, offset = self.place(text)
+        if name in self.registers and self.registers[name].itemsize < 8:
+            return self.source(name, np.dtype(f"u{self.registers[name].itemsize}")), offset
+        return self.source(name, DTYPE["u64"]), offset
+
+    def place(self, text: str) -> tuple[str, int]:
+        """The name and the offset in an operand `[name+offset]`.
+
+        Raises:
+            EmulationFault: the text is no address.
+        """
+        match = _ADDRESS.fullmatch(text)
+        if match is None:
+            raise EmulationFault(f"operand {text} is no address")
+        return match.group(1), int(match.group(2) or "0", 0)
+
+    def _register(self, name: str, dtype: np.dtype[Any]) -> int:
+        stored = self.registers[name]
+        if dtype.itemsize > stored.itemsize or (dtype.kind == "b") != (stored.kind == "b"):
+            raise EmulationFault(f"register {name} of {8 * stored.itemsize} bits is used as {dtype}")
+        return self._number("register", name, dtype)
+
+    def _number(self, kind: str, name: str, dtype: np.dtype[Any], offset: int = 0, value: Any = None) -> int:
+        key = (kind, name, dtype.str, offset)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.operands)
+            self.operands.append(Operand(kind, name, dtype, offset, value))
+        return number
+
+
+def _storage(kind: str) -> np.dtype[Any]:
+    dtype = DTYPE[kind]
+    return dtype if kind in {"f32", "f64"} else np.dtype(np.bool_) if kind == "pred" else np.dtype(f"u{dtype.itemsize}")
+
+
+def vector(text: str) -> list[str]:
+    """The registers of `{a, b}`, or the one register."""
+    return split(text[1:-1]) if text.startswith("{") else [text]
+
+
+def nothing(wave: Any, active: Any) -> None:
+    """An instruction without an effect here."""
+
+
+def unsupported(instruction: Instruction) -> EmulationFault:
+    """The fault for an instruction or a modifier that the emulator does not know."""
+    return EmulationFault("the emulator does not know this instruction", instruction=instruction.text)
+
+
+Builder = Callable[[Decoder, Instruction], Effect]
+"""Decodes the instructions of one opcode."""
