@@ -1,4 +1,4 @@
-"""Pooling kernels against the float64 oracle."""
+"""Pooling on every target against the float64 oracle."""
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ CASES = [
     ((2, 5, 4, 6, 8), (2, 2, 3), (2, 1, 3), (0, 1, 1, 0, 0, 0), "float32"),
     ((1, 30, 40, 96), (30, 40), (1, 1), (0, 0, 0, 0), "float32"),
     ((2, 300, 3), (300,), (1,), (0, 0), "float64"),
+    ((2, 9, 8, 6), (6, 7), (2, 2), (3, 1, 2, 3), "float32"),
 ]
 
 
@@ -40,7 +41,9 @@ def test_max_pool(execute, case):
 
 
 @pytest.mark.parametrize(
-    ("case", "count_padding"), [*((case, True) for case in CASES), (CASES[2], False), (CASES[4], False)], ids=str
+    ("case", "count_padding"),
+    [*((case, True) for case in CASES), (CASES[2], False), (CASES[4], False), (CASES[9], False)],
+    ids=str,
 )
 def test_average_pool(execute, case, count_padding):
     x, options, attributes, dtype = given(case)
@@ -53,11 +56,11 @@ def test_average_pool(execute, case, count_padding):
     np.testing.assert_allclose(dx, backward(dy)[0], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("case", CASES[:3], ids=str)
+@pytest.mark.parametrize("case", [*CASES[:3], CASES[8]], ids=str)
 def test_special_values(execute, case):
     x, options, attributes, dtype = given(case)
     x[0, :2, :2] = np.nan
-    x[-1, 2:, 3:] = -np.inf
+    x[-1, 2:, -3:] = -np.inf
     expected, backward = reference.max_pool(x, **options)
     (y,) = execute("max_pool", [x], [(expected.shape, dtype)], attributes)
     np.testing.assert_array_equal(y, expected)
@@ -70,14 +73,14 @@ def test_special_values(execute, case):
 
 
 def test_batch_slice_keeps_its_bits(execute):
-    x = np.random.default_rng(0).standard_normal((9, 14, 14, 20)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((5, 14, 14, 20)).astype(np.float32)
     attributes = {"window": (14, 14), "stride": (1, 1), "padding": (0, 0, 0, 0)}
-    (y,) = execute("average_pool", [x], [((9, 1, 1, 20), "float32")], attributes)
-    (part,) = execute("average_pool", [x[4:6]], [((2, 1, 1, 20), "float32")], attributes)
-    np.testing.assert_array_equal(part, y[4:6])
+    (y,) = execute("average_pool", [x], [((5, 1, 1, 20), "float32")], attributes)
+    (part,) = execute("average_pool", [x[2:4]], [((2, 1, 1, 20), "float32")], attributes)
+    np.testing.assert_array_equal(part, y[2:4])
 
 
-def test_global_average_of_large_numbers(execute):
+def test_global_average_of_large_numbers(execute, target):
     x = (1e4 + np.random.default_rng(0).standard_normal((1, 97, 101, 8))).astype(np.float32)
     (y,) = execute(
         "average_pool",
@@ -85,4 +88,4 @@ def test_global_average_of_large_numbers(execute):
         [((1, 1, 1, 8), "float32")],
         {"window": (97, 101), "stride": (1, 1), "padding": (0, 0, 0, 0)},
     )
-    np.testing.assert_allclose(y[0, 0, 0], x.astype(np.float64).mean((0, 1, 2)), rtol=2e-7)
+    np.testing.assert_allclose(y[0, 0, 0], x.astype(np.float64).mean((0, 1, 2)), rtol=2e-7 if target == "cpu" else 1e-6)

@@ -1,4 +1,4 @@
-"""Update kernels against the float64 oracle."""
+"""Update kernels on every target against the float64 oracle."""
 
 import numpy as np
 import pytest
@@ -94,3 +94,29 @@ def test_update_statistics(execute, dtype):
     tolerance = 1e-6 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(new_mean, 0.1 * mean + 0.9 * old_mean, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(new_variance, 0.3 * variance + 0.7 * old_variance, rtol=tolerance, atol=tolerance)
+
+
+def test_many_parameters_take_several_launches(execute):
+    """101 parameters have 505 buffers: two launches, each with its own share of the table."""
+    shapes = [(1 + i % 7,) for i in range(101)]
+    factors = tuple(float(i % 3) for i in range(101)), tuple(float(i % 2) for i in range(101))
+    names = [f"p{i}" for i in range(101)]
+    optimizer = Sgdm(
+        rate=0.1, momentum=0.8, l2=0.01, method="global-l2norm", threshold=5.0,
+        learn_rate_factors=dict(zip(names, factors[0], strict=True)),
+        l2_factors=dict(zip(names, factors[1], strict=True)),
+    )  # fmt: skip
+    p, g = arrays("float32", 0, shapes), arrays("float32", 1, shapes)
+    got, _ = step(execute, optimizer, p, g, [np.zeros_like(a) for a in p], "global-l2norm", factors)
+    expected = optimizer.step(dict(zip(names, p, strict=True)), dict(zip(names, g, strict=True)))
+    for name, new in zip(names, got, strict=True):
+        np.testing.assert_allclose(new, expected[name], rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("magnitude", [1e-25, 1e25])
+def test_norms_of_extreme_gradients(execute, magnitude):
+    """Squares of either would leave float32."""
+    g = (np.random.default_rng(0).standard_normal(5000) * magnitude).astype(np.float32)
+    results, attributes = [((1,), "float64")], {"l2_factors": (1.0,)}
+    (norm,) = execute("gradient_norms", [np.zeros_like(g), g], results, attributes, [0.0] * 8)
+    np.testing.assert_allclose(norm, np.linalg.norm(g.astype(np.float64)), rtol=1e-6)

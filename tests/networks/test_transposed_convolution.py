@@ -163,3 +163,28 @@ def test_channels_first_arrays():
     inner = gnc.compile(layers, batch_size=3, seed=0).predict(x)
     outer = gnc.compile(layers, batch_size=3, seed=0, data_format="BCSS").predict(x.transpose(0, 3, 1, 2))
     np.testing.assert_array_equal(outer.transpose(0, 2, 3, 1), inner)
+
+
+def test_a_network_in_the_emulator_matches_the_cpu():
+    layers = [
+        gnc.ImageInputLayer((4, 4, 3), normalization="none"),
+        gnc.Convolution2dLayer(3, 8, stride=2, padding="same"),
+        gnc.GroupNormalizationLayer(2),
+        gnc.ReluLayer(),
+        gnc.TransposedConvolution2dLayer(2, 4, stride=2),
+        gnc.LeakyReluLayer(0.1),
+        gnc.TransposedConvolution2dLayer(3, 2, cropping=(1, 0, 2, 1)),
+        gnc.RegressionLayer(),
+    ]
+    host, ours = (
+        gnc.compile(layers, batch_size=2, seed=3, **where) for where in ({}, {"target": "sm_90", "emulate": True})
+    )
+    random = np.random.default_rng(0)
+    x = random.standard_normal((2, 4, 4, 3)).astype(np.float32)
+    t = random.standard_normal(host.predict(x).shape).astype(np.float32)
+    np.testing.assert_allclose(ours.predict(x), host.predict(x), atol=1e-5)
+    wanted = host.gradients(x, t)
+    for name, gradient in ours.gradients(x, t).items():
+        np.testing.assert_allclose(gradient, wanted[name], atol=2e-5 * np.abs(wanted[name]).max(), err_msg=name)
+    for _ in range(2):
+        assert ours.train_step(x, t) == pytest.approx(host.train_step(x, t), rel=1e-5)

@@ -1,4 +1,4 @@
-"""CUDA kernels under test: machines, problems, what must hold for every compiled kernel, and bfloat16 bits."""
+"""CUDA kernels under test: what must hold for every compiled kernel, and bfloat16 bits."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
 from gncodegen.emulator import Traffic
 from gncodegen.kernels import store
-from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Plan, Problem, Schedule
 from gncodegen.targets.cuda.compile import assemble, entry
 from gncodegen.targets.cuda.disassemble import sass
 
-ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 STORED_AS = {"bfloat16": np.dtype(np.uint16)}
 """NumPy has no bfloat16: its bits travel as uint16."""
 
@@ -37,26 +34,6 @@ def from_bfloat16(bits: np.ndarray) -> np.ndarray:
 
 def numpy_type(dtype: str) -> np.dtype:
     return STORED_AS.get(dtype) or np.dtype(dtype)
-
-
-def machine(target: str = "sm_90", **changes: Any) -> Machine:
-    """The Machine of an architecture; `changes` replace fields, so that small shapes reach every schedule."""
-    from gncodegen.targets.cuda import architectures
-
-    return replace(architectures.machine(target), **changes)
-
-
-def problem_of(
-    op: str,
-    operands: Sequence[tuple[Sequence[int], str]],
-    results: Sequence[tuple[Sequence[int], str]],
-    attributes: dict[str, Any] | None = None,
-    on: Machine | None = None,
-) -> Problem:
-    def tensors(given: Sequence[tuple[Sequence[int], str]]) -> tuple[Tensor, ...]:
-        return tuple(Tensor(tuple(shape), dtype) for shape, dtype in given)
-
-    return Problem(op, tensors(operands), tensors(results), attributes or {}, on or machine())
 
 
 def compiled(schedules: Sequence[Schedule]) -> list[store.Source]:

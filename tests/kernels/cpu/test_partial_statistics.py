@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from kernels.conftest import Execute
+from support.execution import Execute
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.cpu import normalization

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.conftest import Execute
+from support.execution import Execute
 
 CASES = [
     # (x, window, filters, groups of the norm, attributes, dtype)

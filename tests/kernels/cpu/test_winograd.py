@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from kernels.test_convolution import SAME, Case, error
+from support.convolutions import SAME, Convolution, error
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Problem, Tensor
@@ -16,18 +16,18 @@ BOUND = 4e-6
 """Error against max |y| that the specification allows."""
 
 CASES = {
-    "whole-patches": Case(2, (8, 12), 16, 16, (3, 3), padding=SAME),
-    "odd-extents": Case(3, (7, 13), 24, 40, (3, 3), padding=SAME),
-    "no-padding": Case(2, (9, 11), 16, 32, (3, 3)),
-    "asymmetric-padding": Case(2, (9, 10), 17, 16, (3, 3), padding=(0, 2, 1, 0)),
-    "wide-padding": Case(2, (6, 6), 16, 19, (3, 3), padding=(3, 2, 0, 4)),
-    "beyond-the-image": Case(1, (5, 6), 16, 16, (3, 3), padding=(7, 1, 9, 2)),
-    "tails": Case(2, (6, 9), 21, 37, (3, 3), padding=SAME),
-    "small-image": Case(5, (2, 2), 32, 16, (3, 3), padding=SAME),
-    "one-row": Case(3, (3, 17), 16, 16, (3, 3)),
-    "one-patch": Case(1, (4, 4), 16, 16, (3, 3), padding=SAME),
-    "heavy-filters": Case(3, (7, 9), 136, 260, (3, 3), padding=SAME),
-    "long-sums": Case(1, (14, 14), 260, 32, (3, 3), padding=SAME),
+    "whole-patches": Convolution(2, (8, 12), 16, 16, (3, 3), padding=SAME),
+    "odd-extents": Convolution(3, (7, 13), 24, 40, (3, 3), padding=SAME),
+    "no-padding": Convolution(2, (9, 11), 16, 32, (3, 3)),
+    "asymmetric-padding": Convolution(2, (9, 10), 17, 16, (3, 3), padding=(0, 2, 1, 0)),
+    "wide-padding": Convolution(2, (6, 6), 16, 19, (3, 3), padding=(3, 2, 0, 4)),
+    "beyond-the-image": Convolution(1, (5, 6), 16, 16, (3, 3), padding=(7, 1, 9, 2)),
+    "tails": Convolution(2, (6, 9), 21, 37, (3, 3), padding=SAME),
+    "small-image": Convolution(5, (2, 2), 32, 16, (3, 3), padding=SAME),
+    "one-row": Convolution(3, (3, 17), 16, 16, (3, 3)),
+    "one-patch": Convolution(1, (4, 4), 16, 16, (3, 3), padding=SAME),
+    "heavy-filters": Convolution(3, (7, 9), 136, 260, (3, 3), padding=SAME),
+    "long-sums": Convolution(1, (14, 14), 260, 32, (3, 3), padding=SAME),
 }
 
 
@@ -65,7 +65,7 @@ def test_against_oracle(execute, case, largest):
 
 @pytest.mark.parametrize("activation", ["relu", "leaky-relu", "clipped-relu"])
 def test_fused_activation(execute, activation):
-    case = Case(2, (6, 9), 16, 27, (3, 3), padding=SAME)
+    case = Convolution(2, (6, 9), 16, 27, (3, 3), padding=SAME)
     x, weights, bias = case.arrays()
     y, _ = case.oracle(x, weights, bias)
     alpha = {"relu": 0.0, "leaky-relu": 0.25, "clipped-relu": 2.0}[activation]
@@ -80,7 +80,7 @@ def test_fused_activation(execute, activation):
 
 
 def test_a_nan_stays_within_the_patches_that_read_it(execute):
-    case = Case(2, (12, 12), 16, 16, (3, 3), padding=SAME)
+    case = Convolution(2, (12, 12), 16, 16, (3, 3), padding=SAME)
     x, weights, bias = case.arrays()
     (clean,) = execute("convolution", [x, weights, bias], [((2, 12, 12, 16), "float32")], case.attributes)
     x[0, 1, 1, 3] = np.nan
@@ -94,10 +94,10 @@ def test_a_nan_stays_within_the_patches_that_read_it(execute):
 @pytest.mark.parametrize(
     "case",
     [
-        Case(5, (7, 7), 32, 48, (3, 3), padding=SAME),
-        Case(17, (13, 16), 16, 24, (3, 3), padding=SAME),
-        Case(3, (14, 14), 160, 32, (3, 3), padding=SAME),
-        Case(7, (10, 9), 144, 240, (3, 3), padding=SAME),
+        Convolution(5, (7, 7), 32, 48, (3, 3), padding=SAME),
+        Convolution(17, (13, 16), 16, 24, (3, 3), padding=SAME),
+        Convolution(3, (14, 14), 160, 32, (3, 3), padding=SAME),
+        Convolution(7, (10, 9), 144, 240, (3, 3), padding=SAME),
     ],
 )
 def test_a_slice_of_the_batch_keeps_its_bits(execute, case):
@@ -117,12 +117,12 @@ def test_a_slice_of_the_batch_keeps_its_bits(execute, case):
 
 def test_where_the_direct_algorithm_stays():
     for case in (
-        Case(2, (8, 8), 3, 32, (3, 3), padding=SAME),
-        Case(2, (8, 8), 32, 32, (5, 5), padding=(2, 2, 2, 2)),
-        Case(2, (8, 8), 32, 32, (3, 3), (2, 2), padding=SAME),
-        Case(2, (8, 8), 32, 32, (3, 3), dilation=(2, 2), padding=(2, 2, 2, 2)),
-        Case(2, (8, 8), 32, 32, (3, 3), padding=SAME, groups=2),
-        Case(2, (8, 8), 32, 32, (3, 3), padding=SAME, dtype="float64"),
+        Convolution(2, (8, 8), 3, 32, (3, 3), padding=SAME),
+        Convolution(2, (8, 8), 32, 32, (5, 5), padding=(2, 2, 2, 2)),
+        Convolution(2, (8, 8), 32, 32, (3, 3), (2, 2), padding=SAME),
+        Convolution(2, (8, 8), 32, 32, (3, 3), dilation=(2, 2), padding=(2, 2, 2, 2)),
+        Convolution(2, (8, 8), 32, 32, (3, 3), padding=SAME, groups=2),
+        Convolution(2, (8, 8), 32, 32, (3, 3), padding=SAME, dtype="float64"),
     ):
         x, weights, bias = case.arrays()
         y, _ = case.oracle(x, weights, bias)
@@ -131,7 +131,7 @@ def test_where_the_direct_algorithm_stays():
 
 @pytest.mark.parametrize("batch", [0, 1, 40])
 def test_weight_gradient_of_few_and_many_patches(execute, batch):
-    case = Case(batch, (13, 14), 72, 19, (3, 3), padding=SAME)
+    case = Convolution(batch, (13, 14), 72, 19, (3, 3), padding=SAME)
     x, weights, bias = case.arrays()
     dy = np.random.default_rng(1).standard_normal((batch, 13, 14, 19)).astype(np.float32)
     expected = case.oracle(x, weights, bias)[1](dy)[1] if batch else np.zeros_like(weights)
@@ -144,7 +144,7 @@ def test_rounding_errors_of_a_typical_layer(execute, channels):
     rng = np.random.default_rng(channels)
     x = np.maximum(rng.standard_normal((2, 16, 16, channels)), 0).astype(np.float32)
     weights = (rng.standard_normal((3, 3, channels, 32)) * np.sqrt(2 / (9 * channels))).astype(np.float32)
-    case = Case(2, (16, 16), channels, 32, (3, 3), padding=SAME)
+    case = Convolution(2, (16, 16), channels, 32, (3, 3), padding=SAME)
     y, _ = case.oracle(x, weights, np.zeros(32))
     (got,) = execute("convolution", [x, weights], [(y.shape, "float32")], case.attributes)
     assert error(got, y) <= BOUND

@@ -6,7 +6,9 @@ import re
 from collections import Counter
 
 import pytest
-from support.cuda_kernels import ARCHITECTURES, check_static, machine, problem_of, report
+from support.cuda_kernels import check_static, report
+from support.execution import problem_of
+from support.targets import ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
 from gncodegen.targets.cuda.disassemble import sass

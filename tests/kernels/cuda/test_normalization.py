@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.cuda_kernels import ARCHITECTURES, from_bfloat16, machine, to_bfloat16
+from support.cuda_kernels import from_bfloat16, to_bfloat16
 from support.cuda_normalization import Execute, check, forward, oracle
+from support.targets import ARCHITECTURES, machine
 
 SHAPES = [
     # (shape, groups): whole accesses, mixed lanes, odd channels, one row, one group, wide groups, odd ends of rows

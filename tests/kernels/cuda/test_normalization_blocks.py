@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.cuda_kernels import machine, problem_of
 from support.cuda_normalization import Execute, check, forward
+from support.execution import problem_of
+from support.targets import machine
 
 from gncodegen.errors import EmulationFault
 from gncodegen.kernels import catalog, render, store

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.cuda_kernels import ARCHITECTURES, check_accesses, check_static, machine, problem_of, report
+from support.cuda_kernels import check_accesses, check_static, report
 from support.cuda_normalization import check
+from support.execution import problem_of
+from support.targets import ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.cuda.normalization_tiers import BYTES_IN_FLIGHT

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.cuda_kernels import ARCHITECTURES, check_static, machine, problem_of
+from support.cuda_kernels import check_static
 from support.cuda_normalization import Execute, check, forward
+from support.execution import problem_of
+from support.targets import ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Plan, Problem

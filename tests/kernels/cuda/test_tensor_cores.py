@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from support.cuda_kernels import machine
+from support.targets import machine
 
 ROUNDING = {"tf32": 0.64 * 2.0**-10, "bf16": 2.0**-8}
 """Relative error of one factor."""

@@ -6,7 +6,9 @@ import re
 
 import numpy as np
 import pytest
-from support.cuda_kernels import compiled, machine, problem_of
+from support.cuda_kernels import compiled
+from support.execution import problem_of
+from support.targets import machine
 
 from gncodegen.errors import EmulationFault
 from gncodegen.kernels import catalog

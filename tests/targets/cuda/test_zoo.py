@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from support import numpy_gn
-from support.cuda_kernels import ARCHITECTURES, check_kernel, compiled
+from support.cuda_kernels import check_kernel, compiled
+from support.targets import ARCHITECTURES
 
 from bench.zoo import ALWAYS_FUSED, ZOO, Specimen, demo
 from gncodegen.ir.text import parse_module

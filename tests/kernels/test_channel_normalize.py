@@ -1,0 +1,84 @@
+"""Affine maps of columns on every target: normalization of inputs, and of channels by trained statistics."""
+
+import numpy as np
+import pytest
+import reference
+
+TOLERANCE = {"float32": 4e-7, "float64": 4e-16}
+
+
+def drawn(shape, dtype="float32", seed=0, spread=3.0):
+    return (np.random.default_rng(seed).standard_normal(shape) * spread).astype(dtype)
+
+
+def close(got, expected, dtype, slack=1.0):
+    tolerance = TOLERANCE[dtype] * slack
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+METHODS = {
+    "zerocenter": ("mean",),
+    "zscore": ("mean", "standard_deviation"),
+    "rescale-symmetric": ("min", "max"),
+    "rescale-zero-one": ("min", "max"),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "shape", "statistic", "dtype"),
+    [
+        ("zerocenter", (3, 7, 5, 3), (3,), "float32"),
+        ("zscore", (5, 7, 9, 3), (3,), "float32"),
+        ("zscore", (5, 11, 7, 1), (1,), "float64"),
+        ("rescale-symmetric", (4, 5, 5, 3), (5, 5, 3), "float32"),
+        ("rescale-zero-one", (2, 31, 29, 5), (31, 29, 5), "float32"),
+        ("zscore", (5, 8, 9, 3), (3,), "float32"),
+        ("zscore", (80, 23), (23,), "float32"),
+        ("zerocenter", (3, 1028), (1028,), "float32"),
+        pytest.param("zerocenter", (2, 83, 71, 3), (83, 71, 3), "float32", marks=pytest.mark.full("cuda")),
+        pytest.param("zscore", (3000, 23), (23,), "float32", marks=pytest.mark.full("cuda")),
+    ],
+)
+def test_input_normalization(execute, method, shape, statistic, dtype):
+    x, dy = drawn(shape, dtype), drawn(shape, dtype, 1)
+    low, high = drawn(statistic, dtype, 2), np.abs(drawn(statistic, dtype, 3)) + 0.5
+    first, second = (low, low + high) if method.startswith("rescale") else (low, high)
+    if second.size > 1:
+        second.flat[0] = first.flat[0] if method.startswith("rescale") else 0
+    statistics = [first, second][: len(METHODS[method])]
+    y, backward = reference.input_normalization(x, method, **dict(zip(METHODS[method], statistics, strict=True)))
+    (got,) = execute("input_normalization", [x, *statistics], [(shape, dtype)], {"method": method}, cores=1)
+    close(got, y, dtype, 30)
+    (got,) = execute("input_normalization", [x, *statistics], [(shape, dtype)], {"method": method}, in_place={0: 0})
+    close(got, y, dtype, 30)
+    (dx,) = execute(
+        "input_normalization_gradient", [dy, *statistics], [(shape, dtype)], {"method": method}, in_place={0: 0}
+    )
+    close(dx, backward(dy)[0], dtype, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "activation", "dtype"),
+    [
+        ((2, 5, 7, 3), "", "float32"),
+        ((130, 20), "relu", "float32"),
+        ((3, 4, 5, 8), "tanh", "float64"),
+        ((5, 2053), "leaky-relu", "float32"),
+    ],
+)
+def test_channel_normalize(execute, shape, activation, dtype):
+    x, channels = drawn(shape, dtype), shape[-1:]
+    mean, variance = drawn(channels, dtype, 1), np.abs(drawn(channels, dtype, 2)) + 0.1
+    scale, offset = drawn(channels, dtype, 3), drawn(channels, dtype, 4)
+    expected, _ = reference.channel_normalize(x, mean, variance, scale, offset, epsilon=1e-3)
+    expected = reference.activation(expected, activation, alpha=0.2)[0] if activation else expected
+    attributes = {"epsilon": 1e-3, "activation": activation, "alpha": 0.2}
+    for place in (None, {0: 0}):
+        (y,) = execute(
+            "channel_normalize", [x, mean, variance, scale, offset], [(shape, dtype)], attributes, in_place=place
+        )
+        close(y, expected, dtype, 60)
+    (part,) = execute(
+        "channel_normalize", [x[1:2], mean, variance, scale, offset], [((1, *shape[1:]), dtype)], attributes
+    )
+    np.testing.assert_array_equal(part[0], y[1])

@@ -1,0 +1,101 @@
+"""Dropout on every target: the mask bit by bit, its share, its independence."""
+
+import numpy as np
+import pytest
+
+
+def drawn(shape, dtype="float32"):
+    return (np.random.default_rng(0).standard_normal(shape) * 3).astype(dtype)
+
+
+ALL = (1 << 64) - 1
+
+
+def mixed(z):
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & ALL
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & ALL
+    return z ^ (z >> 31)
+
+
+def kept(count, probability, index, iteration, seed):
+    """The mask, in Python integers."""
+    step = 0x9E3779B97F4A7C15
+    key = mixed((mixed((mixed((seed + step) & ALL) + iteration) & ALL) + index) & ALL)
+    words = [mixed((key + (i // 2 + 1) * step) & ALL) for i in range(count)]
+    threshold = round(probability * 2**32)
+    return np.array([(words[i] >> (32 * (i % 2)) & 0xFFFFFFFF) >= threshold for i in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("count", "probability", "dtype"),
+    [(4 * 256 * 2 + 20, 0.5, "float32"), (333, 0.1, "float32"), (250, 0.9, "float64"), (67, 0.3, "float64")],
+)
+def test_every_target_has_the_same_mask(execute, count, probability, dtype):
+    x = drawn((count,), dtype)
+    iteration, seed = 3, (7 << 32) + 123456789
+    scalars = [0, 0, 0, 0, iteration, seed, 0, 0]
+    attributes = {"probability": probability, "index": 2}
+    mask = kept(count, probability, 2, iteration, seed)
+    for place in (None, {0: 0}):
+        (y,) = execute("dropout", [x], [((count,), dtype)], attributes, scalars, in_place=place)
+        expected = x * np.where(mask, np.array(1 / (1 - probability), dtype), np.array(0, dtype))
+        np.testing.assert_array_equal(y, expected)
+
+
+def mask(execute, shape, probability, index=0, iteration=1.0, seed=5.0, dtype="float32"):
+    scalars = [0, 0, 0, 0, iteration, seed, 0, 0]
+    attributes = {"probability": probability, "index": index}
+    (y,) = execute("dropout", [np.ones(shape, dtype)], [(shape, dtype)], attributes, scalars)
+    return y
+
+
+@pytest.mark.full("cuda")
+@pytest.mark.parametrize("probability", [0.5, 0.1, 0.9])
+def test_the_right_share_is_kept(execute, probability):
+    y = mask(execute, (64, 1001), probability)
+    kept = y != 0
+    np.testing.assert_allclose(y[kept], 1 / (1 - probability), rtol=1e-6)
+    sigma = np.sqrt(probability * (1 - probability) / y.size)
+    assert abs(kept.mean() - (1 - probability)) < 4 * sigma
+    columns = kept.mean(axis=0)
+    assert abs(columns.std() / np.sqrt(probability * (1 - probability) / 64) - 1) < 0.15
+
+
+def test_the_gradient_has_the_same_mask(execute):
+    scalars = [0, 0, 0, 0, 7, 123456789, 0, 0]
+    x = drawn((9, 13))
+    attributes = {"probability": 0.3, "index": 2}
+    (y,) = execute("dropout", [x], [(x.shape, "float32")], attributes, scalars)
+    (dx,) = execute("dropout", [np.ones_like(x)], [(x.shape, "float32")], attributes, scalars, in_place={0: 0})
+    np.testing.assert_array_equal(y, x * dx)
+
+
+@pytest.mark.full("cuda")
+def test_streams_are_independent(execute):
+    shape, n = (64, 1000), 64000
+    masks = {
+        name: mask(execute, shape, 0.5, **changed).ravel() - 1
+        for name, changed in {
+            "base": {},
+            "index": {"index": 1},
+            "iteration": {"iteration": 2},
+            "seed": {"seed": 6},
+        }.items()
+    }
+    base = masks.pop("base")
+    for other in masks.values():
+        assert abs((base * other).mean()) < 4 / np.sqrt(n)
+        for lag in (1, 2, 3):
+            assert abs((base[lag:] * other[:-lag]).mean()) < 4 / np.sqrt(n)
+    for lag in (1, 2, 3, 4, 8, 16, 64, 1000):
+        assert abs((base[lag:] * base[:-lag]).mean()) < 4 / np.sqrt(n - lag)
+
+
+def test_ends(execute):
+    x, scalars = np.full(33, np.nan), [0, 0, 0, 0, 1, 1, 0, 0]
+    (y,) = execute("dropout", [x], [(x.shape, "float64")], {"probability": 0.5, "index": 0}, scalars)
+    assert np.isnan(y).all()
+    x = np.ones(33, np.float32)
+    for probability in (0.0, 1.0):
+        (y,) = execute("dropout", [x], [(x.shape, "float32")], {"probability": probability, "index": 0}, scalars)
+        assert (y == 1 - probability).all()

@@ -1,0 +1,34 @@
+"""The targets that tests run on: the CPU here and GPUs in the emulator, one of them in the default run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from gncodegen.kernels.schedule import Machine
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
+"""One of each generation that the CUDA target treats in its own way."""
+
+EMULATED = "sm_90"
+"""The architecture of the default run."""
+
+WITH_CUDA = pytest.mark.skipif(not find_spec("numba_cuda"), reason="needs `pip install 'gncodegen[cuda]'`")
+ON_ARCHITECTURES = [
+    pytest.param(name, marks=[WITH_CUDA, *([] if name == EMULATED else [pytest.mark.full])]) for name in ARCHITECTURES
+]
+"""A parameter `target`: the default run has one architecture."""
+
+TARGETS = [pytest.param("cpu"), *ON_ARCHITECTURES]
+"""A parameter `target`: a new target is a row here, and the suite of ops runs on it."""
+
+
+def machine(target: str = EMULATED, **changes: Any) -> Machine:
+    """The Machine of a target; `changes` replace fields, so that small shapes reach every schedule."""
+    from gncodegen.targets.cpu import host
+    from gncodegen.targets.cuda import architectures
+
+    return replace(host.machine() if target == "cpu" else architectures.machine(target), **changes)
