@@ -82,3 +82,26 @@ def test_channel_normalize(execute, shape, activation, dtype):
         "channel_normalize", [x[1:2], mean, variance, scale, offset], [((1, *shape[1:]), dtype)], attributes
     )
     np.testing.assert_array_equal(part[0], y[1])
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 6, 16), (3, 5, 7, 3), (2, 3, 30), (1, 40, 9, 64)])
+@pytest.mark.parametrize("activation", ["", "relu"])
+def test_channel_normalize_and_its_gradient(execute, shape, activation):
+    rng, c = np.random.default_rng(5), shape[-1]
+    x, dy = rng.standard_normal((2, *shape)).astype(np.float32)
+    mean, scale, offset = rng.standard_normal((3, c)).astype(np.float32)
+    variance = rng.uniform(0.5, 2, c).astype(np.float32)
+    given = {"epsilon": 1e-5, "activation": activation, "alpha": 0.0}
+    (y,) = execute("channel_normalize", [x, mean, variance, scale, offset], [(shape, "float32")], given, cores=4)
+    inverse = 1 / np.sqrt(variance.astype(np.float64) + 1e-5)
+    normal = (x.astype(np.float64) - mean) * inverse
+    linear = normal * scale + offset
+    passes = linear > 0 if activation else np.ones(shape)
+    assert np.abs(y - linear * passes).max() < 4e-6
+    operands = [x, dy, mean, variance, scale, offset]
+    ends = [(shape, "float32"), ((c,), "float32"), ((c,), "float32")]
+    dx, dscale, doffset = execute("channel_normalize_gradient", operands, ends, given, cores=4)
+    g, axes = dy.astype(np.float64) * passes, tuple(range(len(shape) - 1))
+    assert np.abs(dx - g * inverse * scale).max() < 1e-5
+    assert np.abs(dscale - (g * normal).sum(axes)).max() < 1e-4
+    assert np.abs(doffset - g.sum(axes)).max() < 1e-4

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
 from gncodegen.emulator import DeviceMemory, Traffic
+from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
 from gncodegen.targets.cuda.hyperparameters import device_block
 from support.cuda_kernels import check_static, check_traffic, numpy_type
 from support.execution import Case

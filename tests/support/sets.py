@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import pytest
+from _pytest.mark import ParameterSet
 
 LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
 """The tests that a run without --full leaves out."""
@@ -32,3 +36,19 @@ def family(item: pytest.Item) -> str:
 def group(item: pytest.Item) -> tuple[str, str, str]:
     """What must stay in the default run: the file, the function and the family of targets of a test."""
     return str(item.path), getattr(item, "originalname", item.name), family(item)
+
+
+def diagonal(*axes: Sequence[object]) -> list[ParameterSet]:
+    """The product of the axes, for `parametrize`; the default run has one diagonal, in which every value occurs.
+
+    Args:
+        axes: values, each a tuple where it stands for several parameters.
+    """
+    steps = range(max(map(len, axes)))
+    kept = {tuple(step % len(axis) for axis in axes) for step in steps}
+    found = []
+    for place in product(*(range(len(axis)) for axis in axes)):
+        values = [axis[i] for axis, i in zip(axes, place, strict=True)]
+        flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+        found.append(pytest.param(*flat, marks=[] if place in kept else [pytest.mark.full]))
+    return found

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.cuda_kernels import from_bfloat16, to_bfloat16
-from support.cuda_normalization import Execute, check, forward, oracle
+from support.normalization import Execute, check, forward, oracle
 from support.targets import ARCHITECTURES, machine
 
 SHAPES = [
@@ -143,26 +143,3 @@ def test_half_storage(execute: Execute, only, shape, groups, kind, parts, dtype)
     xh = normal.reshape(gs.shape)
     full = (inverse * (gs - gs.mean((1, 3), keepdims=True) - xh * (gs * xh).mean((1, 3), keepdims=True))).reshape(shape)
     assert np.abs(back(dx) - full).max() <= rounding * np.abs(full).max()
-
-
-@pytest.mark.parametrize("shape", [(2, 6, 6, 16), (3, 5, 7, 3), (2, 3, 30), (1, 40, 9, 64)])
-@pytest.mark.parametrize("activation", ["", "relu"])
-def test_channel_normalize(execute: Execute, shape, activation):
-    rng, c, on = np.random.default_rng(5), shape[-1], machine("sm_80", cores=4)
-    x, dy = rng.standard_normal((2, *shape)).astype(np.float32)
-    mean, scale, offset = rng.standard_normal((3, c)).astype(np.float32)
-    variance = rng.uniform(0.5, 2, c).astype(np.float32)
-    given = {"epsilon": 1e-5, "activation": activation, "alpha": 0.0}
-    (y,) = execute("channel_normalize", [x, mean, variance, scale, offset], [(shape, "float32")], given, on=on)
-    inverse = 1 / np.sqrt(variance.astype(np.float64) + 1e-5)
-    normal = (x.astype(np.float64) - mean) * inverse
-    linear = normal * scale + offset
-    passes = linear > 0 if activation else np.ones(shape)
-    assert np.abs(y - linear * passes).max() < 4e-6
-    operands = [x, dy, mean, variance, scale, offset]
-    ends = [(shape, "float32"), ((c,), "float32"), ((c,), "float32")]
-    dx, dscale, doffset = execute("channel_normalize_gradient", operands, ends, given, on=on)
-    g, axes = dy.astype(np.float64) * passes, tuple(range(len(shape) - 1))
-    assert np.abs(dx - g * inverse * scale).max() < 1e-5
-    assert np.abs(dscale - (g * normal).sum(axes)).max() < 1e-4
-    assert np.abs(doffset - g.sum(axes)).max() < 1e-4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.cuda_normalization import Execute, check, forward
 from support.execution import problem_of
+from support.normalization import Execute, check, forward
 from support.targets import machine
 
 from gncodegen.errors import EmulationFault

@@ -6,8 +6,8 @@ import re
 
 import pytest
 from support.cuda_kernels import check_accesses, check_static, report
-from support.cuda_normalization import check
 from support.execution import problem_of
+from support.normalization import check
 from support.targets import ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.cuda_kernels import check_static
-from support.cuda_normalization import Execute, check, forward
 from support.execution import problem_of
+from support.normalization import Execute, check, forward
 from support.targets import ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
@@ -64,26 +64,6 @@ def test_wide_groups_compile(op, dtype, cores, target):
     problem, plan = planned(op, (2, 2, 4096), 1, target, dtype, cores=cores)
     assert plan.launches[0].schedule.template == f"{op}_wide"
     check_static(problem, plan)
-
-
-REDUCED = [
-    # (reduced, shape, groups): many observations of one row, N = 1, odd channels; all rows, few rows, one row
-    ("channel", (8, 16, 96), 1),
-    ("channel", (1, 5, 768), 3),
-    ("channel", (3, 7, 1001), 1),
-    ("channel", (130, 2, 10), 2),
-    ("batch-spatial", (16, 12, 12, 24), 24),
-    ("batch-spatial", (37, 3, 5, 6), 3),
-    ("batch-spatial", (700, 20), 20),
-    ("batch-spatial", (1, 1, 32), 1),
-    ("batch-spatial", (9, 6, 4096), 1),
-]
-
-
-@pytest.mark.parametrize(("reduced", "shape", "groups"), REDUCED)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_channels_alone_and_the_whole_batch(execute: Execute, reduced, shape, groups, dtype):
-    check(execute, shape, groups, dtype, "relu", machine("sm_80", cores=8), reduced=reduced)
 
 
 KINDS = [

@@ -1,13 +1,10 @@
-"""Group normalization of the CUDA target against float64 NumPy: oracle, runs in the emulator, comparison."""
+"""Group normalization of any target against float64 NumPy: oracle, forward runs, comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-Execute = Callable[..., Any]
+from support.execution import Execute
 
 
 def viewed(x: np.ndarray, reduced: str) -> np.ndarray:
@@ -26,7 +23,7 @@ def oracle(x: np.ndarray, groups: int, scale: np.ndarray, offset: np.ndarray, ep
     return normal * scale.astype(np.float64) + offset, normal, inverse
 
 
-def forward(execute: Execute, x, groups, scale, offset, on, residual=None, **attributes):
+def forward(execute: Execute, x, groups, scale, offset, on=None, residual=None, **attributes):
     """y and statistics of the kernels."""
     real = "float64" if x.dtype == np.float64 else "float32"
     given = {"groups": groups, "epsilon": 1e-5, "activation": "", "alpha": 0.0, **attributes}
@@ -38,7 +35,7 @@ def forward(execute: Execute, x, groups, scale, offset, on, residual=None, **att
     return execute("group_norm", operands, results, given, on=on)
 
 
-def check(execute: Execute, shape, groups, dtype, activation, on, residual=False, reduced="spatial-channel"):
+def check(execute: Execute, shape, groups, dtype, activation, on=None, residual=False, reduced="spatial-channel"):
     """Forward and gradient against the oracle."""
     rng = np.random.default_rng(0)
     c, alpha = shape[-1], 0.25 if activation == "leaky-relu" else 0.0
