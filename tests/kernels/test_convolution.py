@@ -43,12 +43,18 @@ CASES = {
     "one-axis": Convolution(2, (17,), 4, 9, (3,), (1,), (2,), (2, 1)),
     "float64": Convolution(2, (9, 10), 5, 11, (3, 3), (2, 1), padding=SAME, dtype="float64"),
     "float64-same": Convolution(2, (7, 7), 16, 8, (3, 3), padding=SAME, dtype="float64"),
+    "one-channel-small": Convolution(2, (9, 8), 1, 8, (3, 3), padding=SAME),
+    "odd-small": Convolution(2, (7, 9), 5, 7, (3, 3), padding=(0, 2, 1, 0)),
+    "stride-2-small": Convolution(1, (14, 15), 3, 64, (7, 7), (2, 2), padding=(3, 3, 3, 3)),
+    "stride-over-window-small": Convolution(2, (7, 8), 3, 1, (2, 1), (3, 2)),
+    "groups-small": Convolution(2, (6, 6), 8, 12, (3, 3), padding=SAME, groups=4),
+    "channel-wise-small": Convolution(2, (7, 6), 32, 32, (5, 3), (1, 3), (2, 1), (1, 2, 0, 2), groups=32),
 }
 
 
 FEW = {
-    "same", "one-channel", "odd", "stride-2", "stride-over-window", "stride-and-dilation", "pointwise", "groups",
-    "channel-wise", "channel-wise-wide", "one-axis", "float64",
+    "same", "one-channel-small", "odd-small", "stride-2-small", "stride-over-window-small", "stride-and-dilation",
+    "pointwise", "groups-small", "channel-wise", "channel-wise-small", "one-axis", "float64",
 }  # fmt: skip
 """Enough for the emulator in the default run."""
 
