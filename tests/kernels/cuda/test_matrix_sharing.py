@@ -10,7 +10,7 @@ from support.targets import machine
 
 from gncodegen.errors import EmulationFault
 from gncodegen.kernels import catalog, render, store
-from gncodegen.kernels.cuda import matrix_tiling, matrix_tile
+from gncodegen.kernels.cuda import matrix_tile, matrix_tiling
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 
