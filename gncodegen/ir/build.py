@@ -16,7 +16,7 @@ from gncodegen.ir.gn.base import shape_text
 from gncodegen.ir.values import Value, encode, tensor_of, tensor_type
 from gncodegen.kernels.schedule import Tensor
 from gncodegen.layers.base import Operation, Parameter
-from gncodegen.layers.network import Network, Node
+from gncodegen.layers.network import Network, Node, argument_name, result_name
 
 FUNCTIONS = ("predict", "loss", "gradients", "train_step", "evaluate")
 """What can be compiled of a network.
@@ -76,9 +76,8 @@ class _Construction:
 
     def run(self, activations: Sequence[str]) -> ModuleOp:
         network = self.network
-        x = self._array("input", "x", network.input)
-        y = network.output
-        target = self._array("target", "t", y) if self.with_loss else None
+        inputs = {node.name: self._array("input", argument_name(network, node), node) for node in network.inputs}
+        target = self._array("target", "t", network.output) if self.with_loss else None
         kinds = [tensor_type(Tensor(parameter.shape, self.dtype)) for parameter in network.parameters.values()]
         slots = [_parameter_slot(key, parameter) for key, parameter in network.parameters.items()]
         values = add_arguments(self.function, zip(kinds, slots, strict=True))
@@ -88,13 +87,16 @@ class _Construction:
         for node in network.nodes:
             if node.layer.is_output and not self.with_loss:
                 continue
-            inputs = [x] if node.layer.is_input else [self.outputs[name] for name in node.inputs]
-            self.outputs[node.name] = self._layer(node, inputs, target)
+            fed = [inputs[node.name]] if node.layer.is_input else [self.outputs[name] for name in node.inputs]
+            self.outputs[node.name] = self._layer(node, fed, target)
         returned: list[tuple[SSAValue, Slot]] = []
         if self.with_loss:
             loss = next(node for node in network.nodes if node.layer.is_output)
             returned.append((self.outputs[loss.name], Slot("loss", "loss")))
-        returned.append((self.outputs[y.name], Slot("output", "y", "B" + y.size.format)))
+        returned += [
+            (self.outputs[y.name], Slot("output", result_name(network, y), "B" + y.size.format))
+            for y in map(network.__getitem__, network.outputs)
+        ]
         returned += [
             (self.outputs[name], Slot("activation", name, "B" + network[name].size.format)) for name in activations
         ]

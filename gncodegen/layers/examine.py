@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gncodegen.errors import LayerError
 from gncodegen.layers.activations import SoftmaxLayer
 from gncodegen.layers.outputs import ClassificationLayer
-from gncodegen.layers.wiring import UNKNOWN, Placed, free_name, wire
+from gncodegen.layers.wiring import UNKNOWN, Placed, Wired, free_name, wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,12 +25,14 @@ class Examination:
     Args:
         placed: the layers in their places.
         order: positions in `placed`, every layer after those that feed it; layers on or after a cycle are missing.
+        outputs: positions of the layers whose outputs prediction returns, in order; empty where an output layer says.
         sizes: output size by position, as far as known.
         issues: every fault found, one message each.
     """
 
     placed: tuple[Placed, ...]
     order: tuple[int, ...]
+    outputs: tuple[int, ...]
     sizes: dict[int, Size]
     issues: tuple[str, ...]
 
@@ -47,21 +49,23 @@ def examine(layers: object, *, require_output: bool = True) -> Examination:
     if not placed and not faults:
         faults = ["the network is empty; allowed: an input layer and at least one more; write [ImageInputLayer(…), …]"]
     if not placed:
-        return Examination((), (), {}, tuple(faults))
-    order = topological_order(placed)
-    examination = Examination(placed, order, {}, ())
+        return Examination((), (), (), {}, tuple(faults))
+    order, graph = topological_order(placed), isinstance(layers, Wired)
+    returned = layers.outputs if isinstance(layers, Wired) else ()
+    outputs = _outputs(placed, returned)
+    examination = Examination(placed, order, outputs, {}, ())
     issues = [
         *faults,
         *_duplicate_names(placed),
-        *_input_layers(placed),
+        *_input_layers(placed, several=graph),
         *_output_layers(placed, require_output),
         *_open_inputs(placed),
-        *_unused_outputs(placed),
+        *_unused_outputs(placed, outputs if graph else outputs[:1]),
         *_cycles(placed, set(range(len(placed))) - set(order)),
         *_losses(placed),
         *_sizes(examination),
     ]
-    return Examination(placed, order, examination.sizes, tuple(issues))
+    return Examination(placed, order, outputs, examination.sizes, tuple(issues))
 
 
 def topological_order(placed: Sequence[Placed]) -> tuple[int, ...]:
@@ -97,15 +101,29 @@ def _duplicate_names(placed: Sequence[Placed]) -> Iterator[str]:
         first.setdefault(p.layer.name, p)
 
 
-def _input_layers(placed: Sequence[Placed]) -> Iterator[str]:
+def _outputs(placed: Sequence[Placed], returned: Sequence[str]) -> tuple[int, ...]:
+    """The layers whose outputs prediction returns: those named, else those that no layer takes."""
+    if any(p.layer.is_output for p in placed):
+        return ()
+    if returned:
+        positions = {p.layer.name: position for position, p in enumerate(placed)}
+        return tuple(positions[name] for name in returned)
+    used = {source for p in placed for source in p.sources}
+    return tuple(position for position, p in enumerate(placed) if p.layer.num_outputs and position not in used)
+
+
+def _input_layers(placed: Sequence[Placed], several: bool) -> Iterator[str]:
     inputs = [p.label for p in placed if p.layer.is_input]
     if not inputs:
         yield (
             "the network has no input layer; allowed: exactly one; put ImageInputLayer((height, width, channels)) or "
             "FeatureInputLayer(features) first"
         )
-    if len(inputs) > 1:
-        yield f"the network has {len(inputs)} input layers, {_listed(inputs)}; allowed: exactly one; remove the others"
+    if len(inputs) > 1 and not several:
+        yield (
+            f"the network has {len(inputs)} input layers, {_listed(inputs)}; allowed: exactly one in an array of "
+            "layers; remove the others, or connect them in a LayerGraph"
+        )
 
 
 def _output_layers(placed: Sequence[Placed], require_output: bool) -> Iterator[str]:
@@ -131,17 +149,15 @@ def _open_inputs(placed: Sequence[Placed]) -> Iterator[str]:
                 )
 
 
-def _unused_outputs(placed: Sequence[Placed]) -> Iterator[str]:
+def _unused_outputs(placed: Sequence[Placed], outputs: Sequence[int]) -> Iterator[str]:
     used = {source for p in placed for source in p.sources}
     # What stands before something that is no layer would feed it, had that been one.
     fed_gap = [a.index for a, b in pairwise(placed) if b.index > a.index + 1]
     loose = [
         p
         for position, p in enumerate(placed)
-        if p.layer.num_outputs and position not in used and p.index not in fed_gap
+        if p.layer.num_outputs and position not in used and p.index not in fed_gap and position not in outputs
     ]
-    if len(loose) == 1 and not any(p.layer.is_output for p in placed):
-        return
     for p in loose:
         yield (
             f"{p.label}: no layer takes its output; allowed: layers that lead to the network's one output; "

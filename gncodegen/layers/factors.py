@@ -61,7 +61,7 @@ def _set_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> Any:
         return target.copy().replace(name, _changed(target[name], factor, *rest))
     if isinstance(target, Network):
         changed = _changed(target[name].layer, factor, *rest)
-        return Network(tuple(replace(n, layer=changed) if n.name == name else n for n in target.nodes))
+        return replace(target, nodes=tuple(replace(n, layer=changed) if n.name == name else n for n in target.nodes))
     raise LayerError(
         f"target = {target!r}; allowed: a layer, a list of layers, a LayerGraph or a Network; "
         'write set_learn_rate_factor(layer, "scale", 0)'

@@ -30,6 +30,7 @@ class LayerGraph:
     def __init__(self, layers: Sequence[Layer] | Layer = ()) -> None:
         self._layers: dict[str, Layer] = {}
         self._sources: dict[tuple[str, str], str] = {}
+        self._outputs: tuple[str, ...] = ()
         self.add(layers)
 
     @property
@@ -54,6 +55,42 @@ class LayerGraph:
             )
             for name, layer in self._layers.items()
         )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The layers whose outputs prediction returns, in order; empty = those that no layer takes."""
+        return self._outputs
+
+    def returning(self, *names: str) -> LayerGraph:
+        """Says which layers' outputs prediction returns, in order; none = those that no layer takes.
+
+        Raises:
+            NetworkError: there is no such layer.
+        """
+        self._outputs = tuple(self._require_layer(name) for name in names)
+        return self
+
+    def append(self, layers: Sequence[Layer] | Layer) -> LayerGraph:
+        """Adds layers, connected one after another, behind the graph's one output: `graph.append(RegressionLayer())`.
+
+        Raises:
+            NetworkError: the graph has several outputs or none, or as for `add`.
+        """
+        used = set(self._sources.values())
+        ends = self._outputs or tuple(n for n, layer in self._layers.items() if layer.num_outputs and n not in used)
+        if len(ends) != 1:
+            raise _refusal(
+                f"append: the graph has {len(ends)} outputs ({', '.join(map(repr, ends))})",
+                "a graph with one output",
+                "write graph.add(layers) and graph.connect(source, destination)",
+            )
+        count = len(self._layers)
+        self.add(layers)
+        added = list(self._layers)[count:]
+        if added:
+            self.connect(ends[0], f"{added[0]}/{self._layers[added[0]].input_names[0]}")
+            self._outputs = ()
+        return self
 
     def add(self, layers: Sequence[Layer] | Layer) -> LayerGraph:
         """Adds layers, connected one after another, but not to those already there.
@@ -115,39 +152,51 @@ class LayerGraph:
         """
         self._require_layer(name)
         del self._layers[name]
+        self._outputs = tuple(output for output in self._outputs if output != name)
         self._sources = {key: source for key, source in self._sources.items() if name not in (key[0], source)}
         return self
 
-    def replace(self, name: str, layer: Layer) -> LayerGraph:
-        """Puts a layer in the place of another; connections stay, and so does the name if the new layer has none.
+    def replace(self, name: str, layers: Sequence[Layer] | Layer) -> LayerGraph:
+        """Puts a layer, or several connected one after another, in the place of one; its connections stay.
+
+        A single new layer without a name takes the old one's.
 
         Raises:
-            NetworkError: there is no such layer, the new name is taken, or the new layer lacks a connected input.
+            NetworkError: there is no such layer, a new name is taken, or the first new layer lacks a connected input.
         """
         self._require_layer(name)
-        named = layer if layer.name else replace(layer, name=name)
-        if named.name != name:
-            self._require_free([named])
+        array = [layers] if isinstance(layers, Layer) else list(layers)
+        if not array:
+            raise _refusal(f"replace: no layer for {name!r}", "one or more layers", f"write graph.remove({name!r})")
+        if len(array) == 1 and not array[0].name:
+            array = [replace(array[0], name=name)]
+        named = name_layers(array, [other for other in self._layers if other != name])
+        self._require_free(named, without=name)
+        first, last = named[0], named[-1]
         ports = [port for target, port in self._sources if target == name]
-        missing = sorted(set(ports) - set(named.input_names))
+        missing = sorted(set(ports) - set(first.input_names))
         if missing:
             raise _refusal(
-                f"{type(layer).__name__} has no input {', '.join(missing)}, which is connected in {name!r}",
+                f"{type(first).__name__} has no input {', '.join(missing)}, which is connected in {name!r}",
                 f"layers with inputs {', '.join(ports)}",
                 f"disconnect {name!r} first",
             )
-        self._layers = {n if n != name else named.name: old if n != name else named for n, old in self._layers.items()}
-        renamed = {name: named.name}
+        placed: dict[str, Layer] = {}
+        for other, layer in self._layers.items():
+            placed |= {layer.name: layer for layer in named} if other == name else {other: layer}
+        self._layers = placed
         self._sources = {
-            (renamed.get(target, target), port): renamed.get(source, source)
+            (first.name if target == name else target, port): last.name if source == name else source
             for (target, port), source in self._sources.items()
         }
+        self._sources |= {(b.name, b.input_names[0]): a.name for a, b in pairwise(named)}
+        self._outputs = tuple(last.name if output == name else output for output in self._outputs)
         return self
 
     def copy(self) -> LayerGraph:
         """A graph of the same layers and connections."""
         twin = LayerGraph()
-        twin._layers, twin._sources = dict(self._layers), dict(self._sources)
+        twin._layers, twin._sources, twin._outputs = dict(self._layers), dict(self._sources), self._outputs
         return twin
 
     def __getitem__(self, name: str) -> Layer:
@@ -163,8 +212,8 @@ class LayerGraph:
     def __repr__(self) -> str:
         return f"LayerGraph({len(self._layers)} layers, {len(self._sources)} connections)"
 
-    def _require_free(self, layers: Sequence[Layer]) -> None:
-        seen = set(self._layers)
+    def _require_free(self, layers: Sequence[Layer], without: str = "") -> None:
+        seen = set(self._layers) - {without}
         issues: list[str] = []
         for layer in layers:
             if layer.name in seen:

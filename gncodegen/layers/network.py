@@ -65,9 +65,11 @@ class Network:
 
     Args:
         nodes: one per layer, each after those that feed it.
+        outputs: names of the layers whose outputs prediction returns, in order.
     """
 
     nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
 
     @staticmethod
     def build(layers: Sequence[Layer] | LayerGraph | Network, *, require_output: bool = True) -> Network:
@@ -84,18 +86,20 @@ class Network:
         if examination.issues:
             raise NetworkError(examination.issues)
         placed = examination.placed
-        return Network(
-            tuple(
-                Node(
-                    placed[position].index,
-                    placed[position].layer,
-                    tuple(placed[source].layer.name for source in placed[position].sources if source is not None),
-                    examination.input_sizes(position) or (),
-                    examination.sizes[position],
-                )
-                for position in examination.order
+        nodes = tuple(
+            Node(
+                placed[position].index,
+                placed[position].layer,
+                tuple(placed[source].layer.name for source in placed[position].sources if source is not None),
+                examination.input_sizes(position) or (),
+                examination.sizes[position],
             )
+            for position in examination.order
         )
+        # What feeds the output layer is the output of a network that has one.
+        loss = next((node for node in nodes if node.layer.is_output), None)
+        outputs = loss.inputs[:1] if loss else tuple(placed[position].layer.name for position in examination.outputs)
+        return Network(nodes, outputs)
 
     @cached_property
     def _by_name(self) -> dict[str, Node]:
@@ -132,19 +136,20 @@ class Network:
             for source, port in zip(node.inputs, node.layer.input_names, strict=True)
         )
 
+    @cached_property
+    def inputs(self) -> tuple[Node, ...]:
+        """The nodes of the input layers, in the order the user wrote them."""
+        return tuple(sorted((n for n in self.nodes if n.layer.is_input), key=lambda node: node.index))
+
     @property
     def input(self) -> Node:
-        """The node of the input layer."""
-        return next(node for node in self.nodes if node.layer.is_input)
+        """The node of the input layer; of several, the first."""
+        return self.inputs[0]
 
     @property
     def output(self) -> Node:
-        """The node whose result prediction returns: what feeds the output layer, or the last where there is none."""
-        loss = next((node for node in self.nodes if node.layer.is_output), None)
-        if loss:
-            return self[loss.inputs[0]]
-        used = {name for node in self.nodes for name in node.inputs}
-        return next(node for node in self.nodes if node.name not in used)
+        """The node whose result prediction returns; of several, the first."""
+        return self[self.outputs[0]]
 
     @property
     def input_layer(self) -> Layer:
@@ -201,7 +206,7 @@ class Network:
                     f"{key} has shape {np.shape(value)}; allowed: {self.parameters[key].shape}; "
                     "give an array of that shape"
                 )
-        return Network(tuple(_with_values(node, values) for node in self.nodes))
+        return replace(self, nodes=tuple(_with_values(node, values) for node in self.nodes))
 
     def to_json(
         self, values: Mapping[str, NDArray[Any]] | None = None
@@ -225,6 +230,7 @@ class Network:
             "version": _VERSION,
             "layers": [layer_to_json(layer) for layer in network.layers],
             "connections": [list(pair) for pair in network.connections],
+            "outputs": list(network.outputs) if network.output_layer is None else [],
         }
         return data, arrays
 
@@ -244,10 +250,20 @@ class Network:
             graph.add(layer_from_json(properties, arrays or {}))
         for source, destination in data["connections"]:
             graph.connect(source, destination)
-        return Network.build(graph, require_output=False)
+        return Network.build(graph.returning(*data.get("outputs", ())), require_output=False)
 
 
 def _with_values(node: Node, values: Mapping[str, NDArray[Any]]) -> Node:
     keys = {p.name: f"{node.name}.{p.name}" for p in node.parameters}
     given: dict[str, Any] = {name: values[key] for name, key in keys.items() if key in values}
     return replace(node, layer=replace(node.layer, **given)) if given else node
+
+
+def argument_name(network: Network, node: Node) -> str:
+    """The name of the array that an input layer takes: "x", or the layer's name where there are several."""
+    return "x" if len(network.inputs) == 1 else node.name
+
+
+def result_name(network: Network, node: Node) -> str:
+    """The name of the array that prediction returns of a layer: "y", or the layer's name where there are several."""
+    return "y" if len(network.outputs) == 1 else node.name

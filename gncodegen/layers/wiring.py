@@ -45,6 +45,11 @@ class Wired(Protocol):
         """The layers in their places."""
         ...
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The layers whose outputs prediction returns, in order; empty = those that no layer takes."""
+        ...
+
 
 def name_layers(layers: Iterable[Layer], taken: Iterable[str] = ()) -> list[Layer]:
     """Gives unnamed layers automatic names: the kind and the first free number, "conv_1"; for some the kind alone."""

@@ -104,7 +104,9 @@ class Gradients(ModulePass):
         returned = results(function)
         for value, slot in slots(function):
             if slot.kind in ("parameter", "input"):
-                name = "input" if slot.kind == "input" else slot.name
+                # Of several inputs each is told by its layer; "/" keeps it apart from "layer.parameter".
+                own = "input" if slot.name == "x" else f"input/{slot.name}"
+                name = own if slot.kind == "input" else slot.name
                 target = Slot("gradient", name, format=slot.format)
                 returned.append((_reached(tape, value, slot, target), target))
         set_results(function, returned)

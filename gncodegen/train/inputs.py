@@ -81,4 +81,4 @@ def with_input_statistics(network: Network, x: NDArray[Any], data_format: str, r
 
 def with_layer(network: Network, name: str, layer: Any) -> Network:
     """The network with another layer of the same sizes in the place of the one of that name."""
-    return Network(tuple(replace(node, layer=layer) if node.name == name else node for node in network.nodes))
+    return replace(network, nodes=tuple(replace(n, layer=layer) if n.name == name else n for n in network.nodes))

@@ -75,3 +75,12 @@ def test_prediction_needs_no_output_layer() -> None:
 def test_unknown_function_is_refused() -> None:
     with pytest.raises(CompileError, match="function 'fit'; allowed: predict, loss"):
         build_module(features(), "fit", batch_size=2)
+
+
+def test_several_inputs_and_outputs_are_named_by_their_layers() -> None:
+    graph = gnc.LayerGraph([gnc.FeatureInputLayer(2, name="a"), gnc.TanhLayer(name="u")])
+    graph.add([gnc.FeatureInputLayer(2, name="b"), gnc.AdditionLayer(2, name="sum")]).connect("u", "sum/in2")
+    network = Network.build(graph.returning("sum", "u"), require_output=False)
+    function = function_of(build_module(network, "predict", batch_size=3))
+    assert [slot.name for _, slot in slots(function) if slot.kind == "input"] == ["a", "b"]
+    assert [(slot.kind, slot.name) for _, slot in results(function)] == [("output", "sum"), ("output", "u")]

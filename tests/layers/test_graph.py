@@ -62,3 +62,42 @@ def test_other_refusals(residual):
         residual.disconnect("relu_1", "add/in2")
     with pytest.raises(NetworkError, match="no layer 'x'"):
         residual.remove("x")
+
+
+def test_append_follows_the_output():
+    graph = LayerGraph([gnl.FeatureInputLayer(2), gnl.FullyConnectedLayer(3)]).append(gnl.RegressionLayer())
+    assert graph.connections[-1] == ("fc_1", "regressionoutput/in")
+    with pytest.raises(NetworkError, match=r"append: the graph has 0 outputs"):
+        graph.append(gnl.ReluLayer())
+
+
+def test_replace_by_several_layers(residual):
+    residual.replace("add", [gnl.AdditionLayer(2, name="sum"), gnl.TanhLayer(), gnl.ReluLayer(name="end")])
+    assert {("relu_1", "sum/in1"), ("sum", "tanh_1/in"), ("tanh_1", "end/in")} <= set(residual.connections)
+    assert ("end", "regressionoutput/in") in residual.connections
+    Network.build(residual)
+
+
+def two_ends():
+    graph = LayerGraph([gnl.FeatureInputLayer(2, name="a"), gnl.TanhLayer(name="u")])
+    graph.add([gnl.FeatureInputLayer(2, name="b"), gnl.AdditionLayer(2, name="sum"), gnl.ReluLayer(name="v")])
+    return graph.connect("u", "sum/in2")
+
+
+def test_several_inputs_and_outputs():
+    network = Network.build(two_ends().returning("v", "u"), require_output=False)
+    assert [node.name for node in network.inputs] == ["a", "b"]
+    assert network.outputs == ("v", "u")
+    again = Network.from_json(network.to_json()[0])
+    assert (again.outputs, again.connections) == (network.outputs, network.connections)
+    assert Network.build(two_ends(), require_output=False).outputs == ("v",)
+    with pytest.raises(NetworkError, match=r"layer 5 'v': no layer takes its output"):
+        Network.build(two_ends().returning("u"), require_output=False)
+
+
+def test_outputs_follow_changes_of_their_layers():
+    graph = two_ends().returning("v", "u")
+    assert graph.copy().replace("v", gnl.TanhLayer(name="w")).outputs == ("w", "u")
+    assert graph.copy().remove("v").outputs == ("u",)
+    with pytest.raises(NetworkError, match="there is no layer 'x'"):
+        graph.returning("x")
