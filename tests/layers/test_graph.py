@@ -74,7 +74,7 @@ def test_append_follows_the_output():
 def test_replace_by_several_layers(residual):
     residual.replace("add", [gnl.AdditionLayer(2, name="sum"), gnl.TanhLayer(), gnl.ReluLayer(name="end")])
     assert {("relu_1", "sum/in1"), ("sum", "tanh_1/in"), ("tanh_1", "end/in")} <= set(residual.connections)
-    assert ("end", "regressionoutput/in") in residual.connections
+    assert ("end", "fc_1/in") in residual.connections
     Network.build(residual)
 
 
