@@ -16,13 +16,15 @@ class Environment:
 
     Args:
         cache_dir: where generated sources and objects lie (GNCODEGEN_CACHE_DIR; default: the user's cache directory).
+        cpu: LLVM's name of the CPU that kernels are compiled for, "" = this machine's (GNCODEGEN_CPU).
         threads: CPU threads, 0 = all cores (GNCODEGEN_THREADS).
         compile_workers: processes that compile kernels, 0 = one per core (GNCODEGEN_COMPILE_WORKERS).
-        vector_bytes: vector width in bytes, 0 = the host's widest (GNCODEGEN_VECTOR_BYTES).
+        vector_bytes: vector width in bytes, 0 = the CPU's widest (GNCODEGEN_VECTOR_BYTES).
         verify: verify the IR after every pass (GNCODEGEN_VERIFY).
     """
 
     cache_dir: Path
+    cpu: str = ""
     threads: int = 0
     compile_workers: int = 0
     vector_bytes: int = 0
@@ -54,8 +56,9 @@ def environment() -> Environment:
     """The settings of this process, read once."""
     return Environment(
         cache_dir=_cache_dir(),
+        cpu=os.environ.get("GNCODEGEN_CPU", "").strip(),
         threads=_integer("THREADS", "0 (all cores) or a positive int"),
         compile_workers=_integer("COMPILE_WORKERS", "0 (one per core) or a positive int"),
-        vector_bytes=_integer("VECTOR_BYTES", "0 (the host's widest), 16, 32 or 64"),
+        vector_bytes=_integer("VECTOR_BYTES", "0 (the CPU's widest), 16, 32 or 64"),
         verify=os.environ.get("GNCODEGEN_VERIFY", "1") != "0",
     )

@@ -1,10 +1,10 @@
-"""Assembly of CPU kernels for this host or another x86 CPU: its innermost loops, and what they spill."""
+"""Assembly of CPU kernels, for this CPU or one that is not here: its innermost loops, their vectors and spills."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,36 +13,59 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from gncodegen.errors import CompileError
-from gncodegen.targets.workers import command
+from gncodegen.targets.cpu.processor import Processor
+
+MULTIPLY_ADD = re.compile(r"^\t(?:vfn?m(?:add|sub)\w+p[sd]|fml[as])\t", re.MULTILINE)
+"""A multiply-add of vectors: x86, Arm."""
+
+REGISTERS = {64: "%zmm", 32: "%ymm", 16: r"%xmm|v\d+\.(?:4s|2d)"}
+"""How vectors of so many bytes are written."""
+
+_START = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+from gncodegen.targets import workers
+from gncodegen.targets.cpu import host, processor
+there = processor.named(*sys.argv[2:])
+host.processor = lambda: there
+workers.serve("gncodegen.targets.cpu.compile")
+"""
 
 
-def assembly(path: Path, cpu: str = "") -> str:
+def assembly(path: Path, processor: Processor) -> str:
     """The assembly of the kernel whose compiled source is `path`, with LLVM's comments on loops and spills."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = "" if cpu else llvm.get_host_cpu_features().flatten()
-    target = llvm.Target.from_default_triple()
-    machine: Any = target.create_target_machine(cpu=cpu or llvm.get_host_cpu_name(), features=features, opt=3, jit=True)
+    machine: Any = processor.target_machine()
     machine.set_asm_verbosity(True)
     return machine.emit_assembly(llvm.parse_assembly(path.with_suffix(".ll").read_text(encoding="utf-8")))
 
 
-def innermost_loops(text: str, least: int) -> list[str]:
-    """The bodies of the loops without loops in them that have at least so many vector multiply-adds."""
+def innermost_loops(text: str) -> list[str]:
+    """The bodies of the loops without loops in them."""
     bodies: dict[str, str] = {}
-    for block in re.split(r"^(?=\.?LBB\w+:|# %bb)", text, flags=re.MULTILINE):
+    for block in re.split(r"^(?=\.?LBB\w+:|(?:#|//) %bb)", text, flags=re.MULTILINE):
         label = block.partition(":")[0].removeprefix(".").removeprefix("L")
-        inside = re.search(r"# +in Loop: Header=(\w+)", block)
+        inside = re.search(r"(?:#|//) +in Loop: Header=(\w+)", block)
         if "This Inner Loop Header" in block:
             bodies[label] = block
         elif inside and inside[1] in bodies:
             bodies[inside[1]] += block
-    return [body for body in bodies.values() if len(re.findall(r"vfn?m(?:add|sub)\w+p[sd]", body)) >= least]
+    return list(bodies.values())
+
+
+def multiply_adds(body: str) -> int:
+    """How many multiply-adds of vectors there are."""
+    return len(MULTIPLY_ADD.findall(body))
+
+
+def widths(body: str) -> list[int]:
+    """The bytes of the vectors of each multiply-add."""
+    lines = [line for line in body.splitlines() if MULTIPLY_ADD.match(line)]
+    return [next(width for width, names in REGISTERS.items() if re.search(names, line)) for line in lines]
 
 
 def stores(body: str) -> bool:
     """Whether a loop stores vectors otherwise than for want of registers."""
-    return bool(re.search(r"\tvmov\w+\t%[xyz]mm\d+, [^%\n]*\((?!.*Spill)", body))
+    return bool(re.search(r"\tvmov\w+\t%[xyz]mm\d+, [^%\n]*\((?!.*Spill)|\tst(?:r|p|ur)\tq(?!.*Spill)", body))
 
 
 def spills(body: str) -> list[str]:
@@ -51,11 +74,12 @@ def spills(body: str) -> list[str]:
 
 
 @contextmanager
-def cross_compiler(cpu: str) -> Iterator[Callable[[Path], None]]:
-    """A compile worker for another x86 CPU: compiles a source, whose object file is of no use here, to LLVM IR."""
-    environment = os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
+def cross_compiler(processor: Processor) -> Iterator[Callable[[Path], None]]:
+    """A compile worker for a processor that need not be here: compiles a source to LLVM IR and an object file."""
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-P", "-c", _START, root, processor.name, processor.attributes, processor.triple]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command("gncodegen.targets.cpu.compile"), env=environment, **pipes) as process:
+    with subprocess.Popen(command, **pipes) as process:
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline().strip() == "ready"

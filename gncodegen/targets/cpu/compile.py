@@ -18,6 +18,7 @@ import llvmlite.binding as llvm
 from gncodegen.errors import CompileError
 from gncodegen.kernels.store import write_atomically
 from gncodegen.targets import workers
+from gncodegen.targets.cpu.host import target_machine
 
 ENTRY = "kernel"
 """Name of the function in the source file, and the stem of the symbol in the object file."""
@@ -81,7 +82,8 @@ def _optimised(path: Path) -> tuple[Any, Any]:
     # Numba is imported here, not above: a process whose kernels all have object files never needs its compiler.
     from gncodegen.targets.cpu.frontend import lower  # noqa: PLC0415
 
-    module, kernel, machine = lower(_load_module(path).kernel)
+    machine = target_machine()
+    module, kernel = lower(_load_module(path).kernel)
     module.link_in(llvm.parse_assembly(_WRAPPER.format(symbol=symbol(path), kernel=kernel)))
     defined = [one for one in [*module.functions, *module.global_variables] if not one.is_declaration]
     private = [one.name for one in defined if one.name != symbol(path)]

@@ -22,6 +22,8 @@ from numba.core.target_extension import Generic, dispatcher_registry, jit_regist
 from numba.core.typing import context, mathdecl
 from numba.cpython import mathimpl
 
+from gncodegen.targets.cpu.host import processor, target_machine
+
 TARGET = "gncodegen"
 """The target's name in Numba's registry."""
 
@@ -30,11 +32,16 @@ OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"contract"},
     "boundscheck": False,
+    "debug": False,
+    "_dbg_extend_lifetimes": False,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
     "_nrt": False,
 }
-"""How kernels are compiled: no exceptions, NaN and Inf honest, a·b + c may fuse, nothing is reassociated."""
+"""How kernels are compiled: no exceptions, NaN and Inf honest, a·b + c may fuse, nothing is reassociated.
+
+Whatever NUMBA_DEBUGINFO and its like say: kernels that differ would lie in the cache under one name.
+"""
 
 
 class KernelTarget(Generic):
@@ -57,7 +64,19 @@ class _Library(CPUCodeLibrary):
 
 
 class _Codegen(JITCPUCodegen):
+    """Modules for the processor that kernels are compiled for; Numba's own target machine compiles none of them."""
+
     _library_class = _Library
+
+    def __init__(self, module_name: str) -> None:
+        super().__init__(module_name)
+        self._target_data = target_machine().target_data
+        self._data_layout = str(self._target_data)
+
+    def _create_empty_module(self, name: str) -> Any:
+        module = super()._create_empty_module(name)
+        module.triple = processor().triple
+        return module
 
 
 class _TargetContext(CPUContext):
@@ -160,8 +179,8 @@ def device(function: Callable[..., Any]) -> Any:
     return _DeviceFunction(function, targetoptions=OPTIONS, pipeline_class=_Compiler)
 
 
-def lower(function: Callable[..., Any]) -> tuple[Any, str, Any]:
-    """The LLVM module of `function(tile, argv)` as lowered, the function's name in it, and LLVM's target machine.
+def lower(function: Callable[..., Any]) -> tuple[Any, str]:
+    """The LLVM module of `function(tile, argv)` as lowered, and the function's name in it.
 
     Raises:
         numba.core.errors.NumbaError: the function cannot be typed or lowered.
@@ -171,8 +190,7 @@ def lower(function: Callable[..., Any]) -> tuple[Any, str, Any]:
         kernel.compile((types.intp, types.intp))
     (compiled,) = kernel.overloads.values()
     compiled.library._ensure_finalized()
-    machine = compiled.library.codegen._tm
-    return compiled.library._final_module, compiled.fndesc.llvm_func_name, machine
+    return compiled.library._final_module, compiled.fndesc.llvm_func_name
 
 
 dispatcher_registry[KernelTarget] = _DeviceFunction

@@ -8,28 +8,46 @@ import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-
-import llvmlite.binding as llvm
+from typing import Any
 
 from gncodegen.environment import environment
 from gncodegen.errors import TargetError
 from gncodegen.kernels.schedule import Machine
+from gncodegen.targets.cpu import processor as processors
+from gncodegen.targets.cpu.processor import ARITHMETIC, Processor
 
 
 @cache
-def features() -> dict[str, bool]:
-    """The CPU's features by LLVM's names."""
-    return dict(llvm.get_host_cpu_features())
+def processor() -> Processor:
+    """The processor that kernels are compiled for: GNCODEGEN_CPU's, else the one that Numba is told, else this one.
+
+    Raises:
+        OptionsError: LLVM does not know the name.
+        TargetError: it computes with instructions that this CPU lacks.
+    """
+    here = processors.host()
+    if environment().cpu:
+        source, name, attributes = "GNCODEGEN_CPU", environment().cpu, ""
+    elif given := sorted(os.environ.keys() & {"NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"}, reverse=True):
+        source, name = given[0], os.environ.get("NUMBA_CPU_NAME") or here.name
+        attributes = os.environ.get("NUMBA_CPU_FEATURES", "")
+    else:
+        return here
+    wanted = processors.named(name, attributes, source=source)
+    missing = wanted.features - here.features
+    if needed := sorted(filter(ARITHMETIC.match, missing)):
+        raise TargetError(
+            f"{source}={name!r} computes with {', '.join(needed)}, which this CPU ({here.name}) lacks; "
+            f"allowed: less capable CPUs; name one, or unset {source} for this CPU"
+        )
+    # What is left belongs to a system or to one maker, as SSE4A to AMD: without it, the rest is still that CPU's.
+    return processors.without(wanted, missing)
 
 
-def _vector_registers() -> tuple[int, int]:
-    """(bytes per vector register, how many)."""
-    present = features()
-    if present.get("avx512f"):
-        return 64, 32
-    if present.get("avx2") and present.get("fma"):
-        return 32, 16
-    return 16, 32 if present.get("neon") else 16
+@cache
+def target_machine() -> Any:
+    """LLVM's machine for the processor."""
+    return processor().target_machine()
 
 
 def _cache_size(level: int, fallback: int) -> int:
@@ -52,12 +70,12 @@ def cores() -> int:
 
 @cache
 def machine() -> Machine:
-    """The host's Machine.
+    """The Machine: registers of the processor that kernels are compiled for, caches and cores of this one.
 
     Raises:
-        TargetError: GNCODEGEN_VECTOR_BYTES is wider than the host's registers.
+        TargetError: GNCODEGEN_VECTOR_BYTES is wider than the registers.
     """
-    width, registers = _vector_registers()
+    width, registers = processor().vector_registers
     wanted = environment().vector_bytes
     if wanted not in (0, 16, 32, 64) or wanted > width:
         raise TargetError(
@@ -77,15 +95,16 @@ def machine() -> Machine:
 @cache
 def tag() -> str:
     """A name for (CPU, versions): object files are valid only under the same tag."""
-    facts = [llvm.get_host_cpu_name(), *sorted(name for name, on in features().items() if on)]
+    cpu = processor()
+    facts = [cpu.name, cpu.triple, cpu.attributes, *sorted(cpu.features)]
     facts += [version("numba"), version("llvmlite"), f"{sys.version_info[:2]}", _intrinsics_digest()]
-    return f"cpu-{llvm.get_host_cpu_name()}-{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:8]}"
+    return f"cpu-{cpu.name}-{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:8]}"
 
 
 def _intrinsics_digest() -> str:
     """A digest of the intrinsics' source, which every kernel inlines."""
     digest = hashlib.sha256()
-    names = "vector elementary tile memory winograd intrinsics frontend compile"
+    names = "vector elementary tile memory winograd intrinsics frontend compile processor"
     for name in names.split():
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()

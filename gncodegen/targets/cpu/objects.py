@@ -10,23 +10,14 @@ import llvmlite.binding as llvm
 
 from gncodegen.errors import CompileError
 from gncodegen.targets.cpu.compile import symbol
+from gncodegen.targets.cpu.host import target_machine
 
 _linked: dict[Path, int] = {}
 
 
 @cache
-def _target_machine() -> Any:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
-    )
-
-
-@cache
 def _engine() -> Any:
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
 
 
 def link(paths: list[Path]) -> list[int]:
@@ -52,6 +43,6 @@ def link(paths: list[Path]) -> list[int]:
 
 
 def assembly(path: Path) -> str:
-    """The host's assembly of the kernel whose source is `path`, from its kept LLVM IR."""
+    """The assembly of the kernel whose source is `path`, from its kept LLVM IR."""
     module = llvm.parse_assembly(path.with_suffix(".ll").read_text(encoding="utf-8"))
-    return _target_machine().emit_assembly(module)
+    return target_machine().emit_assembly(module)
