@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
 import gncodegen
+from gncodegen import layers
+from gncodegen.layers.base import Layer
 
 
 def in_a_new_process(code):
@@ -38,13 +44,27 @@ def test_public_names_load(name):
     assert getattr(gncodegen, name) is not None
 
 
-def test_every_layer_is_public():
-    from gncodegen import layers
-
-    assert {name for name in layers.__all__ if name.endswith("Layer")} <= set(gncodegen.__all__)
+def test_public_names_are_those_of_the_stub():
+    stub = ast.parse(Path(gncodegen.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    names = [(alias.name, alias.asname) for node in imports for alias in node.names]
+    assert all(name == shown for name, shown in names)  # `as` makes a name public for type checkers
+    assert sorted(name for name, _ in names) == sorted(gncodegen.__all__)
     assert set(gncodegen.__all__) <= set(dir(gncodegen))
 
 
+def test_every_layer_is_public():
+    for module in iter_modules(layers.__path__, "gncodegen.layers."):
+        import_module(module.name)
+    known, found = set(), [Layer]
+    while found:
+        known.add(layer := found.pop())
+        found += [kind for kind in layer.__subclasses__() if kind.__module__.startswith("gncodegen.layers.")]
+    concrete = {layer for layer in known if not known & set(layer.__subclasses__())}
+    assert {layer.__name__ for layer in concrete} <= set(gncodegen.__all__)
+    assert len(concrete) >= 27
+
+
 def test_unknown_names():
-    with pytest.raises(AttributeError, match="no attribute 'zzz'"):
+    with pytest.raises(AttributeError, match="gncodegen attribute zzz"):
         gncodegen.zzz  # noqa: B018

@@ -60,6 +60,7 @@ def test_what_is_in_the_wheel(wheel):
     templates = {str(path.relative_to(ROOT)) for path in (ROOT / "templates").rglob("*.jinja")}
     assert {f"gncodegen/{name}" for name in templates} <= names
     assert {"gncodegen/data/digits.npz", "gncodegen/data/ATTRIBUTION.md"} <= names
+    assert {"gncodegen/__init__.pyi", "gncodegen/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "bench/")) for name in names)
 

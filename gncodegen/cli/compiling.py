@@ -29,7 +29,7 @@ def run(given: Namespace) -> None:
     """Compiles and prints the network's table, what was fused, the kernels and the memory."""
     from gncodegen.cli.listing import kernel_table
     from gncodegen.compiler import compile as compile_network
-    from gncodegen.layers import analyze_network
+    from gncodegen.layers.analyze import analyze_network
 
     names = network_file(given.file)
     compiled = compile_network(

@@ -15,7 +15,7 @@ from gncodegen.cli.choosing import add_target, chosen
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
-    from gncodegen.layers import Layer
+    from gncodegen.layers.base import Layer
     from gncodegen.train.history import TrainingState
 
 EXCERPT = 10
@@ -60,7 +60,7 @@ def run(given: Namespace) -> None:
     """Trains and shows: table, fusions, training, accuracy, where the kernels lie, ten lines of one."""
     began = perf_counter()
     from gncodegen.data import digits_split
-    from gncodegen.layers import analyze_network
+    from gncodegen.layers.analyze import analyze_network
     from gncodegen.train.network import prepare_training
     from gncodegen.train.options import training_options
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def layer_types() -> dict[str, type[Layer]]:
-    """Every layer type of this package, by name."""
-    package = import_module("gncodegen.layers")
-    types = (getattr(package, name) for name in package.__all__)
+    """Every public layer type, by name."""
+    package = import_module("gncodegen")
+    types = (getattr(package, name) for name in package.__all__ if name.endswith("Layer"))
     return {t.__name__: t for t in types if isinstance(t, type) and issubclass(t, Layer)}
 
 
@@ -66,7 +66,7 @@ def unwritable(layer: Layer, arrays: Container[str]) -> Iterator[str]:
     if type(layer) is not layer_types().get(type(layer).__name__):
         yield (
             f"{type(layer).__name__} is not a layer of gncodegen, so it cannot be saved; allowed: layers of "
-            "gncodegen.layers; build the network in Python and assign the parameters"
+            "gncodegen; build the network in Python and assign the parameters"
         )
     for field in fields(layer):
         stands_for = f"{layer.name}.{field.name.removesuffix('_initializer')}"

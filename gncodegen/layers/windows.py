@@ -8,8 +8,15 @@ from typing import ClassVar
 from gncodegen.errors import LayerError
 from gncodegen.layers.base import Layer, Size
 from gncodegen.layers.checks import Check, non_negative_int, one_of, per_axis, positive_int, tuple_of
-from gncodegen.layers.geometry import expand_padding, window_outputs, window_padding, window_span
-from gncodegen.layers.geometry import per_axis as one_per_axis
+from gncodegen.layers.geometry import (
+    expand_padding,
+    window_outputs,
+    window_padding,
+    window_span,
+)
+from gncodegen.layers.geometry import (
+    per_axis as one_per_axis,
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,9 @@ from gncodegen.ir.function import (
     setting,
     slots,
 )
-from gncodegen.ir.function import function_of as only_function
+from gncodegen.ir.function import (
+    function_of as only_function,
+)
 from gncodegen.ir.gn import CLIPS, NORM_CLIPS, GnOperation, Loss
 from gncodegen.ir.gn.pointwise import Add
 from gncodegen.ir.gn.update import GradientNorms, SgdmUpdate

@@ -2,37 +2,37 @@
 
 import pytest
 
-import gncodegen.layers as gnl
+import gncodegen as gnc
 
 
 @pytest.fixture
 def classifier():
     return [
-        gnl.ImageInputLayer((28, 28, 1)),
-        gnl.Convolution2dLayer(3, 8, padding="same"),
-        gnl.GroupNormalizationLayer(4),
-        gnl.ReluLayer(),
-        gnl.MaxPooling2dLayer(2, stride=2),
-        gnl.Convolution2dLayer(3, 16),
-        gnl.BatchNormalizationLayer(name="bn"),
-        gnl.ReluLayer(),
-        gnl.FullyConnectedLayer(10),
-        gnl.SoftmaxLayer(),
-        gnl.ClassificationLayer(),
+        gnc.ImageInputLayer((28, 28, 1)),
+        gnc.Convolution2dLayer(3, 8, padding="same"),
+        gnc.GroupNormalizationLayer(4),
+        gnc.ReluLayer(),
+        gnc.MaxPooling2dLayer(2, stride=2),
+        gnc.Convolution2dLayer(3, 16),
+        gnc.BatchNormalizationLayer(name="bn"),
+        gnc.ReluLayer(),
+        gnc.FullyConnectedLayer(10),
+        gnc.SoftmaxLayer(),
+        gnc.ClassificationLayer(),
     ]
 
 
 @pytest.fixture
 def residual():
-    graph = gnl.LayerGraph(
+    graph = gnc.LayerGraph(
         [
-            gnl.ImageInputLayer((8, 8, 4), normalization="none"),
-            gnl.Convolution2dLayer(3, 4, padding="same"),
-            gnl.ReluLayer(),
-            gnl.AdditionLayer(2, name="add"),
-            gnl.FullyConnectedLayer(3),
-            gnl.RegressionLayer(),
+            gnc.ImageInputLayer((8, 8, 4), normalization="none"),
+            gnc.Convolution2dLayer(3, 4, padding="same"),
+            gnc.ReluLayer(),
+            gnc.AdditionLayer(2, name="add"),
+            gnc.FullyConnectedLayer(3),
+            gnc.RegressionLayer(),
         ]
     )
-    graph.add(gnl.Convolution2dLayer(1, 4, name="skip"))
+    graph.add(gnc.Convolution2dLayer(1, 4, name="skip"))
     return graph.connect("imageinput", "skip").connect("skip", "add/in2")

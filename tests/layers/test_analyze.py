@@ -1,7 +1,10 @@
 """The table, and faults found together."""
 
-import gncodegen.layers as gnl
-from gncodegen.layers import LayerGraph, Network, Size, analyze_network
+import gncodegen as gnc
+from gncodegen.layers.analyze import analyze_network
+from gncodegen.layers.base import Size
+from gncodegen.layers.graph import LayerGraph
+from gncodegen.layers.network import Network
 
 
 def test_table(classifier):
@@ -31,14 +34,14 @@ def test_accepts_graphs_and_networks(residual):
 def test_all_issues_at_once():
     analysis = analyze_network(
         [
-            gnl.Convolution2dLayer(3, 64, num_channels=3),
-            gnl.ImageInputLayer((8, 8, 1)),
-            gnl.Convolution2dLayer(3, 64, num_channels=3),
-            gnl.GroupNormalizationLayer(5, name="gn1", num_channels="auto", scale=[1.0]),
-            gnl.AdditionLayer(2, name="gn1"),
-            gnl.MaxPooling2dLayer(9),
-            gnl.FullyConnectedLayer(4),
-            gnl.ClassificationLayer(classes=["a", "b", "c", "x", "y"]),
+            gnc.Convolution2dLayer(3, 64, num_channels=3),
+            gnc.ImageInputLayer((8, 8, 1)),
+            gnc.Convolution2dLayer(3, 64, num_channels=3),
+            gnc.GroupNormalizationLayer(5, name="gn1", num_channels="auto", scale=[1.0]),
+            gnc.AdditionLayer(2, name="gn1"),
+            gnc.MaxPooling2dLayer(9),
+            gnc.FullyConnectedLayer(4),
+            gnc.ClassificationLayer(classes=["a", "b", "c", "x", "y"]),
         ]
     )
     expected = [
@@ -59,7 +62,7 @@ def test_all_issues_at_once():
 
 
 def test_never_raises():
-    for layers in (None, 5, "relu", [], [None], [gnl.ReluLayer], [gnl.ReluLayer()], [[gnl.ReluLayer()]], LayerGraph()):
+    for layers in (None, 5, "relu", [], [None], [gnc.ReluLayer], [gnc.ReluLayer()], [[gnc.ReluLayer()]], LayerGraph()):
         analysis = analyze_network(layers)
         assert analysis.issues
         assert str(analysis)
@@ -68,9 +71,9 @@ def test_never_raises():
 def test_a_transposed_convolution_is_a_row_like_others():
     analysis = analyze_network(
         [
-            gnl.ImageInputLayer((4, 5, 3)),
-            gnl.TransposedConvolution2dLayer((2, 3), 7, stride=2, cropping=(0, 0, 1, 0)),
-            gnl.RegressionLayer(),
+            gnc.ImageInputLayer((4, 5, 3)),
+            gnc.TransposedConvolution2dLayer((2, 3), 7, stride=2, cropping=(0, 0, 1, 0)),
+            gnc.RegressionLayer(),
         ]
     )
     row = analysis.rows[1]

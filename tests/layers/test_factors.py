@@ -2,18 +2,19 @@
 
 import pytest
 
-import gncodegen.layers as gnl
+import gncodegen as gnc
 from gncodegen.errors import LayerError, NetworkError
-from gncodegen.layers import Network, set_l2_factor, set_learn_rate_factor
+from gncodegen.layers.factors import set_l2_factor, set_learn_rate_factor
+from gncodegen.layers.network import Network
 
 
 def test_of_a_layer():
-    layer = gnl.Convolution2dLayer(3, 4)
+    layer = gnc.Convolution2dLayer(3, 4)
     assert set_learn_rate_factor(layer, "weights", 0).weight_learn_rate_factor == 0
     assert set_learn_rate_factor(layer, "bias", 2).bias_learn_rate_factor == 2
     assert set_l2_factor(layer, "bias", 1).bias_l2_factor == 1
     assert layer.weight_learn_rate_factor == 1
-    assert set_learn_rate_factor(gnl.GroupNormalizationLayer(2), "scale", 0.5).scale_learn_rate_factor == 0.5
+    assert set_learn_rate_factor(gnc.GroupNormalizationLayer(2), "scale", 0.5).scale_learn_rate_factor == 0.5
 
 
 def test_of_arrays_graphs_and_networks(classifier, residual):
@@ -28,11 +29,11 @@ def test_of_arrays_graphs_and_networks(classifier, residual):
 
 def test_refusals(classifier):
     with pytest.raises(LayerError, match=r"GroupNormalizationLayer 'gn': parameter 'gamma'; allowed: offset, scale"):
-        set_learn_rate_factor(gnl.GroupNormalizationLayer(2, name="gn"), "gamma", 0)
+        set_learn_rate_factor(gnc.GroupNormalizationLayer(2, name="gn"), "gamma", 0)
     with pytest.raises(LayerError, match=r"parameter 'weight'; allowed: weights, bias"):
-        set_learn_rate_factor(gnl.FullyConnectedLayer(2), "weight", 0)
+        set_learn_rate_factor(gnc.FullyConnectedLayer(2), "weight", 0)
     with pytest.raises(LayerError, match=r"scale_learn_rate_factor = -1; allowed: a finite number ≥ 0"):
-        set_learn_rate_factor(gnl.GroupNormalizationLayer(2), "scale", -1)
+        set_learn_rate_factor(gnc.GroupNormalizationLayer(2), "scale", -1)
     with pytest.raises(NetworkError, match="no layer 'gn9'"):
         set_learn_rate_factor(classifier, "gn9", "scale", 0)
     with pytest.raises(LayerError, match="allowed: a layer, a list of layers"):

@@ -2,24 +2,25 @@
 
 import pytest
 
-import gncodegen.layers as gnl
+import gncodegen as gnc
 from gncodegen.errors import NetworkError
-from gncodegen.layers import LayerGraph, Network
+from gncodegen.layers.graph import LayerGraph
+from gncodegen.layers.network import Network
 
 
 def test_add_chains_only_what_is_added():
-    graph = LayerGraph([gnl.FeatureInputLayer(2), gnl.ReluLayer()]).add([gnl.ReluLayer(), gnl.TanhLayer()])
+    graph = LayerGraph([gnc.FeatureInputLayer(2), gnc.ReluLayer()]).add([gnc.ReluLayer(), gnc.TanhLayer()])
     assert graph.connections == (("featureinput", "relu_1/in"), ("relu_2", "tanh_1/in"))
     assert len(graph) == 4
     assert [layer.name for layer in graph] == ["featureinput", "relu_1", "relu_2", "tanh_1"]
 
 
 def test_replace_keeps_connections(residual):
-    residual.replace("relu_1", gnl.TanhLayer()).replace("add", gnl.AdditionLayer(3, name="sum"))
+    residual.replace("relu_1", gnc.TanhLayer()).replace("add", gnc.AdditionLayer(3, name="sum"))
     assert ("relu_1", "sum/in1") in residual.connections
-    assert isinstance(residual["relu_1"], gnl.TanhLayer)
+    assert isinstance(residual["relu_1"], gnc.TanhLayer)
     with pytest.raises(NetworkError, match=r"ReluLayer has no input in1, in2.*disconnect 'sum' first"):
-        residual.replace("sum", gnl.ReluLayer())
+        residual.replace("sum", gnc.ReluLayer())
 
 
 def test_remove_and_disconnect(residual):
@@ -31,7 +32,7 @@ def test_remove_and_disconnect(residual):
 
 
 def test_names_with_slashes():
-    graph = LayerGraph([gnl.FeatureInputLayer(2, name="a/b"), gnl.AdditionLayer(2, name="c/in")])
+    graph = LayerGraph([gnc.FeatureInputLayer(2, name="a/b"), gnc.AdditionLayer(2, name="c/in")])
     graph.connect("a/b/out", "c/in/in2")
     assert Network.build(graph, require_output=False)["c/in"].inputs == ("a/b", "a/b")
 
@@ -55,7 +56,7 @@ def test_connections_that_cannot_be(residual, source, destination, message):
 
 def test_other_refusals(residual):
     with pytest.raises(NetworkError, match="the name 'add' is taken; allowed: unique names; write 'relu_2'"):
-        residual.add(gnl.ReluLayer(name="add"))
+        residual.add(gnc.ReluLayer(name="add"))
     with pytest.raises(NetworkError, match="layer 1: 'relu' is no layer"):
         residual.add(["relu"])
     with pytest.raises(NetworkError, match=r"'relu_1' is not connected to 'add/in2'; .*'skip'"):
@@ -65,22 +66,22 @@ def test_other_refusals(residual):
 
 
 def test_append_follows_the_output():
-    graph = LayerGraph([gnl.FeatureInputLayer(2), gnl.FullyConnectedLayer(3)]).append(gnl.RegressionLayer())
+    graph = LayerGraph([gnc.FeatureInputLayer(2), gnc.FullyConnectedLayer(3)]).append(gnc.RegressionLayer())
     assert graph.connections[-1] == ("fc_1", "regressionoutput/in")
     with pytest.raises(NetworkError, match=r"append: the graph has 0 outputs"):
-        graph.append(gnl.ReluLayer())
+        graph.append(gnc.ReluLayer())
 
 
 def test_replace_by_several_layers(residual):
-    residual.replace("add", [gnl.AdditionLayer(2, name="sum"), gnl.TanhLayer(), gnl.ReluLayer(name="end")])
+    residual.replace("add", [gnc.AdditionLayer(2, name="sum"), gnc.TanhLayer(), gnc.ReluLayer(name="end")])
     assert {("relu_1", "sum/in1"), ("sum", "tanh_1/in"), ("tanh_1", "end/in")} <= set(residual.connections)
     assert ("end", "fc_1/in") in residual.connections
     Network.build(residual)
 
 
 def two_ends():
-    graph = LayerGraph([gnl.FeatureInputLayer(2, name="a"), gnl.TanhLayer(name="u")])
-    graph.add([gnl.FeatureInputLayer(2, name="b"), gnl.AdditionLayer(2, name="sum"), gnl.ReluLayer(name="v")])
+    graph = LayerGraph([gnc.FeatureInputLayer(2, name="a"), gnc.TanhLayer(name="u")])
+    graph.add([gnc.FeatureInputLayer(2, name="b"), gnc.AdditionLayer(2, name="sum"), gnc.ReluLayer(name="v")])
     return graph.connect("u", "sum/in2")
 
 
@@ -97,7 +98,7 @@ def test_several_inputs_and_outputs():
 
 def test_outputs_follow_changes_of_their_layers():
     graph = two_ends().returning("v", "u")
-    assert graph.copy().replace("v", gnl.TanhLayer(name="w")).outputs == ("w", "u")
+    assert graph.copy().replace("v", gnc.TanhLayer(name="w")).outputs == ("w", "u")
     assert graph.copy().remove("v").outputs == ("u",)
     with pytest.raises(NetworkError, match="there is no layer 'x'"):
         graph.returning("x")

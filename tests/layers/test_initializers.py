@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-import gncodegen.layers as gnl
+import gncodegen as gnc
 from gncodegen.errors import LayerError
-from gncodegen.layers import Parameter, Size, initialize
+from gncodegen.layers.base import Parameter, Size
+from gncodegen.layers.initializers import initialize
 
 SHAPE, FANS = (3, 3, 20, 40), (180, 360)
 
@@ -33,8 +34,8 @@ def test_zeros_and_ones():
 @pytest.mark.parametrize(("size", "outputs"), [((4, 4, 2), 5), ((1, 1, 3), 7)])
 def test_orthogonal(size, outputs):
     image = Size("SSC", size)
-    fully_connected = gnl.FullyConnectedLayer(outputs, weights_initializer="orthogonal").parameters((image,))[0]
-    convolution = gnl.Convolution2dLayer(1, outputs, weights_initializer="orthogonal").parameters((image,))[0]
+    fully_connected = gnc.FullyConnectedLayer(outputs, weights_initializer="orthogonal").parameters((image,))[0]
+    convolution = gnc.Convolution2dLayer(1, outputs, weights_initializer="orthogonal").parameters((image,))[0]
     for parameter in (fully_connected, convolution):
         value = initialize(parameter, np.random.default_rng(1), np.float64)
         assert value.shape == parameter.shape
@@ -46,7 +47,7 @@ def test_orthogonal(size, outputs):
 @pytest.mark.parametrize(("channels", "filters"), [(3, 5), (40, 2)])
 def test_orthogonal_transposed_convolution(channels, filters):
     """What the input channels paint is orthonormal, as far as their number permits."""
-    layer = gnl.TransposedConvolution2dLayer(2, filters, stride=2, weights_initializer="orthogonal")
+    layer = gnc.TransposedConvolution2dLayer(2, filters, stride=2, weights_initializer="orthogonal")
     parameter = layer.parameters((Size("SSC", (4, 4, channels)),))[0]
     matrix = initialize(parameter, np.random.default_rng(1), np.float64).reshape(-1, channels)
     gram = matrix.T @ matrix if channels <= len(matrix) else matrix @ matrix.T

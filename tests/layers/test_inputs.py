@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-import gncodegen.layers as gnl
+import gncodegen as gnc
 from gncodegen.errors import ArrayError
-from gncodegen.layers import Operation, statistics
+from gncodegen.layers import statistics
+from gncodegen.layers.base import Operation
 
 METHODS = {
     "zerocenter": ("mean",),
@@ -22,7 +23,7 @@ DIMENSIONS = {"auto": (0, 1, 2), "channel": (0, 1, 2), "element": (0,), "all": (
 def test_statistics_agree_with_numpy(method, dimension, monkeypatch):
     monkeypatch.setattr(statistics, "_PIECE", 100)
     x = np.random.default_rng(0).normal(3, 2, (11, 4, 5, 3)).astype(np.float32)
-    layer = gnl.ImageInputLayer((4, 5, 3), normalization=method, normalization_dimension=dimension)
+    layer = gnc.ImageInputLayer((4, 5, 3), normalization=method, normalization_dimension=dimension)
     found = layer.statistics(x)
     assert tuple(found) == METHODS[method]
     for parameter in layer.parameters(()):
@@ -38,20 +39,20 @@ def test_statistics_agree_with_numpy(method, dimension, monkeypatch):
 def test_constant_channel_deviates_by_exactly_zero(offset):
     x = np.full((50, 3, 3, 2), offset, dtype=np.float32)
     x[..., 1] += np.arange(50)[:, None, None]
-    found = gnl.ImageInputLayer((3, 3, 2), normalization="zscore").statistics(x)
+    found = gnc.ImageInputLayer((3, 3, 2), normalization="zscore").statistics(x)
     assert found["standard_deviation"][0] == 0
     assert found["mean"][0] == np.float64(np.float32(offset))
 
 
 def test_integers_and_views():
     x = np.arange(24, dtype=np.uint8).reshape(4, 6)[:, ::2]
-    found = gnl.FeatureInputLayer(3, normalization="zscore").statistics(x)
+    found = gnc.FeatureInputLayer(3, normalization="zscore").statistics(x)
     np.testing.assert_allclose(found["mean"], x.mean(0))
     np.testing.assert_allclose(found["standard_deviation"], x.std(0))
 
 
 def test_operations_and_neutral_starts():
-    layer = gnl.ImageInputLayer((4, 4, 2), normalization="zscore")
+    layer = gnc.ImageInputLayer((4, 4, 2), normalization="zscore")
     names = ("mean", "standard_deviation")
     assert layer.operations(()) == (Operation("input_normalization", names, {"method": "zscore"}),)
     assert [(p.name, p.initializer, p.shape) for p in layer.parameters(())] == [
@@ -62,7 +63,7 @@ def test_operations_and_neutral_starts():
 
 @pytest.mark.parametrize("normalization", ["none", np.sqrt])
 def test_none_and_callables_are_no_operation(normalization):
-    layer = gnl.ImageInputLayer((4, 4, 2), normalization=normalization)
+    layer = gnc.ImageInputLayer((4, 4, 2), normalization=normalization)
     assert layer.operations(()) == ()
     assert layer.parameters(()) == ()
     assert layer.statistics(np.zeros((1, 4, 4, 2))) == {}
@@ -70,7 +71,7 @@ def test_none_and_callables_are_no_operation(normalization):
 
 @pytest.mark.parametrize(("mean", "shape"), [(0.5, (1,)), ([1, 2], (2,)), (np.zeros((4, 4, 2)), (4, 4, 2))])
 def test_given_statistics_settle_the_dimension(mean, shape):
-    layer = gnl.ImageInputLayer((4, 4, 2), mean=mean)
+    layer = gnc.ImageInputLayer((4, 4, 2), mean=mean)
     (parameter,) = layer.parameters(())
     assert parameter.shape == shape
     np.testing.assert_array_equal(parameter.value, np.reshape(mean, shape))
@@ -80,4 +81,4 @@ def test_given_statistics_settle_the_dimension(mean, shape):
 @pytest.mark.parametrize("shape", [(3, 4, 4), (3, 4, 4, 1), (0, 4, 4, 2)])
 def test_wrong_training_data(shape):
     with pytest.raises(ArrayError, match=r"ImageInputLayer 'in': .*allowed: \(N, 4, 4, 2\)"):
-        gnl.ImageInputLayer((4, 4, 2), name="in").statistics(np.zeros(shape))
+        gnc.ImageInputLayer((4, 4, 2), name="in").statistics(np.zeros(shape))

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gncodegen.layers as gnl
+import gncodegen as gnc
 from gncodegen.errors import ArrayError, LayerError, NetworkError
-from gncodegen.layers import LayerGraph, Network, Size
+from gncodegen.layers.base import Size
+from gncodegen.layers.graph import LayerGraph
+from gncodegen.layers.network import Network
 
 
 def test_automatic_names(classifier):
@@ -30,8 +32,8 @@ def test_automatic_names(classifier):
 
 
 def test_automatic_names_make_way():
-    layers = [gnl.FeatureInputLayer(3), gnl.ReluLayer(), gnl.ReluLayer(name="relu_1"), gnl.SoftmaxLayer()]
-    layers += [gnl.SoftmaxLayer()]
+    layers = [gnc.FeatureInputLayer(3), gnc.ReluLayer(), gnc.ReluLayer(name="relu_1"), gnc.SoftmaxLayer()]
+    layers += [gnc.SoftmaxLayer()]
     names = [layer.name for layer in Network.build(layers, require_output=False).layers]
     assert names == ["featureinput", "relu_2", "relu_1", "softmax", "softmax_2"]
 
@@ -43,7 +45,7 @@ def test_sizes_and_inputs(classifier):
     assert network["conv_2"].input_sizes == (Size("SSC", (14, 14, 8)),)
     assert network["conv_2"].label == "layer 6 'conv_2'"
     assert network.input_layer.input_size == (28, 28, 1)
-    assert isinstance(network.output_layer, gnl.ClassificationLayer)
+    assert isinstance(network.output_layer, gnc.ClassificationLayer)
     assert network.output.name == "softmax"
     assert "bn" in network
     with pytest.raises(NetworkError, match=r"no layer 'x'; allowed: 'imageinput', 'conv_1'"):
@@ -86,7 +88,7 @@ def test_order_of_adding_does_not_matter(order):
     graph = LayerGraph()
     names = [f"r{i}" for i in range(6)]
     for i in order:
-        graph.add(gnl.FeatureInputLayer(4, name="r0") if i == 0 else gnl.ReluLayer(name=f"r{i}"))
+        graph.add(gnc.FeatureInputLayer(4, name="r0") if i == 0 else gnc.ReluLayer(name=f"r{i}"))
     for source, target in pairwise(names):
         graph.connect(source, target)
     network = Network.build(graph, require_output=False)
@@ -105,7 +107,7 @@ def test_initial_values(classifier):
 
 
 def test_initializer_error_names_the_layer():
-    layers = [gnl.FeatureInputLayer(4), gnl.FullyConnectedLayer(2, weights_initializer=lambda shape: np.zeros(3))]
+    layers = [gnc.FeatureInputLayer(4), gnc.FullyConnectedLayer(2, weights_initializer=lambda shape: np.zeros(3))]
     network = Network.build(layers, require_output=False)
     with pytest.raises(LayerError, match=r"layer 2 'fc_1': weights: its initializer returned shape \(3,\)"):
         network.initial_values(np.random.default_rng(0))
@@ -137,22 +139,22 @@ def test_json_round_trip(classifier, residual):
 
 def test_json_of_every_property():
     layers = [
-        gnl.ImageInputLayer((9, 9, 4), normalization="zscore", mean=np.ones(4), standard_deviation=np.full(4, 2.0)),
-        gnl.Convolution2dLayer(
+        gnc.ImageInputLayer((9, 9, 4), normalization="zscore", mean=np.ones(4), standard_deviation=np.full(4, 2.0)),
+        gnc.Convolution2dLayer(
             (3, 2), 6, stride=(2, 1), padding=(1, 2, 0, 1), padding_value="replicate", bias=np.ones(6)
         ),
-        gnl.GroupNormalizationLayer("channel-wise", epsilon=1e-3, scale_l2_factor=0.5),
-        gnl.LeakyReluLayer(0.3),
-        gnl.FullyConnectedLayer(2),
-        gnl.SoftmaxLayer(),
-        gnl.ClassificationLayer(classes=("a", "b"), class_weights=(1, 3)),
+        gnc.GroupNormalizationLayer("channel-wise", epsilon=1e-3, scale_l2_factor=0.5),
+        gnc.LeakyReluLayer(0.3),
+        gnc.FullyConnectedLayer(2),
+        gnc.SoftmaxLayer(),
+        gnc.ClassificationLayer(classes=("a", "b"), class_weights=(1, 3)),
     ]
     network = Network.build(layers)
     assert through_json(network) == network
 
 
 def test_json_drops_callables_that_values_replace():
-    layers = [gnl.FeatureInputLayer(4), gnl.FullyConnectedLayer(2, weights_initializer=np.ones)]
+    layers = [gnc.FeatureInputLayer(4), gnc.FullyConnectedLayer(2, weights_initializer=np.ones)]
     network = Network.build(layers, require_output=False)
     with pytest.raises(NetworkError, match=r"layer 2 'fc_1': weights_initializer is a callable.*write .*='glorot'"):
         network.to_json()

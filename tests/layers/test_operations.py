@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import gncodegen.layers as gnl
-from gncodegen.layers import Operation, Size
+import gncodegen as gnc
+from gncodegen.layers.base import Operation, Size
 
 IMAGE = Size("SSC", (8, 6, 4))
 FEATURES = Size("C", (12,))
@@ -28,7 +28,7 @@ def test_size():
 
 
 def test_convolution():
-    layer = gnl.Convolution2dLayer((3, 5), 7, padding="same", stride=(2, 1))
+    layer = gnc.Convolution2dLayer((3, 5), 7, padding="same", stride=(2, 1))
     assert layer.output_size((IMAGE,)) == Size("SSC", (4, 6, 7))
     assert shapes(layer) == {"weights": (3, 5, 4, 7), "bias": (7,)}
     assert chain(layer) == (
@@ -41,7 +41,7 @@ def test_convolution():
 
 
 def test_dilated_convolution():
-    layer = gnl.Convolution2dLayer(3, 2, dilation_factor=2)
+    layer = gnc.Convolution2dLayer(3, 2, dilation_factor=2)
     assert layer.output_size((IMAGE,)) == Size("SSC", (4, 2, 2))
     assert chain(layer)[0].attributes == window(dilation=(2, 2))
 
@@ -58,7 +58,7 @@ def test_dilated_convolution():
 )
 def test_transposed_convolution(cropping, sides, extents):
     """The window of one column is shorter than its stride of 3, so "same" adds what nothing reaches."""
-    layer = gnl.TransposedConvolution2dLayer((3, 1), 7, stride=(2, 3), cropping=cropping)
+    layer = gnc.TransposedConvolution2dLayer((3, 1), 7, stride=(2, 3), cropping=cropping)
     assert layer.output_size((IMAGE,)) == Size("SSC", (*extents, 7))
     assert shapes(layer) == {"weights": (3, 1, 7, 4), "bias": (7,)}
     attributes = {"extents": extents, "stride": (2, 3), "dilation": (1, 1), "padding": sides}
@@ -81,7 +81,7 @@ def test_transposed_convolution(cropping, sides, extents):
     ],
 )
 def test_padding_value_pads_first(value, mode, number):
-    layer = gnl.Convolution2dLayer(3, 2, padding=(1, 1, 0, 2), padding_value=value)
+    layer = gnc.Convolution2dLayer(3, 2, padding=(1, 1, 0, 2), padding_value=value)
     pad, convolution, _ = chain(layer)
     assert pad == Operation("pad", (), {"padding": (1, 1, 0, 2), "mode": mode, "value": number})
     assert convolution.attributes == window()
@@ -89,12 +89,12 @@ def test_padding_value_pads_first(value, mode, number):
 
 
 def test_padding_value_without_padding_pads_nothing():
-    assert [o.op for o in chain(gnl.Convolution2dLayer(3, 2, padding_value=1))] == ["convolution", "bias"]
+    assert [o.op for o in chain(gnc.Convolution2dLayer(3, 2, padding_value=1))] == ["convolution", "bias"]
 
 
 @pytest.mark.parametrize("groups", [2, "all-channels", "channel-wise"])
 def test_group_norm_keeps_the_users_words(groups):
-    layer = gnl.GroupNormalizationLayer(groups, epsilon=1e-3)
+    layer = gnc.GroupNormalizationLayer(groups, epsilon=1e-3)
     attributes = {"groups": groups, "epsilon": 1e-3, "reduced": "spatial-channel"}
     assert chain(layer) == (Operation("group_norm", ("scale", "offset"), attributes),)
     assert shapes(layer) == {"scale": (4,), "offset": (4,)}
@@ -117,18 +117,18 @@ def test_group_norm_keeps_the_users_words(groups):
     ],
 )
 def test_layer_norm_dimensions(dimension, size, reduced):
-    (operation,) = chain(gnl.LayerNormalizationLayer(operation_dimension=dimension), size)
+    (operation,) = chain(gnc.LayerNormalizationLayer(operation_dimension=dimension), size)
     assert operation.op == "group_norm"
     assert operation.attributes == {"groups": "all-channels", "epsilon": 1e-5, "reduced": reduced}
 
 
 def test_instance_norm_is_group_norm():
-    (operation,) = chain(gnl.InstanceNormalizationLayer())
+    (operation,) = chain(gnc.InstanceNormalizationLayer())
     assert operation.attributes["groups"] == "channel-wise"
 
 
 def test_batch_norm():
-    layer = gnl.BatchNormalizationLayer(mean_decay=0.2, trained_variance=np.full(4, 2.0))
+    layer = gnc.BatchNormalizationLayer(mean_decay=0.2, trained_variance=np.full(4, 2.0))
     names = ("scale", "offset", "trained_mean", "trained_variance")
     assert chain(layer) == (
         Operation("batch_norm", names, {"epsilon": 1e-5, "mean_decay": 0.2, "variance_decay": 0.1}),
@@ -143,16 +143,16 @@ def test_batch_norm():
 @pytest.mark.parametrize(
     ("layer", "function", "alpha"),
     [
-        (gnl.ReluLayer(), "relu", 0),
-        (gnl.LeakyReluLayer(0.2), "leaky-relu", 0.2),
-        (gnl.ClippedReluLayer(6), "clipped-relu", 6),
-        (gnl.EluLayer(2), "elu", 2),
-        (gnl.TanhLayer(), "tanh", 0),
-        (gnl.SigmoidLayer(), "sigmoid", 0),
-        (gnl.SwishLayer(), "swish", 0),
-        (gnl.GeluLayer(), "gelu", 0),
-        (gnl.GeluLayer(approximation="tanh"), "gelu-tanh", 0),
-        (gnl.SoftplusLayer(), "softplus", 0),
+        (gnc.ReluLayer(), "relu", 0),
+        (gnc.LeakyReluLayer(0.2), "leaky-relu", 0.2),
+        (gnc.ClippedReluLayer(6), "clipped-relu", 6),
+        (gnc.EluLayer(2), "elu", 2),
+        (gnc.TanhLayer(), "tanh", 0),
+        (gnc.SigmoidLayer(), "sigmoid", 0),
+        (gnc.SwishLayer(), "swish", 0),
+        (gnc.GeluLayer(), "gelu", 0),
+        (gnc.GeluLayer(approximation="tanh"), "gelu-tanh", 0),
+        (gnc.SoftplusLayer(), "softplus", 0),
     ],
 )
 def test_activations(layer, function, alpha):
@@ -161,7 +161,7 @@ def test_activations(layer, function, alpha):
 
 
 def test_pooling():
-    layer = gnl.MaxPooling2dLayer((3, 2), stride=2, padding=(1, 0, 1, 1))
+    layer = gnc.MaxPooling2dLayer((3, 2), stride=2, padding=(1, 0, 1, 1))
     attributes = {"window": (3, 2), "stride": (2, 2), "padding": (1, 0, 1, 1)}
     assert layer.output_size((IMAGE,)) == Size("SSC", (4, 4, 4))
     assert chain(layer) == (Operation("max_pool", (), attributes),)
@@ -169,7 +169,7 @@ def test_pooling():
 
 @pytest.mark.parametrize(("value", "counted"), [(0, True), ("mean", False)])
 def test_average_pooling_counts_its_padding(value, counted):
-    layer = gnl.AveragePooling2dLayer(3, padding="same", padding_value=value)
+    layer = gnc.AveragePooling2dLayer(3, padding="same", padding_value=value)
     attributes = {"window": (3, 3), "stride": (1, 1), "padding": (1, 1, 1, 1), "count_padding": counted}
     assert chain(layer) == (Operation("average_pool", (), attributes),)
 
@@ -177,8 +177,8 @@ def test_average_pooling_counts_its_padding(value, counted):
 @pytest.mark.parametrize(
     ("layer", "op", "more"),
     [
-        (gnl.GlobalAveragePooling2dLayer(), "average_pool", {"count_padding": True}),
-        (gnl.GlobalMaxPooling2dLayer(), "max_pool", {}),
+        (gnc.GlobalAveragePooling2dLayer(), "average_pool", {"count_padding": True}),
+        (gnc.GlobalMaxPooling2dLayer(), "max_pool", {}),
     ],
 )
 def test_global_pooling(layer, op, more):
@@ -188,7 +188,7 @@ def test_global_pooling(layer, op, more):
 
 
 def test_fully_connected():
-    layer = gnl.FullyConnectedLayer(10)
+    layer = gnc.FullyConnectedLayer(10)
     assert layer.output_size((IMAGE,)) == Size("C", (10,))
     assert layer.output_size((SEQUENCE,)) == Size("TC", (5, 10))
     assert shapes(layer) == {"weights": (10, 192), "bias": (10,)}
@@ -197,23 +197,23 @@ def test_fully_connected():
 
 
 def test_flatten_is_nothing_where_there_is_nothing_to_flatten():
-    assert gnl.FlattenLayer().output_size((IMAGE,)) == Size("C", (192,))
-    assert chain(gnl.FlattenLayer()) == (Operation("reshape"),)
-    assert chain(gnl.FlattenLayer(), FEATURES) == ()
+    assert gnc.FlattenLayer().output_size((IMAGE,)) == Size("C", (192,))
+    assert chain(gnc.FlattenLayer()) == (Operation("reshape"),)
+    assert chain(gnc.FlattenLayer(), FEATURES) == ()
 
 
 def test_joining():
-    assert chain(gnl.AdditionLayer(3), *[IMAGE] * 3) == (Operation("add"),)
+    assert chain(gnc.AdditionLayer(3), *[IMAGE] * 3) == (Operation("add"),)
     narrow = Size("SSC", (8, 6, 3))
-    assert gnl.DepthConcatenationLayer(2).output_size((IMAGE, narrow)) == Size("SSC", (8, 6, 7))
-    assert list(gnl.DepthConcatenationLayer(2).shape_errors((IMAGE, narrow))) == []
-    assert chain(gnl.DepthConcatenationLayer(2), IMAGE, narrow) == (Operation("concatenate"),)
+    assert gnc.DepthConcatenationLayer(2).output_size((IMAGE, narrow)) == Size("SSC", (8, 6, 7))
+    assert list(gnc.DepthConcatenationLayer(2).shape_errors((IMAGE, narrow))) == []
+    assert chain(gnc.DepthConcatenationLayer(2), IMAGE, narrow) == (Operation("concatenate"),)
 
 
 def test_rest():
-    assert chain(gnl.DropoutLayer(0.25)) == (Operation("dropout", (), {"probability": 0.25, "index": 0}),)
-    assert chain(gnl.SoftmaxLayer()) == (Operation("softmax"),)
-    assert chain(gnl.RegressionLayer()) == (Operation("half_squared_error"),)
-    assert chain(gnl.ClassificationLayer()) == (Operation("cross_entropy", (), {"class_weights": ()}),)
-    weighted = gnl.ClassificationLayer(class_weights=[1, 2])
+    assert chain(gnc.DropoutLayer(0.25)) == (Operation("dropout", (), {"probability": 0.25, "index": 0}),)
+    assert chain(gnc.SoftmaxLayer()) == (Operation("softmax"),)
+    assert chain(gnc.RegressionLayer()) == (Operation("half_squared_error"),)
+    assert chain(gnc.ClassificationLayer()) == (Operation("cross_entropy", (), {"class_weights": ()}),)
+    weighted = gnc.ClassificationLayer(class_weights=[1, 2])
     assert chain(weighted, Size("C", (2,)))[0].attributes == {"class_weights": (1.0, 2.0)}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gncodegen.layers as gnl
+import gncodegen as gnc
 from gncodegen.errors import LayerError
 from gncodegen.layers.archive import layer_types
 
@@ -24,7 +24,7 @@ EXAMPLES = {
     "AdditionLayer": (2,),
     "DepthConcatenationLayer": (3,),
 }
-TYPES = {name: t for name, t in layer_types().items() if t is not gnl.Layer}
+TYPES = {name: t for name, t in layer_types().items() if t is not gnc.Layer}
 
 
 @pytest.fixture(params=TYPES, ids=str)
@@ -38,14 +38,14 @@ def test_every_layer_is_frozen_equal_hashable_and_named(layer):
     assert hash(layer) == hash(twin)
     assert replace(layer, name="other") != layer
     assert layer.name == ""
-    assert layer.kind != gnl.Layer.kind
+    assert layer.kind != gnc.Layer.kind
     with pytest.raises(FrozenInstanceError):
         layer.name = "x"
 
 
 def test_ports(layer):
     ports = 0 if layer.is_input else 1
-    if isinstance(layer, (gnl.AdditionLayer, gnl.DepthConcatenationLayer)):
+    if isinstance(layer, (gnc.AdditionLayer, gnc.DepthConcatenationLayer)):
         ports = {"addition": 2, "depthcat": 3}[layer.kind]
     assert layer.num_inputs == len(layer.input_names) == ports
     assert layer.input_names == (("in",) if ports == 1 else tuple(f"in{i + 1}" for i in range(ports)))
@@ -58,7 +58,7 @@ def defaults(layer):
 
 
 def test_group_normalization_defaults():
-    assert defaults(gnl.GroupNormalizationLayer(8)) == {
+    assert defaults(gnc.GroupNormalizationLayer(8)) == {
         "num_groups": 8,
         "num_channels": "auto",
         "epsilon": 1e-5,
@@ -75,7 +75,7 @@ def test_group_normalization_defaults():
 
 
 def test_convolution_defaults():
-    layer = defaults(gnl.Convolution2dLayer(3, 16))
+    layer = defaults(gnc.Convolution2dLayer(3, 16))
     assert layer == {
         "filter_size": (3, 3),
         "num_filters": 16,
@@ -97,49 +97,49 @@ def test_convolution_defaults():
 
 
 def test_transposed_convolution_defaults():
-    layer = defaults(gnl.TransposedConvolution2dLayer(2, 16))
-    convolution = defaults(gnl.Convolution2dLayer(2, 16))
+    layer = defaults(gnc.TransposedConvolution2dLayer(2, 16))
+    convolution = defaults(gnc.Convolution2dLayer(2, 16))
     for name in ("dilation_factor", "padding", "padding_value"):
         del convolution[name]
     assert layer == convolution | {"cropping": (0, 0, 0, 0)}
 
 
 def test_other_defaults_of_the_reference():
-    assert gnl.ImageInputLayer((2, 2, 1)).normalization == "zerocenter"
-    assert gnl.FeatureInputLayer(3).normalization == "none"
-    assert gnl.MaxPooling2dLayer(2).stride == (1, 1)
-    assert gnl.AveragePooling2dLayer(2).padding_value == 0
-    assert gnl.LeakyReluLayer().scale == 0.01
-    assert gnl.EluLayer().alpha == 1
-    assert gnl.DropoutLayer().probability == 0.5
-    assert gnl.BatchNormalizationLayer().mean_decay == gnl.BatchNormalizationLayer().variance_decay == 0.1
-    assert gnl.LayerNormalizationLayer().operation_dimension == "auto"
-    assert gnl.ClassificationLayer().classes == "auto"
+    assert gnc.ImageInputLayer((2, 2, 1)).normalization == "zerocenter"
+    assert gnc.FeatureInputLayer(3).normalization == "none"
+    assert gnc.MaxPooling2dLayer(2).stride == (1, 1)
+    assert gnc.AveragePooling2dLayer(2).padding_value == 0
+    assert gnc.LeakyReluLayer().scale == 0.01
+    assert gnc.EluLayer().alpha == 1
+    assert gnc.DropoutLayer().probability == 0.5
+    assert gnc.BatchNormalizationLayer().mean_decay == gnc.BatchNormalizationLayer().variance_decay == 0.1
+    assert gnc.LayerNormalizationLayer().operation_dimension == "auto"
+    assert gnc.ClassificationLayer().classes == "auto"
 
 
 def test_canonical_forms():
-    layer = gnl.Convolution2dLayer(np.int64(3), np.int32(4), stride=[2, np.int8(1)], padding=(1, 2))
+    layer = gnc.Convolution2dLayer(np.int64(3), np.int32(4), stride=[2, np.int8(1)], padding=(1, 2))
     assert layer.filter_size == (3, 3)
     assert type(layer.num_filters) is int
     assert layer.stride == (2, 1)
     assert layer.padding == (1, 1, 2, 2)
-    assert type(gnl.GroupNormalizationLayer(2, epsilon=np.float32(1e-3)).epsilon) is float
-    assert gnl.ImageInputLayer(np.array([4, 5, 6])).input_size == (4, 5, 6)
-    assert gnl.ClassificationLayer(classes=np.array(["a", "b"]), class_weights=np.array([1, 2])) == (
-        gnl.ClassificationLayer(classes=("a", "b"), class_weights=(1.0, 2.0))
+    assert type(gnc.GroupNormalizationLayer(2, epsilon=np.float32(1e-3)).epsilon) is float
+    assert gnc.ImageInputLayer(np.array([4, 5, 6])).input_size == (4, 5, 6)
+    assert gnc.ClassificationLayer(classes=np.array(["a", "b"]), class_weights=np.array([1, 2])) == (
+        gnc.ClassificationLayer(classes=("a", "b"), class_weights=(1.0, 2.0))
     )
     assert replace(layer) == layer
 
 
 def test_small_epsilon_and_zero_factors_are_fine():
-    layer = gnl.GroupNormalizationLayer(2, epsilon=1e-12, scale_learn_rate_factor=0, offset_l2_factor=0)
+    layer = gnc.GroupNormalizationLayer(2, epsilon=1e-12, scale_learn_rate_factor=0, offset_l2_factor=0)
     assert (layer.epsilon, layer.scale_learn_rate_factor) == (1e-12, 0)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
 def test_arrays_are_copied_and_read_only(dtype):
     given_scale = np.arange(1, 5).astype(dtype)
-    layer = gnl.GroupNormalizationLayer(2, scale=given_scale, offset=[1, 2, 3, 4])
+    layer = gnc.GroupNormalizationLayer(2, scale=given_scale, offset=[1, 2, 3, 4])
     given_scale[0] = 100
     np.testing.assert_array_equal(layer.scale, [1, 2, 3, 4])
     assert layer.scale.dtype == (dtype if "float" in dtype else "float64")
@@ -149,20 +149,20 @@ def test_arrays_are_copied_and_read_only(dtype):
 
 
 def test_arrays_count_in_equality():
-    ones, twos = (gnl.GroupNormalizationLayer(1, scale=[value]) for value in (1.0, 2.0))
-    assert ones == gnl.GroupNormalizationLayer(1, scale=np.array([1.0]))
-    assert hash(ones) == hash(gnl.GroupNormalizationLayer(1, scale=np.array([1.0])))
+    ones, twos = (gnc.GroupNormalizationLayer(1, scale=[value]) for value in (1.0, 2.0))
+    assert ones == gnc.GroupNormalizationLayer(1, scale=np.array([1.0]))
+    assert hash(ones) == hash(gnc.GroupNormalizationLayer(1, scale=np.array([1.0])))
     assert ones != twos
-    assert ones != gnl.GroupNormalizationLayer(1)
+    assert ones != gnc.GroupNormalizationLayer(1)
 
 
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_known_channels_must_divide(channels, groups):
     if channels % groups == 0:
-        assert gnl.GroupNormalizationLayer(groups, num_channels=channels).num_groups == groups
+        assert gnc.GroupNormalizationLayer(groups, num_channels=channels).num_groups == groups
     else:
         with pytest.raises(LayerError, match=f"{channels} channels do not split into {groups} groups"):
-            gnl.GroupNormalizationLayer(groups, num_channels=channels)
+            gnc.GroupNormalizationLayer(groups, num_channels=channels)
 
 
 @given(st.one_of(st.floats(), st.booleans(), st.text(), st.none(), st.lists(st.integers()), st.integers(max_value=0)))
@@ -170,4 +170,4 @@ def test_group_counts_that_are_none(groups):
     if groups in ("all-channels", "channel-wise"):
         return
     with pytest.raises(LayerError, match="num_groups"):
-        gnl.GroupNormalizationLayer(groups)
+        gnc.GroupNormalizationLayer(groups)

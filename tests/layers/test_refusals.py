@@ -3,106 +3,106 @@
 import numpy as np
 import pytest
 
-import gncodegen.layers as gnl
+import gncodegen as gnc
 from gncodegen.errors import LayerError, NetworkError
 
 PROPERTIES = [
     # (what is built, pieces of the message)
     (
-        lambda: gnl.GroupNormalizationLayer(0, name="gn1"),
+        lambda: gnc.GroupNormalizationLayer(0, name="gn1"),
         ["GroupNormalizationLayer 'gn1'", "num_groups = 0", "positive int", "write num_groups=8"],
     ),
-    (lambda: gnl.GroupNormalizationLayer(-1), ["num_groups = -1", '"all-channels"', '"channel-wise"']),
-    (lambda: gnl.GroupNormalizationLayer(2.5), ["num_groups = 2.5", "positive int"]),
-    (lambda: gnl.GroupNormalizationLayer(True), ["num_groups = True", "positive int"]),
-    (lambda: gnl.GroupNormalizationLayer(np.bool_(True)), ["num_groups = ", "True", "positive int"]),
-    (lambda: gnl.GroupNormalizationLayer("all"), ["num_groups = 'all'", '"all-channels"']),
+    (lambda: gnc.GroupNormalizationLayer(-1), ["num_groups = -1", '"all-channels"', '"channel-wise"']),
+    (lambda: gnc.GroupNormalizationLayer(2.5), ["num_groups = 2.5", "positive int"]),
+    (lambda: gnc.GroupNormalizationLayer(True), ["num_groups = True", "positive int"]),
+    (lambda: gnc.GroupNormalizationLayer(np.bool_(True)), ["num_groups = ", "True", "positive int"]),
+    (lambda: gnc.GroupNormalizationLayer("all"), ["num_groups = 'all'", '"all-channels"']),
     (
-        lambda: gnl.GroupNormalizationLayer(5, num_channels=64),
+        lambda: gnc.GroupNormalizationLayer(5, num_channels=64),
         ["64 channels do not split into 5 groups", "divisors are 1, 2, 4"],
     ),
-    (lambda: gnl.GroupNormalizationLayer(2, num_channels=0), ["num_channels = 0", 'positive int or "auto"']),
-    (lambda: gnl.GroupNormalizationLayer(2, epsilon=0), ["epsilon = 0", "finite number > 0", "write epsilon=1e-5"]),
-    (lambda: gnl.GroupNormalizationLayer(2, epsilon=float("nan")), ["epsilon = nan", "finite number > 0"]),
-    (lambda: gnl.GroupNormalizationLayer(2, epsilon=float("inf")), ["epsilon = inf", "finite number > 0"]),
-    (lambda: gnl.GroupNormalizationLayer(2, epsilon=[1e-5]), ["epsilon = [1e-05]", "finite number > 0"]),
+    (lambda: gnc.GroupNormalizationLayer(2, num_channels=0), ["num_channels = 0", 'positive int or "auto"']),
+    (lambda: gnc.GroupNormalizationLayer(2, epsilon=0), ["epsilon = 0", "finite number > 0", "write epsilon=1e-5"]),
+    (lambda: gnc.GroupNormalizationLayer(2, epsilon=float("nan")), ["epsilon = nan", "finite number > 0"]),
+    (lambda: gnc.GroupNormalizationLayer(2, epsilon=float("inf")), ["epsilon = inf", "finite number > 0"]),
+    (lambda: gnc.GroupNormalizationLayer(2, epsilon=[1e-5]), ["epsilon = [1e-05]", "finite number > 0"]),
     (
-        lambda: gnl.GroupNormalizationLayer(2, scale_learn_rate_factor=-1),
+        lambda: gnc.GroupNormalizationLayer(2, scale_learn_rate_factor=-1),
         ["scale_learn_rate_factor = -1", "finite number ≥ 0"],
     ),
-    (lambda: gnl.GroupNormalizationLayer(2, offset_l2_factor="1"), ["offset_l2_factor = '1'", "finite number ≥ 0"]),
+    (lambda: gnc.GroupNormalizationLayer(2, offset_l2_factor="1"), ["offset_l2_factor = '1'", "finite number ≥ 0"]),
     (
-        lambda: gnl.GroupNormalizationLayer(2, scale_initializer="glorot"),
+        lambda: gnc.GroupNormalizationLayer(2, scale_initializer="glorot"),
         ["scale_initializer = 'glorot'", '"narrow-normal"', "f(shape)"],
     ),
-    (lambda: gnl.GroupNormalizationLayer(2, scale=np.ones((2, 2))), ["scale = array", "vector", "write scale=None"]),
-    (lambda: gnl.GroupNormalizationLayer(2, offset=["a"]), ["offset = ['a']", "real numbers"]),
+    (lambda: gnc.GroupNormalizationLayer(2, scale=np.ones((2, 2))), ["scale = array", "vector", "write scale=None"]),
+    (lambda: gnc.GroupNormalizationLayer(2, offset=["a"]), ["offset = ['a']", "real numbers"]),
     (
-        lambda: gnl.BatchNormalizationLayer(mean_decay=1.5),
+        lambda: gnc.BatchNormalizationLayer(mean_decay=1.5),
         ["BatchNormalizationLayer", "mean_decay = 1.5", "from 0 to 1"],
     ),
-    (lambda: gnl.BatchNormalizationLayer(trained_variance=[-1.0]), ["trained_variance = [-1.0]", "≥ 0"]),
+    (lambda: gnc.BatchNormalizationLayer(trained_variance=[-1.0]), ["trained_variance = [-1.0]", "≥ 0"]),
     (
-        lambda: gnl.LayerNormalizationLayer(operation_dimension="channel"),
+        lambda: gnc.LayerNormalizationLayer(operation_dimension="channel"),
         ["operation_dimension = 'channel'", '"channel-only"'],
     ),
-    (lambda: gnl.Convolution2dLayer(0, 8), ["Convolution2dLayer", "filter_size = 0", "positive int or 2 of them"]),
-    (lambda: gnl.Convolution2dLayer((3, 3, 3), 8), ["filter_size = (3, 3, 3)", "2 of them"]),
-    (lambda: gnl.Convolution2dLayer(3, 8.0), ["num_filters = 8.0", "positive int"]),
-    (lambda: gnl.Convolution2dLayer(3, 8, stride=0), ["stride = 0", "positive int"]),
-    (lambda: gnl.Convolution2dLayer(3, 8, padding="valid"), ["padding = 'valid'", '"same"', 'write padding="same"']),
-    (lambda: gnl.Convolution2dLayer(3, 8, padding=(1, 2, 3)), ["padding = (1, 2, 3)", "2 or 4 of them"]),
-    (lambda: gnl.Convolution2dLayer(3, 8, padding=-1), ["padding = -1", "non-negative int"]),
-    (lambda: gnl.Convolution2dLayer(3, 8, padding_value="zeros"), ["padding_value = 'zeros'", '"replicate"']),
-    (lambda: gnl.Convolution2dLayer(3, 8, dilation_factor=(1, 0)), ["dilation_factor = (1, 0)", "positive int"]),
+    (lambda: gnc.Convolution2dLayer(0, 8), ["Convolution2dLayer", "filter_size = 0", "positive int or 2 of them"]),
+    (lambda: gnc.Convolution2dLayer((3, 3, 3), 8), ["filter_size = (3, 3, 3)", "2 of them"]),
+    (lambda: gnc.Convolution2dLayer(3, 8.0), ["num_filters = 8.0", "positive int"]),
+    (lambda: gnc.Convolution2dLayer(3, 8, stride=0), ["stride = 0", "positive int"]),
+    (lambda: gnc.Convolution2dLayer(3, 8, padding="valid"), ["padding = 'valid'", '"same"', 'write padding="same"']),
+    (lambda: gnc.Convolution2dLayer(3, 8, padding=(1, 2, 3)), ["padding = (1, 2, 3)", "2 or 4 of them"]),
+    (lambda: gnc.Convolution2dLayer(3, 8, padding=-1), ["padding = -1", "non-negative int"]),
+    (lambda: gnc.Convolution2dLayer(3, 8, padding_value="zeros"), ["padding_value = 'zeros'", '"replicate"']),
+    (lambda: gnc.Convolution2dLayer(3, 8, dilation_factor=(1, 0)), ["dilation_factor = (1, 0)", "positive int"]),
     (
-        lambda: gnl.Convolution2dLayer(3, 8, weights_initializer="xavier"),
+        lambda: gnc.Convolution2dLayer(3, 8, weights_initializer="xavier"),
         ["weights_initializer = 'xavier'", '"glorot"'],
     ),
     (
-        lambda: gnl.TransposedConvolution2dLayer(0, 8),
+        lambda: gnc.TransposedConvolution2dLayer(0, 8),
         ["TransposedConvolution2dLayer", "filter_size = 0", "positive int or 2 of them"],
     ),
     (
-        lambda: gnl.TransposedConvolution2dLayer(2, 8, stride=(2, 0), name="up"),
+        lambda: gnc.TransposedConvolution2dLayer(2, 8, stride=(2, 0), name="up"),
         ["TransposedConvolution2dLayer 'up'", "stride = (2, 0)", "positive int"],
     ),
     (
-        lambda: gnl.TransposedConvolution2dLayer(2, 8, cropping="valid"),
+        lambda: gnc.TransposedConvolution2dLayer(2, 8, cropping="valid"),
         ["cropping = 'valid'", '"same"', 'write cropping="same"'],
     ),
-    (lambda: gnl.TransposedConvolution2dLayer(2, 8, cropping=-1), ["cropping = -1", "non-negative int"]),
-    (lambda: gnl.TransposedConvolution2dLayer(2, 8, cropping=(1, 2, 3)), ["cropping = (1, 2, 3)", "2 or 4 of them"]),
-    (lambda: gnl.FullyConnectedLayer(0, name="fc"), ["FullyConnectedLayer 'fc'", "outputs = 0", "positive int"]),
+    (lambda: gnc.TransposedConvolution2dLayer(2, 8, cropping=-1), ["cropping = -1", "non-negative int"]),
+    (lambda: gnc.TransposedConvolution2dLayer(2, 8, cropping=(1, 2, 3)), ["cropping = (1, 2, 3)", "2 or 4 of them"]),
+    (lambda: gnc.FullyConnectedLayer(0, name="fc"), ["FullyConnectedLayer 'fc'", "outputs = 0", "positive int"]),
     (
-        lambda: gnl.MaxPooling2dLayer(2, padding=2),
+        lambda: gnc.MaxPooling2dLayer(2, padding=2),
         ["padding = (2, 2, 2, 2) with pool_size = (2, 2)", "up to (1, 1, 1, 1)"],
     ),
-    (lambda: gnl.AveragePooling2dLayer(2, padding_value=1), ["padding_value = 1", '0 or "mean"']),
-    (lambda: gnl.DropoutLayer(1), ["DropoutLayer", "probability = 1", "not including, 1", "write probability=0.5"]),
-    (lambda: gnl.ClippedReluLayer(0), ["ceiling = 0", "> 0"]),
-    (lambda: gnl.GeluLayer(approximation="erf"), ["approximation = 'erf'", '"none" or "tanh"']),
-    (lambda: gnl.AdditionLayer(1), ["AdditionLayer", "num_inputs = 1", "an int ≥ 2"]),
+    (lambda: gnc.AveragePooling2dLayer(2, padding_value=1), ["padding_value = 1", '0 or "mean"']),
+    (lambda: gnc.DropoutLayer(1), ["DropoutLayer", "probability = 1", "not including, 1", "write probability=0.5"]),
+    (lambda: gnc.ClippedReluLayer(0), ["ceiling = 0", "> 0"]),
+    (lambda: gnc.GeluLayer(approximation="erf"), ["approximation = 'erf'", '"none" or "tanh"']),
+    (lambda: gnc.AdditionLayer(1), ["AdditionLayer", "num_inputs = 1", "an int ≥ 2"]),
     (
-        lambda: gnl.ImageInputLayer((28, 28)),
+        lambda: gnc.ImageInputLayer((28, 28)),
         ["input_size = (28, 28)", "(height, width, channels)", "write input_size=(28, 28, 1)"],
     ),
     (
-        lambda: gnl.ImageInputLayer((28, 28, 1), normalization="center"),
+        lambda: gnc.ImageInputLayer((28, 28, 1), normalization="center"),
         ["normalization = 'center'", '"zerocenter"', "callable"],
     ),
     (
-        lambda: gnl.ImageInputLayer((28, 28, 3), mean=np.ones(2)),
+        lambda: gnc.ImageInputLayer((28, 28, 3), mean=np.ones(2)),
         ["mean has shape (2,)", '(3,) for "channel"', "one number per channel"],
     ),
-    (lambda: gnl.FeatureInputLayer(3, normalization_dimension="row"), ["normalization_dimension = 'row'", '"element"']),
-    (lambda: gnl.ClassificationLayer(classes=["a", "a"]), ["classes = ['a', 'a']", "distinct"]),
-    (lambda: gnl.ClassificationLayer(class_weights=[1, 0]), ["class_weights = [1, 0]", "> 0"]),
+    (lambda: gnc.FeatureInputLayer(3, normalization_dimension="row"), ["normalization_dimension = 'row'", '"element"']),
+    (lambda: gnc.ClassificationLayer(classes=["a", "a"]), ["classes = ['a', 'a']", "distinct"]),
+    (lambda: gnc.ClassificationLayer(class_weights=[1, 0]), ["class_weights = [1, 0]", "> 0"]),
     (
-        lambda: gnl.ClassificationLayer(classes=["a", "b"], class_weights=[1]),
+        lambda: gnc.ClassificationLayer(classes=["a", "b"], class_weights=[1]),
         ["1 class_weights for 2 classes", "one weight per class"],
     ),
-    (lambda: gnl.ReluLayer(name=5), ["ReluLayer", "name = 5", "text"]),
+    (lambda: gnc.ReluLayer(name=5), ["ReluLayer", "name = 5", "text"]),
 ]
 
 
@@ -116,8 +116,8 @@ def test_properties(build, pieces):
     assert isinstance(refusal.value, ValueError)
 
 
-IMAGE = gnl.ImageInputLayer((8, 8, 6))
-END = [gnl.FullyConnectedLayer(3), gnl.SoftmaxLayer(), gnl.ClassificationLayer()]
+IMAGE = gnc.ImageInputLayer((8, 8, 6))
+END = [gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer()]
 
 
 def in_between(*layers):
@@ -125,47 +125,47 @@ def in_between(*layers):
 
 
 def joined(layer, *branches):
-    graph = gnl.LayerGraph([IMAGE, branches[0], layer, *END])
+    graph = gnc.LayerGraph([IMAGE, branches[0], layer, *END])
     graph.add(branches[1])
     return graph.connect("imageinput", branches[1].name).connect(branches[1].name, f"{layer.name}/in2")
 
 
 NETWORKS = [
     (
-        in_between(gnl.GroupNormalizationLayer(4, name="gn1")),
+        in_between(gnc.GroupNormalizationLayer(4, name="gn1")),
         ["layer 2 'gn1'", "6 channels do not split into 4 groups", "divisors are 1, 2, 3, 6"],
     ),
-    (in_between(gnl.GroupNormalizationLayer(12)), ["layer 2 'groupnorm_1'", "6 channels do not split into 12 groups"]),
+    (in_between(gnc.GroupNormalizationLayer(12)), ["layer 2 'groupnorm_1'", "6 channels do not split into 12 groups"]),
     (
-        in_between(gnl.GroupNormalizationLayer(2, num_channels=8)),
+        in_between(gnc.GroupNormalizationLayer(2, num_channels=8)),
         ["layer 2 'groupnorm_1'", "num_channels = 8", "8×8×6 (SSC) has 6 channels", 'num_channels="auto"'],
     ),
     (
-        in_between(gnl.GroupNormalizationLayer(2, scale=np.ones(4))),
+        in_between(gnc.GroupNormalizationLayer(2, scale=np.ones(4))),
         ["layer 2 'groupnorm_1'", "scale has shape (4,)", "allowed: (6,)"],
     ),
     (
-        in_between(gnl.BatchNormalizationLayer(trained_mean=np.ones(1))),
+        in_between(gnc.BatchNormalizationLayer(trained_mean=np.ones(1))),
         ["layer 2 'batchnorm_1'", "trained_mean has shape (1,)", "allowed: (6,)"],
     ),
     (
-        in_between(gnl.Convolution2dLayer(3, 4, weights=np.ones((3, 3, 1, 4)))),
+        in_between(gnc.Convolution2dLayer(3, 4, weights=np.ones((3, 3, 1, 4)))),
         ["layer 2 'conv_1'", "weights has shape (3, 3, 1, 4)", "(3, 3, 6, 4)"],
     ),
     (
-        in_between(gnl.Convolution2dLayer(9, 4)),
+        in_between(gnc.Convolution2dLayer(9, 4)),
         ["layer 2 'conv_1'", "9×9 does not fit the input 8×8×6", "up to 8×8", 'padding="same"'],
     ),
     (
-        in_between(gnl.Convolution2dLayer(3, 4, padding=8, padding_value="symmetric-exclude-edge")),
+        in_between(gnc.Convolution2dLayer(3, 4, padding=8, padding_value="symmetric-exclude-edge")),
         ["layer 2 'conv_1'", "mirrors more", "(7, 7, 7, 7)", "replicate"],
     ),
     (
-        in_between(gnl.FullyConnectedLayer(4), gnl.Convolution2dLayer(1, 4)),
+        in_between(gnc.FullyConnectedLayer(4), gnc.Convolution2dLayer(1, 4)),
         ["layer 3 'conv_1'", "4 (C) has 0 spatial axes", "SSC", "before layers that flatten"],
     ),
     (
-        in_between(gnl.TransposedConvolution2dLayer(2, 4, stride=2, cropping=(8, 8, 0, 0))),
+        in_between(gnc.TransposedConvolution2dLayer(2, 4, stride=2, cropping=(8, 8, 0, 0))),
         [
             "layer 2 'transposedconv_1'",
             "cropping = (8, 8, 0, 0) leaves nothing of the output 16×16",
@@ -175,77 +175,77 @@ NETWORKS = [
         ],
     ),
     (
-        in_between(gnl.TransposedConvolution2dLayer(2, 4, num_channels=3)),
+        in_between(gnc.TransposedConvolution2dLayer(2, 4, num_channels=3)),
         ["layer 2 'transposedconv_1'", "num_channels = 3", "8×8×6 (SSC) has 6 channels", 'num_channels="auto"'],
     ),
     (
-        in_between(gnl.TransposedConvolution2dLayer(2, 4, weights=np.ones((2, 2, 6, 4)))),
+        in_between(gnc.TransposedConvolution2dLayer(2, 4, weights=np.ones((2, 2, 6, 4)))),
         ["layer 2 'transposedconv_1'", "weights has shape (2, 2, 6, 4)", "(2, 2, 4, 6)"],
     ),
     (
-        in_between(gnl.FullyConnectedLayer(4), gnl.TransposedConvolution2dLayer(1, 4)),
+        in_between(gnc.FullyConnectedLayer(4), gnc.TransposedConvolution2dLayer(1, 4)),
         ["layer 3 'transposedconv_1'", "4 (C) has 0 spatial axes", "SSC", "before layers that flatten"],
     ),
     (
-        in_between(gnl.FlattenLayer(), gnl.GlobalAveragePooling2dLayer()),
+        in_between(gnc.FlattenLayer(), gnc.GlobalAveragePooling2dLayer()),
         ["layer 3 'gapool_1'", "384 (C) has 0 spatial axes"],
     ),
     (
-        in_between(gnl.MaxPooling2dLayer(2, stride=2), gnl.AveragePooling2dLayer(5)),
+        in_between(gnc.MaxPooling2dLayer(2, stride=2), gnc.AveragePooling2dLayer(5)),
         ["layer 3 'avgpool_1'", "5×5 does not fit the input 4×4×6"],
     ),
     (
-        joined(gnl.AdditionLayer(2, name="add"), gnl.ReluLayer(), gnl.Convolution2dLayer(1, 4, name="c")),
+        joined(gnc.AdditionLayer(2, name="add"), gnc.ReluLayer(), gnc.Convolution2dLayer(1, 4, name="c")),
         ["layer 3 'add'", "8×8×6 (SSC), 8×8×4 (SSC)", "one size"],
     ),
     (
-        joined(gnl.DepthConcatenationLayer(2, name="cat"), gnl.ReluLayer(), gnl.Convolution2dLayer(3, 4, name="c")),
+        joined(gnc.DepthConcatenationLayer(2, name="cat"), gnc.ReluLayer(), gnc.Convolution2dLayer(3, 4, name="c")),
         ["layer 3 'cat'", "6×6×4 (SSC)", "channels only"],
     ),
     (
-        in_between(gnl.AdditionLayer(2)),
+        in_between(gnc.AdditionLayer(2)),
         ["layer 2 'addition_1'", "'in2' is not connected", "graph.connect(source, 'addition_1/in2')"],
     ),
     (
-        [IMAGE, *END[:2], gnl.ClassificationLayer(classes=[1, 2])],
+        [IMAGE, *END[:2], gnc.ClassificationLayer(classes=[1, 2])],
         ["layer 4 'classoutput'", "2 classes", "3 (C) has 3 channels", "2 outputs"],
     ),
     (
-        [IMAGE, *END[:2], gnl.ClassificationLayer(class_weights=[1, 2])],
+        [IMAGE, *END[:2], gnc.ClassificationLayer(class_weights=[1, 2])],
         ["layer 4 'classoutput'", "2 class_weights", "3 channels"],
     ),
     (
-        [IMAGE, gnl.SoftmaxLayer(), gnl.ClassificationLayer()],
+        [IMAGE, gnc.SoftmaxLayer(), gnc.ClassificationLayer()],
         ["layer 3 'classoutput'", "64 positions", "one number per class", "FullyConnectedLayer"],
     ),
     ([IMAGE, END[0], END[2]], ["layer 3 'classoutput'", "follows layer 2 'fc_1'", "put SoftmaxLayer() between"]),
     (END, ["no input layer", "exactly one", "put ImageInputLayer"]),
     ([IMAGE, *END[:2]], ["no output layer", "append ClassificationLayer()"]),
     (
-        [IMAGE, gnl.ReluLayer(), IMAGE, *END],
+        [IMAGE, gnc.ReluLayer(), IMAGE, *END],
         ["2 input layers", "layer 1 'imageinput' and layer 3 'imageinput_2'", "remove the others"],
     ),
-    ([IMAGE, *END, gnl.RegressionLayer()], ["2 output layers", "layer 4 'classoutput' and layer 5 'regressionoutput'"]),
+    ([IMAGE, *END, gnc.RegressionLayer()], ["2 output layers", "layer 4 'classoutput' and layer 5 'regressionoutput'"]),
     (
-        [IMAGE, gnl.ReluLayer(name="r"), gnl.ReluLayer(name="r"), *END],
+        [IMAGE, gnc.ReluLayer(name="r"), gnc.ReluLayer(name="r"), *END],
         ["layer 3 'r'", "that of layer 2", "unique", 'name="relu_1"'],
     ),
-    (in_between(gnl.ReluLayer), ["layer 2", "ReluLayer is a class", "allowed: layers", "write ReluLayer(…)"]),
+    (in_between(gnc.ReluLayer), ["layer 2", "ReluLayer is a class", "allowed: layers", "write ReluLayer(…)"]),
     (in_between("relu"), ["layer 2", "'relu' is no layer", "allowed: layers"]),
-    ([IMAGE, [gnl.ReluLayer()], *END], ["layer 2", "is no layer", "[*layers, …]"]),
+    ([IMAGE, [gnc.ReluLayer()], *END], ["layer 2", "is no layer", "[*layers, …]"]),
     ([], ["network is empty", "write [ImageInputLayer"]),
     (None, ["the network is None", "a list of layers, a LayerGraph or a Network"]),
     ({"layers": 1}, ["the network is {'layers': 1}", "a list of layers"]),
     (
-        gnl.LayerGraph(in_between()).add(gnl.ReluLayer(name="lost")),
+        gnc.LayerGraph(in_between()).add(gnc.ReluLayer(name="lost")),
         ["layer 5 'lost'", "not connected", "graph.connect(source, 'lost/in')"],
     ),
     (
-        gnl.LayerGraph(in_between(gnl.ReluLayer(name="a"))).add(gnl.ReluLayer(name="b")).connect("a", "b"),
+        gnc.LayerGraph(in_between(gnc.ReluLayer(name="a"))).add(gnc.ReluLayer(name="b")).connect("a", "b"),
         ["layer 6 'b'", "no layer takes its output", "remove it"],
     ),
     (
-        gnl.LayerGraph(in_between(gnl.ReluLayer(name="a"), gnl.ReluLayer(name="b")))
+        gnc.LayerGraph(in_between(gnc.ReluLayer(name="a"), gnc.ReluLayer(name="b")))
         .disconnect("imageinput", "a")
         .connect("b", "a"),
         ["'b' → 'a' → 'b' form a cycle", "never lead back", "graph.disconnect('a', 'b')"],
@@ -256,7 +256,7 @@ NETWORKS = [
 @pytest.mark.parametrize(("layers", "pieces"), NETWORKS, ids=lambda value: value[0] if _pieces(value) else "")
 def test_networks(layers, pieces):
     with pytest.raises(NetworkError) as refusal:
-        gnl.Network.build(layers)
+        gnc.Network.build(layers)
     issues = [issue for issue in refusal.value.issues if all(piece in issue for piece in pieces)]
     assert len(issues) == 1, refusal.value.issues
     assert "; allowed: " in issues[0] or "; divisors are " in issues[0]

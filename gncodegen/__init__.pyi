@@ -1,0 +1,82 @@
+"""The public names of gncodegen and their homes: type checkers and lazy_loader read this list."""
+
+from .compiled import Compiled as Compiled
+from .compiler import compile as compile
+from .errors import (
+    ArrayError as ArrayError,
+    CompileError as CompileError,
+    EmulationFault as EmulationFault,
+    GncodegenError as GncodegenError,
+    LayerError as LayerError,
+    NetworkError as NetworkError,
+    OptionsError as OptionsError,
+    TargetError as TargetError,
+)
+from .functional import groupnorm as groupnorm
+from .layers.activations import (
+    ClippedReluLayer as ClippedReluLayer,
+    EluLayer as EluLayer,
+    GeluLayer as GeluLayer,
+    LeakyReluLayer as LeakyReluLayer,
+    ReluLayer as ReluLayer,
+    SigmoidLayer as SigmoidLayer,
+    SoftmaxLayer as SoftmaxLayer,
+    SoftplusLayer as SoftplusLayer,
+    SwishLayer as SwishLayer,
+    TanhLayer as TanhLayer,
+)
+from .layers.analyze import analyze_network as analyze_network
+from .layers.base import Layer as Layer
+from .layers.convolution import Convolution2dLayer as Convolution2dLayer
+from .layers.dense import (
+    DropoutLayer as DropoutLayer,
+    FlattenLayer as FlattenLayer,
+    FullyConnectedLayer as FullyConnectedLayer,
+)
+from .layers.factors import (
+    set_l2_factor as set_l2_factor,
+    set_learn_rate_factor as set_learn_rate_factor,
+)
+from .layers.graph import LayerGraph as LayerGraph
+from .layers.inputs import (
+    FeatureInputLayer as FeatureInputLayer,
+    ImageInputLayer as ImageInputLayer,
+)
+from .layers.joining import (
+    AdditionLayer as AdditionLayer,
+    DepthConcatenationLayer as DepthConcatenationLayer,
+)
+from .layers.network import Network as Network
+from .layers.normalization import (
+    BatchNormalizationLayer as BatchNormalizationLayer,
+    GroupNormalizationLayer as GroupNormalizationLayer,
+    InstanceNormalizationLayer as InstanceNormalizationLayer,
+    LayerNormalizationLayer as LayerNormalizationLayer,
+)
+from .layers.outputs import (
+    ClassificationLayer as ClassificationLayer,
+    RegressionLayer as RegressionLayer,
+)
+from .layers.pooling import (
+    AveragePooling2dLayer as AveragePooling2dLayer,
+    GlobalAveragePooling2dLayer as GlobalAveragePooling2dLayer,
+    GlobalMaxPooling2dLayer as GlobalMaxPooling2dLayer,
+    MaxPooling2dLayer as MaxPooling2dLayer,
+)
+from .layers.transposed_convolution import TransposedConvolution2dLayer as TransposedConvolution2dLayer
+from .runtime.device_array import DeviceArray as DeviceArray
+from .train.history import (
+    TrainingInfo as TrainingInfo,
+    TrainingState as TrainingState,
+)
+from .train.network import (
+    TrainedNetwork as TrainedNetwork,
+    load as load,
+    train_network as train_network,
+)
+from .train.options import (
+    TrainingOptions as TrainingOptions,
+    training_options as training_options,
+)
+
+__version__: str
