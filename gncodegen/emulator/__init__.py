@@ -5,9 +5,9 @@ The rooms, each importing only from those before it: `ptx` (text → decoded ker
 """
 
 from gncodegen.emulator.checks.traffic import Traffic
-from gncodegen.emulator.launch import Statistics, load, run
-from gncodegen.emulator.ptx.module import Module
+from gncodegen.emulator.isa.executable import Executable
+from gncodegen.emulator.launch import Statistics, run
 from gncodegen.emulator.state.memory import DeviceMemory
 from gncodegen.errors import EmulationFault
 
-__all__ = ["DeviceMemory", "EmulationFault", "Module", "Statistics", "Traffic", "load", "run"]
+__all__ = ["DeviceMemory", "EmulationFault", "Executable", "Statistics", "Traffic", "run"]

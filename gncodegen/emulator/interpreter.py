@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gncodegen.emulator.barriers import Barriers
+from gncodegen.emulator.isa.packs import Pack
 from gncodegen.emulator.ptx.module import Step
 from gncodegen.emulator.state.lanes import ActiveLanes, union
 from gncodegen.emulator.state.wave import Wave
@@ -21,14 +23,16 @@ class Interpreter:
 
     Args:
         wave: the blocks that run.
+        packs: for each instruction the pack that begins there, if one does.
         budget: instructions after which a launch counts as hanging.
     """
 
-    def __init__(self, wave: Wave, budget: int) -> None:
+    def __init__(self, wave: Wave, packs: Sequence[Pack | None], budget: int) -> None:
         self._wave, self._budget = wave, budget
         self._ready: dict[int, list[ActiveLanes]] = {0: [ActiveLanes(wave.size)]}
         self._parked: list[tuple[int, ActiveLanes]] = []
         self._fruitless = 0
+        self._packs = [pack if pack is not None and pack.fits(wave) else None for pack in packs]
         self._end = len(wave.module.steps)
         self.barriers = Barriers(wave)
 
@@ -77,8 +81,14 @@ class Interpreter:
         wave, steps = self._wave, self._wave.module.steps
         limit = min(self._ready) if self._ready else self._end
         while pc < limit:
-            step = steps[pc]
             wave.pc = pc
+            pack = self._packs[pc]
+            if pack is not None and active.whole:
+                pack.execute(wave)
+                wave.time += pack.count
+                pc += pack.count
+                continue
+            step = steps[pc]
             wave.time += 1
             lanes = active if step.guard < 0 else self._guarded(step, active)
             if step.control:

@@ -11,8 +11,7 @@ from gncodegen.emulator.checks.intervals import BarrierIntervals
 from gncodegen.emulator.checks.order import BlockOrder
 from gncodegen.emulator.checks.traffic import Traffic
 from gncodegen.emulator.interpreter import Interpreter
-from gncodegen.emulator.isa.table import BUILDERS
-from gncodegen.emulator.ptx.module import Module
+from gncodegen.emulator.isa.executable import Executable
 from gncodegen.emulator.state.configuration import LaunchConfiguration
 from gncodegen.emulator.state.memory import DeviceMemory
 from gncodegen.emulator.state.observer import Observer
@@ -32,20 +31,8 @@ class Statistics:
     lanes: int
 
 
-def load(ptx: str) -> Module:
-    """The kernel of a PTX text, decoded.
-
-    Args:
-        ptx: PTX 7 to 9 text with one `.visible .entry`.
-
-    Raises:
-        EmulationFault: the text has no entry, or an instruction that the emulator does not know.
-    """
-    return Module(ptx, BUILDERS)
-
-
 def run(
-    module: Module,
+    module: Executable,
     *,
     grid: int,
     block: int,
@@ -90,7 +77,7 @@ def run(
         wave = Wave(configuration, first, min(step, grid - first))
         wave.time = time
         _watch(wave, observers)
-        Interpreter(wave, time + budget).run()
+        Interpreter(wave, module.packs, time + budget).run()
         time, waves = wave.time, waves + 1
     return Statistics(time, waves, grid * block)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gncodegen.emulator import DeviceMemory, load, run
+from gncodegen.emulator import DeviceMemory, Executable, run
 
 TYPES = {"f2": "b16", "f4": "f32", "f8": "f64", "u1": "u8", "i1": "s8", "u2": "u16", "i2": "s16", "u4": "u32"}
 TYPES |= {"i4": "s32", "u8": "u64", "i8": "s64"}
@@ -71,7 +71,7 @@ def compute(body, inputs, *outputs, block=None):
         memory.write(address, one)
     targets = [memory.allocate(count * np.dtype(one).itemsize, f"y{i}") for i, one in enumerate(outputs)]
     block = block or min(count, 32)
-    run(load(text), grid=count // block, block=block, arguments=[*addresses, *targets], memory=memory)
+    run(Executable(text), grid=count // block, block=block, arguments=[*addresses, *targets], memory=memory)
     found = [memory.read(address, count, one) for address, one in zip(targets, outputs, strict=True)]
     return found[0] if len(found) == 1 else found
 
@@ -92,6 +92,6 @@ def launch(body, *arrays, grid=1, block=32, registers=(), variables="", **option
     loads = "\n".join(f"ld.param.u64 %x{i}, [p{i}];" for i in range(len(arrays)))
     given = [*registers, *(("b64", f"%x{i}") for i in range(len(arrays)))]
     text = kernel(f"{loads}\n{body}", [("u64", f"p{i}") for i in range(len(arrays))], given, variables)
-    statistics = run(load(text), grid=grid, block=block, arguments=addresses, memory=memory, **options)
+    statistics = run(Executable(text), grid=grid, block=block, arguments=addresses, memory=memory, **options)
     assert statistics.instructions > 0
     return [memory.read(address, *shape) for address, shape in zip(addresses, shapes, strict=True)]

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from gncodegen.emulator import DeviceMemory, EmulationFault, load, run
+from gncodegen.emulator import DeviceMemory, EmulationFault, Executable, run
 
 pytest.importorskip("numba.cuda")
 
@@ -42,7 +42,7 @@ def compiled(function, capability):
         function, (pointer, pointer, u32), device=False, abi="numba", cc=capability, output="ptx", lineinfo=True,
         launch_bounds=64,
     )  # fmt: skip
-    return load(ptx)
+    return Executable(ptx)
 
 
 @pytest.mark.parametrize("capability", [(7, 5), (9, 0), (12, 0)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from emulator.ptx import kernel, launch
 
-from gncodegen.emulator import DeviceMemory, EmulationFault, load, run
+from gncodegen.emulator import DeviceMemory, EmulationFault, Executable, run
 from gncodegen.errors import GncodegenError
 
 WORDS = np.arange(64, dtype=np.uint32)
@@ -126,7 +126,7 @@ def test_freed_memory():
     memory = DeviceMemory()
     address = memory.allocate(128, "gone")
     memory.write(address, WORDS[:32])
-    module = load(kernel("ld.param.u64 %rd1, [p];\nld.global.u32 %r1, [%rd1];", [("u64", "p")]))
+    module = Executable(kernel("ld.param.u64 %rd1, [p];\nld.global.u32 %r1, [%rd1];", [("u64", "p")]))
     run(module, grid=1, block=1, arguments=[address], memory=memory)
     memory.free(address)
     with pytest.raises(EmulationFault, match="out of bounds"):
@@ -159,7 +159,7 @@ def test_forgotten_bytes_are_uninitialised():
     memory = DeviceMemory()
     address = memory.allocate(128, "arena")
     memory.write(address, WORDS[:32])
-    module = load(kernel("ld.param.u64 %rd1, [p];\nld.global.u32 %r1, [%rd1+64];", [("u64", "p")]))
+    module = Executable(kernel("ld.param.u64 %rd1, [p];\nld.global.u32 %r1, [%rd1+64];", [("u64", "p")]))
     run(module, grid=1, block=1, arguments=[address], memory=memory)
     memory.forget(address + 64, 64)
     with pytest.raises(EmulationFault, match="byte 64 of arena"):
@@ -201,9 +201,9 @@ def test_no_progress():
 
 def test_unknown_instruction():
     with pytest.raises(EmulationFault, match=r"does not know this instruction.*wgmma") as raised:
-        load(kernel(".loc 1 5 0\nwgmma.fence.sync.aligned;"))
+        Executable(kernel(".loc 1 5 0\nwgmma.fence.sync.aligned;"))
     assert raised.value.line == 5
     with pytest.raises(EmulationFault, match="not known"):
-        load(kernel("mov.u32 %r1, %nothing;"))
+        Executable(kernel("mov.u32 %r1, %nothing;"))
     with pytest.raises(EmulationFault, match="cannot be launched"):
-        run(load(kernel("")), grid=1, block=2000, arguments=[], memory=DeviceMemory())
+        run(Executable(kernel("")), grid=1, block=2000, arguments=[], memory=DeviceMemory())

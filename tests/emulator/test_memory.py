@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from emulator.ptx import compute, kernel, launch
 
-from gncodegen.emulator import DeviceMemory, EmulationFault, load, run
+from gncodegen.emulator import DeviceMemory, EmulationFault, Executable, run
 
 
 def same(found, wanted):
@@ -126,10 +126,10 @@ def test_parameters_of_every_kind():
     )
     memory = DeviceMemory()
     out = memory.allocate(4)
-    run(load(text), grid=1, block=1, arguments=[out, 2.5, np.uint32(4), 0.5], memory=memory)
+    run(Executable(text), grid=1, block=1, arguments=[out, 2.5, np.uint32(4), 0.5], memory=memory)
     same(memory.read(out, 1, np.float32), np.float32([10.5]))
     with pytest.raises(EmulationFault, match="3 arguments for 4 parameters"):
-        run(load(text), grid=1, block=1, arguments=[out, 2.5, 4], memory=memory)
+        run(Executable(text), grid=1, block=1, arguments=[out, 2.5, 4], memory=memory)
 
 
 def test_atomics():

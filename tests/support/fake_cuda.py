@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.emulator import DeviceMemory, load, run
+from gncodegen.emulator import DeviceMemory, Executable, run
 from gncodegen.environment import environment
 
 
@@ -182,7 +182,7 @@ class FakeCuda:
         ptx = next(Path(environment().cache_dir).rglob(f"{name.removeprefix('kernel_')}.ptx"))
         cluster = config.cluster or 1
         run(
-            load(ptx.read_text()),
+            Executable(ptx.read_text()),
             grid=config.grid * cluster,
             block=config.block,
             arguments=[np.uint64(a) if isinstance(a, int) else a for a in arguments],

@@ -18,7 +18,7 @@ from gncodegen.emulator.checks.order import BlockOrder
 from gncodegen.emulator.ptx.scalars import Array
 from gncodegen.emulator.state.lanes import ActiveLanes, Mask
 from gncodegen.emulator.state.memory import DeviceMemory
-from gncodegen.emulator.state.observer import Offsets, Scope
+from gncodegen.emulator.state.observer import Access, Offsets, Scope
 from gncodegen.emulator.state.threads import Threads
 
 _UNTIL, _SOLO, _LANE = range(3)  # a row of knowledge: all threads' time, one thread's later time, that thread + 1
@@ -59,22 +59,20 @@ class VectorClocks(BlockOrder):
         self._acquired: dict[int, Array] = {}  # lane → row, until its block's next barrier
         self._seen: dict[int, Array] = {}  # lane → row, until its next fence
 
-    def access(
-        self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool
-    ) -> None:
+    def access(self, threads: Threads, access: Access) -> None:
         """Note an access and compare it with those of blocks whose past its own does not know.
 
         Raises:
             EmulationFault: an unordered access by another block, and one of the two writes.
         """
-        width = max(nbytes // self.granule, 1)
-        place = (offsets // (self.granule * width))[:, None]
-        places = place * width + np.arange(width)
+        active, write = access.active, access.write
+        place, width = self._place(access)
+        places = place[:, None] * width + np.arange(width)
         lane = (active.index + threads.first * self._threads)[:, None]
         self._ordered(threads, active, places, lane, self.writer, self.write_time, write, "written")
         if write:
             self._ordered(threads, active, places, lane, self.reader, self.read_time, write, "read")
-        if strong:
+        if access.strong:
             return
         tags, times = (self.writer, self.write_time) if write else (self.reader, self.read_time)
         if write:

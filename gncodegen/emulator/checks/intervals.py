@@ -12,46 +12,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from gncodegen.emulator.ptx.scalars import Array
-from gncodegen.emulator.state.lanes import ActiveLanes, Index, Mask
-from gncodegen.emulator.state.observer import Observer, Offsets, Scope
+from gncodegen.emulator.state.lanes import ActiveLanes, Mask
+from gncodegen.emulator.state.observer import Access, Observer, Scope
 from gncodegen.emulator.state.threads import Threads
 
 _MOST_BYTES = 1 << 28
-
-
-@dataclass(frozen=True)
-class Access:
-    """One instruction's accesses: where each lane touches `nbytes`, when and how."""
-
-    offsets: Array
-    nbytes: int
-    active: ActiveLanes
-    time: int
-    pc: int
-    write: bool
-    strong: bool
-
-    @property
-    def lanes(self) -> Index:
-        """The lanes' numbers."""
-        return self.active.index
-
-    def of(self, chosen: Mask) -> Access:
-        """The part of the chosen lanes (one flag for each of `lanes`)."""
-        if chosen.all():
-            return self
-        lanes = ActiveLanes(self.active.size, index=self.lanes[chosen])
-        return replace(self, offsets=self.offsets[chosen], active=lanes)
-
-    def span(self) -> tuple[int, int]:
-        """The first byte that a lane touches, and the end of the last."""
-        return int(self.offsets.min()), int(self.offsets.max()) + self.nbytes
 
 
 class BarrierIntervals(Observer):
@@ -71,13 +41,10 @@ class BarrierIntervals(Observer):
         self._owner: npt.NDArray[np.int32] = np.zeros(-(-nbytes // granule // 16) * 16 + 16, np.int32)
         self._bytes, self._most = 0, _MOST_BYTES
 
-    def access(
-        self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool
-    ) -> None:
-        """Note that each active lane touches `nbytes` from its offsets index on."""
-        small: Array = offsets.astype(np.int32) if self._owner.size < 1 << 26 else offsets
-        self._accesses.append(Access(small, nbytes, active, threads.time, threads.pc, write, strong))
-        self._bytes += small.nbytes
+    def access(self, threads: Threads, access: Access) -> None:
+        """Keep the access until the interval ends."""
+        self._accesses.append(access)
+        self._bytes += access.offsets.nbytes
         if self._bytes > self._most:
             self._check(threads, self._accesses)
             self._drop_reads()
@@ -110,36 +77,37 @@ class BarrierIntervals(Observer):
         self._keep(kept)
         self._syncs = self._syncs if kept else []
 
-    def _rows(self, access: Access) -> tuple[Array, Array]:
-        """The granules' owners in rows as wide as the access, and each lane's row."""
-        width = max(access.nbytes // self._granule, 1)
-        return self._owner.reshape(-1, width), access.offsets // (self._granule * width)
-
     def _granules(self, access: Access) -> Array:
         """The granules each lane touches: (lanes, granules of one access)."""
-        rows, place = self._rows(access)
-        return place[:, None] * rows.shape[1] + np.arange(rows.shape[1], dtype=place.dtype)
+        width = max(access.nbytes // self._granule, 1)
+        return (access.offsets // (self._granule * width))[:, None] * width + np.arange(width)
 
     def _check(self, threads: Threads, accesses: list[Access]) -> None:
         writes = [access for access in accesses if access.write]
         if not writes:
             return
         near = _near(accesses, writes) if self._apart else accesses  # most global operands are read only
-        for access in writes:
-            rows, place = self._rows(access)
-            rows[place] = _tags(access)
+        written = [self._joined(nbytes, some) for nbytes, some in _by_width(writes)]
+        for rows, place, tags in written:
+            rows[place] = tags
         contested: list[Array] = []
-        for access in near:
-            rows, place = self._rows(access)
-            found = rows[place]
-            clash = (found != 0) & (found != _tags(access))
+        for nbytes, some in _by_width(near):
+            rows, place, tags = self._joined(nbytes, some)
+            found = rows.take(place, axis=0)
+            clash = (found != 0) & (found != tags)
             if clash.any():
-                contested.append(self._granules(access)[clash])
-        for access in writes:
-            rows, place = self._rows(access)
+                contested.append((place[:, None] * rows.shape[1] + np.arange(rows.shape[1]))[clash])
+        for rows, place, _ in written:
             rows[place] = 0
         if contested:
             self._compare(threads, near, np.unique(np.concatenate(contested)))
+
+    def _joined(self, nbytes: int, accesses: list[Access]) -> tuple[Array, Array, Array]:
+        """Accesses of one width: the granules' owners in rows as wide, each lane's row, and its tag in a column."""
+        width = max(nbytes // self._granule, 1)
+        place = np.concatenate([access.offsets for access in accesses]) // (self._granule * width)
+        tags = np.concatenate([access.lanes for access in accesses]).astype(np.int32) + np.int32(1)
+        return self._owner.reshape(-1, width), place, tags[:, None]
 
     def _compare(self, threads: Threads, accesses: list[Access], contested: Array) -> None:
         """Look at every access to granules that two lanes touch and one writes."""
@@ -191,9 +159,12 @@ class BarrierIntervals(Observer):
         )
 
 
-def _tags(access: Access) -> Array:
-    """A column of what the owners hold for the lanes: their number + 1."""
-    return (access.lanes + 1).astype(np.int32)[:, None]
+def _by_width(accesses: list[Access]) -> list[tuple[int, list[Access]]]:
+    """The accesses of each width in bytes."""
+    result: dict[int, list[Access]] = {}
+    for access in accesses:
+        result.setdefault(access.nbytes, []).append(access)
+    return list(result.items())
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -209,13 +180,13 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _near(accesses: list[Access], writes: list[Access]) -> list[Access]:
     """The accesses to bytes between the first and the last that some write touches."""
-    spans = _merged([access.span() for access in writes])
+    spans = _merged([access.span for access in writes])
 
     def meets(low: int, high: int) -> bool:
         last = bisect_left(spans, high, key=lambda span: span[0]) - 1
         return last >= 0 and spans[last][1] > low
 
-    return [access for access in accesses if access.write or meets(*access.span())]
+    return [access for access in accesses if access.write or meets(*access.span)]
 
 
 def _pair(group: slice, who: Array, write: Array) -> tuple[int, int]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def two(decoder: Decoder, instruction: Instruction) -> Effect:
         function = _float_two(instruction)
     elif name == "mul" and "wide" in instruction.opcode:
         result = wide(kind)
-        function = partial(np.multiply, dtype=DTYPE[result])
+        function = _wide_product(result)
     elif name == "mul" and "hi" in instruction.opcode:
         function = high_product
     else:
@@ -79,6 +79,7 @@ def _float_two(instruction: Instruction) -> Compute:
     }[name]
 
 
+@cache
 def _saturated(function: Compute, kind: str) -> Compute:
     if kind.startswith("f"):
         return lambda *given: _unit(function(*given))
@@ -99,14 +100,31 @@ def three(decoder: Decoder, instruction: Instruction) -> Effect:
         return half(decoder, instruction)
     if kind.startswith("f"):
         return _float_three(decoder, instruction)
-    function: Compute = lambda a, b, c: a * b + c  # noqa: E731  one of three
-    result = kind
+    function, result = _multiply_add, kind
     if "wide" in parts:
         result = wide(kind)
-        function = lambda a, b, c: np.multiply(a, b, dtype=DTYPE[result]) + c  # noqa: E731
+        function = _wide_multiply_add(result)
     elif "hi" in parts:
-        function = lambda a, b, c: high_product(a, b) + c  # noqa: E731
+        function = _high_multiply_add
     return _decode(decoder, instruction, function, [kind, kind, result], result)
+
+
+def _multiply_add(a: Array, b: Array, c: Array) -> Array:
+    return a * b + c
+
+
+def _high_multiply_add(a: Array, b: Array, c: Array) -> Array:
+    return high_product(a, b) + c
+
+
+@cache
+def _wide_product(kind: str) -> Compute:
+    return partial(np.multiply, dtype=DTYPE[kind])
+
+
+@cache
+def _wide_multiply_add(kind: str) -> Compute:
+    return lambda a, b, c: np.multiply(a, b, dtype=DTYPE[kind]) + c
 
 
 def _float_three(decoder: Decoder, instruction: Instruction) -> Effect:
@@ -134,6 +152,7 @@ def extreme(decoder: Decoder, instruction: Instruction) -> Effect:
     return _decode(decoder, instruction, function, [kind] * (len(instruction.operands) - 1), kind)
 
 
+@cache
 def _float_extreme(name: str, with_nan: bool) -> Compute:
     plain = {("min", False): np.fmin, ("max", False): np.fmax, ("min", True): np.minimum, ("max", True): np.maximum}
     pick = plain[name, with_nan]
@@ -208,6 +227,7 @@ def logic(decoder: Decoder, instruction: Instruction) -> Effect:
     return _decode(decoder, instruction, function, [kind, kind], kind)
 
 
+@cache
 def _arrays(function: Compute) -> Compute:
     return lambda a, b: function(np.asarray(a), np.asarray(b))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def mov(decoder: Decoder, instruction: Instruction) -> Effect:
 
         def pack(*given: Any) -> Array:
             pieces = np.broadcast_arrays(*[np.atleast_1d(value) for value in given])
-            return np.stack(pieces, axis=-1).view(whole)[:, 0]
+            return np.stack(pieces, axis=-1).view(whole)[..., 0]
 
         return pure(pack, sources, decoder.destination(target, whole))
     return pure(np.asarray, [decoder.source(source, dtype)], decoder.destination(target, dtype))
@@ -89,6 +90,7 @@ def _value(kind: str) -> Compute:
     return np.asarray
 
 
+@cache
 def _to_float(kind: str, result: str, mode: str, parts: tuple[str, ...]) -> Compute:
     read = _value(kind)
     clamp, relu = "sat" in parts, "relu" in parts
@@ -120,6 +122,7 @@ def _round(value: Array, result: str, mode: str) -> Array:
     return rounded.view(np.uint16) if result == "f16" else rounded
 
 
+@cache
 def _to_integer(kind: str, result: str, mode: str, parts: tuple[str, ...]) -> Compute:
     dtype = DTYPE[result]
     limits = np.iinfo(dtype)

@@ -34,44 +34,37 @@ def put(values: list[Any], operand: int, active: ActiveLanes, result: Any) -> No
         values[operand][active.index] = result
 
 
+class Lanewise:
+    """An instruction that computes one register from operands, lane by lane.
+
+    Args:
+        function: of arrays with one entry a lane, or of rows of them.
+        sources: operands by number.
+        destination: a register's number.
+    """
+
+    __slots__ = ("_ufunc", "destination", "function", "sources")
+
+    def __init__(self, function: Compute, sources: Sequence[int], destination: int) -> None:
+        self.function, self.sources, self.destination = function, tuple(sources), destination
+        self._ufunc = isinstance(function, np.ufunc)
+
+    def __call__(self, wave: Wave, active: ActiveLanes) -> None:
+        """Compute the register for the active lanes."""
+        values, function = wave.values, self.function
+        if not active.whole:
+            _partial(values, active, function, self.sources, self.destination)
+            return
+        given = [values[i] for i in self.sources]
+        if self._ufunc:
+            function(*given, out=values[self.destination], casting="unsafe")
+        else:
+            values[self.destination][...] = function(*given)
+
+
 def pure(function: Compute, sources: Sequence[int], destination: int) -> Effect:
-    """An instruction that computes one register from operands, lane by lane."""
-    if destination < 0:
-        return nothing
-    if isinstance(function, np.ufunc):
-        return _elementwise(function, sources, destination)
-
-    def execute(wave: Wave, active: ActiveLanes) -> None:
-        values = wave.values
-        if active.whole:
-            values[destination][...] = function(*[values[i] for i in sources])
-        else:
-            _partial(values, active, function, sources, destination)
-
-    return execute
-
-
-def _elementwise(function: np.ufunc, sources: Sequence[int], destination: int) -> Effect:
-    if len(sources) == 2:
-        left, right = sources
-
-        def binary(wave: Wave, active: ActiveLanes) -> None:
-            values = wave.values
-            if active.whole:
-                function(values[left], values[right], out=values[destination], casting="unsafe")
-            else:
-                _partial(values, active, function, sources, destination)
-
-        return binary
-
-    def execute(wave: Wave, active: ActiveLanes) -> None:
-        values = wave.values
-        if active.whole:
-            function(*[values[i] for i in sources], out=values[destination], casting="unsafe")
-        else:
-            _partial(values, active, function, sources, destination)
-
-    return execute
+    """An instruction that computes one register (-1: none) from operands, lane by lane."""
+    return nothing if destination < 0 else Lanewise(function, sources, destination)
 
 
 def _partial(

@@ -37,8 +37,8 @@ def fused32(a: Array, b: Array, c: Array) -> Array:
     Only where the result is below 2**-126 may it be off, by 2**-149.
     """
     total = np.multiply(a, b, dtype=np.float64)
-    total = np.add(total, c, out=total) if total.ndim else np.atleast_1d(total + c)
-    if np.left_shift(total.view(np.int64), 35).min() == _TIE:
+    total = np.add(total, c, out=total) if total.ndim and total.ndim >= np.ndim(c) else np.atleast_1d(total + c)
+    if np.minimum.reduce(np.left_shift(total.view(np.int64), 35), axis=None) == _TIE:
         risky = np.left_shift(total.view(np.int64), 35) == _TIE
         product = np.broadcast_to(np.multiply(a, b, dtype=np.float64), total.shape)[risky]
         wide = np.broadcast_to(np.asarray(c, np.float64), total.shape)[risky]

@@ -116,9 +116,8 @@ def leading_zeros(value: Array) -> Array:
 
 def ones(value: Array) -> Array:
     """The count of one bits."""
-    return np.unpackbits(np.ascontiguousarray(value).view(np.uint8).reshape(-1, value.dtype.itemsize), axis=1).sum(
-        axis=1, dtype=np.uint32
-    )
+    octets = np.ascontiguousarray(value).view(np.uint8).reshape(*value.shape, value.dtype.itemsize)
+    return np.unpackbits(octets, axis=-1).sum(axis=-1, dtype=np.uint32)
 
 
 def highest(value: Array) -> Array:
@@ -207,7 +206,7 @@ def _dot(a: Array, b: Array, c: Array, signs: tuple[str, str] = ("u", "u")) -> A
         np.ascontiguousarray(np.broadcast_to(value, shape)).view(np.int8 if sign == "s" else np.uint8).astype(np.int64)
         for value, sign in zip((a, b), signs, strict=True)
     ]
-    return ((parts[0] * parts[1]).reshape(-1, 4).sum(axis=1) + c).astype(c.dtype)
+    return ((parts[0] * parts[1]).reshape(*shape, 4).sum(axis=-1) + c).astype(c.dtype)
 
 
 def _dot_halves(a: Array, b: Array, c: Array, signs: tuple[str, str], low: bool) -> Array:
@@ -215,9 +214,10 @@ def _dot_halves(a: Array, b: Array, c: Array, signs: tuple[str, str], low: bool)
     shape = np.broadcast(a, b, c).shape
     halves = np.ascontiguousarray(np.broadcast_to(a, shape)).view(np.int16 if signs[0] == "s" else np.uint16)
     octets = np.ascontiguousarray(np.broadcast_to(b, shape)).view(np.int8 if signs[1] == "s" else np.uint8)
-    chosen = octets.reshape(-1, 4)[:, :2] if low else octets.reshape(-1, 4)[:, 2:]
-    products = halves.reshape(-1, 2).astype(np.int64) * chosen
-    return (products.sum(axis=1) + c).astype(c.dtype)
+    octets = octets.reshape(*shape, 4)
+    chosen = octets[..., :2] if low else octets[..., 2:]
+    products = halves.reshape(*shape, 2).astype(np.int64) * chosen
+    return (products.sum(axis=-1) + c).astype(c.dtype)
 
 
 def carrying(decoder: Decoder, instruction: Instruction) -> Effect:

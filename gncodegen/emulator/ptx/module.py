@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gncodegen.emulator.ptx import text
 from gncodegen.emulator.ptx.control import control
 from gncodegen.emulator.ptx.inline import InlinedKernel
 from gncodegen.emulator.ptx.layout import Layout
 from gncodegen.emulator.ptx.operands import Builder, Decoder, Effect, nothing, unsupported
+from gncodegen.emulator.ptx.registers import RegisterLayout
 from gncodegen.emulator.ptx.scalars import DTYPE
 from gncodegen.emulator.ptx.text import Instruction
 from gncodegen.errors import EmulationFault
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A decoded instruction: its guard's operand (-1: none), and either what it executes or how it steers.
 
     `target`: a branch's target, or the operand of a warp barrier's mask.
@@ -34,7 +34,7 @@ class Module:
     """The one `.visible .entry` of a PTX text, ready to run.
 
     Attributes: `entry` (name), `parameters`, `layout` (of its variables), `steps`, `labelled` (the steps that branches
-    lead to), `operands`, `registers` (name → stored type) and `granule` (the smallest bytes accessed, by space).
+    lead to), `operands`, `registers` (their layout) and `granule` (the smallest bytes accessed, by space).
 
     Args:
         ptx: PTX 7 to 9 text.
@@ -56,7 +56,7 @@ class Module:
         decoder = Decoder(kernel.registers, [one.name for one in entry.parameters], self.layout.symbols)
         self.steps = [self._decode(decoder, kernel, instruction) for instruction in kernel.code]
         self.labelled = frozenset(kernel.labels.values())
-        self.operands, self.registers = decoder.operands, decoder.registers
+        self.operands, self.registers = decoder.operands, RegisterLayout(decoder.registers)
         self.granule = _granules(kernel.code)
 
     def source_line(self, pc: int) -> int:

@@ -57,6 +57,8 @@ class Decoder:
         self.registers[CARRY] = np.dtype(np.bool_)
         self._parameters = set(parameters)
         self._symbols = symbols
+        self._sources: dict[tuple[str, np.dtype[Any]], int] = {}
+        self._destinations: dict[tuple[str, np.dtype[Any]], int] = {}
         self._numbers: dict[tuple[str, str, str, int], int] = {}
 
     def source(self, text: str, dtype: np.dtype[Any]) -> int:
@@ -65,11 +67,14 @@ class Decoder:
         Raises:
             EmulationFault: the operand is not known.
         """
+        number = self._sources.get((text, dtype))
+        if number is None:
+            number = self._sources[text, dtype] = self._source(text, dtype)
+        return number
+
+    def _source(self, text: str, dtype: np.dtype[Any]) -> int:
         if text in self.registers:
             return self._register(text, dtype)
-        number = self._numbers.get(("constant", text, dtype.str, 0))
-        if number is not None:
-            return number
         if text in SPECIAL:
             return self._number("special", text, dtype)
         return self._number("constant", text, dtype, value=self._constant(text, dtype))
@@ -89,6 +94,12 @@ class Decoder:
         Raises:
             EmulationFault: the operand is no register.
         """
+        number = self._destinations.get((text, dtype))
+        if number is None:
+            number = self._destinations[text, dtype] = self._destination(text, dtype)
+        return number
+
+    def _destination(self, text: str, dtype: np.dtype[Any]) -> int:
         if text == "_":
             return -1
         if text not in self.registers:

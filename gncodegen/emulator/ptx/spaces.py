@@ -6,6 +6,8 @@ byte. A shared address may name another block of the cluster by rank + 1 in its 
 
 from __future__ import annotations
 
+from functools import cache
+
 from gncodegen.emulator.ptx.text import Instruction
 
 WINDOW_BITS = 56
@@ -17,5 +19,10 @@ _NAMES = {"global": "global", "shared": "shared", "local": "local", "const": "",
 
 def space_of(instruction: Instruction) -> str:
     """The state space an instruction names, "" for generic."""
-    named = (part.partition("::")[0] for part in instruction.opcode)
+    return _space(instruction.opcode)
+
+
+@cache
+def _space(opcode: tuple[str, ...]) -> str:
+    named = (part.partition("::")[0] for part in opcode)
     return next((_NAMES[part] for part in named if part in _NAMES), "")

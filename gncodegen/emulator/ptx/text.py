@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gncodegen.errors import EmulationFault
 
@@ -53,8 +54,7 @@ class Variable:
     initial: str | None
 
 
-@dataclass(frozen=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One instruction: dotted opcode, operands, guard predicate ("" for none) and where it comes from."""
 
     text: str

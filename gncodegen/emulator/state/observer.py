@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from gncodegen.emulator.state.lanes import ActiveLanes, Mask
+from gncodegen.emulator.state.lanes import ActiveLanes, Index, Mask
 from gncodegen.emulator.state.threads import Threads
 
 Offsets = npt.NDArray[np.int64]
 Scope = Literal["block", "cluster", "exit"]
 
 
+class Access:
+    """One instruction's accesses to a region: each active lane touches `nbytes` from its offset on.
+
+    `strong`: the access is volatile, relaxed, acquire, release or atomic. `time` and `pc` say when and by what.
+    """
+
+    __slots__ = ("_span", "active", "nbytes", "offsets", "pc", "strong", "time", "write")
+
+    def __init__(
+        self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool
+    ) -> None:
+        self.offsets, self.nbytes, self.active, self.write, self.strong = offsets, nbytes, active, write, strong
+        self.time, self.pc = threads.time, threads.pc
+        self._span: tuple[int, int] | None = None
+
+    @property
+    def lanes(self) -> Index:
+        """The lanes' numbers."""
+        return self.active.index
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first byte that a lane touches, and the end of the last."""
+        if self._span is None:
+            self._span = int(self.offsets.min()), int(self.offsets.max()) + self.nbytes
+        return self._span
+
+    def of(self, chosen: Mask) -> Access:
+        """The part of the chosen lanes (one flag for each of `lanes`)."""
+        if chosen.all():
+            return self
+        part = copy(self)
+        part.offsets, part.active = self.offsets[chosen], ActiveLanes(self.active.size, index=self.lanes[chosen])
+        part._span = None
+        return part
+
+
 class Observer:
     """Watches a launch; a check overrides what it wants to be told. Nothing that it does changes results."""
 
-    def access(
-        self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool
-    ) -> None:
-        """Each active lane touches `nbytes` from its offset in the observed region on.
-
-        `strong`: the access is volatile, relaxed, acquire, release or atomic.
-        """
+    def access(self, threads: Threads, access: Access) -> None:
+        """The lanes of an instruction access the observed region now."""
 
     def strong_load(self, threads: Threads, active: ActiveLanes, address: Offsets, acquires: bool) -> None:
         """A strong load from each active lane's address is done."""

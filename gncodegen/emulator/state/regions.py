@@ -11,7 +11,7 @@ from gncodegen.emulator.ptx.scalars import Array
 from gncodegen.emulator.ptx.spaces import RANK_BITS, WINDOW_BITS, WINDOWS
 from gncodegen.emulator.state.lanes import ActiveLanes
 from gncodegen.emulator.state.memory import BASE, DeviceMemory
-from gncodegen.emulator.state.observer import Observer, Offsets
+from gncodegen.emulator.state.observer import Access, Observer, Offsets
 from gncodegen.emulator.state.threads import Threads
 
 
@@ -39,8 +39,10 @@ class Region:
         self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool = False
     ) -> None:
         """Tell the observers of an access."""
-        for one in self.observers:
-            one.access(threads, offsets, nbytes, active, write=write, strong=strong)
+        if self.observers:
+            access = Access(threads, offsets, nbytes, active, write=write, strong=strong)
+            for one in self.observers:
+                one.access(threads, access)
 
 
 class GlobalRegion(Region):

@@ -1,12 +1,12 @@
-"""The registers of a wave, and the values of all that its instructions name."""
+"""The registers of a wave."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from gncodegen.emulator.ptx.registers import RegisterLayout, stored_as
 from gncodegen.emulator.ptx.scalars import Array
 
 
@@ -14,40 +14,28 @@ class RegisterFile:
     """Registers in one array for each size: a row is a register, a column a lane.
 
     Args:
-        registers: name → stored type.
+        layout: of the kernel's registers.
         lanes: of the wave.
     """
 
-    def __init__(self, registers: Mapping[str, np.dtype[Any]], lanes: int) -> None:
-        self._stored, self._rows, self._lanes = registers, rows(registers), lanes
-        counts: dict[np.dtype[Any], int] = {}
-        for dtype in registers.values():
-            counts[_plain(dtype)] = counts.get(_plain(dtype), 0) + 1
-        self._files = {dtype: np.zeros((count, lanes), dtype) for dtype, count in counts.items()}
+    def __init__(self, layout: RegisterLayout, lanes: int) -> None:
+        self._layout, self._lanes = layout, lanes
+        self._files = {dtype: np.zeros((count, lanes), dtype) for dtype, count in layout.counts.items()}
+        self._views: dict[np.dtype[Any], Array] = {}
+        self._rows: dict[np.dtype[Any], list[Array]] = {}
 
     def view(self, name: str, dtype: np.dtype[Any]) -> Array:
         """A register at a type, one entry a lane; of a wider register the low part."""
-        stored = _plain(self._stored[name])
-        row = self._files[stored][self._rows[name]]
+        stored = self._layout.stored[name]
         if stored.itemsize == dtype.itemsize:
-            return row.view(dtype)
-        return row.view(dtype).reshape(self._lanes, -1)[:, 0]
+            if dtype not in self._rows:
+                self._rows[dtype] = list(self.file(dtype))
+            return self._rows[dtype][self._layout.rows[name]]
+        return self.file(stored)[self._layout.rows[name]].view(dtype).reshape(self._lanes, -1)[:, 0]
 
     def file(self, dtype: np.dtype[Any]) -> Array:
         """All registers of a type's size at that type: (registers, lanes)."""
-        return self._files[_plain(dtype)].view(dtype)
-
-
-def rows(registers: Mapping[str, np.dtype[Any]]) -> dict[str, int]:
-    """Each register's row among those of its size."""
-    result: dict[str, int] = {}
-    counts: dict[np.dtype[Any], int] = {}
-    for name, dtype in registers.items():
-        result[name] = counts.get(_plain(dtype), 0)
-        counts[_plain(dtype)] = result[name] + 1
-    return result
-
-
-def _plain(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type under which registers of a type's size are stored together."""
-    return dtype if dtype.kind in "bc" else np.dtype(f"u{dtype.itemsize}")
+        found = self._views.get(dtype)
+        if found is None:
+            found = self._views[dtype] = self._files[stored_as(dtype)].view(dtype)
+        return found

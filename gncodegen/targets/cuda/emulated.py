@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.emulator import DeviceMemory, Module, Traffic, load, run
+from gncodegen.emulator import DeviceMemory, Executable, Traffic, run
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
 
@@ -20,9 +20,9 @@ def arguments_of(addresses: Sequence[int], first: int) -> list[Any]:
 
 
 @lru_cache(maxsize=512)
-def _module(path: Path) -> Module:
+def _module(path: Path) -> Executable:
     """The parsed PTX of a kernel; its name is unique by content."""
-    return load(path.read_text(encoding="utf-8"))
+    return Executable(path.read_text(encoding="utf-8"))
 
 
 def launch_emulated(
