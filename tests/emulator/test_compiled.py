@@ -9,6 +9,8 @@ import pytest
 from gncodegen.emulator import DeviceMemory, EmulationFault, Executable, run
 
 pytest.importorskip("numba.cuda")
+# Numba looks for an operator's types in the order of its first compilation: ours must be known before this file's.
+pytest.importorskip("gncodegen.targets.cuda.intrinsics")
 
 from numba import cuda, float32, types
 

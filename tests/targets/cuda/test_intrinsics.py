@@ -100,7 +100,7 @@ def test_halves_compute_in_float32_and_round_to_nearest_even(launch, dtype, lane
     stored[2] = 0x7FC0 if dtype == "bfloat16" else np.nan
     body = f"""
     x, y, i = pointer(x, {dtype}), pointer(y, {dtype}), thread_index() * {lanes}
-    store(y, i, Executable(x, i, {lanes}) * 1.1)
+    store(y, i, load(x, i, {lanes}) * 1.1)
     """
     y = launch(body, {"x": stored, "y": (stored.shape, stored.dtype)})["y"]
     if dtype == "bfloat16":
@@ -138,7 +138,7 @@ def test_functions_are_accurate(launch, name, reference, dtype):
     x = np.abs(np.random.default_rng(2).normal(size=THREADS * 2)).astype(dtype) * 4
     body = f"""
     x, y, i = pointer(x, {dtype}), pointer(y, {dtype}), thread_index() * 2
-    store(y, i, {name}(Executable(x, i, 2)))
+    store(y, i, {name}(load(x, i, 2)))
     """
     y = launch(body, {"x": x, "y": (x.shape, dtype)})["y"]
     np.testing.assert_allclose(y, reference(x.astype(np.float64)), rtol=4 * np.finfo(dtype).eps)
