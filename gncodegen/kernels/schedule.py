@@ -6,6 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
+
+from gncodegen.errors import CompileError
 
 Constant = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
@@ -101,6 +104,40 @@ class Problem:
         """A name for the problem: equal problems have equal ones, in every process."""
         facts = (self.op, self.operands, self.results, sorted(self.attributes.items()), self.machine)
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def text(self, name: str, default: str = "") -> str:
+        """A text attribute, `default` where it is missing.
+
+        Raises:
+            CompileError: it is of another type; so do the other readers.
+        """
+        return self._read(name, default, str)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A yes-or-no attribute."""
+        return bool(self._read(name, default, int))
+
+    def integer(self, name: str, default: int = 0) -> int:
+        """An attribute that is a whole number."""
+        return self._read(name, default, int)
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """An attribute that is a number."""
+        return float(self._read(name, default, (int, float)))
+
+    def integers(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """An attribute that is a list of whole numbers."""
+        return tuple(map(int, self._read(name, default, tuple)))
+
+    def numbers(self, name: str, default: tuple[float, ...] = ()) -> tuple[float, ...]:
+        """An attribute that is a list of numbers."""
+        return tuple(map(float, self._read(name, default, tuple)))
+
+    def _read(self, name: str, default: Constant, allowed: type | tuple[type, ...]) -> Any:
+        value = self.attributes.get(name, default)
+        if not isinstance(value, allowed):
+            raise CompileError(f"{self.op}: attribute {name!r} is {value!r}; allowed: values like {default!r}")
+        return value
 
 
 @dataclass(frozen=True)

@@ -81,26 +81,20 @@ def describe(problem: Problem, x: Tensor, weights: Tensor, y: Tensor) -> WindowP
         raise CompileError(f"{problem.op} of {x.dtype} has no {family} kernel; allowed: float32 and float64")
     window = weights.shape[:rank]
     ones = (1,) * rank
-    before = _integers(problem, "padding", (0,) * (2 * rank))[::2]
+    before = problem.integers("padding", (0,) * (2 * rank))[::2]
     return WindowProblem(
         batch=x.shape[0],
         extents=_two(x.shape[1:-1], 1),
         out_extents=_two(y.shape[1:-1], 1),
         channels=x.shape[-1],
         filters=weights.shape[-1],
-        groups=int(problem.attributes.get("groups", 1)),  # pyright: ignore[reportArgumentType]
+        groups=problem.integer("groups", 1),
         window=_two(window, 1),
-        stride=_two(_integers(problem, "stride", ones), 1),
-        dilation=_two(_integers(problem, "dilation", ones), 1),
+        stride=_two(problem.integers("stride", ones), 1),
+        dilation=_two(problem.integers("dilation", ones), 1),
         before=_two(before, 0),
         dtype=x.dtype,
     )
-
-
-def _integers(problem: Problem, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-    value = problem.attributes.get(name, default)
-    assert isinstance(value, Sequence), f"{problem.op}: {name} is a tuple of ints"
-    return tuple(int(entry) for entry in value)
 
 
 def _two(values: Sequence[int], fill: int) -> tuple[int, int]:

@@ -89,8 +89,8 @@ def correlate(
     if output:
         yield from correlate_winograd(problem, work, weights, transposed, epilogue, output)
         return
-    parts = partials.parts_of(problem)
-    work = work if parts or problem.attributes.get("norm_groups") else flattened(work)
+    parts = problem.integer("parts")
+    work = work if parts or problem.integer("norm_groups") else flattened(work)
     for blocking in blockings(work, problem.machine, parts):
         yield _blocked(problem, work, blocking, weights, transposed, epilogue)
 
@@ -202,21 +202,24 @@ def epilogue_constants(problem: Problem, bias: bool) -> dict[str, Constant]:
     Raises:
         CompileError: the activation cannot be fused.
     """
-    activation = str(problem.attributes.get("activation", ""))
+    activation = problem.text("activation")
     if activation not in ACTIVATIONS:
         raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {', '.join(map(repr, ACTIVATIONS))}")
-    alpha = float(problem.attributes.get("alpha", 0.0))  # pyright: ignore[reportArgumentType]
+    alpha = problem.number("alpha")
     return {"bias": bias, "activation": activation, "alpha": alpha}
 
 
 def _norm_constants(problem: Problem) -> dict[str, Constant]:
     """The constants of the norm that a convolution applies to what it reads, if it does."""
-    names = ("norm_groups", "norm_activation", "norm_alpha")
-    found = {name: problem.attributes.get(name, default) for name, default in zip(names, (0, "", 0.0), strict=True)}
-    if not found["norm_groups"]:
+    groups = problem.integer("norm_groups")
+    if not groups:
         return {"norm_groups": 0}
-    before = len(problem.operands) - 3 + len(problem.results)
-    return {**found, "norm_slot": before}
+    return {
+        "norm_groups": groups,
+        "norm_activation": problem.text("norm_activation"),
+        "norm_alpha": problem.number("norm_alpha"),
+        "norm_slot": len(problem.operands) - 3 + len(problem.results),
+    }
 
 
 def takes_norm(problem: Problem) -> bool:
@@ -257,7 +260,7 @@ def parts(problem: Problem) -> int:
 def convolution(problem: Problem) -> Plans:
     """Convolution: y = activation(x ⋆ weights + bias)[, its partials]."""
     window, work = _forward(problem)
-    operands = len(problem.operands) - 3 * bool(problem.attributes.get("norm_groups"))
+    operands = len(problem.operands) - 3 * bool(problem.integer("norm_groups"))
     epilogue = epilogue_constants(problem, operands > 2)
     if is_channelwise(window):
         return correlate_channelwise(problem, work, window, epilogue)

@@ -49,7 +49,7 @@ def correlate_channelwise(
     machine = problem.machine
     rows, columns = work.rows, work.columns
     panels = panels_of(work, machine) if problem.results[0].count else 1
-    bands = partials.parts_of(problem) or (bands_of(work, machine, panels)[0] if problem.results[0].count else 1)
+    bands = problem.integer("parts") or (bands_of(work, machine, panels)[0] if problem.results[0].count else 1)
     tile_columns, vectors = _register_tile(work, panels, machine)
     shape: dict[str, Constant] = {
         "rows": rows.inputs,
@@ -106,7 +106,7 @@ def correlate_channelwise(
 def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan:
     """The weight gradient of a channel-wise convolution: sums of parts of the batch, then the sums of the parts."""
     lanes = min(problem.machine.lanes(window.dtype), window.channels)
-    bias = bool(problem.attributes.get("bias", False))
+    bias = problem.flag("bias")
     rows, columns = window.forward_axes
     line = columns.read(max(columns.positions, 1)) * window.channels
     highest = max(1, (BAND_BYTES // (line * ITEM_SIZE[window.dtype]) - rows.span) // rows.stride + 1)

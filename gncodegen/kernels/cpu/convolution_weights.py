@@ -160,14 +160,14 @@ def convolution_weight_gradient(problem: Problem) -> Plans:
     output = weight_output(window, problem.machine)
     if output:
         return winograd_weight_gradient(problem, window, output)
-    found = choices(window, problem.machine, bool(problem.attributes.get("bias", False)))
+    found = choices(window, problem.machine, problem.flag("bias"))
     return (_plan(problem, window, rows, tiling) for rows, tiling in found)
 
 
 def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, tiling: WeightTiling) -> Plan:
     """The launches of one register tile and tiling."""
     lanes, target = problem.machine.lanes(window.dtype, window.group_filters), problem.machine.target
-    bias = bool(problem.attributes.get("bias", False))
+    bias = problem.flag("bias")
     shape, tiles, partial, padded = _constants(window, rows, tiling, lanes, bias)
     main = Schedule(problem.op, "convolution_weight_gradient", target, window.dtype, shape=shape, tiles=tiles)
     filter_rows = window.window[0] * window.window[1] * window.group_channels

@@ -15,18 +15,6 @@ WIDEST_TABLE = 2048
 """Values per column that a tile keeps on its stack; longer rows read them from memory."""
 
 
-def text(problem: Problem, name: str) -> str:
-    """A text attribute, "" where it is missing."""
-    return str(problem.attributes.get(name, ""))
-
-
-def number(problem: Problem, name: str) -> float:
-    """A number attribute, 0 where it is missing."""
-    value = problem.attributes.get(name, 0.0)
-    assert isinstance(value, (int, float))
-    return float(value)
-
-
 def slots(problem: Problem) -> tuple[str, ...]:
     """The argument table of a single launch: all operands, then all results."""
     operands = tuple(f"operand{i}" for i in range(len(problem.operands)))
@@ -40,7 +28,7 @@ def traffic(problem: Problem) -> int:
 
 def fused(problem: Problem) -> dict[str, Constant]:
     """The constants of an activation that is part of another op."""
-    return {"activation": checked(text(problem, "activation")), "alpha": number(problem, "alpha")}
+    return {"activation": checked(problem.text("activation")), "alpha": problem.number("alpha")}
 
 
 def flat(
@@ -75,18 +63,18 @@ def flat(
 
 def _activation(problem: Problem) -> Plan:
     """Y = f(x)."""
-    function = checked(text(problem, "function"))
-    shape: dict[str, Constant] = {"activation": function, "alpha": number(problem, "alpha")}
+    function = checked(problem.text("function"))
+    shape: dict[str, Constant] = {"activation": function, "alpha": problem.number("alpha")}
     return flat(problem, "activation", shape, FLOPS[function], ((0, 0),))
 
 
 def _activation_gradient(problem: Problem) -> Plan:
     """Dx = f′ · dy, with f′ from the activation's input or output."""
-    function = checked(text(problem, "function"))
+    function = checked(problem.text("function"))
     shape: dict[str, Constant] = {
         "activation": function,
-        "alpha": number(problem, "alpha"),
-        "source": text(problem, "from"),
+        "alpha": problem.number("alpha"),
+        "source": problem.text("from"),
     }
     return flat(problem, "activation_gradient", shape, FLOPS[function] + 2, ((0, 1), (0, 0)))
 
@@ -101,9 +89,9 @@ def _add(problem: Problem) -> Plan:
 
 def dropout_shape(problem: Problem) -> dict[str, Constant]:
     """The constants of dropout: its stream's number, the least bits that keep an element, and a kept one's factor."""
-    probability = number(problem, "probability")
+    probability = problem.number("probability")
     return {
-        "index": int(number(problem, "index")),
+        "index": problem.integer("index"),
         "threshold": round(probability * 2**32),
         "scale": 1.0 / (1.0 - probability) if probability < 1 else 0.0,
     }
@@ -157,18 +145,18 @@ def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flo
 
 def _input_normalization(problem: Problem) -> Plan:
     """Y = (x − shift) · factor + added, by the statistics of its column."""
-    return _columns(problem, "input_normalization", {"method": text(problem, "method"), "gradient": False}, 3)
+    return _columns(problem, "input_normalization", {"method": problem.text("method"), "gradient": False}, 3)
 
 
 def _input_normalization_gradient(problem: Problem) -> Plan:
     """Dx = dy · factor."""
-    return _columns(problem, "input_normalization", {"method": text(problem, "method"), "gradient": True}, 1)
+    return _columns(problem, "input_normalization", {"method": problem.text("method"), "gradient": True}, 1)
 
 
 def _channel_normalize(problem: Problem) -> Plan:
     """Y = f((x − mean) · scale / sqrt(variance + epsilon) + offset), per channel."""
     constants = fused(problem)
-    shape = {"epsilon": number(problem, "epsilon"), **constants}
+    shape = {"epsilon": problem.number("epsilon"), **constants}
     return _columns(problem, "channel_normalize", shape, 3 + FLOPS[str(constants["activation"])])
 
 

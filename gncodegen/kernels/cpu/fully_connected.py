@@ -133,7 +133,7 @@ def fully_connected_weight_gradient(problem: Problem) -> Plan:
     outputs, inputs = problem.results[0].shape
     size = (outputs, inputs, problem.operands[0].shape[0])
     product = _product(problem, ("operand1", "operand0", "result0"), size, 1, outputs)
-    if not problem.attributes.get("bias", False):
+    if not problem.flag("bias"):
         return Plan((product,))
     launches, workspaces = column_sums(problem, "operand1", problem.operands[1], "result1", 0)
     return Plan((product, *launches), workspaces)

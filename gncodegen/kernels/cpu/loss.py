@@ -19,13 +19,6 @@ def rows_of(problem: Problem) -> tuple[int, int]:
     return (x.count // classes if classes else 0), classes
 
 
-def class_weights(problem: Problem) -> tuple[float, ...]:
-    """The weights of the classes, empty where all are 1."""
-    value = problem.attributes.get("class_weights", ())
-    assert isinstance(value, (tuple, list))
-    return tuple(float(item) for item in value)
-
-
 def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) -> tuple[Schedule, int]:
     """The schedule over blocks of rows, and the number of blocks."""
     rows, classes = rows_of(problem)
@@ -95,26 +88,28 @@ def _softmax_gradient(problem: Problem) -> Plan:
 
 def _softmax_cross_entropy(problem: Problem) -> Plan:
     """Loss = −(1/N) ΣΣ w t (z − ln Σ exp z), and y = softmax(z)."""
-    schedule, grid = _schedule(problem, "softmax_cross_entropy", {"class_weights": class_weights(problem)})
+    schedule, grid = _schedule(problem, "softmax_cross_entropy", {"class_weights": problem.numbers("class_weights")})
     return _summed(problem, schedule, grid, 30, ((1, 0),))
 
 
 def _softmax_cross_entropy_gradient(problem: Problem) -> Plan:
     """Dz = (y · Σ w t − w t) / N per row."""
     return _by_rows(
-        problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=class_weights(problem)
+        problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=problem.numbers("class_weights")
     )
 
 
 def _cross_entropy(problem: Problem) -> Plan:
     """Loss = −(1/N) ΣΣ w t ln y."""
-    schedule, grid = _schedule(problem, "cross_entropy", {"class_weights": class_weights(problem)})
+    schedule, grid = _schedule(problem, "cross_entropy", {"class_weights": problem.numbers("class_weights")})
     return _summed(problem, schedule, grid, 4)
 
 
 def _cross_entropy_gradient(problem: Problem) -> Plan:
     """Dy = −w t / (y N)."""
-    return _by_rows(problem, "cross_entropy_gradient", 3, ((0, 0), (0, 1)), class_weights=class_weights(problem))
+    return _by_rows(
+        problem, "cross_entropy_gradient", 3, ((0, 0), (0, 1)), class_weights=problem.numbers("class_weights")
+    )
 
 
 def _half_squared_error(problem: Problem) -> Plan:

@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
-from gncodegen.kernels.cpu.elementwise import BLOCK, flat, number, slots, text, traffic
+from gncodegen.kernels.cpu.elementwise import BLOCK, flat, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
 
 AXES = ("depth", "height", "width")
-
-
-def integers(problem: Problem, name: str) -> tuple[int, ...]:
-    """A list attribute of whole numbers."""
-    value = problem.attributes[name]
-    assert isinstance(value, (tuple, list))
-    return tuple(int(item) for item in value)
 
 
 def _plan(
@@ -44,7 +37,7 @@ def _concatenate(problem: Problem) -> Plan:
 
 def _slice(problem: Problem) -> Plan:
     """Y = a run of channels of x."""
-    start = int(number(problem, "start"))
+    start = problem.integer("start")
     return _by_rows(problem, "slice", {"channels": problem.operands[0].shape[-1], "start": start})
 
 
@@ -65,7 +58,7 @@ def collapsed(shape: tuple[int, ...], permutation: tuple[int, ...]) -> tuple[tup
 def _transpose(problem: Problem) -> Plan:
     """Y = x with its axes reordered: a copy, rows in another order, or blocks turned about their diagonal."""
     x = problem.operands[0]
-    extents, permutation = collapsed(x.shape, integers(problem, "permutation"))
+    extents, permutation = collapsed(x.shape, problem.integers("permutation"))
     if len(extents) <= 1 or x.count == 0:
         return flat(problem, "copy", {}, 0, ((0, 0),))
     strides = tuple(prod(extents[axis + 1 :]) for axis in range(len(extents)))
@@ -114,12 +107,12 @@ def source(extent: int, before: int, after: int, mode: str) -> tuple[int, ...]:
 
 def _padding(problem: Problem, shape: tuple[int, ...]) -> dict[str, Constant]:
     """The constants of padding an array of `shape`, with absent spatial axes as extent 1."""
-    spatial, padding, missing = shape[1:-1], integers(problem, "padding"), 3 - (len(shape) - 2)
+    spatial, padding, missing = shape[1:-1], problem.integers("padding"), 3 - (len(shape) - 2)
     pairs = ((0, 0),) * missing + tuple(zip(padding[::2], padding[1::2], strict=True))
-    constants: dict[str, Constant] = {"channels": shape[-1], "constant": text(problem, "mode") in ("", "constant")}
+    constants: dict[str, Constant] = {"channels": shape[-1], "constant": problem.text("mode") in ("", "constant")}
     for axis, extent, (before, after) in zip(AXES, (1,) * missing + spatial, pairs, strict=True):
         constants |= {axis: extent, f"before_{axis}": before, f"out_{axis}": before + extent + after}
-        constants[f"source_{axis}"] = source(extent, before, after, text(problem, "mode"))
+        constants[f"source_{axis}"] = source(extent, before, after, problem.text("mode"))
     return constants
 
 
@@ -128,7 +121,7 @@ def _pad(problem: Problem) -> Plan:
     x, y = problem.operands[0], problem.results[0]
     row_size = y.shape[-2] * y.shape[-1]
     rows, block = y.count // max(1, row_size), max(1, BLOCK // max(1, row_size))
-    shape: dict[str, Constant] = {**_padding(problem, x.shape), "rows": rows, "value": number(problem, "value")}
+    shape: dict[str, Constant] = {**_padding(problem, x.shape), "rows": rows, "value": problem.number("value")}
     return _plan(problem, "pad", shape, {"block": block}, -(-rows // block))
 
 

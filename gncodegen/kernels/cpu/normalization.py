@@ -105,20 +105,21 @@ def epilogue(problem: Problem) -> dict[str, Constant]:
     Raises:
         CompileError: the activation's mask cannot be recomputed from x.
     """
-    activation = str(problem.attributes.get("activation", ""))
+    activation = problem.text("activation")
     if activation not in FUSED_ACTIVATIONS:
         raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {FUSED_ACTIVATIONS}")
-    epsilon, alpha = (problem.attributes.get(name, 0.0) for name in ("epsilon", "alpha"))
-    assert isinstance(epsilon, (int, float))
-    assert isinstance(alpha, (int, float))
-    return {"epsilon": float(epsilon), "activation": activation, "alpha": float(alpha)}
+    return {
+        "epsilon": problem.number("epsilon"),
+        "activation": activation,
+        "alpha": problem.number("alpha"),
+    }
 
 
 def view(problem: Problem) -> tuple[int, int, int, int]:
     """(observations, rows, channels, groups) of x under the attribute `reduced`."""
-    shape, groups = problem.operands[0].shape, int(problem.attributes["groups"])  # pyright: ignore[reportArgumentType]
+    shape, groups = problem.operands[0].shape, problem.integer("groups")
     channels, positions = shape[-1], prod(shape[1:-1])
-    reduced = problem.attributes.get("reduced", "spatial-channel")
+    reduced = problem.text("reduced", "spatial-channel")
     if reduced == "channel":
         return shape[0] * positions, 1, channels, groups
     if reduced == "batch-spatial":
@@ -215,7 +216,7 @@ def _group_norm(problem: Problem) -> Iterator[Plan]:
 
     Where it does not, x is read once more. A residual r is read once.
     """
-    moved = (2 + bool(problem.attributes.get("residual", False))) * problem.operands[0].bytes
+    moved = (2 + problem.flag("residual")) * problem.operands[0].bytes
     for tiling, stream in _ways(problem, tiling_of(problem, 1), moved):
         yield _forward(problem, tiling, stream, moved)
 
@@ -224,7 +225,7 @@ def _forward(problem: Problem, tiling: NormTiling, stream: bool, moved: int) -> 
     """The launches of one tiling of `_group_norm`."""
     x = problem.operands[0]
     slots = ("operand0", "operand1", "operand2", "result0", "result1")
-    residual = bool(problem.attributes.get("residual", False))
+    residual = problem.flag("residual")
     flops = residual * x.count
     more: dict[str, Constant] = {"stream": stream}
     if residual:
@@ -235,7 +236,7 @@ def _forward(problem: Problem, tiling: NormTiling, stream: bool, moved: int) -> 
         _schedule(problem, tiling, "group_norm", "apply", **more), slots, tiling.parts, writes=(3,),
         bytes=moved, flops=3 * x.count + flops,
     )  # fmt: skip
-    if problem.attributes.get("parts", 0):
+    if problem.integer("parts"):
         together = replace(tiling, wave=tiling.observations)
         return Plan(tuple(_launches(together, (_joined(problem, tiling, "result1"), apply))), in_place=in_place)
     if tiling.wave == 0:
@@ -254,7 +255,7 @@ def _group_statistics(problem: Problem) -> Plan:
     """Statistics from x[, partials]: the first launches of `_group_norm`, of all observations at once."""
     tiling = tiling_of(problem, 1)
     tiling = replace(tiling, wave=tiling.observations)
-    if problem.attributes.get("parts", 0):
+    if problem.integer("parts"):
         return Plan(tuple(_launches(tiling, (_joined(problem, tiling, "result0"),))))
     first, join, partials = _summed(problem, tiling, problem.operands[0].bytes, "result0")
     return Plan(tuple(_launches(tiling, (first, join))), workspaces=(partials,))
@@ -315,7 +316,7 @@ def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
 
     Where they do not, x and the masked dy (dr, if there is a residual) are read once more.
     """
-    residual = bool(problem.attributes.get("residual", False))
+    residual = problem.flag("residual")
     # What is touched before an element is met again: x and dy, and with a residual r and dr.
     moved = (5 if residual else 3) * problem.operands[0].bytes
     for tiling, stream in _ways(problem, tiling_of(problem, 4 if residual else 2), moved):
@@ -325,7 +326,7 @@ def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
 def _backward(problem: Problem, tiling: NormTiling, stream: bool, moved: int) -> Plan:
     """The launches of one tiling of `_group_norm_gradient`."""
     x = problem.operands[0]
-    residual = bool(problem.attributes.get("residual", False))
+    residual = problem.flag("residual")
     inputs = tuple(f"operand{i}" for i in range(5))
     rows = -(-tiling.observations // tiling.per_tile) if tiling.wave == 0 else tiling.observations
     partial = Tensor((rows, 2, tiling.channels), "float64")

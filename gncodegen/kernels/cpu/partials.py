@@ -12,13 +12,6 @@ MIN_L2_MULTIPLE = 4
 """Sizes of L2 beyond which an observation of y is."""
 
 
-def parts_of(problem: Problem) -> int:
-    """The bands of one observation's rows whose partials a convolution is to leave; 0 = none."""
-    parts = problem.attributes.get("parts", 0)
-    assert isinstance(parts, int)
-    return parts
-
-
 def worthwhile(problem: Problem) -> bool:
     """Whether an observation of y is so far beyond L2 that a pass over it costs more than the sums of bands.
 
@@ -38,6 +31,6 @@ def bands(problem: Problem, fewest: int) -> int:
 
 def constants(problem: Problem) -> dict[str, Constant]:
     """What the template of a convolution names."""
-    if not parts_of(problem):
+    if not problem.integer("parts"):
         return {"partials": False}
     return {"partials": True, "chunk": CHUNK, "centre_steps": CENTRE_STEPS}

@@ -40,16 +40,16 @@ class Windows:
     def of(cls, problem: Problem, x: tuple[int, ...], y: tuple[int, ...]) -> Windows:
         """The windows between an input of shape `x` and an output of shape `y`."""
         missing = 3 - (len(x) - 2)
-        padding = _numbers(problem, "padding") or (0,) * (2 * (len(x) - 2))
+        padding = problem.integers("padding") or (0,) * (2 * (len(x) - 2))
         ones, zeros = (1,) * missing, (0,) * missing
-        window = _numbers(problem, "window")
+        window = problem.integers("window")
         return cls(
             batch=x[0],
             channels=x[-1],
             extents=ones + x[1:-1],
             outs=ones + y[1:-1],
             window=ones + window,
-            stride=ones + (_numbers(problem, "stride") or (1,) * len(window)),
+            stride=ones + (problem.integers("stride") or (1,) * len(window)),
             before=zeros + padding[::2],
         )
 
@@ -88,15 +88,9 @@ class Windows:
         return named
 
 
-def _numbers(problem: Problem, name: str) -> tuple[int, ...]:
-    value = problem.attributes.get(name, ())
-    assert isinstance(value, (tuple, list))
-    return tuple(int(item) for item in value)
-
-
 def counts_padding(problem: Problem, windows: Windows) -> bool:
     """Whether every mean is over the whole window; so it is without padding."""
-    return not windows.padded or bool(problem.attributes.get("count_padding", True))
+    return not windows.padded or problem.flag("count_padding", True)
 
 
 def _channel_block(channels: int, lanes: int, tiles: int) -> int:

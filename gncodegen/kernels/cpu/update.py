@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cpu.elementwise import number, slots, text, traffic
+from gncodegen.kernels.cpu.elementwise import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 
 CHUNK = 16384
 """Elements of a parameter that one tile updates; partial sums of squares are of such chunks."""
-
-
-def reals(problem: Problem, name: str, count: int) -> tuple[float, ...]:
-    """A list attribute of `count` numbers, all 1 where it is missing."""
-    value = problem.attributes.get(name, (1.0,) * count)
-    assert isinstance(value, (tuple, list))
-    return tuple(float(item) for item in value)
 
 
 def _chunks(parameters: tuple[Tensor, ...]) -> tuple[int, ...]:
@@ -40,9 +33,9 @@ def _sgdm_update(problem: Problem) -> Plan:
     count = len(problem.results) // 2
     parameters = problem.results[:count]
     shape: dict[str, Constant] = {
-        "learn_rate_factors": reals(problem, "learn_rate_factors", count),
-        "l2_factors": reals(problem, "l2_factors", count),
-        "clip": text(problem, "clip") or "none",
+        "learn_rate_factors": problem.numbers("learn_rate_factors", (1.0,) * count),
+        "l2_factors": problem.numbers("l2_factors", (1.0,) * count),
+        "clip": problem.text("clip") or "none",
     }
     arguments = (*slots(problem), "hyperparameters")
     operands = len(problem.operands)
@@ -63,7 +56,7 @@ def _gradient_norms(problem: Problem) -> Plan:
     count = len(problem.operands) // 2
     parameters = problem.operands[:count]
     total = sum(_chunks(parameters))
-    shape: dict[str, Constant] = {"l2_factors": reals(problem, "l2_factors", count)}
+    shape: dict[str, Constant] = {"l2_factors": problem.numbers("l2_factors", (1.0,) * count)}
     operands = slots(problem)[:-1]
     squares = Launch(
         _schedule(problem, "gradient_squares", parameters, shape),
@@ -81,12 +74,12 @@ def _gradient_norms(problem: Problem) -> Plan:
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
     statistics, mean, _ = problem.operands
-    mean_decay, variance_decay = reals(problem, "decays", 2)
+    mean_decay, variance_decay = problem.numbers("decays", (1.0, 1.0))
     shape: dict[str, Constant] = {
         "channels": mean.count,
         "mean_decay": mean_decay,
         "variance_decay": variance_decay,
-        "epsilon": number(problem, "epsilon"),
+        "epsilon": problem.number("epsilon"),
         "statistics_dtype": statistics.dtype,
     }
     schedule = Schedule(problem.op, "update_statistics", "cpu", mean.dtype, shape=shape)

@@ -88,7 +88,7 @@ def _plan(problem: Problem, window: WindowProblem, shape: dict[str, Constant], t
             Launch(main, slots, parts * shares, (2,), moved, window.flops),
             Launch(reduce, ("workspace0", "result0"), window.channels, (1,), sums.bytes + gradient),
         )
-    if not problem.attributes.get("bias", False):
+    if not problem.flag("bias"):
         return Plan(launches, (sums,))
     more, workspaces = column_sums(problem, "operand1", problem.operands[1], "result1", 1)
     return Plan((*launches, *more), (sums, *workspaces))

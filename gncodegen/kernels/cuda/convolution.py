@@ -138,7 +138,7 @@ def convolution_weight_gradient(problem: Problem) -> Plan:
         return channelwise_weight_gradient(problem, window)
     channels, filters, dtype = window.group_channels, window.group_filters, window.dtype
     lanes = vector_lanes(dtype, filters)
-    bias = bool(problem.attributes.get("bias", False))
+    bias = problem.flag("bias")
     shape = _windows(window.forward_axes, channels, window.groups)
     pointwise = bool(shape["pointwise"])
     shape |= {"row_stride": window.channels, "group_stride": channels, "column_stride": window.filters}

@@ -65,7 +65,7 @@ def channelwise(problem: Problem, window: WindowProblem, gradient: bool, epilogu
 def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan:
     """The sums of parts of the pixels, then the sums of the parts."""
     lanes = vector_lanes(window.dtype, window.channels)
-    bias = bool(problem.attributes.get("bias", False))
+    bias = problem.flag("bias")
     across = min(THREADS, 1 << (-(-window.channels // lanes) - 1).bit_length())
     across = min(across, 32)
     blocks = -(-window.channels // (across * lanes))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import gcd, lcm
 
 from gncodegen.kernels.activations import FLOPS, checked
-from gncodegen.kernels.cpu.elementwise import dropout_shape, fused, number, slots, text, traffic
+from gncodegen.kernels.cpu.elementwise import dropout_shape, fused, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 
 THREADS = 256
@@ -56,18 +56,18 @@ def flat(
 
 def _activation(problem: Problem) -> Plan:
     """Y = f(x)."""
-    function = checked(text(problem, "function"))
-    shape: dict[str, Constant] = {"activation": function, "alpha": number(problem, "alpha")}
+    function = checked(problem.text("function"))
+    shape: dict[str, Constant] = {"activation": function, "alpha": problem.number("alpha")}
     return flat(problem, "activation", shape, FLOPS[function], ((0, 0),))
 
 
 def _activation_gradient(problem: Problem) -> Plan:
     """Dx = f′ · dy, with f′ from the activation's input or output."""
-    function = checked(text(problem, "function"))
+    function = checked(problem.text("function"))
     shape: dict[str, Constant] = {
         "activation": function,
-        "alpha": number(problem, "alpha"),
-        "source": text(problem, "from"),
+        "alpha": problem.number("alpha"),
+        "source": problem.text("from"),
     }
     return flat(problem, "activation_gradient", shape, FLOPS[function] + 2, ((0, 1), (0, 0)))
 
@@ -153,7 +153,7 @@ def by_columns(problem: Problem, template: str, width: int, shape: Mapping[str, 
 
 def _input_normalization(problem: Problem, gradient: bool) -> Plan:
     """Y = (x − shift) · factor + added, by the statistics of its column; dx = dy · factor."""
-    shape: dict[str, Constant] = {"method": text(problem, "method"), "gradient": gradient}
+    shape: dict[str, Constant] = {"method": problem.text("method"), "gradient": gradient}
     return by_columns(problem, "input_normalization", problem.operands[1].count, shape, 1 if gradient else 3)
 
 

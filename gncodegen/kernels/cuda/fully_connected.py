@@ -76,7 +76,7 @@ def fully_connected_weight_gradient(problem: Problem) -> Plan:
     """The weight gradient of y = x·Wᵀ + bias: dW = dyᵀ·x, and dbias, the sums of dy, where asked for."""
     x = problem.operands[0]
     outputs, inputs = problem.results[0].shape
-    bias = bool(problem.attributes.get("bias", False))
+    bias = problem.flag("bias")
     lanes = vector_lanes(x.dtype, inputs)
     product = Product(
         rows=outputs,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import gcd
 
 from gncodegen.kernels.cpu.elementwise import slots, traffic
-from gncodegen.kernels.cpu.loss import class_weights, rows_of
+from gncodegen.kernels.cpu.loss import rows_of
 from gncodegen.kernels.cuda.elementwise import THREADS, flat
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 
@@ -106,14 +106,14 @@ def _softmax_gradient(problem: Problem) -> Plan:
 
 def _softmax_cross_entropy(problem: Problem) -> Plan:
     """Loss = −(1/N) ΣΣ w t (z − ln Σ exp z), and y = softmax(z)."""
-    schedule, grid = _schedule(problem, "softmax_cross_entropy", {"class_weights": class_weights(problem)})
+    schedule, grid = _schedule(problem, "softmax_cross_entropy", {"class_weights": problem.numbers("class_weights")})
     return _summed(problem, schedule, grid, 30, ((1, 0),))
 
 
 def _softmax_cross_entropy_gradient(problem: Problem) -> Plan:
     """Dz = (y · Σ w t − w t) / N per row."""
     return _by_rows(
-        problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=class_weights(problem)
+        problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=problem.numbers("class_weights")
     )
 
 
@@ -136,7 +136,7 @@ def _elements(problem: Problem, template: str, shape: Mapping[str, Constant], fl
 
 def _cross_entropy(problem: Problem) -> Plan:
     """Loss = −(1/N) ΣΣ w t ln y."""
-    shape: dict[str, Constant] = {"classes": rows_of(problem)[1], "class_weights": class_weights(problem)}
+    shape: dict[str, Constant] = {"classes": rows_of(problem)[1], "class_weights": problem.numbers("class_weights")}
     return _elements(problem, "cross_entropy", shape, 25)
 
 
@@ -145,7 +145,7 @@ def _cross_entropy_gradient(problem: Problem) -> Plan:
     shape: dict[str, Constant] = {
         "batch": problem.operands[0].shape[0],
         "classes": rows_of(problem)[1],
-        "class_weights": class_weights(problem),
+        "class_weights": problem.numbers("class_weights"),
     }
     return flat(problem, "cross_entropy_gradient", shape, 3, ((0, 0), (0, 1)))
 

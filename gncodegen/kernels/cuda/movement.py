@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd, prod
 
-from gncodegen.kernels.cpu.elementwise import number, slots, text, traffic
-from gncodegen.kernels.cpu.movement import AXES, collapsed, integers
+from gncodegen.kernels.cpu.elementwise import slots, traffic
+from gncodegen.kernels.cpu.movement import AXES, collapsed
 from gncodegen.kernels.cuda.elementwise import THREADS, flat, unrolled
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
 
@@ -39,7 +39,7 @@ def _concatenate(problem: Problem) -> Plan:
 
 def _slice(problem: Problem) -> Plan:
     """Y = a run of channels of x."""
-    start, width, channels = int(number(problem, "start")), problem.results[0].shape[-1], problem.operands[0].shape[-1]
+    start, width, channels = problem.integer("start"), problem.results[0].shape[-1], problem.operands[0].shape[-1]
     shape: dict[str, Constant] = {"width": width, "channels": channels, "start": start}
     return _gathered(problem, "slice", shape, (start, width, channels))
 
@@ -47,7 +47,7 @@ def _slice(problem: Problem) -> Plan:
 def _transpose(problem: Problem) -> Plan:
     """Y = x with its axes reordered: a copy, rows in another order, or tiles turned in shared memory."""
     x = problem.operands[0]
-    extents, permutation = collapsed(x.shape, integers(problem, "permutation"))
+    extents, permutation = collapsed(x.shape, problem.integers("permutation"))
     if len(extents) <= 1 or x.count == 0:
         return flat(problem, "copy", {}, 0, ((0, 0),))
     strides = tuple(prod(extents[axis + 1 :]) for axis in range(len(extents)))
@@ -104,9 +104,9 @@ def _integers_of(value: Constant) -> tuple[int, ...]:
 
 def _padding(problem: Problem, shape: tuple[int, ...]) -> dict[str, Constant]:
     """The constants of padding an array of `shape`, with absent spatial axes as extent 1."""
-    spatial, padding, missing = shape[1:-1], integers(problem, "padding"), 3 - (len(shape) - 2)
+    spatial, padding, missing = shape[1:-1], problem.integers("padding"), 3 - (len(shape) - 2)
     pairs = ((0, 0),) * missing + tuple(zip(padding[::2], padding[1::2], strict=True))
-    constants: dict[str, Constant] = {"channels": shape[-1], "mode": text(problem, "mode") or "constant"}
+    constants: dict[str, Constant] = {"channels": shape[-1], "mode": problem.text("mode") or "constant"}
     for axis, extent, (before, after) in zip(AXES, (1,) * missing + spatial, pairs, strict=True):
         constants |= {axis: extent, f"before_{axis}": before, f"after_{axis}": after}
         constants[f"out_{axis}"] = before + extent + after
@@ -116,7 +116,7 @@ def _padding(problem: Problem, shape: tuple[int, ...]) -> dict[str, Constant]:
 def _pad(problem: Problem) -> Plan:
     """Y = x with pads at both ends of every spatial axis."""
     shape = _padding(problem, problem.operands[0].shape)
-    return _gathered(problem, "pad", {**shape, "value": number(problem, "value")}, (problem.results[0].shape[-1],))
+    return _gathered(problem, "pad", {**shape, "value": problem.number("value")}, (problem.results[0].shape[-1],))
 
 
 def _pad_gradient(problem: Problem) -> Plan:

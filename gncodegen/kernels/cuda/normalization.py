@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels.activations import FLOPS
-from gncodegen.kernels.cpu.elementwise import fused, number, text
+from gncodegen.kernels.cpu.elementwise import fused
 from gncodegen.kernels.cpu.normalization import FUSED_ACTIVATIONS, view
 from gncodegen.kernels.cuda.elementwise import by_columns
 from gncodegen.kernels.cuda.normalization_panel import Panel
@@ -35,10 +35,10 @@ def _epilogue(problem: Problem) -> dict[str, Constant]:
     Raises:
         CompileError: the activation's mask cannot be recomputed from x.
     """
-    activation = text(problem, "activation")
+    activation = problem.text("activation")
     if activation not in FUSED_ACTIVATIONS:
         raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {FUSED_ACTIVATIONS}")
-    return {"epsilon": number(problem, "epsilon"), "activation": activation, "alpha": number(problem, "alpha")}
+    return {"epsilon": problem.number("epsilon"), "activation": activation, "alpha": problem.number("alpha")}
 
 
 def _constants(problem: Problem, panel: Panel) -> dict[str, Constant]:
@@ -47,7 +47,7 @@ def _constants(problem: Problem, panel: Panel) -> dict[str, Constant]:
     return {
         **panel.shape(),
         **_epilogue(problem),
-        "residual": bool(problem.attributes.get("residual", False)),
+        "residual": problem.flag("residual"),
         "scale_dtype": problem.operands[first].dtype,
         "offset_dtype": problem.operands[first + 1].dtype,
     }
@@ -106,7 +106,7 @@ def _moments(problem: Problem, tier: Tier, values: int) -> Tensor:
 def _group_norm(problem: Problem) -> Plan:
     """y, statistics from x, scale, offset[, r]: x is read once, or twice where a group does not fit the chip."""
     x = problem.operands[0]
-    residual = bool(problem.attributes.get("residual", False))
+    residual = problem.flag("residual")
     tier = _tier(problem, 1)
     inputs = tuple(f"operand{i}" for i in range(4 if residual else 3))
     outputs = ("result0", "result1")
@@ -149,7 +149,7 @@ def _joins(tier: Tier, pattern: Launch) -> list[Launch]:
 def _group_norm_gradient(problem: Problem) -> Plan:
     """dx, dscale, doffset[, dr] from x, dy, scale, offset, statistics[, r]: x and dy are read once, or twice."""
     x = problem.operands[0]
-    residual = bool(problem.attributes.get("residual", False))
+    residual = problem.flag("residual")
     tier = _tier(problem, 3 if residual else 2)
     panel = tier.panel
     partial = Tensor((panel.observations * panel.parts, 2, panel.channels), _real(problem))
@@ -227,7 +227,7 @@ def _parameter_types(problem: Problem, first: int) -> dict[str, Constant]:
 def _channel_normalize(problem: Problem) -> Plan:
     """Y = f((x - mean) · scale / sqrt(variance + epsilon) + offset), per channel."""
     constants = fused(problem)
-    shape: dict[str, Constant] = {"epsilon": number(problem, "epsilon"), **constants}
+    shape: dict[str, Constant] = {"epsilon": problem.number("epsilon"), **constants}
     shape |= _parameter_types(problem, 1)
     flops = 3 + FLOPS[str(constants["activation"])]
     plan = by_columns(problem, "channel_normalize", problem.operands[0].shape[-1], shape, flops)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gncodegen.kernels.cpu.elementwise import number, slots, text, traffic
-from gncodegen.kernels.cpu.update import reals
+from gncodegen.kernels.cpu.elementwise import slots, traffic
 from gncodegen.kernels.cuda.elementwise import THREADS, UNROLL
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
 
@@ -60,8 +59,8 @@ def _sgdm_update(problem: Problem) -> Plan:
     """
     count = len(problem.results) // 2
     parameters, dtype = problem.results[:count], problem.results[0].dtype
-    rates, decays = reals(problem, "learn_rate_factors", count), reals(problem, "l2_factors", count)
-    clip = text(problem, "clip") or "none"
+    rates, decays = problem.numbers("learn_rate_factors", (1.0,) * count), problem.numbers("l2_factors", (1.0,) * count)
+    clip = problem.text("clip") or "none"
     extra = (f"operand{3 * count}",) if clip in ("l2norm", "global-l2norm") else ()
     launches: list[Launch] = []
     for share in _shares(parameters, problem.machine.lanes(dtype), 5):
@@ -103,7 +102,7 @@ def _gradient_norms(problem: Problem) -> Plan:
     """
     count = len(problem.operands) // 2
     parameters, dtype = problem.operands[:count], problem.operands[0].dtype
-    decays = reals(problem, "l2_factors", count)
+    decays = problem.numbers("l2_factors", (1.0,) * count)
     launches: list[Launch] = []
     first, chunks = 0, list[int]()
     for share in _shares(parameters, problem.machine.lanes(dtype), 2):
@@ -135,12 +134,12 @@ def _gradient_norms(problem: Problem) -> Plan:
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
     statistics, mean, _ = problem.operands
-    mean_decay, variance_decay = reals(problem, "decays", 2)
+    mean_decay, variance_decay = problem.numbers("decays", (1.0, 1.0))
     shape: dict[str, Constant] = {
         "channels": mean.count,
         "mean_decay": mean_decay,
         "variance_decay": variance_decay,
-        "epsilon": number(problem, "epsilon"),
+        "epsilon": problem.number("epsilon"),
         "statistics_dtype": statistics.dtype,
     }
     target, grid = problem.machine.target, -(-mean.count // THREADS)
