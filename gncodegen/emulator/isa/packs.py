@@ -6,7 +6,7 @@ Larsen, S. Amarasinghe: Exploiting superword level parallelism with multimedia i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,35 +50,43 @@ class Pack:
 
 def packs(module: Module) -> list[Pack | None]:
     """For each instruction the pack that begins there, if one does."""
-    place = module.registers.rows
     found: list[Pack | None] = [None] * len(module.steps)
-    pc = 0
-    while pc < len(module.steps):
-        members = _members(module, pc)
-        if len(members) >= _FEWEST:
-            found[pc] = _pack(module, members, place)
-        pc += max(len(members), 1)
+    for start, run in _runs(module):
+        at = 0
+        while at + _FEWEST <= len(run):
+            count = _independent(module, run[at:])
+            if count >= _FEWEST:
+                found[start + at] = _pack(module, run[at : at + count])
+            at += count
     return found
 
 
-def _members(module: Module, start: int) -> list[Lanewise]:
-    """The instructions from `start` on that can be executed as one."""
-    members: list[Lanewise] = []
+def _runs(module: Module) -> Iterator[tuple[int, list[Lanewise]]]:
+    """Where at least so many instructions of one function follow each other, with no guard and no branch between."""
+    run: list[Lanewise] = []
+    for pc, step in enumerate(module.steps):
+        one = step.execute if step.guard < 0 and isinstance(step.execute, Lanewise) else None
+        if run and (one is None or one.function is not run[0].function or pc in module.labelled):
+            if len(run) >= _FEWEST:
+                yield pc - len(run), run
+            run = []
+        if one is not None:
+            run.append(one)
+    if len(run) >= _FEWEST:
+        yield len(module.steps) - len(run), run
+
+
+def _independent(module: Module, run: Sequence[Lanewise]) -> int:
+    """How many instructions from the first on have operands of the same kinds and read nothing that another writes."""
     written: set[str] = set()
-    for pc in range(start, len(module.steps)):
-        step = module.steps[pc]
-        one = step.execute
-        if not isinstance(one, Lanewise) or step.guard >= 0 or (members and pc in module.labelled):
-            break
+    for count, one in enumerate(run):
         destination = module.operands[one.destination]
-        sources = [module.operands[source] for source in one.sources]
-        if not _packable(module, destination) or destination.name in written or written & {s.name for s in sources}:
-            break
-        if members and not _isomorphic(module, members[0], one):
-            break
-        members.append(one)
+        read = {module.operands[source].name for source in one.sources}
+        dependent = destination.name in written or not written.isdisjoint(read)
+        if dependent or not _packable(module, destination) or not _isomorphic(module, run[0], one):
+            return max(count, 1)
         written.add(destination.name)
-    return members
+    return len(run)
 
 
 def _packable(module: Module, operand: Operand) -> bool:
@@ -86,7 +94,7 @@ def _packable(module: Module, operand: Operand) -> bool:
 
 
 def _isomorphic(module: Module, first: Lanewise, other: Lanewise) -> bool:
-    if first.function is not other.function or len(first.sources) != len(other.sources):
+    if len(first.sources) != len(other.sources):
         return False
     operands = module.operands
     pairs = zip([*first.sources, first.destination], [*other.sources, other.destination], strict=True)
@@ -101,17 +109,17 @@ def _isomorphic(module: Module, first: Lanewise, other: Lanewise) -> bool:
     )
 
 
-def _pack(module: Module, members: Sequence[Lanewise], place: dict[str, int]) -> Pack:
+def _pack(module: Module, members: Sequence[Lanewise]) -> Pack:
     columns = [list(column) for column in zip(*(one.sources for one in members), strict=True)]
     return Pack(
         members[0].function,
-        [column[0] if len(set(column)) == 1 else _rows(module, column, place) for column in columns],
-        _rows(module, [one.destination for one in members], place),
+        [column[0] if len(set(column)) == 1 else _rows(module, column) for column in columns],
+        _rows(module, [one.destination for one in members]),
     )
 
 
-def _rows(module: Module, column: Sequence[int], place: dict[str, int]) -> Rows:
-    found = [place[module.operands[operand].name] for operand in column]
+def _rows(module: Module, column: Sequence[int]) -> Rows:
+    found = [module.registers.rows[module.operands[operand].name] for operand in column]
     step = found[1] - found[0]
     consecutive = step > 0 and found == list(range(found[0], found[-1] + 1, step))
     return (

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,8 +30,7 @@ SPECIAL = frozenset({
 CARRY = "%carry"
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     """One operand at a type: kind "register", "special", "parameter" (with an offset in bytes) or "constant"."""
 
     kind: str
@@ -59,7 +57,7 @@ class Decoder:
         self._symbols = symbols
         self._sources: dict[tuple[str, np.dtype[Any]], int] = {}
         self._destinations: dict[tuple[str, np.dtype[Any]], int] = {}
-        self._numbers: dict[tuple[str, str, str, int], int] = {}
+        self._numbers: dict[tuple[str, str, np.dtype[Any], int], int] = {}
 
     def source(self, text: str, dtype: np.dtype[Any]) -> int:
         """The number of what an operand's text reads at a type; of a wider register, its low part.
@@ -145,7 +143,7 @@ class Decoder:
         return self._number("register", name, dtype)
 
     def _number(self, kind: str, name: str, dtype: np.dtype[Any], offset: int = 0, value: Any = None) -> int:
-        key = (kind, name, dtype.str, offset)
+        key = (kind, name, dtype, offset)
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self.operands)
