@@ -1,0 +1,1 @@
+"""ONNX in and out; needs the package onnx (`pip install 'gncodegen[onnx]'`)."""

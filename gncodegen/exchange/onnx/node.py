@@ -1,0 +1,141 @@
+"""One node of an ONNX graph, as the rows of the operator table see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.exchange.construction import Construction, Unsupported, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Operand = Value | NDArray[Any]
+"""What a name of the graph stands for: an array computed at run time, or a constant."""
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How the source's arrays hold observations.
+
+    Args:
+        batched: their first axis is that of observations; else an array is one observation.
+        declared: the extents that the model's own inputs have there.
+    """
+
+    batched: bool
+    declared: frozenset[int] = frozenset()
+
+    @property
+    def skipped(self) -> int:
+        """Axes of an array in front of those of one observation."""
+        return int(self.batched)
+
+
+MANY = 1_000_003
+"""The number of observations, where a model computes with shapes: a prime that no model has elsewhere."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node with its operands.
+
+    Args:
+        proto: the NodeProto.
+        operands: one per input; None where an optional one is left out.
+        opset: version of the default operator set.
+        batching: how arrays hold observations.
+        construction: where layers are added.
+        attributes: its attributes as Python values.
+    """
+
+    proto: Any
+    operands: tuple[Operand | None, ...]
+    opset: int
+    batching: Batching
+    construction: Construction
+    attributes: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def has(self, index: int) -> bool:
+        """Whether input `index` is given."""
+        return index < len(self.operands) and self.operands[index] is not None
+
+    def value(self, index: int = 0) -> Value:
+        """Input `index`, computed at run time."""
+        operand = self.operands[index] if self.has(index) else None
+        if not isinstance(operand, Value):
+            raise Unsupported(f"its input {index + 1} is a constant; allowed: an array computed from the model's inputs")
+        return operand
+
+    def values(self) -> list[Value]:
+        """All inputs, computed at run time."""
+        return [self.value(index) for index in range(len(self.operands))]
+
+    def constant(self, index: int) -> NDArray[Any]:
+        """Input `index`, which must be known."""
+        operand = self.operands[index] if self.has(index) else None
+        if not isinstance(operand, np.ndarray):
+            name = self.proto.input[index] if index < len(self.proto.input) else ""
+            raise Unsupported(f"its input {name!r} is computed at run time; allowed: a constant")
+        return operand
+
+    def constant_or(self, index: int, default: Any) -> NDArray[Any]:
+        """Input `index`, which must be known, or the default where it is left out."""
+        return self.constant(index) if self.has(index) else np.asarray(default)
+
+    def integers(self, index: int, name: str) -> tuple[int, ...] | None:
+        """Numbers that were an attribute `name` in old opsets and are input `index` since; None where left out."""
+        if name in self.attributes:
+            return tuple(int(entry) for entry in self.attributes[name])
+        return tuple(int(entry) for entry in self.constant(index).ravel()) if self.has(index) else None
+
+    def axis(self, axis: int, rank: int) -> int:
+        """The axis of one observation for an axis of an array whose observations have `rank` axes.
+
+        Raises:
+            Unsupported: it is the axis of observations, or there is none such.
+        """
+        whole = rank + self.batching.skipped
+        if not -whole <= axis < whole:
+            raise Unsupported(f"axis {axis} of an array of {whole} axes")
+        own = axis % whole - self.batching.skipped
+        if own < 0:
+            raise Unsupported("it works along the axis of observations, 0; allowed: any other axis")
+        return own
+
+    def axes(self, axes: Sequence[int], rank: int) -> tuple[int, ...]:
+        """The same for several."""
+        return tuple(self.axis(int(axis), rank) for axis in axes)
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """The shape as the model sees it, `MANY` for the observations."""
+        return (MANY, *value.shape) if self.batching.batched else value.shape
+
+    def observation(self, target: Sequence[int], count: int) -> tuple[int, ...]:
+        """The shape of one observation of an array that is reshaped to `target`.
+
+        Args:
+            target: the whole shape; -1 at most once.
+            count: elements of one observation.
+
+        Raises:
+            Unsupported: observations would be mixed, or the number of elements changes.
+        """
+        extents = list(target)
+        if self.batching.batched:
+            if not extents:
+                raise Unsupported("its result is one number for all observations")
+            first, *extents = extents
+            known = int(np.prod([n for n in extents if n != -1], dtype=np.int64))
+            free = -1 not in extents and first == -1 and known == count
+            if first not in {MANY, *self.batching.declared} and not free:
+                raise Unsupported(f"it reshapes to {tuple(target)}, which mixes observations; allowed: (N, …)")
+        if -1 in extents:
+            known = int(np.prod([n for n in extents if n != -1], dtype=np.int64))
+            extents[extents.index(-1)] = count // max(known, 1)
+        if int(np.prod(extents, dtype=np.int64)) != count:
+            raise Unsupported(f"it reshapes observations of {count} elements to {tuple(extents)}, which mixes them")
+        return tuple(extents)

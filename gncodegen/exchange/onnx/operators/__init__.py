@@ -1,0 +1,17 @@
+"""The operator table: one row per ONNX operator, the only place that knows its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gncodegen.exchange.onnx.operators import elementwise, movement, normalization, products, windows
+from gncodegen.exchange.onnx.operators.row import Operator
+
+OPERATORS: Mapping[str, Operator] = {
+    **windows.OPERATORS,
+    **normalization.OPERATORS,
+    **products.OPERATORS,
+    **elementwise.OPERATORS,
+    **movement.OPERATORS,
+}
+"""Operator of the default domain → how it becomes layers."""

@@ -1,0 +1,86 @@
+"""What moves elements: reshapes, permutations, joins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from gncodegen import layers
+from gncodegen.exchange.construction import Unsupported, Value, last
+from gncodegen.exchange.onnx.node import Node
+from gncodegen.exchange.onnx.operators.row import Operator
+
+
+def reshape(node: Node) -> Value:
+    """To a constant shape; 0 keeps an extent."""
+    value, shape = node.value(), node.shape(node.value())
+    target = [int(n) for n in node.integers(1, "shape") or ()]
+    if not node.attributes.get("allowzero", 0):
+        target = [shape[i] if n == 0 and i < len(shape) else n for i, n in enumerate(target)]
+    return node.construction.reshaped(value, node.observation(target, prod(value.shape)))
+
+
+def flatten(node: Node) -> Value:
+    """To a matrix whose rows are the axes before `axis`."""
+    value, shape = node.value(), node.shape(node.value())
+    axis = int(node.attributes.get("axis", 1)) % (len(shape) + 1) if node.attributes.get("axis", 1) < 0 else int(
+        node.attributes.get("axis", 1)
+    )
+    if node.batching.batched and axis != 1:
+        raise Unsupported(f"axis = {axis}, which mixes observations; allowed: 1")
+    rows = (prod(shape[:axis]),) if not node.batching.batched else ()
+    return node.construction.reshaped(value, (*rows, prod(shape[axis:])))
+
+
+def squeeze(node: Node) -> Value:
+    """Without axes of extent 1."""
+    value = node.value()
+    axes = node.integers(1, "axes")
+    if axes is None:
+        own = tuple(axis for axis, extent in enumerate(value.shape) if extent == 1)
+    else:
+        own = node.axes(axes, value.rank)
+    return node.construction.reshaped(value, tuple(n for axis, n in enumerate(value.shape) if axis not in own))
+
+
+def unsqueeze(node: Node) -> Value:
+    """With more axes of extent 1."""
+    value = node.value()
+    axes = node.integers(1, "axes") or ()
+    rank = value.rank + len(axes)
+    own, extents = node.axes(axes, rank), iter(value.shape)
+    return node.construction.reshaped(value, tuple(1 if axis in own else next(extents) for axis in range(rank)))
+
+
+def transpose(node: Node) -> Value:
+    """Other names for the axes."""
+    value, whole = node.value(), len(node.shape(node.value()))
+    order = [int(axis) for axis in node.attributes.get("perm", range(whole)[::-1])]
+    if node.batching.batched and order[:1] != [0]:
+        raise Unsupported("it moves the axis of observations; allowed: any other axes")
+    return node.construction.permuted(value, tuple(axis - node.batching.skipped for axis in order[node.batching.skipped :]))
+
+
+def concat(node: Node) -> Value:
+    """Along one axis, which is brought to the end."""
+    values = node.values()
+    axis = node.axis(int(node.attributes.get("axis", 1)), values[0].rank)
+    if len(values) == 1:
+        return values[0]
+    layout = last(axis, values[0].rank)
+    stored = [node.construction.stored(value, layout) for value in values]
+    added = node.construction.add(layers.DepthConcatenationLayer(len(values)), *stored)
+    shape = list(values[0].shape)
+    shape[axis] = sum(value.shape[axis] for value in values)
+    return Value(tuple(shape), {layout: added})
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "Reshape": Operator(reshape, "Reshape"),
+    "Flatten": Operator(flatten, "Reshape"),
+    "Squeeze": Operator(squeeze, "Reshape"),
+    "Unsqueeze": Operator(unsqueeze, "Reshape"),
+    "Transpose": Operator(transpose, "nothing, or Permute where an array is read in another order"),
+    "Concat": Operator(concat, "DepthConcatenation"),
+}
+

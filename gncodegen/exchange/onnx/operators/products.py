@@ -1,0 +1,63 @@
+"""Matrix products with a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen import layers
+from gncodegen.exchange.construction import Unsupported, Value
+from gncodegen.exchange.onnx.node import Node
+from gncodegen.exchange.onnx.operators.row import Operator
+
+
+def linear(node: Node, value: Value, weights: NDArray[Any], bias: NDArray[Any] | None) -> Value:
+    """y = x · weightsᵀ + bias along the last axis; weights (outputs, inputs)."""
+    outputs, inputs = weights.shape
+    if not value.rank or value.shape[-1] != inputs:
+        raise Unsupported(f"weights for {inputs} inputs with an array {value.shape}; allowed: as many as its last axis")
+    given = np.zeros(outputs, weights.dtype) if bias is None else np.broadcast_to(np.ravel(bias), (outputs,))
+    frozen: dict[str, Any] = {"bias_learn_rate_factor": 0.0} if bias is None else {}
+    construction, identity = node.construction, tuple(range(value.rank))
+    if value.rank == 1:
+        layer = layers.FullyConnectedLayer(outputs, weights=weights, bias=given, **frozen)
+        return construction.in_layout(value, identity, lambda _: layer)
+    # Position by position it is a convolution with a window of 1.
+    flat = construction.reshaped(value, (int(np.prod(value.shape[:-1], dtype=np.int64)), 1, inputs))
+    layer = layers.Convolution2dLayer(1, outputs, weights=weights.T[None, None], bias=given, **frozen)
+    product = construction.in_layout(flat, (0, 1, 2), lambda _: layer)
+    return construction.reshaped(product, (*value.shape[:-1], outputs))
+
+
+def gemm(node: Node) -> Value:
+    """Alpha · x · w + beta · c."""
+    value, weights = node.value(), node.constant(1)
+    if node.attributes.get("transA", 0):
+        raise Unsupported("transA = 1; allowed: 0")
+    weights = weights if node.attributes.get("transB", 0) else weights.T
+    weights = weights * np.asarray(node.attributes.get("alpha", 1.0), weights.dtype)
+    bias = None
+    if node.has(2):
+        bias = node.constant(2) * np.asarray(node.attributes.get("beta", 1.0), weights.dtype)
+        if bias.size not in (1, weights.shape[0]) or (bias.ndim == 2 and bias.shape[0] != 1):
+            raise Unsupported(f"C of shape {bias.shape}; allowed: one number per output")
+    if value.rank != node.batching.skipped and value.rank != 2 - node.batching.skipped:
+        raise Unsupported(f"an array of {value.rank + node.batching.skipped} axes; allowed: 2")
+    return linear(node, value, weights, bias)
+
+
+def matmul(node: Node) -> Value:
+    """X · w with a constant matrix."""
+    weights = node.constant(1)
+    if weights.ndim != 2:
+        raise Unsupported(f"a product with a constant of shape {weights.shape}; allowed: a matrix")
+    return linear(node, node.value(), weights.T, None)
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "Gemm": Operator(gemm, "FullyConnected"),
+    "MatMul": Operator(matmul, "FullyConnected, or Convolution with a window of 1"),
+}

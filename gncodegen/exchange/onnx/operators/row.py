@@ -1,0 +1,21 @@
+"""What a row of the operator table holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gncodegen.exchange.onnx.node import Node, Operand
+
+
+@dataclass(frozen=True)
+class Operator:
+    """How one operator becomes layers.
+
+    Args:
+        convert: adds the layers of a node and gives its outputs; raises Unsupported for what no layer covers.
+        becomes: the layers, for the table in the documentation.
+    """
+
+    convert: Callable[[Node], Operand | Sequence[Operand]]
+    becomes: str

@@ -1,0 +1,132 @@
+"""Convolutions and pools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gncodegen import layers
+from gncodegen.exchange.construction import Unsupported, Value
+from gncodegen.exchange.onnx.node import Node
+from gncodegen.exchange.onnx.operators.row import Operator
+from gncodegen.layers.geometry import window_span
+
+
+def _spatial(node: Node) -> tuple[int, ...]:
+    """The spatial extents of input 0, which has channels first."""
+    value = node.value()
+    if not node.batching.batched:
+        raise Unsupported("its input must have an axis of observations")
+    if not 2 <= value.rank <= 4:
+        raise Unsupported(f"{value.rank - 1} spatial axes; allowed: 1 to 3")
+    return value.shape[1:]
+
+
+def _pads(node: Node, window: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    """Padding (before, after) axis by axis, from `pads` or `auto_pad`."""
+    extents, rank = _spatial(node), len(window)
+    mode = node.attributes.get("auto_pad", "NOTSET")
+    if mode == "VALID":
+        return (0,) * (2 * rank)
+    if mode == "NOTSET":
+        pads = node.attributes.get("pads", (0,) * (2 * rank))
+        return tuple(pads[side * rank + axis] for axis in range(rank) for side in range(2))
+    sides: list[int] = []
+    for n, size, step, distance in zip(extents, window, stride, dilation, strict=True):
+        total = max((-(-n // step) - 1) * step + window_span(size, distance) - n, 0)
+        less, more = total // 2, total - total // 2
+        sides += (less, more) if mode == "SAME_UPPER" else (more, less)
+    return tuple(sides)
+
+
+def _per_axis(node: Node, name: str, rank: int) -> tuple[int, ...]:
+    return tuple(node.attributes.get(name, (1,) * rank))
+
+
+def _layer(stem: str, rank: int) -> Any:
+    return getattr(layers, f"{stem}{rank}dLayer")
+
+
+def convolution(node: Node) -> Value:
+    """y = x ⋆ w + b; weights are (filters, channels / groups, *window)."""
+    weights, rank = node.constant(1), len(_spatial(node))
+    window = weights.shape[2:]
+    stride, dilation = _per_axis(node, "strides", rank), _per_axis(node, "dilations", rank)
+    filters, groups = weights.shape[0], node.attributes.get("group", 1)
+    bias = node.constant_or(2, np.zeros(filters, weights.dtype))
+    shared: dict[str, Any] = {
+        "stride": stride,
+        "dilation_factor": dilation,
+        "padding": _pads(node, window, stride, dilation),
+        "weights": np.moveaxis(weights, (0, 1), (-1, -2)),
+        "bias": bias,
+        # A bias that the model does not have stays zero in training.
+        **({} if node.has(2) else {"bias_learn_rate_factor": 0.0}),
+    }
+    if groups == 1:
+        layer = _layer("Convolution", rank)(window, filters, **shared)
+    else:
+        layer = _layer("GroupedConvolution", rank)(window, filters // groups, groups, **shared)
+    return node.construction.channels_last(node.value(), lambda _: layer)
+
+
+def _window(node: Node) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """The window of a pool, and its stride and padding."""
+    window = tuple(node.attributes["kernel_shape"])
+    rank = len(_spatial(node))
+    stride, dilation = _per_axis(node, "strides", rank), _per_axis(node, "dilations", rank)
+    if set(dilation) != {1}:
+        raise Unsupported(f"dilations = {dilation}; allowed: 1")
+    pads = list(_pads(node, window, stride, dilation))
+    if node.attributes.get("ceil_mode", 0):
+        pads = _ceiled(_spatial(node), window, stride, pads)
+    return window, {"stride": stride, "padding": tuple(pads)}
+
+
+def _ceiled(extents: Sequence[int], window: Sequence[int], stride: Sequence[int], pads: Sequence[int]) -> list[int]:
+    """Padding with which as many windows fit as ceil_mode wants: those that begin inside or in the front padding."""
+    sides: list[int] = []
+    for axis, (n, size, step) in enumerate(zip(extents, window, stride, strict=True)):
+        before, after = pads[2 * axis], pads[2 * axis + 1]
+        count = -(-(n + before + after - size) // step) + 1
+        if (count - 1) * step >= n + before:
+            count -= 1
+        sides += (before, max(after, (count - 1) * step + size - n - before))
+    return sides
+
+
+def max_pool(node: Node) -> Value:
+    """The maximum of every window."""
+    if len(node.proto.output) > 1:
+        raise Unsupported("its second output, the indices; allowed: the maxima alone")
+    window, shared = _window(node)
+    layer = _layer("MaxPooling", len(window))(window, **shared)
+    return node.construction.channels_last(node.value(), lambda _: layer)
+
+
+def average_pool(node: Node) -> Value:
+    """The mean of every window."""
+    window, shared = _window(node)
+    counted = bool(node.attributes.get("count_include_pad", 0))
+    if counted and node.attributes.get("ceil_mode", 0):
+        raise Unsupported("count_include_pad with ceil_mode; allowed: one of them")
+    layer = _layer("AveragePooling", len(window))(window, padding_value=0.0 if counted else "mean", **shared)
+    return node.construction.channels_last(node.value(), lambda _: layer)
+
+
+def global_pool(node: Node) -> Value:
+    """One window over all positions."""
+    stem = node.proto.op_type.removesuffix("Pool") + "Pooling"
+    layer = _layer(stem, len(_spatial(node)))()
+    return node.construction.channels_last(node.value(), lambda _: layer)
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "Conv": Operator(convolution, "Convolution, GroupedConvolution"),
+    "MaxPool": Operator(max_pool, "MaxPooling"),
+    "AveragePool": Operator(average_pool, "AveragePooling"),
+    "GlobalAveragePool": Operator(global_pool, "GlobalAveragePooling"),
+    "GlobalMaxPool": Operator(global_pool, "GlobalMaxPooling"),
+}
