@@ -12,6 +12,7 @@ from .errors import (
     OptionsError as OptionsError,
     TargetError as TargetError,
 )
+from .exchange.onnx.importing import from_onnx as from_onnx
 from .functional import groupnorm as groupnorm
 from .layers.activations import (
     ClippedReluLayer as ClippedReluLayer,
@@ -62,6 +63,11 @@ from .layers.pooling import (
     GlobalAveragePooling2dLayer as GlobalAveragePooling2dLayer,
     GlobalMaxPooling2dLayer as GlobalMaxPooling2dLayer,
     MaxPooling2dLayer as MaxPooling2dLayer,
+)
+from .layers.tensors import (
+    PermuteLayer as PermuteLayer,
+    ReshapeLayer as ReshapeLayer,
+    TensorInputLayer as TensorInputLayer,
 )
 from .layers.transposed_convolution import TransposedConvolution2dLayer as TransposedConvolution2dLayer
 from .runtime.device_array import DeviceArray as DeviceArray

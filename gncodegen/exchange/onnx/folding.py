@@ -44,7 +44,7 @@ def fold(node: Any, opset: int, inputs: Sequence[NDArray[Any] | None]) -> list[N
     try:
         with np.errstate(all="ignore"):
             return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, known)]
-    except Exception as error:  # noqa: BLE001  the reference raises what it likes
+    except Exception as error:
         raise Unsupported(f"it cannot be computed from constants: {str(error).splitlines()[:1]}") from error
 
 

@@ -110,9 +110,7 @@ class _Translation:
         title = proto.name or f"{proto.op_type}_{number}"
         try:
             attributes = _attributes(proto)
-            node = Node(
-                proto, operands, self.model.opset, self.batching, construction.titled(title), attributes
-            )
+            node = Node(proto, operands, self.model.opset, self.batching, construction.titled(title), attributes)
             if proto.op_type in ("Shape", "Size") and isinstance(operands[0], Value):
                 return [_shape_of(node)]
             if all(operand is None or isinstance(operand, np.ndarray) for operand in operands):
@@ -121,8 +119,7 @@ class _Translation:
             row = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
             if row is None:
                 raise Unsupported("no layer computes it; allowed: the operators of docs/exchange.md")
-            results = row.convert(node)
-            return results if isinstance(results, (list, tuple)) else [results]
+            return row.convert(node)
         except Unsupported as reason:
             self.issues.append(f"from_onnx: node {number} {title!r} ({proto.op_type}): {reason}")
             return [None] * len(proto.output)

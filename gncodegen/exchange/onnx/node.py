@@ -67,7 +67,7 @@ class Node:
         """Input `index`, computed at run time."""
         operand = self.operands[index] if self.has(index) else None
         if not isinstance(operand, Value):
-            raise Unsupported(f"its input {index + 1} is a constant; allowed: an array computed from the model's inputs")
+            raise Unsupported(f"its input {index + 1} is a constant; allowed: an array computed at run time")
         return operand
 
     def values(self) -> list[Value]:

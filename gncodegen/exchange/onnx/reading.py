@@ -56,10 +56,6 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
     onnx = _package()
     proto, folder = _parsed(onnx, model)
     _load_external(onnx, proto, folder)
-    try:
-        onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError, TypeError) as error:
-        raise _refused(f"the model is not valid: {_first_line(error)}", "a model that onnx.checker accepts") from error
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
@@ -68,6 +64,10 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
             f"{OLDEST_OPSET} to {newest}",
             "convert it with onnx.version_converter.convert_version, or install a newer onnx",
         )
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError, TypeError) as error:
+        raise _refused(f"the model is not valid: {_first_line(error)}", "a model that onnx.checker accepts") from error
     constants = {tensor.name: _array(onnx, tensor) for tensor in proto.graph.initializer}
     if proto.graph.sparse_initializer:
         raise _refused("the model has sparse initializers", "dense ones", "export it with dense tensors")
@@ -82,7 +82,7 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
 def _package() -> Any:
     try:
         import onnx  # noqa: PLC0415  needed by nothing else
-        import onnx.checker  # noqa: PLC0415
+        import onnx.checker  # noqa: PLC0415  # pyright: ignore[reportUnusedImport]  a module of its own
     except ImportError as error:
         issue = "from_onnx needs the package onnx; allowed: onnx 1.16 or newer; pip install 'gncodegen[onnx]'"
         raise NetworkError([issue]) from error

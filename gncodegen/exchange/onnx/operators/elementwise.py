@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gncodegen import layers
+import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value, last
 from gncodegen.exchange.onnx.node import Node, Operand
-from gncodegen.exchange.onnx.operators.row import Operator
+from gncodegen.exchange.onnx.operators.row import Operator, single
 
 Make = Callable[[Node], Any]
 """The layer of a node."""
@@ -29,7 +29,7 @@ def _clip(node: Node) -> Any:
     high = node.constant(2).item() if node.has(2) else high
     if low != 0:
         raise Unsupported(f"min = {low}; allowed: 0")
-    return layers.ReluLayer() if high is None or high > 3e38 else layers.ClippedReluLayer(float(high))
+    return gnc.ReluLayer() if high is None or high > 3e38 else gnc.ClippedReluLayer(float(high))
 
 
 def softmax(node: Node) -> Value:
@@ -39,9 +39,9 @@ def softmax(node: Node) -> Value:
     axis = node.axis(int(node.attributes.get("axis", 1 if old else -1)), value.rank)
     if old and axis != value.rank - 1:
         flat = node.construction.reshaped(value, (*value.shape[:axis], _product(value.shape[axis:])))
-        done = node.construction.in_layout(flat, tuple(range(flat.rank)), lambda _: layers.SoftmaxLayer())
+        done = node.construction.in_layout(flat, tuple(range(flat.rank)), lambda _: gnc.SoftmaxLayer())
         return node.construction.reshaped(done, value.shape)
-    return node.construction.in_layout(value, last(axis, value.rank), lambda _: layers.SoftmaxLayer())
+    return node.construction.in_layout(value, last(axis, value.rank), lambda _: gnc.SoftmaxLayer())
 
 
 def _product(extents: tuple[int, ...]) -> int:
@@ -58,7 +58,7 @@ def addition(node: Node) -> Value:
         return values[0]
     if any(value.shape != values[0].shape for value in values):
         raise Unsupported("arrays of different shapes; allowed: one shape")
-    return node.construction.joined(values, layers.AdditionLayer(len(values)))
+    return node.construction.joined(values, gnc.AdditionLayer(len(values)))
 
 
 def identity(node: Node) -> Operand:
@@ -71,22 +71,20 @@ def dropout(node: Node) -> Value:
     if len(node.proto.output) > 1:
         raise Unsupported("its second output, the mask; allowed: the first alone")
     ratio = float(node.constant_or(1, node.attributes.get("ratio", 0.5)))
-    return node.construction.alike(node.value(), layers.DropoutLayer(ratio))
+    return node.construction.alike(node.value(), gnc.DropoutLayer(ratio))
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "Relu": Operator(activation(lambda node: layers.ReluLayer()), "Relu"),
-    "LeakyRelu": Operator(
-        activation(lambda node: layers.LeakyReluLayer(_attribute(node, "alpha", 0.01))), "LeakyRelu"
-    ),
-    "Elu": Operator(activation(lambda node: layers.EluLayer(_attribute(node, "alpha", 1.0))), "Elu"),
-    "Sigmoid": Operator(activation(lambda node: layers.SigmoidLayer()), "Sigmoid"),
-    "Tanh": Operator(activation(lambda node: layers.TanhLayer()), "Tanh"),
-    "Softplus": Operator(activation(lambda node: layers.SoftplusLayer()), "Softplus"),
-    "Clip": Operator(activation(_clip), "ClippedRelu"),
-    "Softmax": Operator(softmax, "Softmax"),
-    "Add": Operator(addition, "Addition"),
-    "Sum": Operator(addition, "Addition"),
-    "Identity": Operator(identity, "nothing"),
-    "Dropout": Operator(dropout, "Dropout"),
+    "Relu": single(activation(lambda node: gnc.ReluLayer()), "Relu"),
+    "LeakyRelu": single(activation(lambda node: gnc.LeakyReluLayer(_attribute(node, "alpha", 0.01))), "LeakyRelu"),
+    "Elu": single(activation(lambda node: gnc.EluLayer(_attribute(node, "alpha", 1.0))), "Elu"),
+    "Sigmoid": single(activation(lambda node: gnc.SigmoidLayer()), "Sigmoid"),
+    "Tanh": single(activation(lambda node: gnc.TanhLayer()), "Tanh"),
+    "Softplus": single(activation(lambda node: gnc.SoftplusLayer()), "Softplus"),
+    "Clip": single(activation(_clip), "ClippedRelu"),
+    "Softmax": single(softmax, "Softmax"),
+    "Add": single(addition, "Addition"),
+    "Sum": single(addition, "Addition"),
+    "Identity": single(identity, "nothing"),
+    "Dropout": single(dropout, "Dropout"),
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from gncodegen import layers
+import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value, last
 from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.row import Operator
+from gncodegen.exchange.onnx.operators.row import Operator, single
 
 
 def reshape(node: Node) -> Value:
@@ -23,9 +23,8 @@ def reshape(node: Node) -> Value:
 def flatten(node: Node) -> Value:
     """To a matrix whose rows are the axes before `axis`."""
     value, shape = node.value(), node.shape(node.value())
-    axis = int(node.attributes.get("axis", 1)) % (len(shape) + 1) if node.attributes.get("axis", 1) < 0 else int(
-        node.attributes.get("axis", 1)
-    )
+    axis = int(node.attributes.get("axis", 1))
+    axis += len(shape) if axis < 0 else 0
     if node.batching.batched and axis != 1:
         raise Unsupported(f"axis = {axis}, which mixes observations; allowed: 1")
     rows = (prod(shape[:axis]),) if not node.batching.batched else ()
@@ -58,7 +57,9 @@ def transpose(node: Node) -> Value:
     order = [int(axis) for axis in node.attributes.get("perm", range(whole)[::-1])]
     if node.batching.batched and order[:1] != [0]:
         raise Unsupported("it moves the axis of observations; allowed: any other axes")
-    return node.construction.permuted(value, tuple(axis - node.batching.skipped for axis in order[node.batching.skipped :]))
+    return node.construction.permuted(
+        value, tuple(axis - node.batching.skipped for axis in order[node.batching.skipped :])
+    )
 
 
 def concat(node: Node) -> Value:
@@ -69,18 +70,17 @@ def concat(node: Node) -> Value:
         return values[0]
     layout = last(axis, values[0].rank)
     stored = [node.construction.stored(value, layout) for value in values]
-    added = node.construction.add(layers.DepthConcatenationLayer(len(values)), *stored)
+    added = node.construction.add(gnc.DepthConcatenationLayer(len(values)), *stored)
     shape = list(values[0].shape)
     shape[axis] = sum(value.shape[axis] for value in values)
     return Value(tuple(shape), {layout: added})
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "Reshape": Operator(reshape, "Reshape"),
-    "Flatten": Operator(flatten, "Reshape"),
-    "Squeeze": Operator(squeeze, "Reshape"),
-    "Unsqueeze": Operator(unsqueeze, "Reshape"),
-    "Transpose": Operator(transpose, "nothing, or Permute where an array is read in another order"),
-    "Concat": Operator(concat, "DepthConcatenation"),
+    "Reshape": single(reshape, "Reshape"),
+    "Flatten": single(flatten, "Reshape"),
+    "Squeeze": single(squeeze, "Reshape"),
+    "Unsqueeze": single(unsqueeze, "Reshape"),
+    "Transpose": single(transpose, "nothing, or Permute where an array is read in another order"),
+    "Concat": single(concat, "DepthConcatenation"),
 }
-

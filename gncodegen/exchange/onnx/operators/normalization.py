@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen import layers
+import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.row import Operator
+from gncodegen.exchange.onnx.operators.row import Operator, single
 
 
 def _epsilon(node: Node) -> float:
@@ -32,7 +32,7 @@ def batch_normalization(node: Node) -> Value:
     decay = 1.0 - float(node.attributes.get("momentum", 0.9))
     return _with_channels(
         node,
-        layers.BatchNormalizationLayer(
+        gnc.BatchNormalizationLayer(
             scale=scale,
             offset=offset,
             trained_mean=mean,
@@ -47,7 +47,7 @@ def batch_normalization(node: Node) -> Value:
 def instance_normalization(node: Node) -> Value:
     """Each channel of each observation."""
     scale, offset = node.constant(1), node.constant(2)
-    return _with_channels(node, layers.InstanceNormalizationLayer(scale=scale, offset=offset, epsilon=_epsilon(node)))
+    return _with_channels(node, gnc.InstanceNormalizationLayer(scale=scale, offset=offset, epsilon=_epsilon(node)))
 
 
 def group_normalization(node: Node) -> Value:
@@ -56,9 +56,7 @@ def group_normalization(node: Node) -> Value:
     scale, offset = node.constant(1), node.constant(2)
     if node.opset < 21 and channels % groups == 0 and scale.shape == (groups,):
         scale, offset = (np.repeat(array, channels // groups) for array in (scale, offset))
-    return _with_channels(
-        node, layers.GroupNormalizationLayer(groups, scale=scale, offset=offset, epsilon=_epsilon(node))
-    )
+    return _with_channels(node, gnc.GroupNormalizationLayer(groups, scale=scale, offset=offset, epsilon=_epsilon(node)))
 
 
 def layer_normalization(node: Node) -> Value:
@@ -74,7 +72,7 @@ def layer_normalization(node: Node) -> Value:
         raise Unsupported(f"scale of shape {scale.shape}; allowed: {reduced}, that of the axes it normalizes")
     # The normalized axes are made one, the last.
     flat = node.construction.reshaped(value, (*value.shape[:axis], int(np.prod(reduced, dtype=np.int64))))
-    layer = layers.LayerNormalizationLayer(
+    layer = gnc.LayerNormalizationLayer(
         scale=scale.ravel(), offset=offset.ravel(), epsilon=_epsilon(node), operation_dimension="channel-only"
     )
     normalized = node.construction.in_layout(flat, tuple(range(flat.rank)), lambda _: layer)
@@ -82,9 +80,8 @@ def layer_normalization(node: Node) -> Value:
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "BatchNormalization": Operator(batch_normalization, "BatchNormalization"),
-    "InstanceNormalization": Operator(instance_normalization, "InstanceNormalization"),
-    "GroupNormalization": Operator(group_normalization, "GroupNormalization"),
-    "LayerNormalization": Operator(layer_normalization, "LayerNormalization"),
+    "BatchNormalization": single(batch_normalization, "BatchNormalization"),
+    "InstanceNormalization": single(instance_normalization, "InstanceNormalization"),
+    "GroupNormalization": single(group_normalization, "GroupNormalization"),
+    "LayerNormalization": single(layer_normalization, "LayerNormalization"),
 }
-

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen import layers
+import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.row import Operator
+from gncodegen.exchange.onnx.operators.row import Operator, single
 
 
 def linear(node: Node, value: Value, weights: NDArray[Any], bias: NDArray[Any] | None) -> Value:
-    """y = x · weightsᵀ + bias along the last axis; weights (outputs, inputs)."""
+    """Y = x · weightsᵀ + bias along the last axis; weights (outputs, inputs)."""
     outputs, inputs = weights.shape
     if not value.rank or value.shape[-1] != inputs:
         raise Unsupported(f"weights for {inputs} inputs with an array {value.shape}; allowed: as many as its last axis")
@@ -23,11 +23,11 @@ def linear(node: Node, value: Value, weights: NDArray[Any], bias: NDArray[Any] |
     frozen: dict[str, Any] = {"bias_learn_rate_factor": 0.0} if bias is None else {}
     construction, identity = node.construction, tuple(range(value.rank))
     if value.rank == 1:
-        layer = layers.FullyConnectedLayer(outputs, weights=weights, bias=given, **frozen)
+        layer = gnc.FullyConnectedLayer(outputs, weights=weights, bias=given, **frozen)
         return construction.in_layout(value, identity, lambda _: layer)
     # Position by position it is a convolution with a window of 1.
     flat = construction.reshaped(value, (int(np.prod(value.shape[:-1], dtype=np.int64)), 1, inputs))
-    layer = layers.Convolution2dLayer(1, outputs, weights=weights.T[None, None], bias=given, **frozen)
+    layer = gnc.Convolution2dLayer(1, outputs, weights=weights.T[None, None], bias=given, **frozen)
     product = construction.in_layout(flat, (0, 1, 2), lambda _: layer)
     return construction.reshaped(product, (*value.shape[:-1], outputs))
 
@@ -58,6 +58,6 @@ def matmul(node: Node) -> Value:
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "Gemm": Operator(gemm, "FullyConnected"),
-    "MatMul": Operator(matmul, "FullyConnected, or Convolution with a window of 1"),
+    "Gemm": single(gemm, "FullyConnected"),
+    "MatMul": single(matmul, "FullyConnected, or Convolution with a window of 1"),
 }

@@ -17,5 +17,10 @@ class Operator:
         becomes: the layers, for the table in the documentation.
     """
 
-    convert: Callable[[Node], Operand | Sequence[Operand]]
+    convert: Callable[[Node], Sequence[Operand]]
     becomes: str
+
+
+def single(convert: Callable[[Node], Operand], becomes: str) -> Operator:
+    """The row of an operator with one output."""
+    return Operator(lambda node: [convert(node)], becomes)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen import layers
+import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.row import Operator
+from gncodegen.exchange.onnx.operators.row import Operator, single
 from gncodegen.layers.geometry import window_span
 
 
@@ -46,11 +46,11 @@ def _per_axis(node: Node, name: str, rank: int) -> tuple[int, ...]:
 
 
 def _layer(stem: str, rank: int) -> Any:
-    return getattr(layers, f"{stem}{rank}dLayer")
+    return getattr(gnc, f"{stem}{rank}dLayer")
 
 
 def convolution(node: Node) -> Value:
-    """y = x ⋆ w + b; weights are (filters, channels / groups, *window)."""
+    """Y = x ⋆ w + b; weights are (filters, channels / groups, *window)."""
     weights, rank = node.constant(1), len(_spatial(node))
     window = weights.shape[2:]
     stride, dilation = _per_axis(node, "strides", rank), _per_axis(node, "dilations", rank)
@@ -124,9 +124,9 @@ def global_pool(node: Node) -> Value:
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "Conv": Operator(convolution, "Convolution, GroupedConvolution"),
-    "MaxPool": Operator(max_pool, "MaxPooling"),
-    "AveragePool": Operator(average_pool, "AveragePooling"),
-    "GlobalAveragePool": Operator(global_pool, "GlobalAveragePooling"),
-    "GlobalMaxPool": Operator(global_pool, "GlobalMaxPooling"),
+    "Conv": single(convolution, "Convolution, GroupedConvolution"),
+    "MaxPool": single(max_pool, "MaxPooling"),
+    "AveragePool": single(average_pool, "AveragePooling"),
+    "GlobalAveragePool": single(global_pool, "GlobalAveragePooling"),
+    "GlobalMaxPool": single(global_pool, "GlobalMaxPooling"),
 }
