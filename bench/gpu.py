@@ -29,6 +29,8 @@ import numpy as np  # noqa: E402
 from bench.gpu_bundle import Bundle, Entry, prepare  # noqa: E402
 from bench.gpu_peers import Torch, milliseconds  # noqa: E402
 from gncodegen.errors import GncodegenError  # noqa: E402
+from gncodegen.kernels.hyperparameters import slot  # noqa: E402
+from gncodegen.kernels.solvers import STATE_ARRAYS  # noqa: E402
 
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}
 """Largest difference from the CPU target, relative to the largest magnitude of the array or 0.01."""
@@ -50,12 +52,12 @@ class Session:
         from gncodegen.runtime.device_executor import DeviceArena, DeviceExecutor, DeviceHyperparameters
 
         program = entry.program
-        lasting = {k: i for k, i in program.arguments.items() if k[0] in ("parameter", "state", "velocity")}
+        lasting = {k: i for k, i in program.arguments.items() if k[0] in ("parameter", "state", *STATE_ARRAYS)}
         allocation = self.device.allocate({" ".join(key): program.buffers[i].bytes for key, i in lasting.items()})
         bound: dict[Any, int] = {}
         for key, index in lasting.items():
             buffer, address = program.buffers[index], allocation.addresses[" ".join(key)]
-            start = np.zeros(buffer.shape) if key[0] == "velocity" else values[f"initial {key[1]}"]
+            start = np.zeros(buffer.shape) if key[0] in STATE_ARRAYS else values[f"initial {key[1]}"]
             self.device.upload(address, np.ascontiguousarray(start, buffer.dtype).reshape(buffer.shape))
             bound[key] = address
         hyperparameters = DeviceHyperparameters(self.device, values["hyperparameters hyperparameters"].copy())
@@ -65,7 +67,7 @@ class Session:
         )
         executor.kept_alive = allocation
         executor.numbers = hyperparameters._values
-        return executor, {f"trained {key[1]}": bound[key] for key in lasting if key[0] != "velocity"}
+        return executor, {f"trained {key[1]}": bound[key] for key in lasting if key[0] not in STATE_ARRAYS}
 
     def repeated(self, entry: Entry, copies: int) -> Callable[[], None]:
         """An op's launches on `copies` sets of random arrays in turn, as one piece of prepared work."""
@@ -119,7 +121,7 @@ def _trained(session: Session, executor: Any, trained: dict[str, int], inputs: A
     for _ in range(steps):
         executor.run(inputs)
         losses.append(float(executor.result(("loss", "loss"))))
-        executor.numbers[4] += 1
+        executor.numbers[slot("iteration")] += 1
     worst = _difference(np.array(losses), values["losses"])
     for name, address in trained.items():
         array = np.empty_like(values[name])

@@ -23,6 +23,7 @@ class Settings:
         math: how matrix products multiply.
         precise: convolutions on a CPU round less and take longer.
         tune: kernels are chosen by measuring.
+        solver: of the training step.
     """
 
     target: str
@@ -36,6 +37,7 @@ class Settings:
     math: str = "float32"
     precise: bool = False
     tune: bool = False
+    solver: str = "sgdm"
 
     def check(self) -> None:
         """Checks that the choices go together.

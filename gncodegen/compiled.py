@@ -57,8 +57,10 @@ class Compiled:
         self._backend = backend(settings.target, settings.emulate, settings.math, settings.precise)
         initial = network.initial_values(np.random.default_rng(settings.seed), settings.dtype)
         values = self._backend.values(initial, settings.dtype)
-        velocities = {name: np.zeros_like(value) for name, value in initial.items()}
-        self._persistent = PersistentBuffers(values, self._backend.values(velocities, settings.dtype), hyperparameters)
+        trained = [name for name, parameter in network.parameters.items() if parameter.learnable and settings.training]
+        zeros = {name: np.zeros_like(initial[name]) for name in trained}
+        state = {array: self._backend.values(zeros, settings.dtype) for array in hyperparameters.solver.state}
+        self._persistent = PersistentBuffers(values, state, hyperparameters)
         self.parameters = Parameters(values)
         self._lowered: dict[tuple[str, int, tuple[str, ...]], Lowered] = {}
         self._last_step: Runner | None = None
@@ -94,7 +96,7 @@ class Compiled:
             self.network, function, batch_size, settings.dtype, settings.training, self._conversion.axes,
             self._backend.target.machine, clip, activations,
             # A batch of another size, such as the last of an epoch, is not worth the time that measuring takes.
-            settings.tune and batch_size == settings.batch_size,
+            settings.tune and batch_size == settings.batch_size, solver=settings.solver,
         )  # fmt: skip
 
     def _tuned(self, specification: Specification) -> Specification:
@@ -215,7 +217,7 @@ class Compiled:
         return found
 
     def train_step(self, x: Any, t: Any, data_format: str = "") -> float:
-        """One SGDM step on one batch; returns the batch's loss before the step.
+        """One step of the solver on one batch; returns the batch's loss before the step.
 
         Allocates no array where x and t have the compiled type, layout and batch size. For an x on a GPU the loss is a
         DeviceArray of one number: `float(loss)` waits for it.
@@ -236,7 +238,7 @@ class Compiled:
         with self._backend.lock:
             lowered.runner.run({X: array, T: targets, LOSS: loss})
             self._last_step = lowered.runner
-            self.hyperparameters.iteration += 1
+            self.hyperparameters.advance()
         return float(loss) if isinstance(loss, np.ndarray) else loss
 
     @property
@@ -326,21 +328,30 @@ class Compiled:
     # ---- disk ----------------------------------------------------------------------------------------------------
 
     def save(self, directory: str | Path) -> None:
-        """Writes the network, its parameters and velocities to a folder; `gncodegen.load` reads them back.
+        """Writes the network, its parameters and the solver's state to a folder; `gncodegen.load` reads them back.
 
-        The network is JSON, the arrays are safetensors.
+        The network is JSON, the arrays are safetensors; those of the solver are a file of their own, named
+        "velocity/conv_1.weights", so that no layer's name can stand for one.
         """
         from safetensors.numpy import save_file  # noqa: PLC0415  used here only
 
         folder = Path(directory)
-        values, velocities = self._persistent.values, self._persistent.velocities
+        values, numbers = self._persistent.values, self.hyperparameters
         data, arrays = self.network.to_json({name: values.read(name) for name in values.shapes})
-        numbers = self.hyperparameters.array.tolist()
+        state = {
+            f"{array}/{name}": of_parameter.read(name)
+            for array, of_parameter in self._persistent.solver_state.items()
+            for name in of_parameter.shapes
+        }
         folder.mkdir(parents=True, exist_ok=True)
-        record = {"network": data, "settings": asdict(self.settings), "hyperparameters": numbers}
+        record = {
+            "network": data, "settings": asdict(self.settings),
+            "hyperparameters": numbers.values(), "steps": numbers.steps,
+        }  # fmt: skip
         (folder / "network.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        arrays = arrays | {f"velocity:{name}": velocities.read(name) for name in velocities.shapes}
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / "arrays.safetensors")
+        for file, content in (("arrays", arrays), ("solver", state)):
+            contiguous = {name: np.ascontiguousarray(value) for name, value in content.items()}
+            save_file(contiguous, folder / f"{file}.safetensors")
 
     @staticmethod
     def load(directory: str | Path, **changes: Any) -> Compiled:
@@ -359,17 +370,16 @@ class Compiled:
         folder = Path(directory)
         try:
             record = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-            arrays = load_file(folder / "arrays.safetensors")
+            arrays, state = (load_file(folder / f"{file}.safetensors") for file in ("arrays", "solver"))
             settings = Settings(**(record["settings"] | changes))
+            hyperparameters = Hyperparameters(settings.solver, steps=record["steps"], **record["hyperparameters"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             issue = f"{folder} holds no saved network: {error}; allowed: a folder that save wrote; check the path"
             raise NetworkError([issue]) from error
         settings.check()
-        velocities = {name: value for name, value in arrays.items() if name.startswith("velocity:")}
-        network = Network.from_json(record["network"], {n: v for n, v in arrays.items() if n not in velocities})
-        hyperparameters = Hyperparameters()
-        hyperparameters.array[:] = record["hyperparameters"]
-        compiled = Compiled(network, settings, hyperparameters)
-        for name, value in velocities.items():
-            compiled._persistent.velocities.write(name.removeprefix("velocity:"), value)
+        compiled = Compiled(Network.from_json(record["network"], arrays), settings, hyperparameters)
+        for key, value in state.items():
+            array, _, name = key.partition("/")
+            if name in compiled._persistent.solver_state[array].shapes:  # none are kept for prediction only
+                compiled._persistent.solver_state[array].write(name, value)
         return compiled

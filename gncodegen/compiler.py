@@ -51,7 +51,7 @@ def compile(  # noqa: A001
             inspection on any machine.
         batch_size: observations per training step; prediction takes any number.
         training: whether a training step is compiled; loss and gradients are then those of training.
-        options: `training_options("sgdm", …)`; None = its defaults.
+        options: `training_options(solver, …)`; None = `training_options("sgdm")`.
         dtype: "float32" or "float64", of activations and parameters.
         data_format: axis order of the arrays handed in, such as "BSSC" or "BCSS"; letters an array lacks are skipped.
         seed: fixes initial values and dropout.
@@ -77,20 +77,25 @@ def compile(  # noqa: A001
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionsError(f"seed = {seed!r}; allowed: an int, 0 or more; write seed=0")
     axis_order(data_format, "B" + network.input.size.format)
-    hyperparameters = Hyperparameters(seed=seed)
-    clip = "none"
+    solver, clip, numbers = "sgdm", "none", {}
     if options is not None:
         if not hasattr(options, "gradient_threshold_method"):
             raise OptionsError(
                 f'options = {options!r}; allowed: None or training options; write training_options("sgdm")'
             )
-        hyperparameters.learn_rate = options.initial_learn_rate
-        hyperparameters.momentum = options.momentum
-        hyperparameters.l2 = options.l2_regularization
-        hyperparameters.threshold = options.gradient_threshold
+        solver, numbers = (
+            options.solver,
+            options.hyperparameters
+            | {
+                "learn_rate": options.initial_learn_rate,
+                "l2_regularization": options.l2_regularization,
+                "gradient_threshold": options.gradient_threshold,
+            },
+        )
         clip = options.gradient_threshold_method if np.isfinite(options.gradient_threshold) else "none"
+    hyperparameters = Hyperparameters(solver, seed, **numbers)
     trains = training and network.output_layer is not None
-    place: dict[str, Any] = {"emulate": emulate, "math": math, "precise": precise, "tune": tune}
+    place: dict[str, Any] = {"emulate": emulate, "math": math, "precise": precise, "tune": tune, "solver": solver}
     chosen = Settings(target, int(batch_size), trains, dtype, data_format, seed, clip, **place)
     chosen.check()
     compiled = Compiled(network, chosen, hyperparameters)
@@ -140,4 +145,4 @@ def last(**changes: Any) -> Compiled:
         issue = "nothing was compiled yet; allowed: a network file, or a compilation before; run `gncodegen demo`"
         raise NetworkError([issue]) from error
     chosen.check()
-    return Compiled(network, chosen, Hyperparameters(seed=chosen.seed))
+    return Compiled(network, chosen, Hyperparameters(chosen.solver, chosen.seed))

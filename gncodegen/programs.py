@@ -41,6 +41,7 @@ class Specification:
     activations: tuple[str, ...] = ()
     tune: bool = False
     choices: tuple[str, ...] = ()
+    solver: str = "sgdm"
 
     def lowering(self) -> Lowering:
         """The lowering of this function; imports the IR."""
@@ -48,7 +49,7 @@ class Specification:
 
         return Lowering(
             self.network, self.function, self.batch_size, self.dtype, self.training, self.data_format, self.machine,
-            self.clip, self.activations, self.choices,
+            self.clip, self.activations, self.choices, self.solver,
         )  # fmt: skip
 
     @cached_property
@@ -61,7 +62,7 @@ class Specification:
         shapes = {name: parameter.shape for name, parameter in self.network.parameters.items()}
         facts = [
             network, shapes, self.function, self.batch_size, self.dtype, self.training, self.data_format,
-            asdict(self.machine), self.clip, self.activations, self.tune, template_digest(),
+            asdict(self.machine), self.clip, self.solver, self.activations, self.tune, template_digest(),
             sources_digest("layers", "kernels", "ir", "passes"),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -234,6 +234,28 @@ def test_two_sgdm_steps_by_hand():
     assert p["frozen"][0] == 2
 
 
+def test_two_adam_steps_by_hand():
+    """Decay factors 1/2 and 3/4, rate 1/10, gradients 2 and -1, one parameter that starts at 1.
+
+    Step 1: m = 1, v = 1; sqrt(1 - 3/4) / (1 - 1/2) = 1; p = 1 - 0.1 * 1 / 1.
+    Step 2: m = 0, v = 3/4 + 1/4 = 1; p stays.
+    """
+    optimizer = ref.Adam(rate=0.1, gradient_decay_factor=0.5, squared_gradient_decay_factor=0.75, epsilon=0, l2=0)
+    p = optimizer.step({"w": np.array([1.0])}, {"w": np.array([2.0])})
+    assert p["w"][0] == pytest.approx(0.9)
+    p = optimizer.step(p, {"w": np.array([-1.0])})
+    assert p["w"][0] == pytest.approx(0.9)
+
+
+def test_two_rmsprop_steps_by_hand():
+    """Decay factor 3/4, rate 1/10, gradients 2 and 1: v = 1, then 3/4 + 1/4 = 1, and epsilon doubles the divisor."""
+    optimizer = ref.RmsProp(rate=0.1, squared_gradient_decay_factor=0.75, epsilon=1, l2=0)
+    p = optimizer.step({"w": np.array([1.0])}, {"w": np.array([2.0])})
+    assert p["w"][0] == pytest.approx(1 - 0.1 * 2 / 2)
+    p = optimizer.step(p, {"w": np.array([1.0])})
+    assert p["w"][0] == pytest.approx(0.9 - 0.1 * 1 / 2)
+
+
 def test_learn_rate_drops_after_each_period():
     rates = [ref.learn_rate(1.0, epoch, schedule="piecewise", factor=0.5, period=2) for epoch in (1, 2, 3, 4, 5)]
     assert rates == [1, 1, 0.5, 0.5, 0.25]

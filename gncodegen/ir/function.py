@@ -13,8 +13,9 @@ from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.ir.values import Value, decode, encode
+from gncodegen.kernels.solvers import STATE_ARRAYS
 
-ARGUMENT_KINDS = ("input", "target", "parameter", "state", "velocity", "hyperparameters")
+ARGUMENT_KINDS = ("input", "target", "parameter", "state", "hyperparameters", *STATE_ARRAYS)
 RESULT_KINDS = ("loss", "output", "activation", "gradient", "update")
 
 
@@ -162,5 +163,5 @@ def set_results(function: FuncOp, returned: Iterable[tuple[SSAValue, Slot]]) -> 
 
 def name_hint(slot: Slot) -> str | None:
     """A readable SSA name for an array, or None where the user's name is no identifier."""
-    stem = slot.name if slot.kind not in ("velocity", "gradient") else f"{slot.name}.{slot.kind}"
+    stem = slot.name if slot.kind not in ("gradient", *STATE_ARRAYS) else f"{slot.name}.{slot.kind}"
     return stem if SSAValue.is_valid_name(stem) else None

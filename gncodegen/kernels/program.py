@@ -19,8 +19,8 @@ class Buffer:
 
     Args:
         kind: "arena" (placed at `offset`), "constant" (placed in memory that keeps it from run to run), "view" (the
-            memory of buffer `of`), or an argument: "input", "target", "parameter", "state", "velocity",
-            "hyperparameters", or one of OUTPUT_KINDS.
+            memory of buffer `of`), or an argument: "input", "target", "parameter", "state",
+            "hyperparameters", an array of a solver's state such as "velocity", or one of OUTPUT_KINDS.
         name: which array an argument is: "x", "t", "y", "loss", "conv_1.weights", "input" (gradient); "" elsewhere.
         shape: extents, row-major and dense.
         dtype: element type.

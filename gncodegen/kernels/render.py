@@ -6,6 +6,7 @@ Line statements are `#: if activation == "relu"`, comments `##`, and `{{ n }}` o
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from gncodegen.errors import CompileError
+from gncodegen.kernels.hyperparameters import device_slot, slot
 from gncodegen.kernels.schedule import Constant, Schedule, family
 
 COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
@@ -65,10 +67,16 @@ def segments(width: int, vector: int, most: int = 4) -> list[tuple[int, int, int
     return result
 
 
-def _numbered(text: str, count: int) -> Markup:
-    """Lines of a parameter list, each `count` times with its name numbered: `x,` becomes `x0, x1`."""
-    lines = (line.rstrip(", ") for line in text.splitlines() if line.strip())
-    return Markup("".join(f"{line}{i},\n" for line in lines for i in range(count)))
+def _numbered(text: str, *counts: int) -> Markup:
+    """Lines of a parameter list, each with its name numbered: `x,` becomes `x0, x1`, or `x0_0, x0_1, x1_0, x1_1`."""
+    names = (line.strip(", ") for line in text.splitlines() if line.strip())
+    return Markup(
+        "".join(
+            f"    {name}{'_'.join(map(str, numbers))},\n"
+            for name in names
+            for numbers in itertools.product(*map(range, counts))
+        )
+    )
 
 
 @cache
@@ -85,7 +93,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["identifier"] = _identifier
     environment.filters["numbered"] = _numbered  # pyright: ignore[reportArgumentType]
-    environment.globals["segments"] = segments  # pyright: ignore[reportArgumentType]
+    for function in (segments, slot, device_slot):
+        environment.globals[function.__name__] = function  # pyright: ignore[reportArgumentType]
     return environment
 
 

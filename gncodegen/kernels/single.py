@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gncodegen.kernels import catalog
+from gncodegen.kernels.hyperparameters import BLOCK
 from gncodegen.kernels.program import Buffer, Call, Program
 from gncodegen.kernels.schedule import Plan, Problem, Schedule
 
@@ -37,7 +38,7 @@ def program(problem: Problem, plan: Plan | None = None) -> Program:
         add(f"workspace{i}", "arena", tensor.shape, tensor.dtype, arena_bytes)
         arena_bytes += -(-tensor.bytes // ALIGNMENT) * ALIGNMENT
     if any("hyperparameters" in launch.arguments for launch in plan.launches):
-        add("hyperparameters", "hyperparameters", (8,), "float64")
+        add("hyperparameters", "hyperparameters", BLOCK.shape, BLOCK.dtype)
     names: dict[Schedule, str] = {}
     for launch in plan.launches:
         names.setdefault(launch.schedule, f"{problem.op}_{len(names) + 1}")

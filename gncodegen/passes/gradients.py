@@ -31,8 +31,9 @@ from gncodegen.ir.function import (
 )
 from gncodegen.ir.gn import CLIPS, NORM_CLIPS, GnOperation, Loss
 from gncodegen.ir.gn.pointwise import Add
-from gncodegen.ir.gn.update import GradientNorms, SgdmUpdate
+from gncodegen.ir.gn.update import GradientNorms, Update
 from gncodegen.ir.operation import merged_layers
+from gncodegen.kernels.solvers import SOLVERS
 
 
 @dataclass
@@ -85,17 +86,21 @@ class Gradients(ModulePass):
     Args:
         function: "gradients" or "train_step"; "" = as the function's attribute gn.function says.
         clip: gradient_threshold_method of a train step, one of CLIPS.
+        solver: of a train step, a name in the table of solvers.
     """
 
     name: ClassVar[str] = "gradients"
     function: str = ""
     clip: str = "none"
+    solver: str = "sgdm"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         function = only_function(op)
         wanted = self.function or setting(function, "function", "")
         if self.clip not in CLIPS:
             raise PassFailedException(f"clip = {self.clip!r}; allowed: {', '.join(CLIPS)}")
+        if self.solver not in SOLVERS:
+            raise PassFailedException(f"solver = {self.solver!r}; allowed: {', '.join(SOLVERS)}")
         if wanted == "gradients":
             self._return_gradients(function)
         elif wanted == "train_step":
@@ -114,7 +119,7 @@ class Gradients(ModulePass):
         set_results(function, returned)
 
     def _update(self, function: FuncOp) -> None:
-        """One gn.sgdm_update for all parameters whose learn rate factor is not 0; the others stay as they are."""
+        """One gn.update for all parameters whose learn rate factor is not 0; the others stay as they are."""
         tape = differentiate(function)
         trained = [
             (value, slot) for value, slot in slots(function) if slot.kind == "parameter" and slot.learn_rate_factor
@@ -123,7 +128,9 @@ class Gradients(ModulePass):
             return
         parameters = [value for value, _ in trained]
         gradients = [_reached(tape, value, slot, Slot("gradient", slot.name)) for value, slot in trained]
-        velocities = add_arguments(function, ((value.type, Slot("velocity", slot.name)) for value, slot in trained))
+        arrays = SOLVERS[self.solver].state
+        added = ((value.type, Slot(array, slot.name)) for array in arrays for value, slot in trained)
+        state = add_arguments(function, added)
         hyperparameters = arguments(function)["hyperparameters", "hyperparameters"]
         names = tuple(slot.name for _, slot in trained)
         shared = {"names": names, "l2_factors": tuple(slot.l2_factor for _, slot in trained)}
@@ -133,12 +140,12 @@ class Gradients(ModulePass):
             operands = (*parameters, *gradients, hyperparameters)
             norms = [tape.builder.insert(GradientNorms(operands, shared, layers)).results[0]]
         factors = tuple(slot.learn_rate_factor for _, slot in trained)
-        update = SgdmUpdate(
-            (*parameters, *gradients, *velocities, *norms, hyperparameters),
-            shared | {"learn_rate_factors": factors, "clip": self.clip},
+        update = Update(
+            (*parameters, *gradients, *state, *norms, hyperparameters),
+            shared | {"solver": self.solver, "learn_rate_factors": factors, "clip": self.clip},
             layers,
         )
-        updated = [Slot("update", name, updates=kind) for kind in ("parameter", "velocity") for name in names]
+        updated = [Slot("update", name, updates=kind) for kind in ("parameter", *arrays) for name in names]
         returned = zip(tape.builder.insert(update).results, updated, strict=True)
         set_results(function, [*results(function), *returned])
 

@@ -34,6 +34,7 @@ class Lowering:
         clip: gradient_threshold_method, or "none".
         activations: layers whose outputs are returned too.
         choices: as Select.choices.
+        solver: of a training step.
     """
 
     network: Network
@@ -46,11 +47,14 @@ class Lowering:
     clip: str = "none"
     activations: Sequence[str] = ()
     choices: tuple[str, ...] = ()
+    solver: str = "sgdm"
 
     @property
     def passes(self) -> tuple[ModulePass, ...]:
         """In order."""
-        return pipeline(clip=self.clip, data_format=self.data_format, machine=self.machine, choices=self.choices)
+        return pipeline(
+            clip=self.clip, data_format=self.data_format, machine=self.machine, choices=self.choices, solver=self.solver
+        )
 
     def module(self) -> ModuleOp:
         """The module as built, before any pass."""
@@ -113,6 +117,7 @@ def lower(
     machine: Machine | None = None,
     clip: str = "none",
     activations: Sequence[str] = (),
+    solver: str = "sgdm",
 ) -> tuple[Stages, Program]:
     """Lowers one function of a network; the arguments are those of Lowering.
 
@@ -123,6 +128,7 @@ def lower(
         CompileError: a stage failed; the text names it, and the layer where there is one.
     """
     lowering = Lowering(
-        network, function, batch_size, dtype, training, data_format, machine or Machine(), clip, tuple(activations)
-    )
+        network, function, batch_size, dtype, training, data_format, machine or Machine(), clip, tuple(activations),
+        solver=solver,
+    )  # fmt: skip
     return Stages(lowering), lowering.program()

@@ -26,7 +26,12 @@ from gncodegen.passes.shapes import Shapes
 
 
 def pipeline(
-    *, clip: str = "none", data_format: str = "", machine: Machine | None = None, choices: tuple[str, ...] = ()
+    *,
+    clip: str = "none",
+    data_format: str = "",
+    machine: Machine | None = None,
+    choices: tuple[str, ...] = (),
+    solver: str = "sgdm",
 ) -> tuple[ModulePass, ...]:
     """The passes of a compilation, in order.
 
@@ -35,12 +40,13 @@ def pipeline(
         data_format: axis order of the caller's arrays; "" = channel-last.
         machine: what the kernels are chosen for.
         choices: as Select.choices.
+        solver: of a training step.
     """
     machine = machine or Machine()
     return (
         Shapes(),  # every shape follows from the arguments
         Canonicalize(),  # one spelling; training or prediction decided
-        Gradients(clip=clip),  # gradient ops and the update
+        Gradients(clip=clip, solver=solver),  # gradient ops and the update
         DeadCodeElimination(),  # gradients nobody asked for
         Fuse(),  # one op per pass over memory
         CommonSubexpressionElimination(),  # what two gradients both compute

@@ -29,13 +29,18 @@ class PersistentBuffers:
 
     Args:
         values: parameters and state.
-        velocities: of SGDM, by parameter.
+        solver_state: what the solver keeps: arrays by parameter, under the name that its row gives them.
         hyperparameters: what a step reads at run time.
     """
 
     values: Values
-    velocities: Values
+    solver_state: Mapping[str, Values]
     hyperparameters: Hyperparameters
+
+    @property
+    def by_kind(self) -> Mapping[str, Values]:
+        """Kind of a program's argument → the arrays of that kind."""
+        return {"parameter": self.values, "state": self.values, **self.solver_state}
 
 
 class Runner(Protocol):

@@ -93,9 +93,9 @@ class DeviceBackend:
                 self._kernels[source] = self.device.load(source, program.kernels[name])
             kernels[name] = self._kernels[source]
         addresses: dict[Key, int] = {("hyperparameters", "hyperparameters"): self._hyperparameters.address}
-        for kinds, values in ((("parameter", "state"), persistent.values), (("velocity",), persistent.velocities)):
+        for kind, values in persistent.by_kind.items():
             assert isinstance(values, DeviceValues)
-            addresses |= {(kind, name): values.address(name) for kind in kinds for name in values.shapes}
+            addresses |= {(kind, name): values.address(name) for name in values.shapes}
         return DeviceExecutor(
             program, kernels, self.device, self._arena, addresses, self._hyperparameters, persistent.values
         )

@@ -44,9 +44,9 @@ class HostBackend:
         """Links the kernels and binds what stays in its place."""
         addresses = dict(zip(sources, self.target.link(list(sources.values())), strict=True))
         arrays: dict[Key, NDArray[Any]] = {("hyperparameters", "hyperparameters"): persistent.hyperparameters.array}
-        for kinds, values in ((("parameter", "state"), persistent.values), (("velocity",), persistent.velocities)):
+        for kind, values in persistent.by_kind.items():
             assert isinstance(values, HostValues)
-            arrays |= {(kind, name): array for kind in kinds for name, array in values.arrays.items()}
+            arrays |= {(kind, name): array for name, array in values.arrays.items()}
         return Executor(program, addresses, self._arena, arrays, persistent.values)
 
     def import_device_array(self, value: Any, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What a compiled network owns between runs: parameters, velocities, state and the run-time numbers."""
+"""What a compiled network owns between runs: parameters, state, the solver's state and the run-time numbers."""
 
 from __future__ import annotations
 
@@ -9,67 +9,79 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gncodegen.errors import ArrayError
+from gncodegen.kernels.hyperparameters import COUNT, slots
+from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.runtime.arrays import aligned, as_array, lasting
 
 
 class Hyperparameters:
-    """The numbers a step reads at run time, in the buffer that kernels see."""
+    """The numbers a step reads at run time, in the buffer that kernels see: `hyperparameters["momentum"] = 0.5`.
 
-    def __init__(
-        self,
-        learn_rate: float = 0.01,
-        momentum: float = 0.9,
-        l2: float = 1e-4,
-        threshold: float = np.inf,
-        seed: int = 0,
-    ) -> None:
-        self.array: NDArray[np.float64] = aligned(8, np.float64)
-        self.array[:6] = (learn_rate, momentum, l2, threshold, 0, seed)
+    Args:
+        solver: whose numbers they are, beside those that all solvers read.
+        seed: of dropout.
+        steps: that the solver's state has seen already.
+        values: others than the defaults, by name.
+    """
+
+    def __init__(self, solver: str = "sgdm", seed: int = 0, steps: int = 0, **values: float) -> None:
+        self.solver, self.steps = SOLVERS[solver], steps
+        self.array: NDArray[np.float64] = aligned(COUNT, np.float64)
+        self.array[:] = 0
+        self._slots = slots(solver)
+        own = {each.name: each.default for each in self.solver.hyperparameters}
+        common = {"learn_rate": self.solver.initial_learn_rate, "l2_regularization": 1e-4, "gradient_threshold": np.inf}
+        self.update(common | own | {"seed": seed} | values)
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.array[self._slot(name)])
+
+    def __setitem__(self, name: str, value: float) -> None:
+        self.update({name: value})
+
+    def update(self, values: Mapping[str, float]) -> None:
+        """Sets several numbers."""
+        for name, value in values.items():
+            self.array[self._slot(name)] = value
+        self._compute_scalars()
+
+    def _slot(self, name: str) -> int:
+        if name not in self._slots or name in self.solver.scalars:
+            known = ", ".join(each for each in self._slots if each not in self.solver.scalars)
+            raise KeyError(f"solver {self.solver.name!r} has no hyperparameter {name!r}; there are {known}")
+        return self._slots[name]
+
+    def values(self) -> dict[str, float]:
+        """All that can be set, by name."""
+        return {name: float(self.array[slot]) for name, slot in self._slots.items() if name not in self.solver.scalars}
 
     @property
     def learn_rate(self) -> float:
         """The base learning rate."""
-        return float(self.array[0])
+        return self["learn_rate"]
 
     @learn_rate.setter
     def learn_rate(self, value: float) -> None:
-        self.array[0] = value
-
-    @property
-    def momentum(self) -> float:
-        """The share of the last velocity that stays."""
-        return float(self.array[1])
-
-    @momentum.setter
-    def momentum(self, value: float) -> None:
-        self.array[1] = value
-
-    @property
-    def l2(self) -> float:
-        """The global L2 factor."""
-        return float(self.array[2])
-
-    @l2.setter
-    def l2(self, value: float) -> None:
-        self.array[2] = value
-
-    @property
-    def threshold(self) -> float:
-        """The gradient threshold."""
-        return float(self.array[3])
-
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        self.array[3] = value
+        self["learn_rate"] = value
 
     @property
     def iteration(self) -> int:
         """The number of the step; with the seed it decides the dropout masks."""
-        return int(self.array[4])
+        return int(self["iteration"])
 
     @iteration.setter
     def iteration(self, value: int) -> None:
-        self.array[4] = value
+        self["iteration"] = value
+
+    def advance(self) -> None:
+        """After a step: the numbers of the next one."""
+        self.steps += 1
+        self.iteration += 1
+
+    def _compute_scalars(self) -> None:
+        """What follows from the others for the next step."""
+        for name, scalar in self.solver.scalars.items():
+            self.array[self._slots[name]] = scalar(self.values(), self.steps + 1)
 
 
 class Values(Protocol):

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from gncodegen.runtime.state import Hyperparameters
 from gncodegen.train.batches import Samples, Step, step_count, steps
 from gncodegen.train.history import History, Record, StopReason, TrainingInfo
+from gncodegen.train.learn_rate import learn_rate, prepare
 from gncodegen.train.options import TrainingOptions
 from gncodegen.train.progress import Table
-from gncodegen.train.sgdm import learn_rate, prepare
 from gncodegen.train.targets import ClassTargets
 
 

@@ -1,9 +1,9 @@
-"""`training_options("sgdm", …)`: every option, its default, what is allowed."""
+"""`training_options(solver, …)`: every option, its default, what is allowed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import numpy as np
 
 from gncodegen.errors import OptionsError
+from gncodegen.kernels.solvers import SOLVERS, Solver
 from gncodegen.layers.checks import (
     Check,
     integer_from,
@@ -61,6 +62,12 @@ def _nothing(value: Any) -> None:
     require(value is None)
 
 
+def _mapping(value: Any) -> Mapping[str, float]:
+    require(isinstance(value, Mapping))
+    return dict(value)
+
+
+_numbers = Check(_mapping, "a mapping of names to numbers", "{}")
 _infinite = Check(_infinity, "inf", "inf")
 _fraction = number_where(lambda x: 0 <= x <= 1, "a number from 0 to 1", "0.9")
 _flags = Check(_flag, "True or False", "True")
@@ -69,14 +76,15 @@ _no_negative = number_where(lambda x: x >= 0, "a finite number ≥ 0", "1e-4")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingOptions:
-    """Options of stochastic gradient descent with momentum; build them with `training_options("sgdm", …)`.
+    """Options of a training; build them with `training_options(solver, …)`.
 
-    For a parameter p with gradient g and velocity v: g ← g + l2_regularization·l2_factor·p; clip g;
-    v ← momentum·v − rate·learn_rate_factor·g; p ← p + v.
+    The solver gets, for a parameter p, the gradient g ← g + l2_regularization·l2_factor·p, clipped, and the learning
+    rate times the parameter's learn_rate_factor. Its own options are read like all others: `options.momentum`.
 
     Args:
-        momentum: share of the last step kept, in [0, 1].
-        initial_learn_rate: > 0.
+        solver: "sgdm", "adam" or "rmsprop"; `gncodegen.kernels.solvers` has their formulas.
+        hyperparameters: the solver's own options, by name.
+        initial_learn_rate: > 0; 0.01 for "sgdm", else 0.001.
         learn_rate_schedule: "none", or "piecewise": the rate drops.
         learn_rate_drop_factor: the rate times this, in [0, 1], ...
         learn_rate_drop_period: ... every so many epochs.
@@ -105,8 +113,9 @@ class TrainingOptions:
         OptionsError: naming the option, what was given, what is allowed and the cure.
     """
 
-    momentum: Annotated[float, _fraction] = 0.9
-    initial_learn_rate: Annotated[float, positive_number] = 0.01
+    solver: Annotated[str, one_of(*SOLVERS)]
+    hyperparameters: Annotated[Mapping[str, float], _numbers]
+    initial_learn_rate: Annotated[float, positive_number]
     learn_rate_schedule: Annotated[Literal["none", "piecewise"], one_of("none", "piecewise")] = "none"
     learn_rate_drop_factor: Annotated[float, _fraction] = 0.1
     learn_rate_drop_period: Annotated[int, positive_int] = 10
@@ -141,17 +150,28 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         for name, (check, default) in _checks().items():
             given = getattr(self, name)
-            try:
-                canonical = check.accept(given)
-            except (ValueError, TypeError, OverflowError):
-                cure = _LATER.get(name, f"write {name}={default!r}, the default")
-                raise OptionsError(f"{name} = {shown(given)}; allowed: {check.allowed}; {cure}") from None
-            object.__setattr__(self, name, canonical)
+            object.__setattr__(self, name, _accepted(name, given, check, default))
         if self.output_network == "best-validation-loss" and self.validation_data is None:
             raise OptionsError(
                 "output_network = 'best-validation-loss' without validation data; "
                 "allowed: 'last-iteration', or with validation data; write validation_data=(x, y)"
             )
+
+    def __getattr__(self, name: str) -> float:
+        """One of the solver's own options."""
+        own: Mapping[str, float] = self.__dict__.get("hyperparameters", {})
+        if name not in own:
+            raise AttributeError(f"training options have no option {name!r}")
+        return own[name]
+
+
+def _accepted(name: str, given: Any, check: Check, default: Any) -> Any:
+    """The canonical form of an option's value."""
+    try:
+        return check.accept(given)
+    except (ValueError, TypeError, OverflowError):
+        cure = _LATER.get(name, f"write {name}={default!r}, the default")
+        raise OptionsError(f"{name} = {shown(given)}; allowed: {check.allowed}; {cure}") from None
 
 
 @cache
@@ -176,22 +196,50 @@ _LATER = {
 """Options of the reference whose other values come in later versions, and what to do until then."""
 
 
-def training_options(solver: Literal["sgdm"] = "sgdm", /, **options: Any) -> TrainingOptions:
+def training_options(solver: str = "sgdm", /, **options: Any) -> TrainingOptions:
     """Options for `train_network`.
 
     Args:
-        solver: "sgdm", stochastic gradient descent with momentum.
-        options: the fields of `TrainingOptions`, by name.
+        solver: "sgdm" (stochastic gradient descent with momentum), "adam" or "rmsprop".
+        options: the fields of `TrainingOptions`, by name, and the solver's own: momentum of "sgdm";
+            gradient_decay_factor, squared_gradient_decay_factor and epsilon of "adam"; the latter two of "rmsprop".
 
     Raises:
-        OptionsError: for an unknown solver or option, or a value that is not allowed.
+        OptionsError: for an unknown solver or option, an option of another solver, or a value that is not allowed.
     """
-    if solver != "sgdm":
-        raise OptionsError(f'solver = {shown(solver)}; allowed: "sgdm"; write training_options("sgdm", …)')
-    known = [field.name for field in fields(TrainingOptions)]
+    if not isinstance(solver, str) or solver not in SOLVERS:  # pyright: ignore[reportUnnecessaryIsInstance]
+        allowed = ", ".join(f'"{name}"' for name in SOLVERS)
+        raise OptionsError(f'solver = {shown(solver)}; allowed: {allowed}; write training_options("sgdm", …)')
+    row = SOLVERS[solver]
+    own = {each.name: each for each in row.hyperparameters}
+    common = [name for name in _checks() if name not in ("solver", "hyperparameters")]
     for name in options:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
-            cure = f"write {close[0]}=…" if close else "leave it out"
-            raise OptionsError(f"{name}: no such option; allowed: {', '.join(known)}; {cure}")
-    return TrainingOptions(**options)
+        if name not in own and name not in common:
+            raise _unknown(name, row, common)
+    numbers = {
+        name: _accepted(
+            name,
+            options.pop(name, each.default),
+            number_where(each.holds, each.allowed, str(each.default)),
+            each.default,
+        )
+        for name, each in own.items()
+    }
+    rate = options.pop("initial_learn_rate", row.initial_learn_rate)
+    rate = _accepted("initial_learn_rate", rate, positive_number, row.initial_learn_rate)
+    return TrainingOptions(solver=solver, hyperparameters=numbers, initial_learn_rate=rate, **options)
+
+
+def _unknown(name: str, row: Solver, common: Sequence[str]) -> OptionsError:
+    """The refusal of an option that a solver does not take."""
+    own = [each.name for each in row.hyperparameters]
+    others = [other.name for other in SOLVERS.values() if name in (each.name for each in other.hyperparameters)]
+    if others:
+        takers = " or ".join(f'training_options("{other}", {name}=…)' for other in others)
+        return OptionsError(
+            f'{name}: no option of solver "{row.name}"; allowed: {", ".join(own)}, and what all solvers take; '
+            f"leave it out, or write {takers}"
+        )
+    close = get_close_matches(name, [*own, *common], 1)
+    cure = f"write {close[0]}=…" if close else "leave it out"
+    return OptionsError(f"{name}: no such option; allowed: {', '.join([*own, *common])}; {cure}")

@@ -22,7 +22,7 @@ def test_arguments_and_results_say_what_they_are() -> None:
     assert arguments["target", "t"] == (7, 5)
     assert arguments["state", "imageinput.mean"] == (3,)
     assert arguments["parameter", "conv_1.weights"] == (3, 3, 3, 4)
-    assert arguments["hyperparameters", "hyperparameters"] == (8,)
+    assert arguments["hyperparameters", "hyperparameters"] == (16,)
     assert [(slot.kind, slot.name, slot.format) for _, slot in results(function)] == [
         ("loss", "loss", ""), ("output", "y", "BC"),
     ]  # fmt: skip

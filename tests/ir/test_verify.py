@@ -11,8 +11,8 @@ X, Y, V = "tensor<2x4x4x6xf32>", "tensor<2x3xf32>", "tensor<6xf32>"
 S = "tensor<2x3x3xf32>"
 W = "stride = [1, 1], dilation = [1, 1], padding = [0, 0, 0, 0]"
 UP = "extents = [8, 8], stride = [2, 2], dilation = [1, 1], padding = [0, 0, 0, 0]"
-H = "tensor<8xf64>"
-SGDM = 'names = ["a"], learn_rate_factors = [1.0], l2_factors = [1.0]'
+H = "tensor<16xf64>"
+SGDM = 'names = ["a"], solver = "sgdm", learn_rate_factors = [1.0], l2_factors = [1.0]'
 NORM = "groups = 3, epsilon = 1.0e-5"
 
 
@@ -86,16 +86,18 @@ BAD = [
     ("gn.reshape", "shape = [2, 95]", [X], ["tensor<2x95xf32>"], "has 192 elements.*has 190"),
     ("gn.transpose", "permutation = [0, 1, 1, 2]", [X], [X], r"\[0, 1, 1, 2\] does not reorder the 4 axes"),
     ("gn.dropout", "probability = 1.0, index = 0", [X, H], [X], "probability = 1.0"),
-    ("gn.dropout", "probability = 0.5, index = 0", [X, V], [X], "hyperparameters.*6 float32.*8 float64"),
+    ("gn.dropout", "probability = 0.5, index = 0", [X, V], [X], "hyperparameters.*6 float32.*16 float64"),
     ("gn.cross_entropy", "class_weights = [1.0]", [Y, Y], ["tensor<f64>"], "1 class_weights for 3 classes"),
     ("gn.cross_entropy", "", [Y, "tensor<2x4xf32>"], ["tensor<f64>"], "output and target differ: 2×3.*2×4"),
     ("gn.pad", 'padding = [4, 0, 0, 0], mode = "symmetric-exclude-edge"', [X], [X], "padding 4 mirrors more"),
     ("gn.input_normalization", 'method = "zscore"', [X, V], [X], "2 operands; allowed: 3"),
     ("gn.input_normalization", 'method = "zerocenter"', [X, "tensor<4xf32>"], [X], r"\[4\]; allowed: \[1\], \[6\]"),
-    ("gn.sgdm_update", SGDM, [V, V, H], [V, V], "3 operands"),
-    ("gn.sgdm_update", SGDM.replace("1.0", "1.0, 1.0", 1), [V, V, V, H], [V, V],
+    ("gn.update", SGDM, [V, V, H], [V, V], "3 operands"),
+    ("gn.update", SGDM.replace("sgdm", "adam"), [V, V, V, H], [V, V], "4 operands; allowed: 5"),
+    ("gn.update", SGDM.replace("sgdm", "lion"), [V, V, V, H], [V, V], "solver = 'lion'; allowed: 'sgdm'"),
+    ("gn.update", SGDM.replace("1.0", "1.0, 1.0", 1), [V, V, V, H], [V, V],
      "learn_rate_factors has 2 entries; it needs 1"),
-    ("gn.sgdm_update", SGDM + ', clip = "norm"', [V, V, V, H], [V, V], "clip = 'norm'; allowed"),
+    ("gn.update", SGDM + ', clip = "norm"', [V, V, V, H], [V, V], "clip = 'norm'; allowed"),
     ("gn.convolution_weight_gradient", "weights_shape = [1, 1, 6, 5], " + W, [X, X], [V], "cotangent has shape"),
     ("gn.group_norm_gradient", NORM, [X, Y, V, V, S], [X, V, V], "x and its cotangent differ"),
     ("gn.group_norm", ADDS, [X, V, V], [X, S], "3 operands; allowed: 4"),

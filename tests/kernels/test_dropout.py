@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.hyperparameters import numbers
 
 
 def drawn(shape, dtype="float32"):
@@ -33,7 +34,7 @@ def kept(count, probability, index, iteration, seed):
 def test_every_target_has_the_same_mask(execute, count, probability, dtype):
     x = drawn((count,), dtype)
     iteration, seed = 3, (7 << 32) + 123456789
-    scalars = [0, 0, 0, 0, iteration, seed, 0, 0]
+    scalars = numbers(iteration=iteration, seed=seed)
     attributes = {"probability": probability, "index": 2}
     mask = kept(count, probability, 2, iteration, seed)
     for place in (None, {0: 0}):
@@ -43,7 +44,7 @@ def test_every_target_has_the_same_mask(execute, count, probability, dtype):
 
 
 def mask(execute, shape, probability, index=0, iteration=1.0, seed=5.0, dtype="float32"):
-    scalars = [0, 0, 0, 0, iteration, seed, 0, 0]
+    scalars = numbers(iteration=iteration, seed=seed)
     attributes = {"probability": probability, "index": index}
     (y,) = execute("dropout", [np.ones(shape, dtype)], [(shape, dtype)], attributes, scalars)
     return y
@@ -62,7 +63,7 @@ def test_the_right_share_is_kept(execute, probability):
 
 
 def test_the_gradient_has_the_same_mask(execute):
-    scalars = [0, 0, 0, 0, 7, 123456789, 0, 0]
+    scalars = numbers(iteration=7, seed=123456789)
     x = drawn((9, 13))
     attributes = {"probability": 0.3, "index": 2}
     (y,) = execute("dropout", [x], [(x.shape, "float32")], attributes, scalars)
@@ -92,7 +93,7 @@ def test_streams_are_independent(execute):
 
 
 def test_ends(execute):
-    x, scalars = np.full(33, np.nan), [0, 0, 0, 0, 1, 1, 0, 0]
+    x, scalars = np.full(33, np.nan), numbers(iteration=1, seed=1)
     (y,) = execute("dropout", [x], [(x.shape, "float64")], {"probability": 0.5, "index": 0}, scalars)
     assert np.isnan(y).all()
     x = np.ones(33, np.float32)

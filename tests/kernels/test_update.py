@@ -1,27 +1,48 @@
 """Update kernels on every target against the float64 oracle."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
-from reference import Sgdm
+import reference as ref
+from support.hyperparameters import numbers
 
+from gncodegen.kernels import solvers
 from gncodegen.kernels.cpu.update import CHUNK
 
 SHAPES = [(3, 3, 2, 5), (5,), (CHUNK + 37,), (1,), (10, 33), (64,)]
+NAMES = [f"p{i}" for i in range(len(SHAPES))]
 RATE_FACTORS, L2_FACTORS = (1.0, 2.0, 1.0, 0.5, 0.0, 1.0), (1.0, 0.0, 1.0, 2.0, 1.0, 1.0)
+SOLVERS = {
+    "sgdm": {"momentum": 0.8},
+    "adam": {"gradient_decay_factor": 0.7, "squared_gradient_decay_factor": 0.99, "epsilon": 1e-3},
+    "rmsprop": {"squared_gradient_decay_factor": 0.8, "epsilon": 1e-3},
+}
+"""Their hyperparameters here; not the defaults."""
 
 
-def step(execute, optimizer, p, g, v, clip, factors=(RATE_FACTORS, L2_FACTORS), in_place=True):
-    """One update as the step does it: norms first if the clip needs them."""
-    dtype, count = str(p[0].dtype), len(p)
-    scalars = [optimizer.rate, optimizer.momentum, optimizer.l2, optimizer.threshold, 1, 0, 0, 0]
+def test_every_solver_has_an_oracle_and_is_tested():
+    assert solvers.SOLVERS.keys() == SOLVERS.keys() == ref.SOLVERS.keys()
+
+
+def step(execute, optimizer, p, g, state, clip, factors=(RATE_FACTORS, L2_FACTORS), in_place=True):
+    """One update as the step does it: norms first if the clip needs them; `state` is a list per array."""
+    dtype, count, arrays = str(p[0].dtype), len(p), len(state)
+    solver = next(name for name, kind in ref.SOLVERS.items() if type(optimizer) is kind)
+    own = {name: getattr(optimizer, name) for name in SOLVERS[solver]}
+    block = numbers(
+        solver, learn_rate=optimizer.rate, l2_regularization=optimizer.l2, gradient_threshold=optimizer.threshold,
+        steps=max(optimizer.steps - 1, 0), **own,
+    )  # fmt: skip
     extra = []
     if clip in ("l2norm", "global-l2norm"):
-        extra = execute("gradient_norms", [*p, *g], [((count,), "float64")], {"l2_factors": factors[1]}, scalars)
-    attributes = {"learn_rate_factors": factors[0], "l2_factors": factors[1], "clip": clip}
-    places = {i: i for i in range(count)} | {count + i: 2 * count + i for i in range(count)}
-    results = [(a.shape, dtype) for a in (*p, *v)]
-    new = execute("sgdm_update", [*p, *g, *v, *extra], results, attributes, scalars, places if in_place else None)
-    return new[:count], new[count:]
+        extra = execute("gradient_norms", [*p, *g], [((count,), "float64")], {"l2_factors": factors[1]}, block)
+    attributes = {"learn_rate_factors": factors[0], "l2_factors": factors[1], "clip": clip, "solver": solver}
+    places = {i: i if i < count else count + i for i in range((1 + arrays) * count)}
+    flat = [array for of_parameters in state for array in of_parameters]
+    results = [(a.shape, dtype) for a in (*p, *flat)]
+    new = execute("update", [*p, *g, *flat, *extra], results, attributes, block, places if in_place else None)
+    return new[:count], [new[(1 + k) * count : (2 + k) * count] for k in range(arrays)]
 
 
 def arrays(dtype, seed, shapes=SHAPES):
@@ -29,54 +50,73 @@ def arrays(dtype, seed, shapes=SHAPES):
     return [generator.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
+def by_name(values):
+    return dict(zip(NAMES, values, strict=True))
+
+
 @pytest.mark.parametrize("clip", ["none", "absolute-value", "l2norm", "global-l2norm"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_two_steps(execute, dtype, clip):
-    names = [f"p{i}" for i in range(len(SHAPES))]
-    optimizer = Sgdm(
-        rate=0.1, momentum=0.8, l2=0.01, method=clip if clip != "none" else "l2norm",
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_two_steps(execute, solver, dtype, clip):
+    optimizer = ref.SOLVERS[solver](
+        rate=0.1, l2=0.01, method=clip if clip != "none" else "l2norm",
         threshold={"none": np.inf, "absolute-value": 0.7, "l2norm": 5.0, "global-l2norm": 20.0}[clip],
-        learn_rate_factors=dict(zip(names, RATE_FACTORS, strict=True)),
-        l2_factors=dict(zip(names, L2_FACTORS, strict=True)),
+        learn_rate_factors=by_name(RATE_FACTORS), l2_factors=by_name(L2_FACTORS), **SOLVERS[solver],
     )  # fmt: skip
-    p, v = arrays(dtype, 0), [np.zeros(shape, dtype) for shape in SHAPES]
-    expected = dict(zip(names, p, strict=True))
+    p, state = arrays(dtype, 0), [[np.zeros(shape, dtype) for shape in SHAPES] for _ in range(optimizer.ARRAYS)]
+    expected, frozen = by_name(p), NAMES.index("p4")
     for seed in (1, 2):
         g = arrays(dtype, seed)
-        expected = optimizer.step(expected, dict(zip(names, g, strict=True)))
-        p_before = p
-        p, v = step(execute, optimizer, p, g, v, clip, in_place=seed == 1)
-        for name, got, before in zip(names, p, p_before, strict=True):
-            tolerance = 2e-6 if dtype == "float32" else 1e-14
-            np.testing.assert_allclose(got, expected[name], rtol=tolerance, atol=tolerance)
-            if optimizer.learn_rate_factors[name] == 0:
-                np.testing.assert_array_equal(got, before)
+        expected = optimizer.step(expected, by_name(g))
+        p_before, state_before = p, state
+        p, state = step(execute, optimizer, p, g, state, clip, in_place=seed == 1)
+        tolerance = 2e-6 if dtype == "float32" else 1e-14
+        for i, name in enumerate(NAMES):
+            np.testing.assert_allclose(p[i], expected[name], rtol=tolerance, atol=tolerance)
+            for found, wanted in zip(state, optimizer.state.get(name, ()), strict=False):
+                np.testing.assert_allclose(found[i], wanted, rtol=tolerance, atol=tolerance)
+        np.testing.assert_array_equal(p[frozen], p_before[frozen])
+        for found, before in zip(state, state_before, strict=True):
+            np.testing.assert_array_equal(found[frozen], before[frozen])
 
 
 @pytest.mark.parametrize("clip", ["absolute-value", "l2norm", "global-l2norm"])
 @pytest.mark.parametrize("threshold", [5.0, 4.0, 10.0])
 def test_clip_at_below_and_above_the_threshold(execute, clip, threshold):
     """A gradient (3, 4) of norm 5, from zero parameters: at 5 and 10 no norm clip acts, at 4 it scales by 4/5."""
-    optimizer = Sgdm(rate=1.0, momentum=0.0, l2=0.0, threshold=threshold)
+    optimizer = ref.Sgdm(rate=1.0, momentum=0.0, l2=0.0, threshold=threshold)
     zero, g = np.zeros(2), np.array([3.0, -4.0])
-    (p,), _ = step(execute, optimizer, [zero], [g], [zero], clip, ((1.0,), (1.0,)))
+    (p,), _ = step(execute, optimizer, [zero], [g], [[zero]], clip, ((1.0,), (1.0,)))
     scale = min(1.0, threshold / 5.0) if clip != "absolute-value" else 1.0
     np.testing.assert_allclose(p, -np.clip(g, -4 if threshold == 4 else -5, 5) * scale, rtol=1e-15)
 
 
 @pytest.mark.parametrize("clip", ["none", "absolute-value", "l2norm", "global-l2norm"])
-def test_zero_and_nan_gradients(execute, clip):
-    optimizer = Sgdm(rate=1.0, momentum=0.5, l2=0.0, threshold=1.0)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_zero_and_nan_gradients(execute, solver, clip):
+    optimizer = ref.SOLVERS[solver](rate=1.0, l2=0.0, threshold=1.0)
     ones, zeros = np.ones(5, np.float32), np.zeros(5, np.float32)
-    bad = np.array([1, np.nan, 0, 0, 0], np.float32)
-    (still, hurt), _ = step(
-        execute, optimizer, [ones, ones], [zeros, bad], [zeros, zeros], clip, ((1.0, 1.0), (1.0, 1.0))
-    )
+    bad, state = np.array([1, np.nan, 0, 0, 0], np.float32), [[zeros]] * optimizer.ARRAYS
+    two = [[zeros, zeros]] * optimizer.ARRAYS
+    (still, hurt), _ = step(execute, optimizer, [ones, ones], [zeros, bad], two, clip, ((1.0, 1.0), (1.0, 1.0)))
     np.testing.assert_array_equal(still, ones)
     assert np.isnan(hurt[1])
     assert np.isfinite(hurt[0])
-    (still,), _ = step(execute, optimizer, [ones], [zeros], [zeros], clip, ((1.0,), (1.0,)))
+    (still,), _ = step(execute, optimizer, [ones], [zeros], state, clip, ((1.0,), (1.0,)))
     np.testing.assert_array_equal(still, ones)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_bits_of_frozen_values_stay(execute, solver):
+    """A negative zero and the payload of a NaN too, of the parameter and of its state."""
+    odd = np.array([-0.0, np.inf, 1e-42], np.float32)
+    odd = np.concatenate([odd, np.array([0x7FC12345], np.uint32).view(np.float32)])
+    optimizer = ref.SOLVERS[solver](rate=1.0)
+    (p,), state = step(
+        execute, optimizer, [odd], [np.ones(4, np.float32)], [[odd]] * optimizer.ARRAYS, "none", ((0.0,), (1.0,))
+    )
+    for found in (p, *(array for (array,) in state)):
+        np.testing.assert_array_equal(found.view(np.uint32), odd.view(np.uint32))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -101,13 +141,13 @@ def test_many_parameters_take_several_launches(execute):
     shapes = [(1 + i % 7,) for i in range(101)]
     factors = tuple(float(i % 3) for i in range(101)), tuple(float(i % 2) for i in range(101))
     names = [f"p{i}" for i in range(101)]
-    optimizer = Sgdm(
+    optimizer = ref.Sgdm(
         rate=0.1, momentum=0.8, l2=0.01, method="global-l2norm", threshold=5.0,
         learn_rate_factors=dict(zip(names, factors[0], strict=True)),
         l2_factors=dict(zip(names, factors[1], strict=True)),
     )  # fmt: skip
     p, g = arrays("float32", 0, shapes), arrays("float32", 1, shapes)
-    got, _ = step(execute, optimizer, p, g, [np.zeros_like(a) for a in p], "global-l2norm", factors)
+    got, _ = step(execute, optimizer, p, g, [[np.zeros_like(a) for a in p]], "global-l2norm", factors)
     expected = optimizer.step(dict(zip(names, p, strict=True)), dict(zip(names, g, strict=True)))
     for name, new in zip(names, got, strict=True):
         np.testing.assert_allclose(new, expected[name], rtol=2e-6, atol=2e-6)
@@ -118,5 +158,5 @@ def test_norms_of_extreme_gradients(execute, magnitude):
     """Squares of either would leave float32."""
     g = (np.random.default_rng(0).standard_normal(5000) * magnitude).astype(np.float32)
     results, attributes = [((1,), "float64")], {"l2_factors": (1.0,)}
-    (norm,) = execute("gradient_norms", [np.zeros_like(g), g], results, attributes, [0.0] * 8)
+    (norm,) = execute("gradient_norms", [np.zeros_like(g), g], results, attributes, numbers(l2_regularization=0))
     np.testing.assert_allclose(norm, np.linalg.norm(g.astype(np.float64)), rtol=1e-6)

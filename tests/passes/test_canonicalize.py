@@ -38,7 +38,7 @@ def test_batch_norm_in_training_is_a_group_norm_over_the_batch() -> None:
 
 
 def test_dropout_is_there_in_training_only() -> None:
-    body = f"%y = gn.dropout(%x, %hyper) {{probability = 0.5, index = 0}} : ({IMAGE}, tensor<8xf64>) -> {IMAGE}"
+    body = f"%y = gn.dropout(%x, %hyper) {{probability = 0.5, index = 0}} : ({IMAGE}, tensor<16xf64>) -> {IMAGE}"
     assert after("canonicalize", body) == []
     assert after("canonicalize", body, training=True) == ["dropout {probability = 0.5, index = 0}"]
     assert after("canonicalize", body.replace("0.5", "0.0"), training=True) == []

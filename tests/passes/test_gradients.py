@@ -45,7 +45,7 @@ def test_train_step_drops_the_input_gradient() -> None:
     found = after("gradients,dce", body, "%l : tensor<f64>", kind="train_step", training=True)
     assert "convolution_input_gradient" not in names(found)
     assert found[-1] == (
-        'sgdm_update {names = ["c.weights", "c.bias", "g.scale", "g.offset"], '
+        'update {names = ["c.weights", "c.bias", "g.scale", "g.offset"], solver = "sgdm", '
         "learn_rate_factors = [1.0, 1.0, 1.0, 1.0], l2_factors = [1.0, 1.0, 1.0, 1.0]}"
     )
 
@@ -53,7 +53,7 @@ def test_train_step_drops_the_input_gradient() -> None:
 @pytest.mark.parametrize("clip", ["l2norm", "global-l2norm"])
 def test_norm_clips_measure_first(clip: str) -> None:
     found = after(f'gradients{{clip="{clip}"}}', everything(), "%l : tensor<f64>", kind="train_step", training=True)
-    assert names(found)[-2:] == ["gradient_norms", "sgdm_update"]
+    assert names(found)[-2:] == ["gradient_norms", "update"]
     assert f'clip = "{clip}"' in found[-1]
 
 
@@ -92,7 +92,7 @@ def test_a_loss_is_needed() -> None:
 
 def test_a_train_step_needs_hyperparameters() -> None:
     text = function(everything(), "%l : tensor<f64>", kind="train_step", training=True)
-    without = text.replace(', %hyper: tensor<8xf64> {gn.kind = "hyperparameters", gn.name = "hyperparameters"}', "")
+    without = text.replace(', %hyper: tensor<16xf64> {gn.kind = "hyperparameters", gn.name = "hyperparameters"}', "")
     with pytest.raises(CompileError, match="has no argument of kind 'hyperparameters'"):
         run_pipeline(without, "gradients")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reference import Sgdm, directional_error
+import reference as ref
+from reference import directional_error
 from support import numpy_gn
 from support.networks import NETWORKS, arguments, features
 
 from gncodegen.ir.build import FUNCTIONS, build_module
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Machine
+from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.passes.lower import lower
 from gncodegen.passes.pipeline import pipeline, run
 
@@ -79,27 +81,33 @@ def test_gradients_are_slopes_of_the_loss(name: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("clip", ["none", "l2norm", "global-l2norm", "absolute-value"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_train_step_is_sgdm_on_the_gradients(name: str, clip: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [*((name, "sgdm") for name in NETWORKS), *(("features", solver) for solver in SOLVERS if solver != "sgdm")],
+)
+def test_train_step_is_the_solver_on_the_gradients(name: str, solver: str, clip: str) -> None:
     network = NETWORKS[name]()
-    given = arguments(network, BATCH)
+    given = arguments(network, BATCH, solver=solver)
     gradients = numpy_gn.run_program(lower(network, "gradients", batch_size=BATCH, dtype="float64")[1], copied(given))
     arrays = copied(given)
-    numpy_gn.run_program(lower(network, "train_step", batch_size=BATCH, dtype="float64", clip=clip)[1], arrays)
+    numpy_gn.run_program(
+        lower(network, "train_step", batch_size=BATCH, dtype="float64", clip=clip, solver=solver)[1], arrays
+    )
     learnable = {key: p for key, p in network.parameters.items() if p.learnable}
-    rate, momentum, l2, threshold = given["hyperparameters", "hyperparameters"][:4]
-    optimizer = Sgdm(
-        rate, momentum, l2, "l2norm" if clip == "none" else clip, np.inf if clip == "none" else threshold,
-        {key: p.learn_rate_factor for key, p in learnable.items()}, {key: p.l2_factor for key, p in learnable.items()},
-        {key: given["velocity", key].copy() for key in learnable},
+    arrays_of = SOLVERS[solver].state
+    optimizer = ref.SOLVERS[solver](
+        rate=0.1, l2=0.01, method="l2norm" if clip == "none" else clip, threshold=np.inf if clip == "none" else 0.5,
+        learn_rate_factors={key: p.learn_rate_factor for key, p in learnable.items()},
+        l2_factors={key: p.l2_factor for key, p in learnable.items()},
+        state={key: tuple(given[array, key].copy() for array in arrays_of) for key in learnable},
     )  # fmt: skip
     updated = optimizer.step(
         {key: given["parameter", key] for key in learnable}, {key: gradients["gradient", key] for key in learnable}
     )
     for key in learnable:
         np.testing.assert_allclose(arrays["parameter", key], updated[key], rtol=1e-9, atol=1e-12, err_msg=key)
-        velocity = optimizer.velocities[key]
-        np.testing.assert_allclose(arrays["velocity", key], velocity, rtol=1e-9, atol=1e-12, err_msg=key)
+        for array, state in zip(arrays_of, optimizer.state[key], strict=True):
+            np.testing.assert_allclose(arrays[array, key], state, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
 def test_frozen_parameters_are_no_part_of_a_train_step() -> None:

@@ -57,9 +57,9 @@ def test_what_cannot_be_written_directly_is_copied() -> None:
 
 
 def test_updates_go_into_their_argument() -> None:
-    kinds = "tensor<8xf64>, tensor<8xf64>, tensor<8xf64>, tensor<8xf64>"
+    kinds = "tensor<16xf64>, tensor<16xf64>, tensor<16xf64>, tensor<16xf64>"
     slots = ", ".join(
-        f'%{name}: tensor<8xf64> {{gn.kind = "{kind}", gn.name = "{key}"}}'
+        f'%{name}: tensor<16xf64> {{gn.kind = "{kind}", gn.name = "{key}"}}'
         for name, kind, key in (
             ("p", "parameter", "p"),
             ("g", "input", "g"),
@@ -67,30 +67,30 @@ def test_updates_go_into_their_argument() -> None:
             ("h", "hyperparameters", "h"),
         )
     )
-    attributes = '{names = ["p"], learn_rate_factors = [1.0], l2_factors = [1.0]}'
+    attributes = '{names = ["p"], solver = "sgdm", learn_rate_factors = [1.0], l2_factors = [1.0]}'
     results = ", ".join(
-        f'tensor<8xf64> {{gn.kind = "update", gn.name = "p", gn.updates = "{kind}"}}'
+        f'tensor<16xf64> {{gn.kind = "update", gn.name = "p", gn.updates = "{kind}"}}'
         for kind in ("parameter", "velocity")
     )
 
-    def text(after: str = "", returned: str = "%q, %w : tensor<8xf64>, tensor<8xf64>", more: str = "") -> str:
-        update = f"%q, %w = gn.sgdm_update(%p, %g, %v, %h) {attributes} : ({kinds}) -> (tensor<8xf64>, tensor<8xf64>)"
+    def text(after: str = "", returned: str = "%q, %w : tensor<16xf64>, tensor<16xf64>", more: str = "") -> str:
+        update = f"%q, %w = gn.update(%p, %g, %v, %h) {attributes} : ({kinds}) -> (tensor<16xf64>, tensor<16xf64>)"
         body = f"{update} {after} func.return {returned}"
         return f"builtin.module {{ func.func @f({slots}) -> ({results}{more}) {{ {body} }} }}"
 
     direct = run_pipeline(text(), "select")
-    assert "kern.launch @sgdm_update_1(%p, %g, %v, %h, %p, %v)" in direct
+    assert "kern.launch @update_1(%p, %g, %v, %h, %p, %v)" in direct
     assert "kern.alloc" not in direct
     # The old value is returned too: the update must wait until it is copied out.
-    more = ', tensor<8xf64> {gn.kind = "output", gn.name = "y"}'
-    old = run_pipeline(text("", "%q, %w, %p : tensor<8xf64>, tensor<8xf64>, tensor<8xf64>", more), "select")
+    more = ', tensor<16xf64> {gn.kind = "output", gn.name = "y"}'
+    old = run_pipeline(text("", "%q, %w, %p : tensor<16xf64>, tensor<16xf64>, tensor<16xf64>", more), "select")
     copies = re.findall(r"%(\d) = kern.view\(%(\w+)\)", old)
     assert [source for _, source in copies] == ["p", "y", "q", "p"]
     # Or it is read after the update: it must stay until then.
-    late = '%a = gn.activation(%p) {function = "relu"} : (tensor<8xf64>) -> tensor<8xf64>'
-    kept = run_pipeline(text(late, "%q, %w, %a : tensor<8xf64>, tensor<8xf64>, tensor<8xf64>", more), "select")
+    late = '%a = gn.activation(%p) {function = "relu"} : (tensor<16xf64>) -> tensor<16xf64>'
+    kept = run_pipeline(text(late, "%q, %w, %a : tensor<16xf64>, tensor<16xf64>, tensor<16xf64>", more), "select")
     assert [line.split(" {")[0] for line in ops(kept)] == [
-        "alloc", "launch @sgdm_update_1", "launch @activation_1", "view", "view", "launch @transpose_1",
+        "alloc", "launch @update_1", "launch @activation_1", "view", "view", "launch @transpose_1",
     ]  # fmt: skip
 
 

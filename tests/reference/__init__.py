@@ -25,7 +25,7 @@ from reference.pointwise import (
     relu,
     softmax,
 )
-from reference.sgdm import Sgdm, clip_gradients, learn_rate
+from reference.solvers import SOLVERS, Adam, RmsProp, Sgdm, Solver, clip_gradients, learn_rate
 from reference.windows import (
     average_pool,
     convolution,
@@ -37,9 +37,13 @@ from reference.windows import (
 )
 
 __all__ = [
+    "SOLVERS",
+    "Adam",
     "Node",
     "ReferenceNetwork",
+    "RmsProp",
     "Sgdm",
+    "Solver",
     "activation",
     "addition",
     "average_pool",

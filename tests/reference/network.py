@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reference.losses import Loss, cross_entropy
 from reference.normalization import batch_norm, channel_normalize, running_statistics
-from reference.sgdm import Sgdm
+from reference.solvers import Sgdm, Solver
 
 Array = NDArray[np.float64]
 Backward = Callable[[Array], tuple[Array, ...]]
@@ -50,7 +50,7 @@ class ReferenceNetwork:
         *,
         loss: Callable[..., Loss] = cross_entropy,
         loss_options: Mapping[str, Any] | None = None,
-        optimizer: Sgdm | None = None,
+        optimizer: Solver | None = None,
         decay: float = 0.1,
     ) -> None:
         self.nodes = tuple(nodes)
@@ -77,7 +77,7 @@ class ReferenceNetwork:
         return self._backward(*self._run(x, training), t)[1]
 
     def train_step(self, x: ArrayLike, t: ArrayLike) -> float:
-        """One SGDM step; returns the loss before it."""
+        """One step of the optimizer; returns the loss before it."""
         values, backwards = self._run(x, training=True)
         loss, gradients = self._backward(values, backwards, t)
         gradients.pop("input")

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.hyperparameters import numbers
 
 import gncodegen as gnc
 from gncodegen.errors import EmulationFault
+from gncodegen.kernels.hyperparameters import COUNT, device_slot, slot
 from gncodegen.kernels.program import Buffer, Call, Program
 from gncodegen.runtime.device_executor import DeviceArena, DeviceExecutor, DeviceHyperparameters, _fresh_slots
 from gncodegen.targets.cuda.device.emulated import EmulatedDevice
@@ -138,7 +140,7 @@ class TestFaults:
         assert len(program.calls) == 2, "tanh, then pooling of what it wrote"
         device = EmulatedDevice()
         kernels = {name: device.load(compiled._main.sources[name], s) for name, s in program.kernels.items()}
-        numbers = DeviceHyperparameters(device, np.zeros(8))
+        numbers = DeviceHyperparameters(device, np.zeros(COUNT))
         swapped = replace(program, calls=program.calls[::-1])
         bound = {("hyperparameters", "hyperparameters"): numbers.address}
         executor = DeviceExecutor(swapped, kernels, device, DeviceArena(device), bound, numbers)
@@ -177,26 +179,27 @@ class TestArena:
 
 class TestHyperparameters:
     def test_are_sent_when_they_changed(self, monkeypatch):
-        device, values = EmulatedDevice(), np.arange(8.0)
+        device, values = EmulatedDevice(), np.arange(float(COUNT))
         sent = []
         monkeypatch.setattr(device, "upload_later", lambda address, block: sent.append(block.copy()))
         numbers = DeviceHyperparameters(device, values)
         numbers.send()
         numbers.send()
-        values[4] = 77
+        values[slot("iteration")] = 77
         for _ in range(20):
-            values[4] += 1
+            values[slot("iteration")] += 1
             numbers.send()
         assert len(sent) == 21
         np.testing.assert_array_equal(sent[-1], device_block(values))
 
     def test_their_block(self):
-        block = device_block(np.array([0.1, 0.9, 1e-4, np.inf, 2**24 + 1, 2**40 + 5, 0, 0]))
+        block = device_block(numbers(learn_rate=0.1, iteration=2**24 + 1, seed=2**40 + 5))
         assert block.nbytes == BYTES
-        assert block[64:96].view(np.float32)[:4].tolist() == [
-            np.float32(0.1),
-            np.float32(0.9),
-            np.float32(1e-4),
-            np.inf,
-        ]
-        assert block[96:].view(np.uint32)[4:7].tolist() == [2**24 + 1, 5, 2**8]
+        single, words = (block.view(dtype) for dtype in (np.float32, np.uint32))
+        named = {"learn_rate": 0.1, "momentum": 0.9, "l2_regularization": 1e-4, "gradient_threshold": np.inf}
+        assert {name: single[device_slot(name, "float32", "sgdm")] for name in named} == {
+            name: np.float32(value) for name, value in named.items()
+        }
+        assert words[device_slot("iteration", "uint32")] == 2**24 + 1
+        seed = device_slot("seed", "uint32")
+        assert words[seed : seed + 2].tolist() == [5, 2**8]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gncodegen.kernels import catalog
+from gncodegen.kernels.hyperparameters import COUNT
 from gncodegen.kernels.schedule import Machine, Plan, Problem, Tensor
 from support.targets import machine
 
@@ -67,7 +68,7 @@ def executor(target: str) -> Execute:
         operands: Sequence[Array],
         results: Sequence[tuple[Sequence[int], str]],
         attributes: Mapping[str, Any] | None = None,
-        hyperparameters: Sequence[float] = (0.0,) * 8,
+        hyperparameters: Sequence[float] = (0.0,) * COUNT,
         in_place: Mapping[int, int] | None = None,
         dtypes: Sequence[str] | None = None,
         on: Machine | None = None,

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from gncodegen.runtime.state import Hyperparameters
+
 
 @dataclass
 class FakeCompiled:
@@ -18,14 +20,14 @@ class FakeCompiled:
     losses: list[float] = field(default_factory=lambda: [1.0])
     validation_losses: list[float] = field(default_factory=lambda: [1.0])
     classes: int = 2
-    hyperparameters: SimpleNamespace = field(default_factory=SimpleNamespace)
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     parameters: dict[str, np.ndarray] = field(default_factory=lambda: {"w": np.zeros(1)})
     steps: list[SimpleNamespace] = field(default_factory=list)
     evaluations: list[float] = field(default_factory=list)
     last_scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
     def train_step(self, x, t):
-        self.steps.append(SimpleNamespace(x=x.copy(), t=t.copy(), **vars(self.hyperparameters)))
+        self.steps.append(SimpleNamespace(x=x.copy(), t=t.copy(), **self.hyperparameters.values()))
         self.parameters["w"] = self.parameters["w"] + 1
         self.last_scores = np.eye(self.classes)[x.reshape(len(x), -1)[:, 0].astype(int) % self.classes]
         return self.losses[min(len(self.steps), len(self.losses)) - 1]

@@ -19,7 +19,7 @@ ARRAYS = {
     "%offset": f'{VECTOR} {{gn.kind = "parameter", gn.name = "g.offset"}}',
     "%mean": f'{VECTOR} {{gn.kind = "state", gn.name = "g.trained_mean"}}',
     "%variance": f'{VECTOR} {{gn.kind = "state", gn.name = "g.trained_variance"}}',
-    "%hyper": 'tensor<8xf64> {gn.kind = "hyperparameters", gn.name = "hyperparameters"}',
+    "%hyper": 'tensor<16xf64> {gn.kind = "hyperparameters", gn.name = "hyperparameters"}',
 }
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 import gncodegen as gnc
+from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.activations import SigmoidLayer, TanhLayer
 from gncodegen.layers.network import Network
+from support.hyperparameters import numbers
 
 Arrays = dict[tuple[str, str], np.ndarray]
 
@@ -66,8 +68,8 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 }  # fmt: skip
 
 
-def arguments(network: Network, batch: int, seed: int = 0) -> Arrays:
-    """Random float64 arrays for every argument of every function; velocities and hyperparameters not zero."""
+def arguments(network: Network, batch: int, seed: int = 0, solver: str = "sgdm") -> Arrays:
+    """Random float64 arrays for every argument of every function; the solver's state is not zero."""
     draw = np.random.default_rng(seed)
     size = network.output.size.shape
     classes = type(network.output_layer).__name__ == "ClassificationLayer"
@@ -75,7 +77,9 @@ def arguments(network: Network, batch: int, seed: int = 0) -> Arrays:
     arrays: Arrays = {
         ("input", "x"): draw.normal(size=(batch, *network.input.size.shape)),
         ("target", "t"): target,
-        ("hyperparameters", "hyperparameters"): np.array([0.1, 0.9, 0.01, 0.5, 3, 7, 0, 0], np.float64),
+        ("hyperparameters", "hyperparameters"): numbers(
+            solver, learn_rate=0.1, l2_regularization=0.01, gradient_threshold=0.5, iteration=3, seed=7, steps=0
+        ),
     }
     for name, parameter in network.parameters.items():
         value = draw.normal(size=parameter.shape)
@@ -83,5 +87,7 @@ def arguments(network: Network, batch: int, seed: int = 0) -> Arrays:
         kind = "parameter" if parameter.learnable else "state"
         arrays[kind, name] = np.abs(value) + 2 if positive else value
         if parameter.learnable:
-            arrays["velocity", name] = draw.normal(size=parameter.shape)
+            for array in SOLVERS[solver].state:
+                state = draw.normal(size=parameter.shape)
+                arrays[array, name] = np.abs(state) if "square" in array else state
     return arrays

@@ -12,14 +12,18 @@ from xdsl.dialects.builtin import ModuleOp
 from gncodegen.ir.function import Slot, function_of, operations_of, results, slots
 from gncodegen.ir.gn import GnOperation
 from gncodegen.ir.values import tensor_of
+from gncodegen.kernels.hyperparameters import COUNT, slot
+from gncodegen.kernels.hyperparameters import slots as number_slots
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Launch, Plan, Problem, Schedule
+from gncodegen.kernels.solvers import SOLVERS
+from gncodegen.kernels.update_problem import UpdateProblem
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = dict[tuple[str, str], Array]
 """(kind, name) → array, for arguments and results."""
 
-WITH_HYPERPARAMETERS = ("dropout", "sgdm_update", "gradient_norms")
+WITH_HYPERPARAMETERS = ("dropout", "update", "gradient_norms")
 
 
 def _pairs(padding: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -103,23 +107,29 @@ def _mask(shape: Sequence[int], a: Mapping[str, Any]) -> Array:
     return np.random.default_rng(a["index"]).random(tuple(shape)) >= a["probability"]
 
 
-def _sgdm(operands: Sequence[Array], h: Array, a: Mapping[str, Any]) -> list[Array]:
-    count, clip = len(a["learn_rate_factors"]), a.get("clip", "none")
-    p, g, v = (operands[i * count : (i + 1) * count] for i in range(3))
+def _update(operands: Sequence[Array], h: Array, a: Mapping[str, Any]) -> list[Array]:
+    count, clip, arrays = len(a["learn_rate_factors"]), a.get("clip", "none"), ref.SOLVERS[a["solver"]].ARRAYS
+    p, g, *state = (operands[i * count : (i + 1) * count] for i in range(2 + arrays))
     names = [str(i) for i in range(count)]
-    optimizer = ref.Sgdm(
-        h[0], h[1], h[2], "l2norm" if clip == "none" else clip, np.inf if clip == "none" else h[3],
-        dict(zip(names, a["learn_rate_factors"], strict=True)), dict(zip(names, a["l2_factors"], strict=True)),
-        dict(zip(names, v, strict=True)),
+    numbers = {name: float(h[place]) for name, place in number_slots(a["solver"]).items()}
+    row = SOLVERS[a["solver"]]
+    optimizer = ref.SOLVERS[a["solver"]](
+        rate=numbers["learn_rate"], l2=numbers["l2_regularization"],
+        method="l2norm" if clip == "none" else clip,
+        threshold=np.inf if clip == "none" else numbers["gradient_threshold"],
+        learn_rate_factors=dict(zip(names, a["learn_rate_factors"], strict=True)),
+        l2_factors=dict(zip(names, a["l2_factors"], strict=True)),
+        state=dict(zip(names, zip(*state, strict=True), strict=True)),
+        **{each.name: numbers[each.name] for each in row.hyperparameters},
     )  # fmt: skip
     new = optimizer.step(dict(zip(names, p, strict=True)), dict(zip(names, g, strict=True)))
-    return [*(new[n] for n in names), *(optimizer.velocities[n] for n in names)]
+    return [*(new[n] for n in names), *(optimizer.state[n][array] for array in range(arrays) for n in names)]
 
 
 def _norms(operands: Sequence[Array], h: Array, a: Mapping[str, Any]) -> Array:
     count = len(a["l2_factors"])
     pairs = zip(operands[:count], operands[count:], a["l2_factors"], strict=True)
-    return np.array([np.linalg.norm(g + h[2] * factor * p) for p, g, factor in pairs])
+    return np.array([np.linalg.norm(g + h[slot("l2_regularization")] * factor * p) for p, g, factor in pairs])
 
 
 def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Sequence[Array]:  # noqa: C901, PLR0911, PLR0912, PLR0915
@@ -216,8 +226,8 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             return [o[0].transpose(a["permutation"])]
         case "gradient_norms":
             return [_norms(o, h, a)]
-        case "sgdm_update":
-            return _sgdm(o, h, a)
+        case "update":
+            return _update(o, h, a)
         case "update_statistics":
             high, low, inverse = o[0][0].T
             mean, variance = high + low, 1 / inverse**2 - a["epsilon"]
@@ -235,7 +245,7 @@ def run_module(module: ModuleOp, arguments: Arrays) -> Arrays:
         assert isinstance(operation, GnOperation)
         op = operation.name.removeprefix("gn.")
         operands = [values[operand] for operand in operation.operands]
-        hyperparameters = operands.pop() if operation.READS_HYPERPARAMETERS else np.zeros(8)
+        hyperparameters = operands.pop() if operation.READS_HYPERPARAMETERS else np.zeros(COUNT)
         computed = evaluate(op, operands, dict(operation.values), hyperparameters)
         for result, array in zip(operation.results, computed, strict=True):
             assert array.shape == tensor_of(result).shape, (op, array.shape, tensor_of(result))
@@ -260,9 +270,8 @@ def plan(problem: Problem) -> Plan:
     operands = [f"operand{i}" for i in range(len(problem.operands))]
     named = [f"result{i}" for i in range(len(problem.results))]
     in_place = tuple(pair for pair in IN_PLACE.get(problem.op, ()) if pair[1] < len(operands))
-    if problem.op == "sgdm_update":
-        count = len(named) // 2
-        in_place = tuple((i, i) for i in range(count)) + tuple((count + i, 2 * count + i) for i in range(count))
+    if problem.op == "update":
+        in_place = UpdateProblem(problem).in_place
     workspaces, launches = (), []
     dtype = problem.results[0].dtype
     if problem.op in ("convolution", "group_norm_gradient", "max_pool_gradient"):
@@ -302,8 +311,8 @@ def run_program(program: Program, arguments: Arrays) -> Arrays:
         if schedule.op == "copy":
             computed: Sequence[Array] = read
         else:
-            hyperparameters = read.pop() if schedule.op in WITH_HYPERPARAMETERS else np.zeros(8)
+            hyperparameters = read.pop() if schedule.op in WITH_HYPERPARAMETERS else np.zeros(COUNT)
             computed = evaluate(schedule.op, read, schedule.shape, hyperparameters)
-        for slot, array in zip(call.writes, computed, strict=True):
-            slots_[slot][...] = array
+        for written, array in zip(call.writes, computed, strict=True):
+            slots_[written][...] = array
     return outputs

@@ -104,7 +104,8 @@ class TestSchedule:
         compiled = FakeCompiled()
         train(compiled, momentum=0.5, l2_regularization=0.25, gradient_threshold=3.0, initial_learn_rate=0.125)
         step = compiled.steps[-1]
-        assert (step.momentum, step.l2, step.threshold, step.learn_rate) == (0.5, 0.25, 3.0, 0.125)
+        assert (step.momentum, step.l2_regularization, step.gradient_threshold) == (0.5, 0.25, 3.0)
+        assert step.learn_rate == 0.125
         assert [step.iteration for step in compiled.steps] == [1, 2, 3, 4]
 
 

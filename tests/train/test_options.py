@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gncodegen.errors import OptionsError
+from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.train.options import training_options
 
 DEFAULTS = {
@@ -106,8 +107,59 @@ def test_unknown_options_and_solvers():
         training_options("sgdm", minibatchsize=3)
     with pytest.raises(OptionsError, match="no such option"):
         training_options("sgdm", zzz=3)
-    with pytest.raises(OptionsError, match='allowed: "sgdm"'):
-        training_options("adam")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(OptionsError, match='allowed: "sgdm", "adam", "rmsprop"'):
+        training_options("lion")
+    with pytest.raises(OptionsError, match="solver = None"):
+        training_options(None)  # pyright: ignore[reportArgumentType]
+
+
+OWN = {
+    "sgdm": {"momentum": 0.9},
+    "adam": {"gradient_decay_factor": 0.9, "squared_gradient_decay_factor": 0.999, "epsilon": 1e-8},
+    "rmsprop": {"squared_gradient_decay_factor": 0.9, "epsilon": 1e-8},
+}
+"""The reference's defaults."""
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_solver_has_the_references_defaults(solver):
+    options = training_options(solver)
+    assert (options.solver, options.hyperparameters) == (solver, OWN[solver])
+    assert options.initial_learn_rate == {"sgdm": 0.01, "adam": 0.001, "rmsprop": 0.001}[solver]
+    for name, value in OWN[solver].items():
+        assert getattr(options, name) == value
+    common = DEFAULTS.keys() - {"momentum", "initial_learn_rate"}
+    assert {name: getattr(options, name) for name in common} == {name: DEFAULTS[name] for name in common}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("gradient_decay_factor", [-0.1, 1, 1.5, math.nan, "0.9", True]),
+        ("squared_gradient_decay_factor", [-0.1, 1, None]),
+        ("epsilon", [0, -1e-8, math.inf]),
+        ("initial_learn_rate", [0, "fast"]),
+    ],
+)
+def test_a_solvers_numbers_are_checked(name, values):
+    for value in values:
+        with pytest.raises(OptionsError, match=rf"^{name} = .*; allowed: a .*number.*; write {name}="):
+            training_options("adam", **{name: value})
+
+
+def test_options_of_another_solver_are_refused_with_those_it_takes():
+    with pytest.raises(OptionsError) as error:
+        training_options("adam", momentum=0.5)
+    assert str(error.value) == (
+        'momentum: no option of solver "adam"; allowed: gradient_decay_factor, squared_gradient_decay_factor, epsilon, '
+        'and what all solvers take; leave it out, or write training_options("sgdm", momentum=…)'
+    )
+    with pytest.raises(OptionsError, match=r'"adam", epsilon=…\) or training_options\("rmsprop"'):
+        training_options("sgdm", epsilon=1e-3)
+    with pytest.raises(OptionsError, match="write squared_gradient_decay_factor="):
+        training_options("rmsprop", squared_gradient_decay=0.5)
+    with pytest.raises(AttributeError, match="momentum"):
+        training_options("rmsprop").momentum  # noqa: B018
 
 
 def test_best_validation_loss_needs_validation_data():

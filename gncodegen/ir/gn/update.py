@@ -1,4 +1,4 @@
-"""Update ops: what a training step does to parameters, velocities and running statistics.
+"""Update ops: what a training step does to parameters, a solver's state and running statistics.
 
 Values in, new values out; the function's result attributes say which argument each new value replaces in place.
 """
@@ -12,12 +12,13 @@ from xdsl.irdl import irdl_op_definition
 from gncodegen.ir.gn.base import CLIPS, GnOperation, expect, expect_operands, expect_same, expect_shape
 from gncodegen.ir.operation import Declared
 from gncodegen.ir.values import Values
+from gncodegen.kernels.hyperparameters import BLOCK
 from gncodegen.kernels.schedule import Tensor
+from gncodegen.kernels.solvers import SOLVERS
+from gncodegen.kernels.update_problem import NORM_CLIPS
 
-HYPERPARAMETERS = Tensor((8,), "float64")
-"""The run-time scalars: learn_rate, momentum, l2, threshold, iteration, seed, 0, 0."""
-
-NORM_CLIPS = ("l2norm", "global-l2norm")
+HYPERPARAMETERS = BLOCK
+"""The numbers that a step reads at run time; `kernels.hyperparameters` says what lies where."""
 
 _NAMES = Declared("names", "texts")
 _L2_FACTORS = Declared("l2_factors", "floats")
@@ -49,15 +50,17 @@ class GradientNorms(GnOperation):
 
 
 @irdl_op_definition
-class SgdmUpdate(GnOperation):
-    """(p1…, g1…, v1…, norms if a norm clips, hyperparameters) → p1…, v1….
+class Update(GnOperation):
+    """(p1…, g1…, the solver's state, norms if a norm clips, hyperparameters) → p1…, the state: one step of a solver.
 
-    g ← g + l2·l2_factor·p; clip g; v ← momentum·v − learn_rate·learn_rate_factor·g; p ← p + v.
+    g ← g + l2·l2_factor·p; clip g; then the solver's formula, with the rate learn_rate·learn_rate_factor. The state is
+    each of the solver's arrays in turn, for all parameters.
     """
 
-    name = "gn.sgdm_update"
+    name = "gn.update"
     ATTRIBUTES: ClassVar = (
         _NAMES,
+        Declared("solver", "text", None, tuple(SOLVERS)),
         Declared("learn_rate_factors", "floats"),
         _L2_FACTORS,
         Declared("clip", "text", "none", CLIPS),
@@ -66,17 +69,17 @@ class SgdmUpdate(GnOperation):
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        count = len(values.texts("names"))
+        count, arrays = len(values.texts("names")), len(SOLVERS[values.text("solver")].state)
         with_norms = values.text("clip") in NORM_CLIPS
-        expect_operands(operands, 3 * count + 1 + with_norms)
+        expect_operands(operands, (2 + arrays) * count + 1 + with_norms)
         expect_same("hyperparameters and what they must be", operands[-1], HYPERPARAMETERS)
-        parameters, velocities = operands[:count], operands[2 * count : 3 * count]
-        _expect_pairs(values, parameters, operands[count : 2 * count], velocities)
+        parameters, *others = (operands[array * count : (array + 1) * count] for array in range(2 + arrays))
+        _expect_pairs(values, parameters, *others)
         factors = len(values.reals("learn_rate_factors"))
         expect(factors == count, f"learn_rate_factors has {factors} entries; it needs {count}, one per parameter")
         if with_norms:
-            expect_same("norms and what they must be", operands[3 * count], Tensor((count,), "float64"))
-        return (*parameters, *velocities)
+            expect_same("norms and what they must be", operands[-2], Tensor((count,), "float64"))
+        return (*parameters, *(tensor for state in others[1:] for tensor in state))
 
 
 @irdl_op_definition
@@ -95,4 +98,4 @@ class UpdateStatistics(GnOperation):
         return (mean, variance)
 
 
-UPDATES = (GradientNorms, SgdmUpdate, UpdateStatistics)
+UPDATES = (GradientNorms, Update, UpdateStatistics)

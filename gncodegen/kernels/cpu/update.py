@@ -1,4 +1,4 @@
-"""Plans of the update kernels: what a training step does to parameters, velocities and running statistics."""
+"""Plans of the update kernels: what a training step does to parameters, a solver's state and running statistics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cpu.elementwise import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.update_problem import UpdateProblem
 
 CHUNK = 16384
 """Elements of a parameter that one tile updates; partial sums of squares are of such chunks."""
@@ -25,30 +26,20 @@ def _schedule(
     return Schedule(problem.op, template, "cpu", dtype, shape={**sizes, **shape}, tiles=tiles)
 
 
-def _sgdm_update(problem: Problem) -> Plan:
-    """G ← g + l2·l2_factor·p; clip g; v ← momentum·v − learn_rate·factor·g; p ← p + v, all parameters in one launch.
-
-    Operands p1…, g1…, v1… and, for a norm clip, norms; results p1…, v1….
-    """
-    count = len(problem.results) // 2
-    parameters = problem.results[:count]
-    shape: dict[str, Constant] = {
-        "learn_rate_factors": problem.numbers("learn_rate_factors", (1.0,) * count),
-        "l2_factors": problem.numbers("l2_factors", (1.0,) * count),
-        "clip": problem.text("clip") or "none",
-    }
-    arguments = (*slots(problem), "hyperparameters")
-    operands = len(problem.operands)
+def _update(problem: Problem) -> Plan:
+    """One step of a solver, all parameters in one launch."""
+    update = UpdateProblem(problem)
+    parameters, count = update.parameters, update.count
+    elements = sum(parameter.count for parameter in parameters)
     launch = Launch(
-        _schedule(problem, "sgdm_update", parameters, shape),
-        arguments,
+        _schedule(problem, "update", parameters, update.shape()),
+        update.arguments(range(count)),
         grid=sum(_chunks(parameters)),
-        writes=tuple(range(operands, operands + 2 * count)),
-        bytes=traffic(problem),
-        flops=6 * sum(parameter.count for parameter in parameters),
+        writes=update.writes(count),
+        bytes=update.bytes(elements),
+        flops=update.solver.flops * elements,
     )
-    in_place = tuple((i, i) for i in range(count)) + tuple((count + i, 2 * count + i) for i in range(count))
-    return Plan((launch,), in_place=in_place)
+    return Plan((launch,), in_place=update.in_place)
 
 
 def _gradient_norms(problem: Problem) -> Plan:
@@ -88,7 +79,7 @@ def _update_statistics(problem: Problem) -> Plan:
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
-    "sgdm_update": _sgdm_update,
+    "update": _update,
     "gradient_norms": _gradient_norms,
     "update_statistics": _update_statistics,
 }

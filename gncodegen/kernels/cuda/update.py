@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gncodegen.kernels.cpu.elementwise import slots, traffic
 from gncodegen.kernels.cuda.elementwise import THREADS, UNROLL
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.update_problem import UpdateProblem
 
 MOST_ADDRESSES = 500
 """Buffers of one launch: parameters of a kernel may take 4 KB."""
@@ -52,47 +53,27 @@ def _schedule(problem: Problem, template: str, share: Share, dtype: str, shape: 
     return Schedule(problem.op, template, problem.machine.target, dtype, shape=constants, tiles=tiles)
 
 
-def _sgdm_update(problem: Problem) -> Plan:
-    """G ← g + l2·l2_factor·p; clip g; v ← momentum·v − learn_rate·factor·g; p ← p + v.
-
-    Operands p1…, g1…, v1… and, for a norm clip, norms; results p1…, v1….
-    """
-    count = len(problem.results) // 2
-    parameters, dtype = problem.results[:count], problem.results[0].dtype
-    rates, decays = problem.numbers("learn_rate_factors", (1.0,) * count), problem.numbers("l2_factors", (1.0,) * count)
-    clip = problem.text("clip") or "none"
-    extra = (f"operand{3 * count}",) if clip in ("l2norm", "global-l2norm") else ()
+def _update(problem: Problem) -> Plan:
+    """One step of a solver on all parameters."""
+    update = UpdateProblem(problem)
+    parameters, dtype = update.parameters, update.parameters[0].dtype
+    # Frozen parameters count in no norm.
+    moving = tuple(int(rate != 0) for rate in update.learn_rate_factors) if update.clip == "global-l2norm" else ()
     launches: list[Launch] = []
-    for share in _shares(parameters, problem.machine.lanes(dtype), 5):
-        numbers = range(share.begin, share.end)
-        shape: dict[str, Constant] = {
-            "learn_rate_factors": rates[share.begin : share.end],
-            "l2_factors": decays[share.begin : share.end],
-            "clip": clip,
-            "begin": share.begin,
-            # Frozen parameters count in no norm.
-            "moving": tuple(int(rate != 0) for rate in rates) if clip == "global-l2norm" else (),
-        }
-        arguments = (
-            *(f"operand{array * count + i}" for array in range(3) for i in numbers),
-            *extra,
-            *(f"result{array * count + i}" for array in range(2) for i in numbers),
-            "hyperparameters",
-        )
-        first = 3 * len(numbers) + len(extra)
+    for share in _shares(parameters, problem.machine.lanes(dtype), 3 + 2 * update.arrays):
+        shape = update.shape(share.begin, share.end) | {"begin": share.begin, "moving": moving}
         elements = sum(share.sizes)
         launches.append(
             Launch(
-                _schedule(problem, "sgdm_update", share, dtype, shape),
-                arguments,
+                _schedule(problem, "update", share, dtype, shape),
+                update.arguments(range(share.begin, share.end)),
                 grid=share.starts[-1],
-                writes=tuple(range(first, first + 2 * len(numbers))),
-                bytes=5 * elements * ITEM_SIZE[dtype],
-                flops=6 * elements,
+                writes=update.writes(share.end - share.begin),
+                bytes=update.bytes(elements),
+                flops=update.solver.flops * elements,
             )
         )
-    in_place = tuple((i, i) for i in range(count)) + tuple((count + i, 2 * count + i) for i in range(count))
-    return Plan(tuple(launches), in_place=in_place)
+    return Plan(tuple(launches), in_place=update.in_place)
 
 
 def _gradient_norms(problem: Problem) -> Plan:
@@ -149,7 +130,7 @@ def _update_statistics(problem: Problem) -> Plan:
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
-    "sgdm_update": _sgdm_update,
+    "update": _update,
     "gradient_norms": _gradient_norms,
     "update_statistics": _update_statistics,
 }

@@ -7,25 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BYTES = 128
-"""float64[8] at 0, the same as float32[8] at byte 64, as uint32[8] at byte 96; iteration and seed are exact there."""
+from gncodegen.kernels.hyperparameters import COUNT, slot
+
+BYTES = 16 * COUNT
+"""Of the block: eight, four and four for every number."""
 
 
 def device_block(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The block of [learn_rate, momentum, l2, threshold, iteration, seed, 0, 0].
+    """The block of `kernels.hyperparameters` for a device: as float64, as float32, and whole numbers as uint32.
 
-    float32 kernels read its second part and need no float64 arithmetic; words hold iteration (96 + 16), and the seed's
-    low (96 + 20) and high (96 + 24) half.
+    float32 kernels need no float64 arithmetic then, and iteration and seed, a low and a high word, are exact.
 
     Args:
-        values: float64 (8,).
+        values: float64 (COUNT,).
     """
-    block = np.zeros(BYTES, np.uint8)
-    block[:64] = values.view(np.uint8)
+    words: NDArray[Any] = np.zeros(COUNT, np.uint32)
+    iteration, seed = slot("iteration"), slot("seed")
+    number = int(values[seed])
+    words[iteration] = int(values[iteration]) & 0xFFFFFFFF
+    words[seed], words[seed + 1] = number & 0xFFFFFFFF, number >> 32 & 0xFFFFFFFF
     with np.errstate(over="ignore"):
-        block[64:96] = values.astype(np.float32).view(np.uint8)
-    words: NDArray[Any] = np.zeros(8, np.uint32)
-    seed = int(values[5])
-    words[4], words[5], words[6] = int(values[4]) & 0xFFFFFFFF, seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF
-    block[96:] = words.view(np.uint8)
+        parts = (values, values.astype(np.float32), words)
+    block = np.concatenate([part.view(np.uint8) for part in parts])
+    assert block.nbytes == BYTES
     return block

@@ -9,6 +9,7 @@ from support.execution import problem_of
 from support.targets import ON_ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
+from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.targets.cuda.disassemble import sass
 
 LARGE, MOVED, ROWS, POOLED = (64, 56, 56, 64), (16, 56, 56, 64), (4096, 1000), (3, 3, 4, 8)
@@ -70,8 +71,11 @@ CASES = [
             ("average_pool_gradient", "y", "x"),
         )
     ),
-    ("sgdm_update", PARAMETERS * 3, PARAMETERS * 2, {**FACTORS, "learn_rate_factors": (1.0,) * 6, "clip": "none"},
-     "float32", BOTH),
+    *(
+        ("update", PARAMETERS * (2 + len(solver.state)), PARAMETERS * (1 + len(solver.state)),
+         {**FACTORS, "learn_rate_factors": (1.0,) * 6, "clip": "none", "solver": solver.name}, "float32", BOTH)
+        for solver in SOLVERS.values()
+    ),
     ("gradient_norms", PARAMETERS * 2, [(6,)], FACTORS, "float32", (LOADS,)),
     ("transposed_convolution", [(4, 8, 8, 32), (2, 2, 16, 32), (16,)], [(4, 16, 16, 16)], TRANSPOSED, "float32", ()),
 ]  # fmt: skip

@@ -34,7 +34,8 @@ def _expected(compiled_: Any, function: str, x: np.ndarray, t: np.ndarray) -> di
     arguments["hyperparameters", "hyperparameters"] = compiled_.hyperparameters.array
     for name, value in compiled_.parameters.items():
         arguments["parameter", name] = arguments["state", name] = value
-        arguments["velocity", name] = np.zeros(value.shape)
+        for array in compiled_.hyperparameters.solver.state:
+            arguments[array, name] = np.zeros(value.shape)
     wide = {key: np.asarray(value, np.float64) for key, value in arguments.items()}
     return numpy_gn.run_module(parse_module(compiled_.ir("layout", function)), wide)
 

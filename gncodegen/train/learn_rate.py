@@ -1,4 +1,4 @@
-"""What stochastic gradient descent with momentum asks of one iteration: its rate and its run-time numbers."""
+"""What an iteration asks of the options: its learning rate and its other run-time numbers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ def learn_rate(options: TrainingOptions, epoch: int) -> float:
 def prepare(hyperparameters: Hyperparameters, options: TrainingOptions, epoch: int, iteration: int) -> float:
     """Sets the numbers of one iteration and returns its base learning rate.
 
-    The velocity is left as it is, also where the rate drops.
+    The solver's state is left as it is, also where the rate drops.
     """
     rate = learn_rate(options, epoch)
-    hyperparameters.learn_rate = rate
-    hyperparameters.momentum = options.momentum
-    hyperparameters.l2 = options.l2_regularization
-    hyperparameters.threshold = options.gradient_threshold
-    hyperparameters.iteration = iteration
+    hyperparameters.update(
+        {
+            **options.hyperparameters,
+            "learn_rate": rate,
+            "l2_regularization": options.l2_regularization,
+            "gradient_threshold": options.gradient_threshold,
+            "iteration": iteration,
+        }
+    )
     return rate

@@ -1,0 +1,44 @@
+"""The block of numbers that a step reads at run time: what lies in which slot, on the host and on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from gncodegen.errors import CompileError
+from gncodegen.kernels.schedule import Tensor
+from gncodegen.kernels.solvers import SOLVERS
+
+COMMON = ("learn_rate", "l2_regularization", "gradient_threshold", "iteration", "seed")
+"""The first slots; those of a solver's own numbers follow."""
+
+COUNT = 16
+"""Slots of the block, the same for every solver."""
+
+BLOCK = Tensor((COUNT,), "float64")
+"""The block on the host, and as an operand of ops."""
+
+DEVICE_START: Mapping[str, int] = {"float64": 0, "float32": 2 * COUNT, "uint32": 3 * COUNT}
+"""On a device the numbers lie thrice, one element type after the other; where each starts, in its own elements."""
+
+
+@cache
+def slots(solver: str = "") -> Mapping[str, int]:
+    """Name → slot of all the numbers of a solver; of those that all have in common for ""."""
+    own = SOLVERS[solver].numbers if solver else ()
+    names = (*COMMON, *own)
+    if len(names) > COUNT:
+        raise CompileError(
+            f"solver {solver!r} has {len(own)} numbers; allowed: {COUNT - len(COMMON)}; raise COUNT in {__name__}"
+        )
+    return {name: slot for slot, name in enumerate(names)}
+
+
+def slot(name: str, solver: str = "") -> int:
+    """Where a number lies on the host, for templates."""
+    return slots(solver)[name]
+
+
+def device_slot(name: str, dtype: str, solver: str = "") -> int:
+    """Where a number lies on a device, in elements of `dtype`; the seed's high word follows its low one."""
+    return DEVICE_START[dtype] + slots(solver)[name]
