@@ -11,12 +11,13 @@ class Executable(Module):
     """A module that can run; `packs` has for each instruction the pack that begins there, if one does.
 
     Args:
-        ptx: PTX 7 to 9 text with one `.visible .entry`.
+        ptx: PTX 7 to 9 text.
+        entry: the kernel's name; the first of the text by default.
 
     Raises:
         EmulationFault: the text has no entry, or an instruction that the emulator does not know.
     """
 
-    def __init__(self, ptx: str) -> None:
-        super().__init__(ptx, BUILDERS)
+    def __init__(self, ptx: str, entry: str = "") -> None:
+        super().__init__(ptx, BUILDERS, entry)
         self.packs = packs(self)

@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
 
 class Module:
-    """The one `.visible .entry` of a PTX text, ready to run.
+    """One `.entry` of a PTX text, decoded.
 
     Attributes: `entry` (name), `parameters`, `layout` (of its variables), `steps`, `labelled` (the steps that branches
     lead to), `operands`, `registers` (their layout) and `granule` (the smallest bytes accessed, by space).
@@ -39,22 +39,21 @@ class Module:
     Args:
         ptx: PTX 7 to 9 text.
         builders: what each opcode executes: name → function of a decoder and an instruction.
+        entry: the kernel's name; the first of the text by default.
 
     Raises:
-        EmulationFault: the text has no entry, or an instruction that the builders do not know.
+        EmulationFault: the text has no such entry, or instructions that the builders do not know; it lists them.
     """
 
-    def __init__(self, ptx: str, builders: Mapping[str, Builder]) -> None:
+    def __init__(self, ptx: str, builders: Mapping[str, Builder], entry: str = "") -> None:
         file = text.read(ptx)
-        entry = next((function for function in file.functions.values() if function.entry), None)
-        if entry is None:
-            raise EmulationFault("the PTX text has no .entry")
-        self.entry, self.parameters, self.files = entry.name, tuple(entry.parameters), file.files
+        function = _entry(file, entry)
+        self.entry, self.parameters, self.files = function.name, tuple(function.parameters), file.files
         self._builders = builders
-        kernel = InlinedKernel(file, entry)
+        kernel = InlinedKernel(file, function)
         self.layout = Layout([*file.variables, *kernel.variables])
-        decoder = Decoder(kernel.registers, [one.name for one in entry.parameters], self.layout.symbols)
-        self.steps = [self._decode(decoder, kernel, instruction) for instruction in kernel.code]
+        decoder = Decoder(kernel.registers, [one.name for one in function.parameters], self.layout.symbols)
+        self.steps = self._steps(decoder, kernel)
         self.labelled = frozenset(kernel.labels.values())
         self.operands, self.registers = decoder.operands, RegisterLayout(decoder.registers)
         self.granule = _granules(kernel.code)
@@ -66,6 +65,24 @@ class Module:
     def source_file(self, pc: int) -> str:
         """The generated source file that an instruction comes from, "" if unknown."""
         return self.files.get(self.steps[pc].instruction.file, "")
+
+    def _steps(self, decoder: Decoder, kernel: InlinedKernel) -> list[Step]:
+        steps: list[Step] = []
+        faults: dict[str, EmulationFault] = {}
+        for instruction in kernel.code:
+            try:
+                steps.append(self._decode(decoder, kernel, instruction))
+            except EmulationFault as fault:
+                faults.setdefault(".".join(instruction.opcode), fault)
+        if len(faults) > 1:
+            first = next(iter(faults.values()))
+            raise EmulationFault(
+                f"the emulator does not know these instructions: {', '.join(faults)}",
+                kernel=self.entry, source=first.source, line=first.line, instruction=first.instruction,
+            ) from first  # fmt: skip
+        for fault in faults.values():
+            raise fault
+        return steps
 
     def _decode(self, decoder: Decoder, kernel: InlinedKernel, instruction: Instruction) -> Step:
         guard = decoder.source(instruction.guard, DTYPE["pred"]) if instruction.guard else -1
@@ -90,6 +107,15 @@ class Module:
         if builder is None:
             raise unsupported(instruction)
         return builder(decoder, instruction)
+
+
+def _entry(file: text.PtxFile, name: str) -> text.Function:
+    entries = {function.name: function for function in file.functions.values() if function.entry}
+    if name and name not in entries:
+        raise EmulationFault(f"the PTX text has no .entry {name}; it has {', '.join(entries) or 'none'}")
+    if not entries:
+        raise EmulationFault("the PTX text has no .entry")
+    return entries[name] if name else next(iter(entries.values()))
 
 
 def _target(decoder: Decoder, kernel: InlinedKernel, instruction: Instruction, steering: str) -> int:
