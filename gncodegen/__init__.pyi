@@ -15,14 +15,22 @@ from .errors import (
 from .exchange.onnx.importing import from_onnx as from_onnx
 from .functional import groupnorm as groupnorm
 from .layers.activations import (
+    CeluLayer as CeluLayer,
     ClippedReluLayer as ClippedReluLayer,
     EluLayer as EluLayer,
     GeluLayer as GeluLayer,
+    HardSigmoidLayer as HardSigmoidLayer,
+    HardSwishLayer as HardSwishLayer,
+    HardTanhLayer as HardTanhLayer,
     LeakyReluLayer as LeakyReluLayer,
+    LogSigmoidLayer as LogSigmoidLayer,
+    MishLayer as MishLayer,
     ReluLayer as ReluLayer,
+    SeluLayer as SeluLayer,
     SigmoidLayer as SigmoidLayer,
     SoftmaxLayer as SoftmaxLayer,
     SoftplusLayer as SoftplusLayer,
+    SoftsignLayer as SoftsignLayer,
     SwishLayer as SwishLayer,
     TanhLayer as TanhLayer,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Self
@@ -44,7 +44,7 @@ class Declared:
     name: str
     kind: str
     default: Value | None = None
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
 
     def check(self, value: Value) -> None:
         """Raises VerifyException if `value` is not of the declared kind."""

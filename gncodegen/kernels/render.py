@@ -1,6 +1,6 @@
 """Templates to kernel source: Jinja2 whose raw files stay Python.
 
-Line statements are `#: if activation == "relu"`, comments `##`, and `{{ n }}` only ever stands for a value.
+Line statements are `#: if bias`, comments `##`, and `{{ n }}` only ever stands for a value.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from gncodegen.errors import CompileError
+from gncodegen.kernels import activations
 from gncodegen.kernels.hyperparameters import device_slot, slot
 from gncodegen.kernels.schedule import Constant, Schedule, family
 
@@ -79,6 +81,11 @@ def _numbered(text: str, *counts: int) -> Markup:
     )
 
 
+def _expression(formula: Callable[..., str]) -> Callable[..., Markup]:
+    """A function that templates call for an expression: `y = {{ forward(activation, alpha, "v") }}`."""
+    return lambda *arguments: Markup(formula(*arguments))
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -95,6 +102,8 @@ def _environment() -> jinja2.Environment:
     environment.filters["numbered"] = _numbered  # pyright: ignore[reportArgumentType]
     for function in (segments, slot, device_slot):
         environment.globals[function.__name__] = function  # pyright: ignore[reportArgumentType]
+    for formula in (activations.forward, activations.gradient, activations.activated):
+        environment.globals[formula.__name__] = _expression(formula)  # pyright: ignore[reportArgumentType]
     return environment
 
 
@@ -125,9 +134,22 @@ def render(schedule: Schedule) -> str:
     except jinja2.TemplateError as error:
         raise CompileError(f"template {template_folder() / name}: {error}; schedule {schedule}") from error
     docstring, _, rest = body.partition("\n")
+    rest = _importing(rest, family(schedule.target), activations.intrinsics_of_formulas())
     # A line statement takes the empty lines after it along.
     rest = re.sub(r"(?<!@device)\n+(?=@device\n|def )", "\n\n\n", rest.lstrip("\n"))
     return "\n".join([docstring, *_header(schedule, name), "", rest])
+
+
+def _importing(source: str, target_family: str, names: frozenset[str]) -> str:
+    """The source with an import of those among `names` that it calls: what formulas of activations brought."""
+    imports = re.findall(r"^from gncodegen\.\S+ import (.*)$", source, re.MULTILINE)
+    imported = {name for line in imports for name in line.split(", ")}
+    called = set(re.findall(r"\b(\w+)\(", source)) & names
+    missing = ", ".join(sorted(called - imported))
+    if not missing:
+        return source
+    line = f"from gncodegen.targets.{target_family}.intrinsics import {missing}\n"
+    return re.sub(r"^from gncodegen\.", lambda match: line + match[0], source, count=1, flags=re.MULTILINE)
 
 
 def _header(schedule: Schedule, name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Annotated, ClassVar
 
 from gncodegen.layers.base import Layer, Operation, Size
@@ -11,15 +11,21 @@ from gncodegen.layers.checks import Epsilon, finite_number, one_of
 
 @dataclass(frozen=True, eq=False)
 class ActivationLayer(Layer):
-    """One function of each element; its size is its input's."""
+    """One function of each element; its size is its input's.
 
-    def _function(self) -> tuple[str, float]:
-        """The function's name in gn.activation, and its alpha."""
-        return self.kind, 0.0
+    A new one says its `function` and has its constants, if any, as properties: the first is alpha, the second beta.
+    """
+
+    function: ClassVar[str]
+    """The function's name in gn.activation."""
+
+    def _constants(self) -> tuple[float, ...]:
+        """Alpha and beta, or as many of them as the function has."""
+        return tuple(getattr(self, field.name) for field in fields(self) if field.name != "name")
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
-        function, alpha = self._function()
-        return (Operation("activation", (), {"function": function, "alpha": alpha}),)
+        constants = dict(zip(("alpha", "beta"), self._constants(), strict=False))
+        return (Operation("activation", (), {"function": self.function, "alpha": 0.0, **constants}),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +33,7 @@ class ReluLayer(ActivationLayer):
     """y = max(x, 0); NaN stays NaN."""
 
     kind: ClassVar[str] = "relu"
+    function: ClassVar[str] = "relu"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +46,7 @@ class LeakyReluLayer(ActivationLayer):
 
     scale: Annotated[float, finite_number] = 0.01
     kind: ClassVar[str] = "leakyrelu"
-
-    def _function(self) -> tuple[str, float]:
-        return "leaky-relu", self.scale
+    function: ClassVar[str] = "leaky-relu"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +59,7 @@ class ClippedReluLayer(ActivationLayer):
 
     ceiling: Epsilon
     kind: ClassVar[str] = "clippedrelu"
-
-    def _function(self) -> tuple[str, float]:
-        return "clipped-relu", self.ceiling
+    function: ClassVar[str] = "clipped-relu"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +74,7 @@ class EluLayer(ActivationLayer):
 
     alpha: Annotated[float, finite_number] = 1.0
     kind: ClassVar[str] = "elu"
-
-    def _function(self) -> tuple[str, float]:
-        return "elu", self.alpha
+    function: ClassVar[str] = "elu"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,7 @@ class TanhLayer(ActivationLayer):
     """y = tanh(x)."""
 
     kind: ClassVar[str] = "tanh"
+    function: ClassVar[str] = "tanh"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +90,7 @@ class SigmoidLayer(ActivationLayer):
     """y = 1 / (1 + exp(-x))."""
 
     kind: ClassVar[str] = "sigmoid"
+    function: ClassVar[str] = "sigmoid"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,7 @@ class SwishLayer(ActivationLayer):
     """y = x / (1 + exp(-x))."""
 
     kind: ClassVar[str] = "swish"
+    function: ClassVar[str] = "swish"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +115,13 @@ class GeluLayer(ActivationLayer):
     approximation: Annotated[str, one_of("none", "tanh")] = "none"
     kind: ClassVar[str] = "gelu"
 
-    def _function(self) -> tuple[str, float]:
-        return ("gelu-tanh" if self.approximation == "tanh" else "gelu"), 0.0
+    @property
+    def function(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The one that the approximation says."""
+        return "gelu-tanh" if self.approximation == "tanh" else "gelu"
+
+    def _constants(self) -> tuple[float, ...]:
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +129,104 @@ class SoftplusLayer(ActivationLayer):
     """y = ln(1 + exp(x))."""
 
     kind: ClassVar[str] = "softplus"
+    function: ClassVar[str] = "softplus"
+
+
+@dataclass(frozen=True, eq=False)
+class HardSwishLayer(ActivationLayer):
+    """y = x · min(max(x + 3, 0), 6) / 6.
+
+    Source: Howard et al., Searching for MobileNetV3, ICCV 2019.
+    """
+
+    kind: ClassVar[str] = "hardswish"
+    function: ClassVar[str] = "hard-swish"
+
+
+@dataclass(frozen=True, eq=False)
+class HardSigmoidLayer(ActivationLayer):
+    """y = min(max(slope · x + shift, 0), 1).
+
+    Args:
+        slope: of the middle; 1/6 as in PyTorch, 0.2 in ONNX.
+        shift: the value at 0.
+    """
+
+    slope: Annotated[float, finite_number] = 1 / 6
+    shift: Annotated[float, finite_number] = 0.5
+    kind: ClassVar[str] = "hardsigmoid"
+    function: ClassVar[str] = "hard-sigmoid"
+
+
+@dataclass(frozen=True, eq=False)
+class HardTanhLayer(ActivationLayer):
+    """y = min(max(x, lowest), highest).
+
+    Args:
+        lowest: the least output.
+        highest: the largest output.
+    """
+
+    lowest: Annotated[float, finite_number] = -1.0
+    highest: Annotated[float, finite_number] = 1.0
+    kind: ClassVar[str] = "hardtanh"
+    function: ClassVar[str] = "hard-tanh"
+
+
+@dataclass(frozen=True, eq=False)
+class MishLayer(ActivationLayer):
+    """y = x · tanh(ln(1 + exp(x))).
+
+    Source: Misra, Mish, BMVC 2020.
+    """
+
+    kind: ClassVar[str] = "mish"
+    function: ClassVar[str] = "mish"
+
+
+@dataclass(frozen=True, eq=False)
+class SeluLayer(ActivationLayer):
+    """y = 1.0507 · x where x ≥ 0, else 1.0507 · 1.6733 · (exp(x) - 1).
+
+    Source: Klambauer et al., Self-Normalizing Neural Networks, NeurIPS 2017.
+    """
+
+    kind: ClassVar[str] = "selu"
+    function: ClassVar[str] = "selu"
+
+    def _constants(self) -> tuple[float, ...]:
+        return 1.6732632423543772, 1.0507009873554805
+
+
+@dataclass(frozen=True, eq=False)
+class CeluLayer(ActivationLayer):
+    """y = x where x ≥ 0, else alpha · (exp(x / alpha) - 1).
+
+    Args:
+        alpha: minus the limit on the negative side, > 0.
+
+    Source: Barron, Continuously Differentiable Exponential Linear Units, 2017.
+    """
+
+    alpha: Epsilon = 1.0
+    kind: ClassVar[str] = "celu"
+    function: ClassVar[str] = "celu"
+
+
+@dataclass(frozen=True, eq=False)
+class SoftsignLayer(ActivationLayer):
+    """y = x / (1 + |x|)."""
+
+    kind: ClassVar[str] = "softsign"
+    function: ClassVar[str] = "softsign"
+
+
+@dataclass(frozen=True, eq=False)
+class LogSigmoidLayer(ActivationLayer):
+    """y = -ln(1 + exp(-x))."""
+
+    kind: ClassVar[str] = "logsigmoid"
+    function: ClassVar[str] = "log-sigmoid"
 
 
 @dataclass(frozen=True, eq=False)

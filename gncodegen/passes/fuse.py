@@ -20,6 +20,7 @@ from xdsl.pattern_rewriter import (
 from xdsl.rewriter import InsertPoint
 
 from gncodegen.ir.gn import GnOperation
+from gncodegen.ir.gn.base import FUNCTION
 from gncodegen.ir.gn.forward import Bias, ChannelNormalize, Convolution, FullyConnected, GroupNorm
 from gncodegen.ir.gn.gradient import (
     ActivationGradient,
@@ -36,9 +37,7 @@ from gncodegen.ir.gn.pointwise import Activation, Add, CrossEntropy, Softmax, So
 from gncodegen.ir.gn.transposed import TransposedConvolution
 from gncodegen.ir.operation import merged_layers, only_user, texts, users
 from gncodegen.ir.values import Value, encode
-
-FROM_OUTPUT = ("relu", "leaky-relu")
-"""Activations whose derivative follows from their output, so that the input need not be kept."""
+from gncodegen.kernels.activations import MASKS, Source, gradient_from
 
 BIASED = (Convolution, TransposedConvolution, FullyConnected)
 """Ops that take a bias as third operand."""
@@ -128,22 +127,25 @@ class ActivationIntoProducer(Fusion):
         producer = _owner(between)
         if not isinstance(producer, (*BIASED, Add, GroupNorm, ChannelNormalize)):
             return
-        if producer.attribute("activation") or op.attribute("function") not in self.activations:
+        if producer.attribute("activation") or op.attribute("function") not in self.activations or op.attribute("beta"):
             return
         others = [user for user in users(between) if user is not op]
         gradients = [user for user in others if isinstance(user, ActivationGradient) and self._belongs(user, op)]
         if len(gradients) != len(others):
             return
         pairs = [(gradient, after) for gradient in gradients if (after := self._norm_gradient(producer, gradient))]
-        from_output = op.attribute("function") in FROM_OUTPUT and op.values.real("alpha") >= 0
+        from_output = _source(op) == "output"
         if type(producer) in NORMS and len(pairs) == len(gradients):
             self._fuse_norm(producer, op, pairs, rewriter)
         elif not gradients or (from_output and (type(producer) not in NORMS or _adds(producer))):
             self._fuse_linear(producer, op, gradients, rewriter)
 
     def _belongs(self, gradient: ActivationGradient, op: Activation) -> bool:
-        same = all(gradient.attribute(name) == op.attribute(name) for name in ("function", "alpha"))
-        return same and gradient.operands[0] is op.operands[0] and gradient.attribute("from") == "input"
+        return (
+            _same_function(op, gradient)
+            and gradient.operands[0] is op.operands[0]
+            and gradient.attribute("from") == "input"
+        )
 
     def _fused(self, producer: GnOperation, op: Activation, rewriter: PatternRewriter) -> GnOperation:
         """The producer with the activation; takes the place of both."""
@@ -201,6 +203,24 @@ class ActivationIntoProducer(Fusion):
         rewriter.erase(producer)
 
 
+class GradientFromOutput(Fusion):
+    """activation_gradient of x → of y, where the table says that y tells the slope: x's memory goes early.
+
+    Runs last: the patterns before it know an activation's gradient by its input.
+    """
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: ActivationGradient, rewriter: PatternRewriter) -> None:
+        if op.attribute("from") == "output" or _source(op) == "input":
+            return
+        for user in users(op.operands[0]):
+            if isinstance(user, Activation) and _same_function(user, op) and user.is_before_in_block(op):
+                attributes = dict(op.values) | {"from": "output"}
+                operands = (user.results[0], op.operands[1])
+                rewriter.replace(op, ActivationGradient(operands, attributes, op.layers))
+                return
+
+
 class BiasGradientIntoWeightGradient(Fusion):
     """weight_gradient, bias_gradient of one layer over the same cotangent → weight_gradient{bias = true}."""
 
@@ -253,7 +273,7 @@ class Fuse(ModulePass):
     """
 
     name: ClassVar[str] = "fuse"
-    activations: tuple[str, ...] = FROM_OUTPUT
+    activations: tuple[str, ...] = tuple(filter(None, MASKS))
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         report = list(fused_lines(op))
@@ -266,6 +286,7 @@ class Fuse(ModulePass):
             SoftmaxIntoLoss(report),
         ]
         PatternRewriteWalker(GreedyRewritePatternApplier(patterns)).rewrite_module(op)
+        PatternRewriteWalker(GradientFromOutput(report)).rewrite_module(op)
         if report:
             op.attributes["gn.fused"] = encode(tuple(report))
 
@@ -273,6 +294,17 @@ class Fuse(ModulePass):
 def fused_lines(module: ModuleOp) -> tuple[str, ...]:
     """What was fused, one readable line each: `groupnorm_1 + relu_1`."""
     return texts(module, "gn.fused")
+
+
+def _source(operation: GnOperation) -> Source:
+    """Which array the gradient of an activation is best taken from."""
+    values = operation.values
+    return gradient_from(values.text("function"), values.real("alpha"), values.real("beta"))
+
+
+def _same_function(first: GnOperation, second: GnOperation) -> bool:
+    """Whether an activation and a gradient are of one function with the same constants."""
+    return all(first.attribute(declared.name) == second.attribute(declared.name) for declared in FUNCTION)
 
 
 def _adds(operation: GnOperation) -> bool:

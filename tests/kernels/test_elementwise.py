@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import reference
 
-from gncodegen.kernels.activations import GRADIENT_FROM, gradient_from
+from gncodegen.kernels.activations import ACTIVATIONS, gradient_from
 
-ALPHA = {"leaky-relu": 0.01, "clipped-relu": 1.5, "elu": 0.7}
+OF_POSITIVE = ("square-root",)
+"""Functions of numbers above 0 only."""
 TOLERANCE = {"float32": 4e-7, "float64": 4e-16}
 
 
@@ -19,16 +20,26 @@ def close(got, expected, dtype, slack=1.0):
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
 
+def constants(function):
+    """Alpha and beta of a row: what layers start from, moved a little so that no number is special."""
+    return {name: 0.9 * value for name, value in zip(("alpha", "beta"), ACTIVATIONS[function].constants, strict=False)}
+
+
+def argument(function, *args, **options):
+    x = drawn(*args, **options)
+    return abs(x) + x.dtype.type(0.01) if function in OF_POSITIVE else x
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("function", GRADIENT_FROM)
+@pytest.mark.parametrize("function", ACTIVATIONS)
 def test_activation(execute, function, dtype):
-    alpha = ALPHA.get(function, 0.0)
-    x, dy = drawn((1, 43, 3), dtype), drawn((1, 43, 3), dtype, 1)
-    y, backward = reference.activation(x, function, alpha=alpha)
-    attributes = {"function": function, "alpha": alpha}
+    more = constants(function)
+    x, dy = argument(function, (1, 43, 3), dtype), drawn((1, 43, 3), dtype, 1)
+    y, backward = reference.activation(x, function, **more)
+    attributes = {"function": function, **more}
     (got,) = execute("activation", [x], [(x.shape, dtype)], attributes)
     close(got, y, dtype, 4)
-    source = gradient_from(function, alpha)
+    source = gradient_from(function, **more)
     values = x if source == "input" else got
     (dx,) = execute(
         "activation_gradient", [values, dy], [(x.shape, dtype)], {**attributes, "from": source}, in_place={0: 1}
@@ -36,29 +47,29 @@ def test_activation(execute, function, dtype):
     close(dx, backward(dy)[0], dtype, 64)  # the oracle's 1 + tanh cancels
 
 
-@pytest.mark.parametrize("function", GRADIENT_FROM)
+@pytest.mark.parametrize("function", ACTIVATIONS)
 def test_activation_from_input(execute, function):
-    alpha = ALPHA.get(function, 0.0)
-    x, dy = drawn((132,)), drawn((132,), seed=1)
-    _, backward = reference.activation(x, function, alpha=alpha)
-    (dx,) = execute(
-        "activation_gradient", [x, dy], [(x.shape, "float32")], {"function": function, "alpha": alpha, "from": "input"}
-    )
+    more = constants(function)
+    x, dy = argument(function, (132,)), drawn((132,), seed=1)
+    _, backward = reference.activation(x, function, **more)
+    attributes = {"function": function, "from": "input", **more}
+    (dx,) = execute("activation_gradient", [x, dy], [(x.shape, "float32")], attributes)
     close(dx, backward(dy)[0], "float32", 16)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("function", GRADIENT_FROM)
+@pytest.mark.parametrize("function", ACTIVATIONS)
 def test_activation_of_special_values(execute, target, function, dtype):
-    alpha = ALPHA.get(function, 0.0)
+    more = constants(function)
     finite = np.array([0.0, -0.0, 1e-30, -1e-30, 5e-4, -5e-4, 20, -20, 80, -80, 200, -200, 1e30, -1e30])
     x = np.array([np.nan, np.inf, *finite, *[np.nan] * 113], dtype)
-    (y,) = execute("activation", [x], [(x.shape, dtype)], {"function": function, "alpha": alpha})
+    (y,) = execute("activation", [x], [(x.shape, dtype)], {"function": function, **more})
     assert np.isnan(y[[0, *range(16, 129)]]).all()
-    limit = {"clipped-relu": alpha, "tanh": 1.0, "sigmoid": 1.0}.get(function, np.inf)
-    np.testing.assert_allclose(y[1], limit, rtol=0 if target == "cpu" else 1e-7)
-    with np.errstate(over="ignore", invalid="ignore"):
-        expected = reference.activation(x[2:16], function, alpha=alpha)[0]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        limit = reference.activation([1e300], function, **more)[0][0]
+        limit = np.copysign(np.inf, limit) if abs(limit) > 1e100 else limit
+        np.testing.assert_allclose(y[1], x.dtype.type(limit), rtol=0 if target == "cpu" else 1e-7, atol=1e-290)
+        expected = reference.activation(x[2:16], function, **more)[0].astype(dtype)
     np.testing.assert_allclose(
         y[2:16], expected, rtol=16 * TOLERANCE[dtype], atol=1e-30 if "gelu" not in function else 3e-6
     )
@@ -69,6 +80,20 @@ def test_activation_of_special_values(execute, target, function, dtype):
         )
         assert np.isnan(dx[0])
         assert dx[3] == 0, "a zero slope is zero whatever comes in"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", ACTIVATIONS)
+def test_slopes_of_large_and_small_arguments(execute, function, dtype):
+    more = constants(function)
+    x = np.array([np.nan, 1e-30, -1e-30, 5e-4, -5e-4, 12, -12, 20, -20, 80, -80, 200, -200, 1e18, -1e18], dtype)
+    attributes = {"function": function, "from": "input", **more}
+    (dx,) = execute("activation_gradient", [x, np.ones_like(x)], [(x.shape, dtype)], attributes)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        (expected,) = reference.activation(x[1:], function, **more)[1](np.ones(len(x) - 1))
+        expected = expected.astype(dtype)
+    # Slopes that vanish do so next to slopes of 1.
+    np.testing.assert_allclose(dx[1:], expected, rtol=32 * TOLERANCE[dtype], atol=8 * TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize(

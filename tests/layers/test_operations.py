@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
+from gncodegen.kernels.activations import ACTIVATIONS
+from gncodegen.layers.activations import ActivationLayer
 from gncodegen.layers.base import Operation, Size
 
 IMAGE = Size("SSC", (8, 6, 4))
@@ -158,6 +160,30 @@ def test_batch_norm():
 def test_activations(layer, function, alpha):
     assert chain(layer) == (Operation("activation", (), {"function": function, "alpha": alpha}),)
     assert layer.output_size((IMAGE,)) == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("layer", "function", "constants"),
+    [
+        (gnc.HardSwishLayer(), "hard-swish", {}),
+        (gnc.HardSigmoidLayer(0.2), "hard-sigmoid", {"alpha": 0.2, "beta": 0.5}),
+        (gnc.HardTanhLayer(-2, 3), "hard-tanh", {"alpha": -2, "beta": 3}),
+        (gnc.MishLayer(), "mish", {}),
+        (gnc.SeluLayer(), "selu", {"alpha": 1.6732632423543772, "beta": 1.0507009873554805}),
+        (gnc.CeluLayer(2), "celu", {"alpha": 2}),
+        (gnc.SoftsignLayer(), "softsign", {}),
+        (gnc.LogSigmoidLayer(), "log-sigmoid", {}),
+    ],
+)
+def test_activations_of_several_constants(layer, function, constants):
+    assert chain(layer) == (Operation("activation", (), {"function": function, "alpha": 0.0, **constants}),)
+
+
+def test_every_activation_layer_is_a_row_and_starts_from_its_constants():
+    for layer in (layer(*([6] if layer is gnc.ClippedReluLayer else [])) for layer in ActivationLayer.__subclasses__()):
+        (operation,) = chain(layer)
+        found = [operation.attributes[name] for name in ("alpha", "beta") if name in operation.attributes]
+        assert found == [*(ACTIVATIONS[operation.attributes["function"]].constants or (0,))]
 
 
 def test_pooling():

@@ -7,6 +7,8 @@ import re
 import pytest
 from support.mlir import CONVOLUTION, IMAGE, STATISTICS, VECTOR, WEIGHTS, after, function, ops
 
+from gncodegen.kernels.activations import ACTIVATIONS
+from gncodegen.kernels.activations import Activation as Row
 from gncodegen.passes.pipeline import run_pipeline
 
 CONV = f'%c = gn.convolution(%x, %w) {{{CONVOLUTION}, layers = ["c"]}} : ({IMAGE}, {WEIGHTS}) -> {IMAGE}'
@@ -74,13 +76,26 @@ def test_group_norm_gradient_recomputes_the_mask() -> None:
 def test_an_activation_used_twice_before_it_is_not_fused_backward() -> None:
     both = f"%y = gn.add(%r, %n) : ({IMAGE}, {IMAGE}) -> {IMAGE}"
     found = gradients(CONV, BIAS, NORM, relu("%n", "%r"), both)
-    assert found[0] == 'activation_gradient {function = "relu"}'
+    assert found[0] == 'activation_gradient {function = "relu", from = "output"}'
     assert f"group_norm_gradient {{{NORMED}}}" in found
 
 
 def test_mask_from_the_output_after_convolution() -> None:
     found = gradients(CONV, BIAS, relu("%d"))
     assert found[0] == 'activation_gradient {function = "relu", from = "output"}'
+
+
+@pytest.mark.parametrize("row", ACTIVATIONS.values(), ids=lambda row: row.name)
+def test_the_table_says_which_array_a_gradient_reads(row: Row) -> None:
+    constants = "".join(f", {name} = {value!r}" for name, value in zip(("alpha", "beta"), row.constants, strict=False))
+    body = "\n".join([CONV, BIAS, NORM, relu("%n", name=row.name, alpha=constants), LOSS])
+    text = run_pipeline(function(body, "%l : tensor<f64>", training=True), "gradients{function=gradients},dce,fuse")
+    if row.masks:
+        assert "gn.activation" not in text
+        return
+    (forward,) = re.findall(r"(%\w+) = gn\.activation\((%\w+)\)", text)
+    (gradient,) = re.findall(r"gn\.activation_gradient\((%\w+), ", text)
+    assert gradient == (forward[0] if row.from_output else forward[1])
 
 
 def test_negative_slope_keeps_its_input() -> None:
@@ -135,7 +150,10 @@ def test_group_norm_takes_an_addition_alone() -> None:
     assert after("fuse", body)[1:] == [f"group_norm {{{NORMED}, residual = true}}", 'activation {function = "tanh"}']
     assert 'gn.fused = ["g + a", "c: convolution + bias"]' in run_pipeline(function(body), "fuse")
     found = gradients(CONV, BIAS, NORM, ADDED, relu("%a", name="tanh"))
-    assert found[:2] == ['activation_gradient {function = "tanh"}', f"group_norm_gradient {{{NORMED}}}"]
+    assert found[:2] == [
+        'activation_gradient {function = "tanh", from = "output"}',
+        f"group_norm_gradient {{{NORMED}}}",
+    ]
 
 
 def test_of_two_norms_the_first_takes_the_addition() -> None:

@@ -27,7 +27,14 @@ def _gelu_tanh(x: Array) -> tuple[Array, Array]:
     return 0.5 * x * (1 + bent), 0.5 * (1 + bent) + 0.5 * x * (1 - bent**2) * root * (1 + 3 * 0.044715 * x**2)
 
 
-def value_and_slope(x: Array, function: str, alpha: float) -> tuple[Array, Array]:  # noqa: PLR0911
+def _mish(x: Array) -> tuple[Array, Array]:
+    bent = np.logaddexp(0, x)
+    return x * np.tanh(bent), np.tanh(bent) + x * _sigmoid(x) / np.cosh(np.minimum(bent, 350)) ** 2
+
+
+def value_and_slope(  # noqa: C901, PLR0911, PLR0912
+    x: Array, function: str, alpha: float, beta: float
+) -> tuple[Array, Array]:
     """The activation's value and derivative at every element of x; at a kink, the derivative of the lower side."""
     match function:
         case "relu":
@@ -51,13 +58,46 @@ def value_and_slope(x: Array, function: str, alpha: float) -> tuple[Array, Array
             return _gelu(x)
         case "gelu-tanh":
             return _gelu_tanh(x)
+        case "hard-tanh":
+            return np.clip(x, alpha, beta), np.where((x > alpha) & (x < beta), 1.0, 0.0)
+        case "thresholded-relu":
+            return np.where(x > alpha, x, 0 * x), np.where(x > alpha, 1.0, 0.0)
+        case "celu":
+            low = np.exp(np.minimum(x / alpha, 0))
+            return np.where(x > 0, x, alpha * np.expm1(np.minimum(x / alpha, 0))), np.where(x > 0, 1.0, low)
+        case "selu":
+            low = alpha * np.expm1(np.minimum(x, 0))
+            return beta * np.where(x > 0, x, low), beta * np.where(x > 0, 1.0, low + alpha)
+        case "log-sigmoid":
+            return -np.logaddexp(0, -x), _sigmoid(-x)
+        case "hard-sigmoid":
+            line = alpha * x + beta
+            return np.clip(line, 0, 1), np.where((line > 0) & (line < 1), alpha, 0.0)
+        case "hard-swish":
+            return x * np.clip(x + 3, 0, 6) / 6, np.where(x <= -3, 0.0, np.where(x <= 3, x / 3 + 0.5, 1.0))
+        case "mish":
+            return _mish(x)
+        case "softsign":
+            return x / (1 + np.abs(x)), 1 / (1 + np.abs(x)) ** 2
+        case "absolute":
+            return np.abs(x), np.where(x > 0, 1.0, -1.0)
+        case "negative":
+            return -x, np.full_like(x, -1)
+        case "square":
+            return x**2, 2 * x
+        case "square-root":
+            return np.sqrt(x), 0.5 / np.sqrt(x)
+        case "reciprocal":
+            return 1 / x, -1 / x**2
+        case "exponential":
+            return np.exp(x), np.exp(x)
         case _:
             raise ValueError(function)
 
 
-def activation(x: ArrayLike, function: str, *, alpha: float = 0.0) -> tuple[Array, Backward]:
-    """relu, leaky-relu, clipped-relu, elu, tanh, sigmoid, swish, gelu, gelu-tanh or softplus of every element."""
-    y, slope = value_and_slope(np.asarray(x, np.float64), function, alpha)
+def activation(x: ArrayLike, function: str, *, alpha: float = 0.0, beta: float = 0.0) -> tuple[Array, Backward]:
+    """A function of every element by its name in gn.activation; what alpha and beta are depends on it."""
+    y, slope = value_and_slope(np.asarray(x, np.float64), function, alpha, beta)
     return y, lambda dy: (np.asarray(dy, np.float64) * slope,)
 
 

@@ -88,6 +88,20 @@ def _normalized(x: Array, statistics: Array, scale: Array, offset: Array, a: Map
     return _epilogue(y, {"activation": a["norm_activation"], "alpha": a["norm_alpha"]})
 
 
+def _activation(x: Array, a: Mapping[str, Any]) -> tuple[Array, Any]:
+    return ref.activation(x, a["function"], alpha=a.get("alpha", 0.0), beta=a.get("beta", 0.0))
+
+
+def _input_of(y: Array, a: Mapping[str, Any]) -> Array:
+    """An x at which a growing activation is y, by bisection."""
+    low, high = np.full_like(y, -1e3), np.full_like(y, 1e3)
+    for _ in range(64):
+        middle = (low + high) / 2
+        below = _activation(middle, a)[0] < y
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return high
+
+
 def _epilogue(y: Array, a: Mapping[str, Any]) -> Array:
     return ref.activation(y, a["activation"], alpha=a.get("alpha", 0.0))[0] if a.get("activation") else y
 
@@ -181,9 +195,10 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             y, back = ref.channel_normalize(o[0], *o[2:], epsilon=a["epsilon"])
             return back(_masked(y, o[1], a))
         case "activation":
-            return [ref.activation(o[0], a["function"], alpha=a.get("alpha", 0.0))[0]]
+            return [_activation(o[0], a)[0]]
         case "activation_gradient":
-            return ref.activation(o[0], a["function"], alpha=a.get("alpha", 0.0))[1](o[1])
+            x = _input_of(o[0], a) if a.get("from") == "output" else o[0]
+            return _activation(x, a)[1](o[1])
         case "max_pool" | "average_pool":
             return [_pool(o[0], a, op)[0]]
         case "max_pool_gradient":

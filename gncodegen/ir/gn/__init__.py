@@ -2,7 +2,7 @@
 
 from xdsl.ir import Dialect
 
-from gncodegen.ir.gn.base import ACTIVATIONS, CLIPS, Cotangents, GnOperation
+from gncodegen.ir.gn.base import CLIPS, Cotangents, GnOperation
 from gncodegen.ir.gn.forward import PARAMETRIC
 from gncodegen.ir.gn.gradient import GRADIENTS
 from gncodegen.ir.gn.pointwise import POINTWISE, Loss
@@ -18,7 +18,6 @@ OPERATIONS: dict[str, type[GnOperation]] = {
 GN = Dialect("gn", list(OPERATIONS.values()))
 
 __all__ = [
-    "ACTIVATIONS",
     "CLIPS",
     "GN",
     "HYPERPARAMETERS",

@@ -14,6 +14,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.ir.operation import Declared, TextOperation, defaults
 from gncodegen.ir.values import Value, Values, encode, tensor_of, tensor_type
+from gncodegen.kernels.activations import ACTIVATIONS, EPILOGUES
 from gncodegen.kernels.schedule import Tensor
 from gncodegen.layers.geometry import window_outputs
 
@@ -23,12 +24,12 @@ Cotangents = Sequence[SSAValue | None]
 WINDOW = (Declared("stride", "ints"), Declared("dilation", "ints"), Declared("padding", "ints"))
 POOL = (Declared("window", "ints"), Declared("stride", "ints"), Declared("padding", "ints"))
 
-ACTIVATIONS = (
-    "relu", "leaky-relu", "clipped-relu", "elu", "tanh", "sigmoid", "swish", "gelu", "gelu-tanh", "softplus",
+FUNCTION = (
+    Declared("function", "text", None, ACTIVATIONS), Declared("alpha", "float", 0.0), Declared("beta", "float", 0.0),
 )  # fmt: skip
-"""The functions gn.activation knows; each works element by element."""
+"""What says which activation an op is: a row of kernels.activations, and its constants."""
 
-EPILOGUE = (Declared("activation", "text", "", ("", *ACTIVATIONS)), Declared("alpha", "float", 0.0))
+EPILOGUE = (Declared("activation", "text", "", EPILOGUES), Declared("alpha", "float", 0.0))
 """What an op carries after the fuse pass merged an activation into it."""
 
 RESIDUAL = Declared("residual", "bool", False)
@@ -43,7 +44,7 @@ deviate from. Part i of n holds the rows from rows·i // n on.
 
 NORMALIZED = (
     Declared("norm_groups", "int", 0),
-    Declared("norm_activation", "text", "", ("", *ACTIVATIONS)),
+    Declared("norm_activation", "text", "", EPILOGUES),
     Declared("norm_alpha", "float", 0.0),
 )
 """A group norm, of so many groups, and an activation that a convolution applies to x as it reads it; 0 = none."""

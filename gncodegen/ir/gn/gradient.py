@@ -7,8 +7,8 @@ from typing import ClassVar
 from xdsl.irdl import irdl_op_definition
 
 from gncodegen.ir.gn.base import (
-    ACTIVATIONS,
     EPILOGUE,
+    FUNCTION,
     POOL,
     RESIDUAL,
     WINDOW,
@@ -143,11 +143,7 @@ class ActivationGradient(GnOperation):
     """(v, dy) → dx = dy · f′, with f′ computed from v: the activation's input or its output."""
 
     name = "gn.activation_gradient"
-    ATTRIBUTES: ClassVar = (
-        Declared("function", "text", None, ACTIVATIONS),
-        Declared("alpha", "float", 0.0),
-        Declared("from", "text", "input", ("input", "output")),
-    )
+    ATTRIBUTES: ClassVar = (*FUNCTION, Declared("from", "text", "input", ("input", "output")))
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:

@@ -9,8 +9,8 @@ from xdsl.irdl import irdl_op_definition
 
 from gncodegen.ir.gn import gradient as grad
 from gncodegen.ir.gn.base import (
-    ACTIVATIONS,
     EPILOGUE,
+    FUNCTION,
     Cotangents,
     GnOperation,
     channels,
@@ -33,7 +33,7 @@ class Activation(GnOperation):
     """x → f(x)."""
 
     name = "gn.activation"
-    ATTRIBUTES: ClassVar = (Declared("function", "text", None, ACTIVATIONS), Declared("alpha", "float", 0.0))
+    ATTRIBUTES: ClassVar = FUNCTION
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:

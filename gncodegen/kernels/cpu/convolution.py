@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import prod
 
 from gncodegen.errors import CompileError
+from gncodegen.kernels.activations import IN_REGISTERS
 from gncodegen.kernels.cpu import convolution_weights, partials
 from gncodegen.kernels.cpu.convolution_channelwise import correlate_channelwise, is_channelwise
 from gncodegen.kernels.cpu.correlation import (
@@ -28,9 +29,6 @@ from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Schedule, Tensor
 from gncodegen.kernels.window_problem import WindowProblem, describe
-
-ACTIVATIONS = ("", "relu", "leaky-relu", "clipped-relu")
-"""Activations that the convolution's epilogue can apply."""
 
 FEWEST_PIXELS = 128
 """Of an observation that a convolution normalizes: on a Zen 3, 56²×256 became 1.13 times as fast, 7²×512 0.82 times."""
@@ -203,8 +201,8 @@ def epilogue_constants(problem: Problem, bias: bool) -> dict[str, Constant]:
         CompileError: the activation cannot be fused.
     """
     activation = problem.text("activation")
-    if activation not in ACTIVATIONS:
-        raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {', '.join(map(repr, ACTIVATIONS))}")
+    if activation not in IN_REGISTERS:
+        raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {', '.join(map(repr, IN_REGISTERS))}")
     alpha = problem.number("alpha")
     return {"bias": bias, "activation": activation, "alpha": alpha}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd
 
-from gncodegen.kernels.activations import FLOPS, checked
+from gncodegen.kernels.activations import activation
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
 
 BLOCK = 16384
@@ -28,7 +28,13 @@ def traffic(problem: Problem) -> int:
 
 def fused(problem: Problem) -> dict[str, Constant]:
     """The constants of an activation that is part of another op."""
-    return {"activation": checked(problem.text("activation")), "alpha": problem.number("alpha")}
+    return {"activation": activation(problem.text("activation")).name, "alpha": problem.number("alpha")}
+
+
+def function(problem: Problem) -> dict[str, Constant]:
+    """The constants of an activation that is an op of its own, or of its gradient."""
+    name = activation(problem.text("function")).name
+    return {"activation": name, "alpha": problem.number("alpha"), "beta": problem.number("beta")}
 
 
 def flat(
@@ -63,26 +69,21 @@ def flat(
 
 def _activation(problem: Problem) -> Plan:
     """Y = f(x)."""
-    function = checked(problem.text("function"))
-    shape: dict[str, Constant] = {"activation": function, "alpha": problem.number("alpha")}
-    return flat(problem, "activation", shape, FLOPS[function], ((0, 0),))
+    row, shape = activation(problem.text("function")), function(problem)
+    return flat(problem, "activation", shape, row.flops, ((0, 0),))
 
 
 def _activation_gradient(problem: Problem) -> Plan:
     """Dx = f′ · dy, with f′ from the activation's input or output."""
-    function = checked(problem.text("function"))
-    shape: dict[str, Constant] = {
-        "activation": function,
-        "alpha": problem.number("alpha"),
-        "source": problem.text("from"),
-    }
-    return flat(problem, "activation_gradient", shape, FLOPS[function] + 2, ((0, 1), (0, 0)))
+    row, shape = activation(problem.text("function")), function(problem)
+    shape |= {"source": problem.text("from")}
+    return flat(problem, "activation_gradient", shape, row.flops + 2, ((0, 1), (0, 0)))
 
 
 def _add(problem: Problem) -> Plan:
     """Y = f(x1 + … + xN)."""
     inputs, constants = len(problem.operands), fused(problem)
-    flops = inputs - 1 + FLOPS[str(constants["activation"])]
+    flops = inputs - 1 + activation(str(constants["activation"])).flops
     in_place = tuple((0, i) for i in range(inputs))
     return flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
 
@@ -157,7 +158,7 @@ def _channel_normalize(problem: Problem) -> Plan:
     """Y = f((x − mean) · scale / sqrt(variance + epsilon) + offset), per channel."""
     constants = fused(problem)
     shape = {"epsilon": problem.number("epsilon"), **constants}
-    return _columns(problem, "channel_normalize", shape, 3 + FLOPS[str(constants["activation"])])
+    return _columns(problem, "channel_normalize", shape, 3 + activation(str(constants["activation"])).flops)
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import gcd, prod
 
 from gncodegen.errors import CompileError
+from gncodegen.kernels.activations import MASKS
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Schedule, Tensor
 
 CHUNK = 16
@@ -29,8 +30,6 @@ PART_BYTES = 128 << 10
 
 WIDEST_STEP = 1 << 15
 """Values of one step whose statistics fit the stack of a tile."""
-
-FUSED_ACTIVATIONS = ("", "relu", "leaky-relu")
 
 
 @dataclass(frozen=True)
@@ -106,13 +105,9 @@ def epilogue(problem: Problem) -> dict[str, Constant]:
         CompileError: the activation's mask cannot be recomputed from x.
     """
     activation = problem.text("activation")
-    if activation not in FUSED_ACTIVATIONS:
-        raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {FUSED_ACTIVATIONS}")
-    return {
-        "epsilon": problem.number("epsilon"),
-        "activation": activation,
-        "alpha": problem.number("alpha"),
-    }
+    if activation not in MASKS:
+        raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {', '.join(map(repr, MASKS))}")
+    return {"epsilon": problem.number("epsilon"), "activation": activation, "alpha": problem.number("alpha")}
 
 
 def view(problem: Problem) -> tuple[int, int, int, int]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd, lcm
 
-from gncodegen.kernels.activations import FLOPS, checked
-from gncodegen.kernels.cpu.elementwise import dropout_shape, fused, slots, traffic
+from gncodegen.kernels.activations import activation
+from gncodegen.kernels.cpu.elementwise import dropout_shape, function, fused, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 
 THREADS = 256
@@ -56,26 +56,21 @@ def flat(
 
 def _activation(problem: Problem) -> Plan:
     """Y = f(x)."""
-    function = checked(problem.text("function"))
-    shape: dict[str, Constant] = {"activation": function, "alpha": problem.number("alpha")}
-    return flat(problem, "activation", shape, FLOPS[function], ((0, 0),))
+    row, shape = activation(problem.text("function")), function(problem)
+    return flat(problem, "activation", shape, row.flops, ((0, 0),))
 
 
 def _activation_gradient(problem: Problem) -> Plan:
     """Dx = f′ · dy, with f′ from the activation's input or output."""
-    function = checked(problem.text("function"))
-    shape: dict[str, Constant] = {
-        "activation": function,
-        "alpha": problem.number("alpha"),
-        "source": problem.text("from"),
-    }
-    return flat(problem, "activation_gradient", shape, FLOPS[function] + 2, ((0, 1), (0, 0)))
+    row, shape = activation(problem.text("function")), function(problem)
+    shape |= {"source": problem.text("from")}
+    return flat(problem, "activation_gradient", shape, row.flops + 2, ((0, 1), (0, 0)))
 
 
 def _add(problem: Problem) -> Plan:
     """Y = f(x1 + … + xN)."""
     inputs, constants = len(problem.operands), fused(problem)
-    flops = inputs - 1 + FLOPS[str(constants["activation"])]
+    flops = inputs - 1 + activation(str(constants["activation"])).flops
     in_place = tuple((0, i) for i in range(inputs))
     return flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels.activations import FLOPS
+from gncodegen.kernels.activations import MASKS, activation
 from gncodegen.kernels.cpu.elementwise import fused
-from gncodegen.kernels.cpu.normalization import FUSED_ACTIVATIONS, view
+from gncodegen.kernels.cpu.normalization import view
 from gncodegen.kernels.cuda.elementwise import by_columns
 from gncodegen.kernels.cuda.normalization_panel import Panel
 from gncodegen.kernels.cuda.normalization_tiers import Tier, choose_tier, shares
@@ -35,10 +35,10 @@ def _epilogue(problem: Problem) -> dict[str, Constant]:
     Raises:
         CompileError: the activation's mask cannot be recomputed from x.
     """
-    activation = problem.text("activation")
-    if activation not in FUSED_ACTIVATIONS:
-        raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {FUSED_ACTIVATIONS}")
-    return {"epsilon": problem.number("epsilon"), "activation": activation, "alpha": problem.number("alpha")}
+    function = problem.text("activation")
+    if function not in MASKS:
+        raise CompileError(f"{problem.op} cannot fuse {function!r}; allowed: {', '.join(map(repr, MASKS))}")
+    return {"epsilon": problem.number("epsilon"), "activation": function, "alpha": problem.number("alpha")}
 
 
 def _constants(problem: Problem, panel: Panel) -> dict[str, Constant]:
@@ -229,7 +229,7 @@ def _channel_normalize(problem: Problem) -> Plan:
     constants = fused(problem)
     shape: dict[str, Constant] = {"epsilon": problem.number("epsilon"), **constants}
     shape |= _parameter_types(problem, 1)
-    flops = 3 + FLOPS[str(constants["activation"])]
+    flops = 3 + activation(str(constants["activation"])).flops
     plan = by_columns(problem, "channel_normalize", problem.operands[0].shape[-1], shape, flops)
     return replace(plan, in_place=())
 
