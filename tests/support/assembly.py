@@ -15,10 +15,16 @@ import llvmlite.binding as llvm
 from gncodegen.errors import CompileError
 from gncodegen.targets.cpu.processor import Processor
 
-MULTIPLY_ADD = re.compile(r"^\t(?:vfn?m(?:add|sub)\w+p[sd]|fml[as])\t", re.MULTILINE)
+MULTIPLY_ADD = re.compile(r"^\t(?:vfn?m(?:add|sub)\w+p[sd]\t|fml[as]\tv\d).*", re.MULTILINE)
 """A multiply-add of vectors: x86, Arm."""
 
-REGISTERS = {64: "%zmm", 32: "%ymm", 16: r"%xmm|v\d+\.(?:4s|2d)"}
+ARITHMETIC = re.compile(
+    r"^\t(?:v(?:f?n?m(?:add|sub|ul)|add|sub|div|sqrt|max|min)\w*p[sd]|f(?:ml[as]|add|sub|mul|div|sqrt|maxnm|minnm|max|min))\t.*",
+    re.MULTILINE,
+)
+"""A line of arithmetic of vectors; on Arm, of numbers, too."""
+
+REGISTERS = {64: "%zmm", 32: "%ymm", 16: r"%xmm|\tv\d+\.(?:4s|2d)", 8: r"\tv\d+\.2s"}
 """How vectors of so many bytes are written."""
 
 _START = """
@@ -59,8 +65,14 @@ def multiply_adds(body: str) -> int:
 
 def widths(body: str) -> list[int]:
     """The bytes of the vectors of each multiply-add."""
-    lines = [line for line in body.splitlines() if MULTIPLY_ADD.match(line)]
+    lines = MULTIPLY_ADD.findall(body)
     return [next(width for width, names in REGISTERS.items() if re.search(names, line)) for line in lines]
+
+
+def widest(text: str) -> int:
+    """The bytes of the widest vectors that are computed with; 0 where there are none."""
+    lines = "\n".join(ARITHMETIC.findall(text))
+    return max((width for width, names in REGISTERS.items() if re.search(names, lines)), default=0)
 
 
 def stores(body: str) -> bool:

@@ -22,9 +22,17 @@ LATENCY = 4.5
 """Cycles until a multiply-add's result can be added to again: 4, and what a late load adds now and then."""
 
 
+FROM_MEMORY = 32
+"""Bytes of a vector from which a CPU's vector instructions read an operand from memory, as those of AVX do.
+
+Arm's and SSE's want it in a register; three broadcasts are then on their way at once.
+"""
+
+
 def fits(rows: int, vectors: int, machine: Machine) -> bool:
-    """Whether the accumulators, one row of the right operand and one broadcast fit the registers."""
-    return rows * vectors + vectors + 1 <= machine.vector_registers
+    """Whether the accumulators, one row of the right operand and the broadcasts fit the registers."""
+    broadcasts = 1 if machine.vector_bytes >= FROM_MEMORY else 3
+    return rows * vectors + vectors + broadcasts <= machine.vector_registers
 
 
 def step_cycles(rows: int, vectors: int, machine: Machine) -> float:

@@ -112,6 +112,15 @@ def test_more_registers_take_wider_blocks_of_filters(filters, narrow, wide):
     assert all(fits(rows, wide, WIDE) for rows in row_counts(wide, WIDE))
 
 
+def test_registers_of_arm_hold_the_broadcasts_too():
+    arm = Machine(vector_bytes=16, vector_registers=32)
+    assert [max(row_counts(vectors, machine)) for vectors, machine in ((2, WIDE), (2, arm), (1, NARROW))] == [
+        14,
+        13,
+        14,
+    ]
+
+
 def test_few_values_take_the_narrowest_vectors_that_hold_them_from_32_bytes_up():
     assert [WIDE.lanes("float32", extent) for extent in (1, 8, 9, 64)] == [8, 8, 16, 16]
     assert [WIDE.lanes("float64", extent) for extent in (4, 5)] == [4, 8]
