@@ -48,7 +48,7 @@ def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
     count = len(missing)
     if not count:
         return 0
-    from gncodegen.targets.cpu.host import cores  # noqa: PLC0415  with kernels compiled, nothing needs LLVM
+    from gncodegen.targets.cpu.threads import cores  # noqa: PLC0415  imported where it is needed
 
     workers = min(environment().compile_workers or cores(), max(1, count // 2)) - 1
     failures: list[str] = []

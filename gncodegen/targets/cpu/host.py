@@ -15,6 +15,7 @@ from gncodegen.errors import TargetError
 from gncodegen.kernels.schedule import Machine
 from gncodegen.targets.cpu import processor as processors
 from gncodegen.targets.cpu.processor import ARITHMETIC, Processor
+from gncodegen.targets.cpu.threads import cores
 
 
 @cache
@@ -60,12 +61,6 @@ def _cache_size(level: int, fallback: int) -> int:
         except (OSError, ValueError, KeyError):
             continue
     return fallback
-
-
-def cores() -> int:
-    """Threads to use: GNCODEGEN_THREADS, else the cores this process may run on."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return environment().threads or available
 
 
 @cache

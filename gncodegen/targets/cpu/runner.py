@@ -5,27 +5,21 @@ It is the only parallel Numba function, so it is compiled once per machine and k
 
 from __future__ import annotations
 
-import os
 import warnings
 from functools import cache
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import get_num_threads, njit, prange, set_num_threads, types
+from numba import config, get_num_threads, njit, prange, set_num_threads, types
 from numba.extending import intrinsic
 from numba.np.ufunc import threading_layer
 from numpy.typing import NDArray
 
 from gncodegen.targets.cpu.atomics import fetch, fetch_add, give_way, pause
-from gncodegen.targets.cpu.host import cores
+from gncodegen.targets.cpu.threads import cores, starting
 
 Int64Array = NDArray[np.int64]
-
-# By default threads of GNU OpenMP wait on a core of their own for milliseconds after a run, also where others use it.
-# This lets them wait for about as long as a loop over runs takes from one to the next. It reads this when it loads.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 @intrinsic
@@ -119,32 +113,41 @@ def _take_part(
             turns += 1
 
 
-@njit(
-    [types.void(*(types.int64[::1],) * 6, types.int64)],
-    parallel=True,
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def _run(functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, workers: int) -> None:
-    shared = 0
-    for launch in range(functions.size):
-        if not _is_small(grids[launch], costs[launch]):
-            shared += costs[launch]
-    base = argv.ctypes.data
-    if workers < 2 or shared < SHARED_FROM:
-        _alone(functions, grids, firsts, base, starts)
-    else:
-        progress = np.zeros(functions.size * (workers + 1) * (LINE // 8), np.int64)
-        for worker in prange(workers):
-            _take_part(worker, workers, functions, grids, firsts, costs, base, starts, progress)
+# Numba starts its threads when a parallel function is compiled or comes from its cache.
+with starting():
+
+    @njit(
+        [types.void(*(types.int64[::1],) * 6, types.int64)],
+        parallel=True,
+        cache=True,
+        nogil=True,
+        error_model="numpy",
+    )
+    def _run(functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, workers: int) -> None:
+        shared = 0
+        for launch in range(functions.size):
+            if not _is_small(grids[launch], costs[launch]):
+                shared += costs[launch]
+        base = argv.ctypes.data
+        if workers < 2 or shared < SHARED_FROM:
+            _alone(functions, grids, firsts, base, starts)
+        else:
+            progress = np.zeros(functions.size * (workers + 1) * (LINE // 8), np.int64)
+            for worker in prange(workers):
+                _take_part(worker, workers, functions, grids, firsts, costs, base, starts, progress)
+
+
+@cache
+def _most() -> int:
+    """Threads that Numba has."""
+    settings: Any = config
+    return settings.NUMBA_NUM_THREADS
 
 
 @cache
 def _workers() -> int:
     """Threads of a run; warns where Numba has only its slow kind."""
     workers = min(cores(), get_num_threads())
-    set_num_threads(workers)
     none = np.zeros(0, np.int64)
     _run(none, none, none, none, np.zeros(1, np.int64), none, workers)
     try:
@@ -177,4 +180,14 @@ def run(
         argv: addresses of all arguments.
         starts: where in `argv` each launch's arguments begin.
     """
-    _run(functions, grids, firsts, costs, argv, starts, _workers())
+    workers = _workers()
+    if workers == _most():
+        _run(functions, grids, firsts, costs, argv, starts, workers)
+        return
+    # For this run only: the number is that of all parallel functions of the calling thread.
+    before = get_num_threads()
+    set_num_threads(min(workers, before))
+    try:
+        _run(functions, grids, firsts, costs, argv, starts, workers)
+    finally:
+        set_num_threads(before)

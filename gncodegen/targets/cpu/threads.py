@@ -1,0 +1,84 @@
+"""How many threads a run takes, and Numba's threads started without a trace in what other libraries share."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gncodegen.environment import environment
+
+SPINS = "5000"
+"""Rounds that a thread of GNU OpenMP waits after a run: as long as a loop over runs takes from one to the next.
+
+By default it waits on a core of its own for milliseconds, also where others use that core.
+"""
+
+
+def cores() -> int:
+    """Threads to use: GNCODEGEN_THREADS, else the cores that this process may run on and its container pays for."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return environment().threads or min(available, quota() or available)
+
+
+@cache
+def quota(root: Path = Path("/")) -> int:
+    """The cores that control groups, such as a container's, let this process use at once, rounded up; 0 = no limit.
+
+    Source: Linux, admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (cpu.cfs_quota_us).
+
+    Args:
+        root: where /proc and /sys lie.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    limits: list[float] = []
+    for line in lines:
+        number, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if number == "0":
+            mount, files = root / "sys/fs/cgroup", ("cpu.max",)
+        elif "cpu" in controllers.split(","):
+            mount, files = root / "sys/fs/cgroup/cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        else:
+            continue
+        # A container sees its own group at the mount, whatever its path is outside.
+        folder = mount / path.lstrip("/")
+        for group in [folder, *folder.parents[: len(folder.parts) - len(mount.parts)]]:
+            try:
+                allowed, period = " ".join((group / name).read_text(encoding="utf-8") for name in files).split()
+                limits += [int(allowed) / int(period)] if int(allowed) > 0 else []
+            except (OSError, ValueError, ZeroDivisionError):  # "max": no limit
+                continue
+    return max(1, -int(-min(limits) // 1)) if limits else 0
+
+
+@contextmanager
+def starting() -> Generator[None, None, None]:
+    """While Numba starts its threads: OpenMP's own number of threads and the environment are put back.
+
+    Numba sets the number for everybody who shares the library, such as PyTorch. GNU OpenMP reads how long to wait from
+    the environment, when it is loaded.
+    """
+    patient = "GOMP_SPINCOUNT" not in os.environ and "OMP_WAIT_POLICY" not in os.environ
+    if patient:
+        os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        library: Any = ctypes.CDLL(import_module("numba.np.ufunc.omppool").__file__)
+        before = library.omp_get_max_threads()
+    except (ImportError, OSError, AttributeError):  # Numba has other threads
+        library, before = None, 0
+    finally:
+        if patient:
+            del os.environ["GOMP_SPINCOUNT"]
+    try:
+        yield
+    finally:
+        if library is not None:
+            library.omp_set_num_threads(before)
