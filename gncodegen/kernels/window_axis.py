@@ -1,4 +1,6 @@
-"""One spatial axis of a convolution or of its input gradient, in one form that a single kernel template serves.
+"""The spatial axes of a convolution or of its input gradient, in one form that a single kernel template serves.
+
+Kernels have three axes: depth, rows, columns. An axis that a problem lacks has extent 1 and stands in front.
 
 The input gradient of a convolution of stride s is s interleaved convolutions of stride 1 (phases):
 output phase + s·j of the gradient meets only the filter taps r with (phase + before − r·d) divisible by s.
@@ -6,8 +8,14 @@ output phase + s·j of the gradient meets only the filter taps r with (phase + b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
+
+from gncodegen.kernels.schedule import Constant
+
+AXES = {"d": "depth", "h": "rows", "w": "columns"}
+"""The ending of an axis' constants, and the name of its extent."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +71,45 @@ class Axis:
         same = self.inputs == self.outputs and self.step == self.stride == 1
         return same and self.taps == (1,) and self.offsets == (0,)
 
+    @property
+    def absent(self) -> bool:
+        """Whether it stands for an axis that the problem lacks."""
+        return self.inputs == 1 and self.pointwise
+
     def read(self, positions: int) -> int:
         """Inputs that `positions` neighbouring positions read."""
         return (positions - 1) * self.stride + self.span
+
+
+Axes = tuple[Axis, Axis, Axis]
+"""Depth, rows, columns."""
+
+
+def three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
+    """One value per axis: `fill` for those that are missing in front."""
+    depth, rows, columns = (fill, fill, *values)[-3:]
+    return depth, rows, columns
+
+
+def named(stem: str, axes: Axes, values: Sequence[Constant]) -> dict[str, Constant]:
+    """The constants stem_d, stem_h, stem_w; without stem_d where there is no depth."""
+    there = zip(AXES, axes, values, strict=True)
+    return {f"{stem}_{ending}": value for ending, axis, value in there if ending != "d" or not axis.absent}
+
+
+def per_axis(axes: Axes, *facts: str) -> dict[str, Constant]:
+    """The constants of these facts of every axis, by the names that Axis gives them."""
+    constants: dict[str, Constant] = {}
+    for fact in facts:
+        constants |= named(fact, axes, [getattr(axis, fact) for axis in axes])
+    return constants
+
+
+def extents(axes: Axes) -> dict[str, Constant]:
+    """The constants rows, columns, out_rows, out_columns; and depth, out_depth where there is one."""
+    there = {name: axis for name, axis in zip(AXES.values(), axes, strict=True) if name != "depth" or not axis.absent}
+    inputs: dict[str, Constant] = {name: axis.inputs for name, axis in there.items()}
+    return inputs | {f"out_{name}": axis.outputs for name, axis in there.items()}
 
 
 def forward_axis(inputs: int, outputs: int, window: int, stride: int, dilation: int, before: int) -> Axis:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import accumulate, product
 from math import prod
 
 from gncodegen.errors import CompileError
@@ -28,6 +29,7 @@ from gncodegen.kernels.cpu.correlation import (
 from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Schedule, Tensor
+from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
 
 FEWEST_PIXELS = 128
@@ -42,41 +44,25 @@ def _pieces(work: Correlation) -> int:
 
 
 def _shape(work: Correlation) -> dict[str, Constant]:
-    rows, columns = work.rows, work.columns
     single = work.phases == 1
     return {
         "batch": work.batch,
-        "rows": rows.inputs,
-        "columns": columns.inputs,
-        "out_rows": rows.outputs,
-        "out_columns": columns.outputs,
+        **extents(work.axes),
         "channels": work.channels,
         "filters": work.filters,
         "groups": work.groups,
         "phases": work.phases,
-        "step_h": rows.step,
-        "step_w": columns.step,
-        "taps_h": rows.taps[0] if single else rows.taps,
-        "taps_w": columns.taps[0] if single else columns.taps,
-        "low_h": rows.low,
-        "low_w": columns.low,
-        "span_h": rows.span,
-        "span_w": columns.span,
-        "stride_h": rows.stride,
-        "stride_w": columns.stride,
-        "dilation_h": rows.dilation,
-        "dilation_w": columns.dilation,
-        **({} if single else {"offsets_h": rows.offsets, "offsets_w": columns.offsets}),
+        **per_axis(work.axes, "step"),
+        **named("taps", work.axes, [axis.taps[0] if single else axis.taps for axis in work.axes]),
+        **per_axis(work.axes, "low", "span", "stride", "dilation"),
+        **({} if single else per_axis(work.axes, "offsets")),
     }
 
 
 def _phase_starts(work: Correlation) -> tuple[int, ...]:
     """Where the packed weights of each phase start, in filter taps."""
-    starts = [0]
-    for taps_h in work.rows.taps:
-        for taps_w in work.columns.taps:
-            starts.append(starts[-1] + taps_h * taps_w)
-    return tuple(starts)
+    taps = (prod(of_phase) for of_phase in product(*(axis.taps for axis in work.axes)))
+    return tuple(accumulate(taps, initial=0))
 
 
 def correlate(
@@ -131,7 +117,9 @@ def _blocked(
     if copies:
         columns = work.columns.read(max(even_parts(work.columns.positions, blocking.panels), default=1))
         rows = work.rows.read(max(even_parts(work.rows.positions, blocking.bands), default=1))
-        tiles |= {"scratch_columns": columns, "scratch": rows * columns * work.pixel}
+        volume: dict[str, Constant] = {} if work.depth.absent else {"scratch_rows": rows}
+        scratch = work.depth.span * rows * columns * work.pixel
+        tiles |= {**volume, "scratch_columns": columns, "scratch": scratch}
     schedule = Schedule(
         problem.op, "convolution", machine.target, work.dtype, shape=_shape(work) | epilogue | norm, tiles=tiles
     )
@@ -142,7 +130,7 @@ def _blocked(
         "operand0", "workspace0" if packed else "operand1", *bias, *results,
         *(normalizing if norm["norm_groups"] else ()),
     )  # fmt: skip
-    grid = work.batch * blocking.bands * blocking.panels * blocking.shares
+    grid = work.images * blocking.bands * blocking.panels * blocking.shares
     moved = problem.operands[0].bytes + problem.results[0].bytes + problem.operands[1].bytes
     empty = prod(problem.results[0].shape) == 0
     writes = tuple(slots.index(result) for result in results)
@@ -173,13 +161,9 @@ def _pack(
         channel_stride, filter_stride = filter_stride, channel_stride
     shape: dict[str, Constant] = {
         "phases": work.phases,
-        "taps_h": work.rows.taps,
-        "taps_w": work.columns.taps,
-        "first_h": work.rows.first,
-        "first_w": work.columns.first,
-        "tap_step_h": work.rows.tap_step,
-        "tap_step_w": work.columns.tap_step,
-        "window_columns": weights.window[1],
+        **per_axis(work.axes, "taps", "first", "tap_step"),
+        **({} if work.depth.absent else {"window_rows": weights.window[1]}),
+        "window_columns": weights.window[2],
         "tap_size": weights.group_channels * weights.filters,
         "channels": channels,
         "filters": filters,
@@ -227,17 +211,22 @@ def takes_norm(problem: Problem) -> bool:
     pixels in a row are faster. Nor where patches are transformed: their edges are met several times.
     """
     x = problem.operands[0]
-    if len(x.shape) != 4 or x.bytes <= 2 * problem.machine.l2 or x.shape[1] * x.shape[2] < FEWEST_PIXELS:
+    if not _plane(problem) or x.bytes <= 2 * problem.machine.l2 or x.shape[1] * x.shape[2] < FEWEST_PIXELS:
         return False
     window, work = _forward(problem)
     return not is_channelwise(window) and not patch_output(work, problem.machine)
+
+
+def _plane(problem: Problem) -> bool:
+    """Whether an observation is one image, over both axes of which the window slides."""
+    return len(problem.operands[0].shape) == len(problem.operands[1].shape) == 4
 
 
 def _forward(problem: Problem) -> tuple[WindowProblem, Correlation]:
     """A convolution, as windows and as a correlation."""
     window = describe(problem, problem.operands[0], problem.operands[1], problem.results[0])
     facts = (window.group_channels, window.group_filters, window.groups, window.dtype)
-    return window, Correlation(window.batch, *window.forward_axes, *facts)
+    return window, Correlation(window.batch, window.forward_axes, *facts)
 
 
 def parts(problem: Problem) -> int:
@@ -245,7 +234,7 @@ def parts(problem: Problem) -> int:
 
     None where patches are transformed: their blocks are no bands, and sums of 16 values per patch cost more there.
     """
-    if len(problem.results[0].shape) != 4:
+    if not _plane(problem):
         return 0
     _, work = _forward(problem)
     if work.batch == 0 or not partials.worthwhile(problem) or patch_output(work, problem.machine):
@@ -271,10 +260,8 @@ def convolution_input_gradient(problem: Problem) -> Plans:
     A transposed convolution is this with other names, and with the epilogue of a forward op: activation(dx + bias).
     """
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
-    rows, columns = window.gradient_axes
-    work = Correlation(
-        window.batch, rows, columns, window.group_filters, window.group_channels, window.groups, window.dtype
-    )
+    facts = (window.group_filters, window.group_channels, window.groups, window.dtype)
+    work = Correlation(window.batch, window.gradient_axes, *facts)
     epilogue = epilogue_constants(problem, len(problem.operands) > 2)
     if is_channelwise(window):
         return correlate_channelwise(problem, work, window, epilogue)

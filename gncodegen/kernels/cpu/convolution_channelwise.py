@@ -7,6 +7,7 @@ from gncodegen.kernels.cpu.bias import row_sums
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation, bands_of, inside, panels_of
 from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
 BAND_BYTES = 48 << 10
@@ -51,32 +52,14 @@ def correlate_channelwise(
     panels = panels_of(work, machine) if problem.results[0].count else 1
     bands = problem.integer("parts") or (bands_of(work, machine, panels)[0] if problem.results[0].count else 1)
     tile_columns, vectors = _register_tile(work, panels, machine)
+    volume = not work.depth.absent
     shape: dict[str, Constant] = {
-        "rows": rows.inputs,
-        "columns": columns.inputs,
-        "out_rows": rows.outputs,
-        "out_columns": columns.outputs,
+        **extents(work.axes),
         "groups": work.groups,
-        "window_columns": weights.window[1],
+        **({"window_rows": weights.window[1]} if volume else {}),
+        "window_columns": weights.window[2],
         "phases": work.phases,
-        "step_h": rows.step,
-        "step_w": columns.step,
-        "taps_h": rows.taps,
-        "taps_w": columns.taps,
-        "first_h": rows.first,
-        "first_w": columns.first,
-        "tap_step_h": rows.tap_step,
-        "tap_step_w": columns.tap_step,
-        "offsets_h": rows.offsets,
-        "offsets_w": columns.offsets,
-        "low_h": rows.low,
-        "low_w": columns.low,
-        "span_h": rows.span,
-        "span_w": columns.span,
-        "stride_h": rows.stride,
-        "stride_w": columns.stride,
-        "dilation_h": rows.dilation,
-        "dilation_w": columns.dilation,
+        **per_axis(work.axes, "step", "taps", "first", "tap_step", "offsets", "low", "span", "stride", "dilation"),
         **epilogue,
     }
     scratch_columns = columns.read(max(even_parts(columns.positions, panels)))
@@ -89,8 +72,9 @@ def correlate_channelwise(
         "bands": bands,
         "panels": panels,
         "copies": not inside(work),
+        **({"scratch_rows": scratch_rows} if volume else {}),
         "scratch_columns": scratch_columns,
-        "scratch": scratch_rows * scratch_columns * work.groups,
+        "scratch": work.depth.span * scratch_rows * scratch_columns * work.groups,
         **partials.constants(problem),
     }
     schedule = Schedule(problem.op, "convolution_channelwise", machine.target, work.dtype, shape=shape, tiles=tiles)
@@ -98,7 +82,7 @@ def correlate_channelwise(
     results = tuple(f"result{i}" for i in range(len(problem.results)))
     slots = ("operand0", "operand1", *bias, *results)
     moved = sum(tensor.bytes for tensor in (*problem.operands, problem.results[0]))
-    grid = work.batch * bands * panels if problem.results[0].count else 0
+    grid = work.images * bands * panels if problem.results[0].count else 0
     writes = tuple(range(len(slots) - len(results), len(slots)))
     return Plan((Launch(schedule, slots, grid, writes, moved, work.flops),))
 
@@ -107,38 +91,33 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     """The weight gradient of a channel-wise convolution: sums of parts of the batch, then the sums of the parts."""
     lanes = min(problem.machine.lanes(window.dtype), window.channels)
     bias = problem.flag("bias")
-    rows, columns = window.forward_axes
+    axes = window.forward_axes
+    depth, rows, columns = axes
     line = columns.read(max(columns.positions, 1)) * window.channels
-    highest = max(1, (BAND_BYTES // (line * ITEM_SIZE[window.dtype]) - rows.span) // rows.stride + 1)
+    plane = window.window[0] * line
+    highest = max(1, (BAND_BYTES // (plane * ITEM_SIZE[window.dtype]) - rows.span) // rows.stride + 1)
     bands = max(1, -(-rows.positions // highest))
-    parts = max(1, min(ENOUGH_TILES, window.batch * bands))
-    taps = window.window[0] * window.window[1]
+    parts = max(1, min(ENOUGH_TILES, window.batch * depth.outputs * bands))
+    taps, scratch_rows = window.taps, rows.read(max(*even_parts(rows.positions, bands), 1))
     shape: dict[str, Constant] = {
         "batch": window.batch,
-        "rows": rows.inputs,
-        "columns": columns.inputs,
-        "out_rows": rows.outputs,
-        "out_columns": columns.outputs,
+        **extents(axes),
         "channels": window.channels,
-        "window_h": window.window[0],
-        "window_w": window.window[1],
-        "stride_h": rows.stride,
-        "stride_w": columns.stride,
-        "dilation_h": rows.dilation,
-        "dilation_w": columns.dilation,
-        "before_h": window.before[0],
-        "before_w": window.before[1],
+        **named("window", axes, window.window),
+        **per_axis(axes, "stride", "dilation"),
+        **named("before", axes, window.before),
         "span_h": rows.span,
         "bias": bias,
     }
     tiles: dict[str, Constant] = {
         "lanes": lanes,
-        "lines": window.window[0] if taps <= MOST_TAPS else 1,
+        "lines": window.window[1] if window.window[1] * window.window[2] <= MOST_TAPS else 1,
         "bands": bands,
         "parts": parts,
         "partial": taps * window.channels,
+        **({} if depth.absent else {"scratch_rows": scratch_rows}),
         "scratch_columns": line // window.channels,
-        "scratch": rows.read(max(*even_parts(rows.positions, bands), 1)) * line,
+        "scratch": scratch_rows * plane,
     }
     template = "convolution_channelwise_weights"
     schedule = Schedule(problem.op, template, problem.machine.target, window.dtype, shape=shape, tiles=tiles)

@@ -13,6 +13,7 @@ from gncodegen.kernels.cpu.convolution_channelwise import channelwise_weight_gra
 from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
 from gncodegen.kernels.cpu.winograd_weights import weight_output, winograd_weight_gradient
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Schedule, Tensor
+from gncodegen.kernels.window_axis import extents, named
 from gncodegen.kernels.window_problem import WindowProblem, describe
 
 SCRATCH_BYTES = 96 << 10
@@ -30,7 +31,7 @@ WIDEST_BLOCK = 64
 ENOUGH_TILES = 16
 """Tiles that keep the cores of a large machine busy."""
 
-REDUCE_SHAPE = ("window_h", "window_w", "channels", "filters", "groups", "bias", "split")
+REDUCE_SHAPE = ("window_d", "window_h", "window_w", "channels", "filters", "groups", "bias", "split")
 REDUCE_TILES = ("parts", "lanes", "vectors", "rows_per_tile", "lines", "channel_block", "partial", "bias_partial")
 """Constants that the second launch shares with the first."""
 
@@ -57,7 +58,10 @@ class RegisterRows:
 
 @dataclass(frozen=True)
 class WeightTiling:
-    """Units of observations × bands of rows, parts of units, shares of channels and of filters."""
+    """Units of observations × bands of rows, parts of units, shares of channels and of filters.
+
+    Where there is a depth, each output position of it counts as an observation: the planes that its windows read.
+    """
 
     observations: int
     bands: int
@@ -68,11 +72,11 @@ class WeightTiling:
 
 def _contiguous(window: WindowProblem) -> bool:
     """Whether the taps of a filter row lie side by side in a block of x."""
-    return window.dilation[1] == 1 or window.window[1] == 1
+    return window.dilation[2] == 1 or window.window[2] == 1
 
 
 def _register_rows(window: WindowProblem, machine: Machine) -> Iterator[RegisterRows]:
-    taps = window.window[1] if _contiguous(window) else 1
+    taps = window.window[2] if _contiguous(window) else 1
     choices = set(range(1, min(machine.vector_registers, window.group_channels) + 1))
     for channels in sorted(choices | ({window.group_channels} if window.group_channels <= WIDEST_BLOCK else set())):
         run = taps * channels
@@ -81,7 +85,7 @@ def _register_rows(window: WindowProblem, machine: Machine) -> Iterator[Register
                 rows = -(-run // pieces)
                 if not fits(rows, vectors, machine):
                     continue
-                most = window.window[0] if pieces == 1 else 1
+                most = window.window[1] if pieces == 1 else 1
                 for lines in range(1, most + 1):
                     if fits(rows * lines, vectors, machine):
                         yield RegisterRows(channels, rows, lines, vectors)
@@ -92,9 +96,9 @@ def _register_rows(window: WindowProblem, machine: Machine) -> Iterator[Register
 def _cycles(window: WindowProblem, rows: RegisterRows, machine: Machine) -> float:
     """Estimated cycles per pixel."""
     lanes = machine.lanes(window.dtype, window.group_filters)
-    taps = window.window[1] if _contiguous(window) else 1
+    taps = window.window[2] if _contiguous(window) else 1
     tiles = -(-window.group_channels // rows.channels) * -(-taps * rows.channels // rows.rows)
-    tiles *= -(-window.window[0] // rows.lines) * (window.window[1] // taps)
+    tiles *= window.window[0] * -(-window.window[1] // rows.lines) * (window.window[2] // taps)
     tiles *= -(-window.group_filters // (rows.vectors * lanes))
     packing = 0 if rows.channels == window.group_channels else window.group_channels / min(rows.channels, lanes)
     # A tile's x should stay in L1 beside its dy: large blocks of channels do not.
@@ -117,8 +121,8 @@ def choices(window: WindowProblem, machine: Machine, bias: bool) -> Iterator[tup
 def choose_tiling(window: WindowProblem, rows: RegisterRows, machine: Machine) -> WeightTiling:
     """Units, parts and shares, from the shapes alone."""
     item, width = ITEM_SIZE[window.dtype], rows.vectors * machine.lanes(window.dtype, window.group_filters)
-    out_rows, out_columns = window.out_extents
-    taps = window.window[0] * window.window[1]
+    out_depth, out_rows, out_columns = window.out_extents
+    taps, batch = window.taps, window.batch * out_depth
     channel_blocks = -(-window.group_channels // rows.channels)
     filter_blocks = -(-window.group_filters // width)
     block_bytes = taps * rows.channels * width * item
@@ -137,17 +141,18 @@ def choose_tiling(window: WindowProblem, rows: RegisterRows, machine: Machine) -
             break
     channels = -(-channel_blocks // channel_shares) * rows.channels
     filters = -(-filter_blocks // filter_shares) * width
-    line = ((out_columns - 1) * window.stride[1] + (window.window[1] - 1) * window.dilation[1] + 1) * channels * item
-    per_row = max(line * window.stride[0], out_columns * filters * item, 1)
+    _, _, columns = window.forward_axes
+    line = window.window[0] * columns.read(out_columns) * channels * item
+    per_row = max(line * window.stride[1], out_columns * filters * item, 1)
     room = max(1, SCRATCH_BYTES // per_row)
     wanted = max(1, -(-UNIT_PIXELS // max(out_columns, 1)))
     band_rows = min(room, wanted, max(out_rows, 1))
     bands = -(-max(out_rows, 1) // band_rows)
-    observations = max(1, min(room // max(out_rows, 1), wanted // max(out_rows, 1), window.batch)) if bands == 1 else 1
-    units = bands * -(-window.batch // observations)
+    observations = max(1, min(room // max(out_rows, 1), wanted // max(out_rows, 1), batch)) if bands == 1 else 1
+    units = bands * -(-batch // observations)
     shares = channel_shares * filter_shares * window.groups
     gradient = taps * window.group_channels * window.filters
-    affordable = (window.batch * out_rows * out_columns * (window.channels + window.filters)) // max(1, 2 * gradient)
+    affordable = (batch * out_rows * out_columns * (window.channels + window.filters)) // max(1, 2 * gradient)
     parts = max(1, min(units, MOST_PARTS, max(affordable, -(-ENOUGH_TILES // (4 * shares)))))
     return WeightTiling(observations, bands, parts, channel_shares, filter_shares)
 
@@ -170,9 +175,9 @@ def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, tiling: W
     bias = problem.flag("bias")
     shape, tiles, partial, padded = _constants(window, rows, tiling, lanes, bias)
     main = Schedule(problem.op, "convolution_weight_gradient", target, window.dtype, shape=shape, tiles=tiles)
-    filter_rows = window.window[0] * window.window[1] * window.group_channels
+    filter_rows = window.taps * window.group_channels
     shares = max(1, min(filter_rows, tiling.parts * filter_rows * window.filters // (32 << 10)))
-    fewer_shape = {name: shape[name] for name in REDUCE_SHAPE}
+    fewer_shape = {name: shape[name] for name in REDUCE_SHAPE if name in shape}
     fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": shares}
     reduce = Schedule(
         problem.op, "convolution_weight_reduce", target, window.dtype, shape=fewer_shape, tiles=fewer_tiles
@@ -198,41 +203,33 @@ def _constants(
 ) -> tuple[dict[str, Constant], dict[str, Constant], int, int]:
     """Shape and tile constants, elements of one part's sums, and of its bias sums."""
     split = not _contiguous(window)
-    taps = 1 if split else window.window[1]
+    axes, taps = window.forward_axes, 1 if split else window.window[2]
     width = rows.vectors * lanes
     channel_blocks = -(-window.group_channels // rows.channels)
     filter_blocks = -(-window.group_filters // width)
-    line_groups = -(-window.window[0] // rows.lines)
+    line_groups = -(-window.window[1] // rows.lines)
     pieces = -(-taps * rows.channels // rows.rows)
-    block = line_groups * (window.window[1] // taps) * pieces * rows.rows * rows.lines * width
-    band_rows = max(even_parts(window.out_extents[0], tiling.bands))
-    span_h = (line_groups * rows.lines - 1) * window.dilation[0] + 1
-    span_w = (window.window[1] - 1) * window.dilation[1] + 1
-    scratch_rows = (max(band_rows, 1) - 1) * window.stride[0] + span_h
-    scratch_columns = (max(window.out_extents[1], 1) - 1) * window.stride[1] + span_w
+    block = window.window[0] * line_groups * (window.window[2] // taps) * pieces * rows.rows * rows.lines * width
+    band_rows = max(even_parts(window.out_extents[1], tiling.bands))
+    span_h = (line_groups * rows.lines - 1) * window.dilation[1] + 1
+    scratch_rows = (max(band_rows, 1) - 1) * window.stride[1] + span_h
+    scratch_columns = axes[2].read(max(window.out_extents[2], 1))
     share_channels = max(even_parts(channel_blocks, tiling.channel_shares))
     share_filters = max(even_parts(filter_blocks, tiling.filter_shares))
-    image = scratch_rows * scratch_columns * rows.channels
+    image = window.window[0] * scratch_rows * scratch_columns * rows.channels
     # dy is read in place where one block of filters is all of it.
     packs = window.filters != width
-    filter_step = tiling.observations * band_rows * window.out_extents[1] * width if packs else 0
+    filter_step = tiling.observations * band_rows * window.out_extents[2] * width if packs else 0
     shape: dict[str, Constant] = {
         "batch": window.batch,
-        "rows": window.extents[0],
-        "columns": window.extents[1],
-        "out_rows": window.out_extents[0],
-        "out_columns": window.out_extents[1],
+        **extents(axes),
         "channels": window.group_channels,
         "filters": window.group_filters,
         "groups": window.groups,
-        "window_h": window.window[0],
-        "window_w": window.window[1],
-        "stride_h": window.stride[0],
-        "stride_w": window.stride[1],
-        "dilation_h": window.dilation[0],
-        "dilation_w": window.dilation[1],
-        "before_h": window.before[0],
-        "before_w": window.before[1],
+        **named("window", axes, window.window),
+        **named("stride", axes, window.stride),
+        **named("dilation", axes, window.dilation),
+        **named("before", axes, window.before),
         "bias": bias,
         "split": split,
     }

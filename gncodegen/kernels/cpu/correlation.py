@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
 from gncodegen.kernels.schedule import ITEM_SIZE, Machine
-from gncodegen.kernels.window_axis import Axis
+from gncodegen.kernels.window_axis import Axes, Axis
 
 BAND_BYTES = 128 << 10
 """Most of the input that a tile keeps at hand, in L2 and on its stack; twice that where the weights do not fit L2."""
@@ -33,11 +34,11 @@ SMALL_WORK = 1 << 20
 
 @dataclass(frozen=True)
 class Correlation:
-    """What the kernel computes: windows of `source` along two axes, times packed weights.
+    """What the kernel computes: windows of `source`, times packed weights.
 
     Args:
         batch: observations.
-        rows, columns: the axes.
+        axes: depth, rows and columns.
         channels: channels that one output reads.
         filters: outputs per group and position.
         groups: independent groups.
@@ -45,12 +46,28 @@ class Correlation:
     """
 
     batch: int
-    rows: Axis
-    columns: Axis
+    axes: Axes
     channels: int
     filters: int
     groups: int
     dtype: str
+
+    @property
+    def depth(self) -> Axis:
+        return self.axes[0]
+
+    @property
+    def rows(self) -> Axis:
+        return self.axes[1]
+
+    @property
+    def columns(self) -> Axis:
+        return self.axes[2]
+
+    @property
+    def images(self) -> int:
+        """Images that tiles are cut from: an observation has one per position of the depth axis."""
+        return self.batch * self.depth.positions
 
     @property
     def pixel(self) -> int:
@@ -60,7 +77,7 @@ class Correlation:
     @property
     def phases(self) -> int:
         """Interleaved correlations."""
-        return self.rows.step * self.columns.step
+        return prod(axis.step for axis in self.axes)
 
     @property
     def contiguous(self) -> bool:
@@ -75,20 +92,19 @@ class Correlation:
     @property
     def products(self) -> int:
         """Products of one output, at most."""
-        return max(self.rows.taps) * max(self.columns.taps) * self.channels
+        return prod(max(axis.taps) for axis in self.axes) * self.channels
 
     @property
     def weight_bytes(self) -> int:
         """Size of all filters."""
-        taps = sum(self.rows.taps) * sum(self.columns.taps)
+        taps = prod(sum(axis.taps) for axis in self.axes)
         return taps * self.channels * self.filters * self.groups * ITEM_SIZE[self.dtype]
 
     @property
     def flops(self) -> int:
         """Multiplications and additions, windows over the edge counted whole."""
-        taps = sum(self.rows.taps) * sum(self.columns.taps)
-        positions = self.rows.positions * self.columns.positions
-        return 2 * self.batch * positions * taps * self.channels * self.filters * self.groups
+        places = prod(axis.positions * sum(axis.taps) for axis in self.axes)
+        return 2 * self.batch * places * self.channels * self.filters * self.groups
 
 
 @dataclass(frozen=True)
@@ -115,7 +131,7 @@ def blockings(work: Correlation, machine: Machine, parts: int = 0) -> Iterator[B
         machine: by which.
         parts: where it is not 0, the bands that there must be.
     """
-    if work.batch * work.rows.positions * work.columns.positions == 0:
+    if work.images * work.rows.positions * work.columns.positions == 0:
         yield Blocking(1, 1, 1, 1, 1, 1)
         return
     known: set[tuple[int, int, int]] = set()
@@ -131,7 +147,7 @@ def blockings(work: Correlation, machine: Machine, parts: int = 0) -> Iterator[B
 def _shared(work: Correlation, machine: Machine, best: Blocking) -> Blocking:
     """The blocking with its output channels cut into shares, where there is work for more tiles."""
     blocks = work.groups * best.group_blocks(work, machine.lanes(work.dtype, work.filters))
-    tiles = work.batch * best.bands * best.panels
+    tiles = work.images * best.bands * best.panels
     wanted = min(-(-ENOUGH_TILES // tiles), -(-work.flops // (tiles * SMALL_WORK)))
     if _heavy(work, machine):
         # A share of the filters stays in L2 from one observation to the next.
@@ -158,7 +174,7 @@ def _room(work: Correlation, machine: Machine) -> int:
 
 def panels_of(work: Correlation, machine: Machine) -> int:
     """Cuts across the columns, so that one row of windows stays at hand."""
-    line = work.rows.read(1) * work.pixel * ITEM_SIZE[work.dtype]
+    line = work.depth.span * work.rows.span * work.pixel * ITEM_SIZE[work.dtype]
     widest = max(1, (_room(work, machine) // line - work.columns.span) // work.columns.stride + 1)
     return -(-work.columns.positions // widest)
 
@@ -166,17 +182,17 @@ def panels_of(work: Correlation, machine: Machine) -> int:
 def bands_of(work: Correlation, machine: Machine, panels: int) -> range:
     """The numbers of bands worth trying: from the fewest that stay at hand."""
     width = work.columns.read(-(-work.columns.positions // panels))
-    line = width * work.pixel * ITEM_SIZE[work.dtype]
+    line = width * work.depth.span * work.pixel * ITEM_SIZE[work.dtype]
     highest = max(1, (_room(work, machine) // line - work.rows.span) // work.rows.stride + 1)
     fewest = -(-work.rows.positions // highest)
     if not _heavy(work, machine):
-        wanted = min(-(-ENOUGH_TILES // (work.batch * panels)), work.flops // (work.batch * panels * SMALL_WORK))
+        wanted = min(-(-ENOUGH_TILES // (work.images * panels)), work.flops // (work.images * panels * SMALL_WORK))
         fewest = min(max(fewest, wanted), work.rows.positions)
     return range(fewest, min(fewest + 4, work.rows.positions) + 1)
 
 
 def _candidates(work: Correlation, machine: Machine, panels: int, numbers: range) -> Iterator[tuple[float, Blocking]]:
-    """(estimated cycles of one observation, blocking) of those that fit the registers, in such numbers of bands."""
+    """(estimated cycles of one image, blocking) of those that fit the registers, in such numbers of bands."""
     lanes = machine.lanes(work.dtype, work.filters)
     column_parts = even_parts(work.columns.positions, panels)
     narrowest = min(work.columns.outputs // work.columns.step or 1, *column_parts)
@@ -214,29 +230,29 @@ def _cycles(
     column_parts: tuple[int, ...],
     blocks: int,
 ) -> float:
-    """Estimated cycles of one observation."""
+    """Estimated cycles of one image."""
     pixels = blocking.tile_rows * blocking.tile_columns
     down = sum(-(-part // blocking.tile_rows) for part in row_parts)
     across = sum(-(-part // blocking.tile_columns) for part in column_parts)
-    steps = sum(work.rows.taps) * sum(work.columns.taps) * work.channels
+    steps = prod(sum(axis.taps) for axis in work.axes) * work.channels
     if few_filters(work, machine):
         steps /= machine.lanes(work.dtype)
     store = work.phases * (10 + 2 * pixels * blocking.vectors)
-    copied = blocking.bands * work.rows.read(max(row_parts)) * work.columns.read(work.columns.positions) * work.pixel
+    line = work.depth.span * work.columns.read(work.columns.positions) * work.pixel
+    copied = blocking.bands * work.rows.read(max(row_parts)) * line
     multiply = down * across * blocks * (steps * step_cycles(pixels, blocking.vectors, machine) + store)
     return multiply + (0 if inside(work) else copied / 6)
 
 
 def inside(work: Correlation) -> bool:
     """Whether no window meets the padding, so that the input is read in place."""
-    return work.rows.inside and work.columns.inside
+    return all(axis.inside for axis in work.axes)
 
 
 def flattened(work: Correlation) -> Correlation:
-    """A 1×1 correlation of stride 1 as one column of pixels, of all observations."""
-    if work.rows.pointwise and work.columns.pointwise and work.groups == 1:
-        count = work.batch * work.rows.outputs * work.columns.outputs
-        tall = Axis(count, count, 1, 1, 1, (1,), (0,), 1, (0,))
-        flat = Axis(1, 1, 1, 1, 1, (1,), (0,), 1, (0,))
-        return Correlation(min(count, 1), tall, flat, work.channels, work.filters, 1, work.dtype)
+    """A pointwise correlation as one column of pixels, of all observations."""
+    if all(axis.pointwise for axis in work.axes) and work.groups == 1:
+        count = work.batch * prod(axis.outputs for axis in work.axes)
+        tall, flat = (Axis(extent, extent, 1, 1, 1, (1,), (0,), 1, (0,)) for extent in (count, 1))
+        return Correlation(min(count, 1), (flat, tall, flat), work.channels, work.filters, 1, work.dtype)
     return work

@@ -15,6 +15,7 @@ from functools import cached_property
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation
 from gncodegen.kernels.cpu.register_tiles import block_vectors, even_parts, row_counts, step_cycles
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.window_axis import extents, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
 FEWEST_CHANNELS = 8
@@ -51,7 +52,7 @@ STEP_PADDING = 16
 def patch_output(work: Correlation, machine: Machine) -> int:
     """Outputs per axis of a patch, 4 or 2, or 0 where the direct algorithm is to be used."""
     rows, columns = work.rows, work.columns
-    usual = work.groups == 1 and work.dtype == "float32" and work.phases == 1
+    usual = work.groups == 1 and work.dtype == "float32" and work.phases == 1 and work.depth.absent
     window = (rows.taps, columns.taps) == ((3,), (3,)) and {rows.stride, columns.stride} == {1}
     if not (usual and window and rows.dilation == columns.dilation == 1):
         return 0
@@ -120,16 +121,12 @@ class _Winograd:
     @property
     def patch_shape(self) -> dict[str, Constant]:
         """What finding a patch takes."""
-        rows, columns = self.work.rows, self.work.columns
+        axes = self.work.axes
         return {
             "batch": self.work.batch,
-            "rows": rows.inputs,
-            "columns": columns.inputs,
-            "out_rows": rows.outputs,
-            "out_columns": columns.outputs,
+            **extents(axes),
             "channels": self.work.channels,
-            "low_h": rows.low,
-            "low_w": columns.low,
+            **per_axis(axes, "low"),
         }
 
     @property
@@ -139,8 +136,7 @@ class _Winograd:
         return {
             "first_h": rows.first[0],
             "first_w": columns.first[0],
-            "tap_step_h": rows.tap_step,
-            "tap_step_w": columns.tap_step,
+            **per_axis(self.work.axes, "tap_step"),
             "tap_size": self.weights.channels * filters,
             "channels": self.work.channels,
             "filters": self.work.filters,

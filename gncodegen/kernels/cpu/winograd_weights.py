@@ -13,6 +13,7 @@ from gncodegen.kernels.cpu.correlation import Correlation
 from gncodegen.kernels.cpu.register_tiles import block_vectors, row_counts, step_cycles
 from gncodegen.kernels.cpu.winograd import MOST_SCRATCH, STEP_PADDING, count_patches, patch_output, scratch
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.window_axis import extents, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
 SHARE = 64
@@ -42,9 +43,8 @@ def weight_output(window: WindowProblem, machine: Machine) -> int:
 
 
 def _forward(window: WindowProblem) -> Correlation:
-    rows, columns = window.forward_axes
     facts = (window.group_channels, window.group_filters, window.groups, window.dtype)
-    return Correlation(window.batch, rows, columns, *facts)
+    return Correlation(window.batch, window.forward_axes, *facts)
 
 
 def winograd_weight_gradient(problem: Problem, window: WindowProblem, output: int) -> Iterator[Plan]:
@@ -115,14 +115,10 @@ def _constants(
     sum_step = filter_blocks * channel_blocks * tile_rows * width + STEP_PADDING
     shape: dict[str, Constant] = {
         "batch": window.batch,
-        "rows": window.extents[0],
-        "columns": window.extents[1],
-        "out_rows": window.out_extents[0],
-        "out_columns": window.out_extents[1],
+        **extents(work.axes),
         "channels": window.channels,
         "filters": window.filters,
-        "low_h": -window.before[0],
-        "low_w": -window.before[1],
+        **per_axis(work.axes, "low"),
     }
     tiles: dict[str, Constant] = {
         "output": output,

@@ -7,13 +7,14 @@ which do no work in vain, where a test for divisibility would multiply stride² 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 
 from gncodegen.kernels.cpu.convolution import epilogue_constants
 from gncodegen.kernels.cuda.convolution_channelwise import channelwise, channelwise_weight_gradient, is_direct
 from gncodegen.kernels.cuda.matrix import product_plan
 from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
 from gncodegen.kernels.schedule import Constant, Plan, Problem
-from gncodegen.kernels.window_axis import Axis
+from gncodegen.kernels.window_axis import AXES, Axes, extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
 
 
@@ -24,41 +25,36 @@ def _inverse(divisor: int, dividends: int) -> int:
     return factor
 
 
-def _windows(axes: tuple[Axis, Axis], channels: int, groups: int) -> dict[str, Constant]:
+def _windows(axes: Axes, channels: int, groups: int) -> dict[str, Constant]:
     """The constants of the windows of an image: where they are, and which taps each phase has."""
-    rows, columns = axes
+    depth, rows, columns = axes
+    images = {f"image_{name}": extent for name, extent in extents(axes).items() if name in AXES.values()}
     shape: dict[str, Constant] = {
-        "image_rows": rows.inputs,
-        "image_columns": columns.inputs,
+        **images,
         "pixel": channels * groups,
         "channels": channels,
-        "places_h": rows.positions,
-        "places_w": columns.positions,
-        "stride_h": rows.stride,
-        "stride_w": columns.stride,
-        "dilation_h": rows.dilation,
-        "dilation_w": columns.dilation,
-        "taps": max(rows.taps) * max(columns.taps),
-        "pointwise": rows.pointwise and columns.pointwise,
-        "inside": rows.inside and columns.inside,
+        **named("places", axes, [axis.positions for axis in axes]),
+        **per_axis(axes, "stride", "dilation"),
+        "taps": prod(max(axis.taps) for axis in axes),
+        "pointwise": all(axis.pointwise for axis in axes),
+        "inside": all(axis.inside for axis in axes),
     }
-    if rows.step * columns.step == 1:
-        return shape | {"taps_w": columns.taps[0], "offset_h": rows.offsets[0], "offset_w": columns.offsets[0]}
-    return shape | {
-        "step_h": rows.step,
-        "step_w": columns.step,
-        "taps_h": rows.taps,
-        "taps_w": columns.taps,
-        "inverses": tuple(_inverse(taps, max(rows.taps) * taps) for taps in columns.taps),
-        "first_h": rows.first,
-        "first_w": columns.first,
-        "tap_step_h": rows.tap_step,
-        "tap_step_w": columns.tap_step,
-        "offsets_h": rows.offsets,
-        "offsets_w": columns.offsets,
-        "out_rows": rows.outputs,
-        "out_columns": columns.outputs,
-    }
+    volume = not depth.absent
+    if all(axis.step == 1 for axis in axes):
+        taps = {"taps_h": rows.taps[0], "taps_w": columns.taps[0]} if volume else {"taps_w": columns.taps[0]}
+        return shape | taps | named("offset", axes, [axis.offsets[0] for axis in axes])
+    lines = max(depth.taps) * max(rows.taps)
+    inverses: dict[str, Constant] = {"inverses": tuple(_inverse(taps, lines * taps) for taps in columns.taps)}
+    if volume:
+        inverses["inverses_h"] = tuple(_inverse(taps, max(depth.taps) * taps) for taps in rows.taps)
+    outs = {name: extent for name, extent in extents(axes).items() if name not in AXES.values()}
+    return (
+        shape
+        | per_axis(axes, "step", "taps")
+        | inverses
+        | per_axis(axes, "first", "tap_step", "offsets")
+        | outs
+    )
 
 
 def convolution(problem: Problem) -> Plan:
@@ -74,9 +70,9 @@ def _forward(window: WindowProblem, epilogue: Mapping[str, Constant]) -> Product
     channels, filters, dtype = window.group_channels, window.group_filters, window.dtype
     lanes = vector_lanes(dtype, filters)
     return Product(
-        rows=window.batch * window.out_extents[0] * window.out_extents[1],
+        rows=window.pixels,
         columns=filters,
-        depth=window.window[0] * window.window[1] * channels,
+        depth=window.taps * channels,
         left="windows",
         right="rows",
         dtype=dtype,
@@ -101,19 +97,20 @@ def convolution_input_gradient(problem: Problem) -> Plan:
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
     if is_direct(window):
         return channelwise(problem, window, True, epilogue)
-    rows, columns = window.gradient_axes
+    axes = window.gradient_axes
     channels, filters, dtype = window.group_channels, window.group_filters, window.dtype
     lanes = vector_lanes(dtype, filters)
     shape: dict[str, Constant] = {
         "column_stride": window.filters,
         "tap_size": channels * window.filters,
-        "window": window.window[0] * window.window[1],
-        "window_w": window.window[1],
+        "window": window.taps,
+        **({} if axes[0].absent else {"window_h": window.window[1]}),
+        "window_w": window.window[2],
     }
     product = Product(
-        rows=window.batch * rows.positions * columns.positions,
+        rows=window.batch * prod(axis.positions for axis in axes),
         columns=channels,
-        depth=max(rows.taps) * max(columns.taps) * filters,
+        depth=prod(max(axis.taps) for axis in axes) * filters,
         left="windows",
         right="columns",
         dtype=dtype,
@@ -123,8 +120,8 @@ def convolution_input_gradient(problem: Problem) -> Plan:
         slots=("operand0", "operand1", "operand2" if epilogue["bias"] else "", "result0"),
         out_pixel=window.channels,
         groups=window.groups,
-        phases=rows.step * columns.step,
-        shape=_windows((rows, columns), filters, window.groups) | shape,
+        phases=prod(axis.step for axis in axes),
+        shape=_windows(axes, filters, window.groups) | shape,
         epilogue=epilogue,
         flops=window.flops,
     )
@@ -143,9 +140,9 @@ def convolution_weight_gradient(problem: Problem) -> Plan:
     pointwise = bool(shape["pointwise"])
     shape |= {"row_stride": window.channels, "group_stride": channels, "column_stride": window.filters}
     product = Product(
-        rows=window.window[0] * window.window[1] * channels,
+        rows=window.taps * channels,
         columns=filters,
-        depth=window.batch * window.out_extents[0] * window.out_extents[1],
+        depth=window.pixels,
         left="rows" if pointwise else "pixels",
         right="rows",
         dtype=dtype,

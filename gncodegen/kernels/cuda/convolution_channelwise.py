@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from gncodegen.kernels.cuda.matrix_product import vector_lanes
 from gncodegen.kernels.cuda.partial_sums import partial_sums
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.window_axis import extents, named
 from gncodegen.kernels.window_problem import WindowProblem
 
 THREADS = 256
@@ -24,35 +25,26 @@ WIDEST_WINDOW = 16
 
 def is_direct(window: WindowProblem) -> bool:
     """Whether every channel has one filter of its own, of a window that these kernels hold."""
-    return window.groups == window.channels == window.filters > 1 and window.window[1] <= WIDEST_WINDOW
+    return window.groups == window.channels == window.filters > 1 and window.window[2] <= WIDEST_WINDOW
 
 
-def _shape(window: WindowProblem, inputs: tuple[int, int], outputs: tuple[int, int]) -> dict[str, Constant]:
+def _shape(window: WindowProblem, gradient: bool = False) -> dict[str, Constant]:
+    axes = window.forward_axes
     return {
         "batch": window.batch,
         "channels": window.channels,
-        "rows": inputs[0],
-        "columns": inputs[1],
-        "out_rows": outputs[0],
-        "out_columns": outputs[1],
-        "window_h": window.window[0],
-        "window_w": window.window[1],
-        "stride_h": window.stride[0],
-        "stride_w": window.stride[1],
-        "dilation_h": window.dilation[0],
-        "dilation_w": window.dilation[1],
-        "before_h": window.before[0],
-        "before_w": window.before[1],
+        **extents(window.gradient_axes if gradient else axes),
+        **named("window", axes, window.window),
+        **named("stride", axes, window.stride),
+        **named("dilation", axes, window.dilation),
+        **named("before", axes, window.before),
     }
 
 
 def channelwise(problem: Problem, window: WindowProblem, gradient: bool, epilogue: Mapping[str, Constant]) -> Plan:
     """The launch of y = activation(x ⋆ weights + bias), or of the gradient of x where `gradient`."""
-    inputs, outputs = window.extents, window.out_extents
-    if gradient:
-        inputs, outputs = outputs, inputs
     lanes = vector_lanes(window.dtype, window.channels)
-    shape = _shape(window, inputs, outputs) | {"gradient": gradient} | dict(epilogue)
+    shape = _shape(window, gradient) | {"gradient": gradient} | dict(epilogue)
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes}
     template = "convolution_channelwise"
     schedule = Schedule(problem.op, template, problem.machine.target, window.dtype, shape=shape, tiles=tiles)
@@ -70,24 +62,23 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     across = min(across, 32)
     blocks = -(-window.channels // (across * lanes))
     lines = THREADS // across
-    pixels = window.batch * window.out_extents[0] * window.out_extents[1]
-    wanted = max(1, 4 * problem.machine.cores // (blocks * window.window[0]))
+    pixels, lines_of_taps = window.pixels, window.window[0] * window.window[1]
+    wanted = max(1, 4 * problem.machine.cores // (blocks * lines_of_taps))
     part = max(lines, min(-(-pixels // wanted), LONGEST_SUM * lines))
     parts = max(1, -(-pixels // part))
-    shape = _shape(window, window.extents, window.out_extents) | {"bias": bias}
+    shape = _shape(window) | {"bias": bias}
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "across": across, "blocks": blocks, "part": part}
     template = "convolution_channelwise_weights"
     schedule = Schedule(problem.op, template, problem.machine.target, window.dtype, shape=shape, tiles=tiles)
-    taps = window.window[0] * window.window[1]
-    buffers = [Tensor((parts, taps * window.channels), window.dtype)]
+    buffers = [Tensor((parts, window.taps * window.channels), window.dtype)]
     if bias:
         buffers.append(Tensor((parts, window.channels), window.dtype))
     slots = tuple(f"workspace{i}" for i in range(len(buffers)))
     written = sum(buffer.count for buffer in buffers) * ITEM_SIZE[window.dtype]
-    moved = problem.operands[0].bytes + window.window[0] * problem.operands[1].bytes + written
+    moved = problem.operands[0].bytes + lines_of_taps * problem.operands[1].bytes + written
     writes = tuple(range(2, 2 + len(slots)))
     main = Launch(
-        schedule, ("operand0", "operand1", *slots), parts * window.window[0] * blocks, writes, moved, window.flops
+        schedule, ("operand0", "operand1", *slots), parts * lines_of_taps * blocks, writes, moved, window.flops
     )
     adds = (
         partial_sums(problem, buffer, (slot, "", f"result{i}"), True)
