@@ -14,6 +14,7 @@ from gncodegen.errors import CompileError
 from gncodegen.kernels import catalog
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
+ONES, SAME_VOLUME, WIDE = (1, 1, 1), (1, 1, 1, 1, 1, 1), (1, 0, 0, 2, 0, 0)
 
 
 CASES = {
@@ -49,12 +50,32 @@ CASES = {
     "stride-over-window-small": Convolution(2, (7, 8), 3, 1, (2, 1), (3, 2)),
     "groups-small": Convolution(2, (6, 6), 8, 12, (3, 3), padding=SAME, groups=4),
     "channel-wise-small": Convolution(2, (7, 6), 32, 32, (5, 3), (1, 3), (2, 1), (1, 2, 0, 2), groups=32),
+    "volume": Convolution(2, (4, 5, 6), 8, 12, (3, 3, 3), ONES, ONES, SAME_VOLUME),
+    "volume-inside": Convolution(2, (5, 6, 7), 3, 7, (2, 3, 3), ONES, ONES),
+    "volume-stride-2": Convolution(2, (7, 6, 5), 5, 9, (3, 3, 3), (2, 2, 2), ONES, SAME_VOLUME),
+    "volume-stride-3-2-1": Convolution(1, (7, 6, 4), 5, 9, (3, 2, 3), (3, 2, 1), ONES, (2, 0, 0, 1, 1, 1)),
+    "volume-stride-over-window": Convolution(2, (7, 6, 8), 3, 4, (1, 2, 1), (3, 3, 2), ONES),
+    "volume-stride-and-dilation": Convolution(1, (7, 8, 9), 4, 9, (3, 2, 3), (2, 1, 3), (2, 2, 2), (2, 1, 0, 2, 3, 3)),
+    "volume-pointwise": Convolution(2, (3, 5, 4), 19, 13, ONES, ONES, ONES),
+    "volume-pointwise-stride-2": Convolution(2, (3, 5, 4), 9, 13, ONES, (2, 2, 2), ONES),
+    "volume-of-slices": Convolution(2, (3, 6, 7), 16, 16, (1, 3, 3), ONES, ONES, (0, 0, *SAME)),
+    "volume-of-depth": Convolution(2, (6, 1, 1), 5, 6, (3, 1, 1), ONES, ONES, (1, 1, 0, 0, 0, 0)),
+    "volume-of-one-slice": Convolution(2, (1, 6, 7), 5, 6, (3, 3, 3), ONES, ONES, SAME_VOLUME),
+    "volume-groups": Convolution(2, (3, 4, 5), 8, 12, (3, 3, 3), ONES, ONES, SAME_VOLUME, groups=4),
+    "volume-channel-wise": Convolution(2, (3, 4, 5), 6, 6, (3, 3, 3), (2, 1, 2), ONES, SAME_VOLUME, groups=6),
+    "volume-channel-wise-wide": Convolution(1, (6, 5, 6), 32, 32, (2, 3, 1), (1, 2, 1), (2, 1, 1), WIDE, groups=32),
+    "volume-few-filters": Convolution(2, (3, 4, 5), 19, 3, (3, 3, 3), (1, 2, 1), (1, 1, 2), SAME_VOLUME),
+    "volume-long-sums": Convolution(1, (3, 4, 4), 130, 40, (3, 3, 3), ONES, ONES, SAME_VOLUME),
+    "volume-float64": Convolution(2, (3, 4, 5), 5, 11, (3, 3, 3), (2, 1, 1), ONES, SAME_VOLUME, dtype="float64"),
+    "one-axis-stride-2": Convolution(2, (17,), 4, 9, (3,), (2,), (2,), (2, 1)),
+    "one-axis-channel-wise": Convolution(2, (18,), 9, 9, (3,), (2,), (1,), (1, 1), groups=9),
 }
 
 
 FEW = {
     "same", "one-channel-small", "odd-small", "stride-2-small", "stride-over-window-small", "stride-and-dilation",
     "pointwise", "groups-small", "channel-wise", "channel-wise-small", "one-axis", "float64",
+    "volume-stride-3-2-1", "volume-of-one-slice", "volume-channel-wise", "volume-groups",
 }  # fmt: skip
 """Enough for the emulator in the default run."""
 
@@ -86,6 +107,27 @@ def test_against_oracle(execute, case):
     got = execute("convolution_weight_gradient", [x, dy], results, {**case.attributes, "bias": True})
     assert error(got[0], dweights) <= tolerance
     assert error(got[1], dbias) <= tolerance
+
+
+def test_axes_before_the_windows_are_more_observations(execute):
+    case = Convolution(6, (5, 4), 3, 8, (3, 3), padding=SAME)
+    x, weights, bias = case.arrays()
+    y, backward = case.oracle(x, weights, bias)
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype("float32")
+    dx, dweights, _ = backward(dy)
+
+    def several(array):
+        return array.reshape(2, 3, *array.shape[1:])
+
+    (got,) = execute("convolution", [several(x), weights, bias], [(several(y).shape, "float32")], case.attributes)
+    assert error(got, several(y)) <= TOLERANCE["float32"]
+    attributes = {**case.attributes, "input_shape": several(x).shape}
+    shape = (several(x).shape, "float32")
+    (got,) = execute("convolution_input_gradient", [several(dy), weights], [shape], attributes)
+    assert error(got, several(dx)) <= TOLERANCE["float32"]
+    shape = (weights.shape, "float32")
+    (got,) = execute("convolution_weight_gradient", [several(x), several(dy)], [shape], case.attributes)
+    assert error(got, dweights) <= TOLERANCE["float32"]
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky-relu", "clipped-relu"])
@@ -124,6 +166,7 @@ def test_without_bias_and_without_attributes(execute):
         CASES["pointwise"],
         Convolution(5, (9, 9), 24, 40, (3, 3), (2, 2), padding=SAME),
         Convolution(17, (16, 16), 3, 24, (3, 3), padding=SAME),
+        CASES["volume-groups"],
     ],
 )
 def test_a_slice_of_the_batch_keeps_its_bits(execute, case):
@@ -162,8 +205,8 @@ def test_flops_are_those_of_the_formula(target):
 
 
 def test_refusals(target):
-    with pytest.raises(CompileError, match="3 spatial axes"):
-        catalog.plan(problem("convolution", [(1, 4, 4, 4, 2), (3, 3, 3, 2, 2)], (1, 2, 2, 2, 2), target))
+    with pytest.raises(CompileError, match="4 spatial axes"):
+        catalog.plan(problem("convolution", [(1, 4, 4, 4, 4, 2), (3, 3, 3, 3, 2, 2)], (1, 2, 2, 2, 2, 2), target))
     if target == "cpu":
         with pytest.raises(CompileError, match="cannot fuse 'gelu'"):
             catalog.plan(

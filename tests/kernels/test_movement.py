@@ -85,11 +85,14 @@ def test_copy_in_place(execute):
         ((2, 3, 3), (5, 4), "float64", "symmetric-include-edge"),
         ((2, 3, 4, 5, 2), (1, 0, 2, 1, 0, 4), "float32", "constant"),
         ((2, 3, 4, 5, 2), (1, 0, 2, 1, 0, 4), "float32", "replicate"),
+        ((2, 3, 4, 5, 2), (2, 1, 0, 4), "float32", "symmetric-include-edge"),
+        ((2, 2, 2, 3, 3, 2), (0, 1, 2, 1, 1, 0), "float32", "replicate"),
     ],
 )
 def test_pad(execute, mode, shape, padding, dtype):
     x, value = drawn(shape, dtype), 1.5
     pairs = list(zip(padding[::2], padding[1::2], strict=True))
+    pairs = [(0, 0)] * (len(shape) - 2 - len(pairs)) + pairs
     expected, backward = reference.pad(x, pairs, mode=mode, value=value)
     attributes = {"padding": padding, "mode": mode, "value": value}
     (y,) = execute("pad", [x], [(expected.shape, dtype)], attributes)

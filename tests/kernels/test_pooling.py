@@ -17,6 +17,11 @@ CASES = [
     ((2, 300, 3), (300,), (1,), (0, 0), "float64"),
     ((2, 9, 8, 6), (6, 7), (2, 2), (3, 1, 2, 3), "float32"),
 ]
+TIME_STEPS = [
+    ((2, 3, 6, 7, 5), (2, 3), (2, 1), (0, 1, 1, 0)),
+    ((2, 2, 3, 5, 4, 3), (2, 2, 2), (1, 2, 2), (1, 0, 0, 0, 0, 1)),
+]
+"""The windows slide over the last axes; those before are more observations."""
 
 
 def given(case, seed=0):
@@ -70,6 +75,21 @@ def test_special_values(execute, case):
     (y,) = execute("average_pool", [x], [(expected.shape, dtype)], attributes)
     assert np.isnan(y[0, 0, 0]).all()
     assert np.isfinite(y[0, -1, -1]).all()
+
+
+@pytest.mark.parametrize("case", TIME_STEPS, ids=str)
+@pytest.mark.parametrize("kind", ["max_pool", "average_pool"])
+def test_axes_before_the_windows_are_more_observations(execute, kind, case):
+    x, options, attributes, dtype = given((*case, "float32"))
+    steps = x.shape[: -len(options["window"]) - 1]
+    y, backward = getattr(reference, kind)(x.reshape(-1, *x.shape[len(steps) :]), **options)
+    expected = y.reshape(*steps, *y.shape[1:])
+    (got,) = execute(kind, [x], [(expected.shape, dtype)], attributes)
+    np.testing.assert_allclose(got, expected, rtol=1e-6, atol=3e-7)
+    dy = np.random.default_rng(1).standard_normal(expected.shape).astype(dtype)
+    operands = [x, got, dy] if kind == "max_pool" else [dy]
+    (dx,) = execute(f"{kind}_gradient", operands, [(x.shape, dtype)], attributes)
+    np.testing.assert_allclose(dx, backward(dy.reshape(y.shape))[0].reshape(x.shape), rtol=1e-6, atol=1e-6)
 
 
 def test_batch_slice_keeps_its_bits(execute):

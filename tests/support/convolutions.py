@@ -19,13 +19,16 @@ class Convolution:
     window: tuple[int, ...]
     stride: tuple[int, ...] = (1, 1)
     dilation: tuple[int, ...] = (1, 1)
-    padding: tuple[int, ...] = (0, 0, 0, 0)
+    padding: tuple[int, ...] = ()
     groups: int = 1
     dtype: str = "float32"
 
     @property
     def attributes(self):
         return {"stride": self.stride, "dilation": self.dilation, "padding": self.padding, "groups": self.groups}
+
+    def __post_init__(self):
+        object.__setattr__(self, "padding", self.padding or (0, 0) * len(self.window))
 
     def arrays(self):
         rng = np.random.default_rng(self.channels * 1000 + self.filters)

@@ -149,12 +149,13 @@ def statistics_dtype(dtype: str) -> str:
 
 
 def window_operands(operands: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """The x and weights of (x, weights[, bias]), of one rank."""
+    """The x and weights of (x, weights[, bias]); the window slides over the last axes of x before its channels."""
     expect_operands(operands, 2, 3)
     x, weights = operands[:2]
     expect(
-        len(weights.shape) == len(x.shape),
-        f"weights have {len(weights.shape)} axes and x has {len(x.shape)}; both need one per spatial axis plus two",
+        3 <= len(weights.shape) <= len(x.shape),
+        f"weights have {len(weights.shape)} axes and x has {len(x.shape)}; weights need 3 to {len(x.shape)}: those of "
+        "the window, channels and filters",
     )
     return x, weights
 
@@ -162,16 +163,18 @@ def window_operands(operands: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
 def window_shape(
     x: Tensor, window: Sequence[int], values: Values, dilation: Sequence[int] | None = None
 ) -> tuple[int, ...]:
-    """Batch and spatial extents of a window op's result."""
-    spatial, stride, padding = x.shape[1:-1], values.integers("stride"), values.integers("padding")
+    """Extents of a window op's result before its channels: batch, axes that the window leaves alone, and the others."""
+    stride, padding = values.integers("stride"), values.integers("padding")
     dilation = dilation or (1,) * len(window)
-    rank = len(spatial)
-    expect(rank >= 1, f"{shape_text(x)} has no spatial axis for a window of {list(window)}")
-    counts = {"window": (window, rank), "stride": (stride, rank), "dilation": (dilation, rank)}
-    for name, (entries, count) in (counts | {"padding": (padding, 2 * rank)}).items():
+    rank, most = len(window), min(3, len(x.shape) - 2)
+    expect(1 <= rank <= most, f"window = {list(window)} has {rank} entries; {shape_text(x)} takes 1 to {most}")
+    counts = {"stride": (stride, rank), "dilation": (dilation, rank), "padding": (padding, 2 * rank)}
+    for name, (entries, count) in counts.items():
         expect(
-            len(entries) == count, f"{name} = {list(entries)} has {len(entries)} entries; {shape_text(x)} needs {count}"
+            len(entries) == count,
+            f"{name} = {list(entries)} has {len(entries)} entries; the window {list(window)} needs {count}",
         )
+    before, spatial = x.shape[: -rank - 1], x.shape[-rank - 1 : -1]
     expect(
         min((*window, *stride, *dilation)) >= 1, f"window {list(window)}, stride {list(stride)}: entries must be ≥ 1"
     )
@@ -180,4 +183,4 @@ def window_shape(
         min(extents) >= 1,
         f"window {list(window)} with padding {list(padding)} is larger than the input {list(spatial)}",
     )
-    return (x.shape[0], *extents)
+    return (*before, *extents)

@@ -24,6 +24,7 @@ from gncodegen.ir.gn.base import (
     expect_operands,
     expect_same,
     expect_shape,
+    shape_text,
     statistics_dtype,
     window_operands,
     window_shape,
@@ -130,7 +131,7 @@ def partials(y: Tensor, parts: int) -> Tensor:
 
 @irdl_op_definition
 class Pad(GnOperation):
-    """x → y with pads at both ends of every spatial axis."""
+    """x → y with pads at both ends of the last axes before the channels, as many as `padding` has pairs."""
 
     name = "gn.pad"
     ATTRIBUTES: ClassVar = (
@@ -143,11 +144,13 @@ class Pad(GnOperation):
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
         expect_operands(operands, 1)
         (x,) = operands
-        padding, spatial = values.integers("padding"), x.shape[1:-1]
+        padding = values.integers("padding")
+        rank, most = len(padding) // 2, min(3, len(x.shape) - 2)
         expect(
-            len(padding) == 2 * len(spatial),
-            f"padding = {list(padding)} has {len(padding)} entries; {len(spatial)} axes need {2 * len(spatial)}",
+            len(padding) == 2 * rank and 1 <= rank <= most,
+            f"padding = {list(padding)} has {len(padding)} entries; {shape_text(x)} takes pairs for 1 to {most} axes",
         )
+        before_pads, spatial = x.shape[: -rank - 1], x.shape[-rank - 1 : -1]
         limits = {"symmetric-include-edge": 0, "symmetric-exclude-edge": -1}
         for extent, before, after in zip(spatial, padding[::2], padding[1::2], strict=True):
             limit = extent + limits.get(values.text("mode"), max(before, after))
@@ -156,7 +159,7 @@ class Pad(GnOperation):
                 f"padding {max(before, after)} mirrors more than the {extent} elements there are; allowed: ≤ {limit}",
             )
         sums = (n + a + b for n, a, b in zip(spatial, padding[::2], padding[1::2], strict=True))
-        return (Tensor((x.shape[0], *sums, x.shape[-1]), x.dtype),)
+        return (Tensor((*before_pads, *sums, x.shape[-1]), x.dtype),)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents

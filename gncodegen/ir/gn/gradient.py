@@ -76,8 +76,9 @@ class PadGradient(GnOperation):
         expect_operands(operands, 1)
         (dy,) = operands
         padding = values.integers("padding")
-        pairs = zip(dy.shape[1:-1], padding[::2], padding[1::2], strict=True)
-        return (Tensor((dy.shape[0], *(n - a - b for n, a, b in pairs), dy.shape[-1]), dy.dtype),)
+        rank = len(padding) // 2
+        pairs = zip(dy.shape[-rank - 1 : -1], padding[::2], padding[1::2], strict=True)
+        return (Tensor((*dy.shape[: -rank - 1], *(n - a - b for n, a, b in pairs), dy.shape[-1]), dy.dtype),)
 
 
 @irdl_op_definition

@@ -43,8 +43,9 @@ class TransposedConvolution(GnOperation):
         expect(per_filter == channels(x), f"{channels(x)} channels do not fit weights for {per_filter} channels")
         if len(operands) == 3:
             expect_shape("bias", operands[2], (filters,))
-        y = Tensor((x.shape[0], *values.integers("extents"), filters), x.dtype)
-        expect(len(y.shape) == len(x.shape), f"extents = {list(y.shape[1:-1])}; x has {len(x.shape) - 2} spatial axes")
+        extents, rank = values.integers("extents"), len(weights.shape) - 2
+        expect(len(extents) == rank, f"extents = {list(extents)}; weights have {rank} axes of the window")
+        y = Tensor((*x.shape[: -rank - 1], *extents, filters), x.dtype)
         seen = window_shape(y, weights.shape[:-2], values, values.integers("dilation"))
         expect_shape("x", x, (*seen, per_filter))
         return (y,)

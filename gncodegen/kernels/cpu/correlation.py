@@ -54,14 +54,17 @@ class Correlation:
 
     @property
     def depth(self) -> Axis:
+        """The first axis."""
         return self.axes[0]
 
     @property
     def rows(self) -> Axis:
+        """The second axis."""
         return self.axes[1]
 
     @property
     def columns(self) -> Axis:
+        """The last axis."""
         return self.axes[2]
 
     @property

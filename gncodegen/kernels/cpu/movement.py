@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 
 from gncodegen.kernels.cpu.elementwise import BLOCK, flat, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+from gncodegen.kernels.window_axis import three
 
 AXES = ("depth", "height", "width")
 
@@ -105,12 +106,17 @@ def source(extent: int, before: int, after: int, mode: str) -> tuple[int, ...]:
             return tuple(place if 0 <= place < extent else -1 for place in places)
 
 
+def padded_axes(problem: Problem, shape: tuple[int, ...]) -> Iterator[tuple[str, int, int, int]]:
+    """Name, extent and pads (before, after) of the axes of an array of `shape`; those it lacks have extent 1."""
+    padding = problem.integers("padding")
+    extents = three(shape[-1 - len(padding) // 2 : -1], 1)
+    return zip(AXES, extents, three(padding[::2], 0), three(padding[1::2], 0), strict=True)
+
+
 def _padding(problem: Problem, shape: tuple[int, ...]) -> dict[str, Constant]:
-    """The constants of padding an array of `shape`, with absent spatial axes as extent 1."""
-    spatial, padding, missing = shape[1:-1], problem.integers("padding"), 3 - (len(shape) - 2)
-    pairs = ((0, 0),) * missing + tuple(zip(padding[::2], padding[1::2], strict=True))
+    """The constants of padding an array of `shape`."""
     constants: dict[str, Constant] = {"channels": shape[-1], "constant": problem.text("mode") in ("", "constant")}
-    for axis, extent, (before, after) in zip(AXES, (1,) * missing + spatial, pairs, strict=True):
+    for axis, extent, before, after in padded_axes(problem, shape):
         constants |= {axis: extent, f"before_{axis}": before, f"out_{axis}": before + extent + after}
         constants[f"source_{axis}"] = source(extent, before, after, problem.text("mode"))
     return constants
@@ -128,10 +134,11 @@ def _pad(problem: Problem) -> Plan:
 def _pad_gradient(problem: Problem) -> Plan:
     """Dx = the inside of dy, plus what mirrored or repeated pads copied; a tile is a block of observations."""
     dx = problem.results[0]
-    size = dx.count // max(1, dx.shape[0])
-    block = max(1, BLOCK // max(1, size))
-    shape: dict[str, Constant] = {**_padding(problem, dx.shape), "batch": dx.shape[0]}
-    return _plan(problem, "pad_gradient", shape, {"block": block}, -(-dx.shape[0] // block))
+    # Axes before those that are padded are more observations.
+    batch = prod(dx.shape[: -1 - len(problem.integers("padding")) // 2])
+    block = max(1, BLOCK // max(1, dx.count // max(1, batch)))
+    shape: dict[str, Constant] = {**_padding(problem, dx.shape), "batch": batch}
+    return _plan(problem, "pad_gradient", shape, {"block": block}, -(-batch // block))
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

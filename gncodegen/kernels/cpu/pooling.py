@@ -8,6 +8,7 @@ from math import prod
 
 from gncodegen.kernels.cpu.elementwise import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+from gncodegen.kernels.window_axis import three
 
 BLOCK = 16384
 """Elements of the larger array that one tile works through, about."""
@@ -23,7 +24,8 @@ class Windows:
     """Where the windows of a pooling op lie, with absent spatial axes as extent 1.
 
     Args:
-        batch, channels: the outer axes.
+        batch: observations, times the extents of axes that the window does not slide over.
+        channels: extent of the last axis.
         extents, outs, window, stride, before: per axis depth, height, width; `before` is the padding at its start.
         padded: whether any window reaches outside.
     """
@@ -39,18 +41,16 @@ class Windows:
     @classmethod
     def of(cls, problem: Problem, x: tuple[int, ...], y: tuple[int, ...]) -> Windows:
         """The windows between an input of shape `x` and an output of shape `y`."""
-        missing = 3 - (len(x) - 2)
-        padding = problem.integers("padding") or (0,) * (2 * (len(x) - 2))
-        ones, zeros = (1,) * missing, (0,) * missing
         window = problem.integers("window")
+        rank = len(window)
         return cls(
-            batch=x[0],
+            batch=prod(x[: -rank - 1]),
             channels=x[-1],
-            extents=ones + x[1:-1],
-            outs=ones + y[1:-1],
-            window=ones + window,
-            stride=ones + (problem.integers("stride") or (1,) * len(window)),
-            before=zeros + padding[::2],
+            extents=three(x[-rank - 1 : -1], 1),
+            outs=three(y[-rank - 1 : -1], 1),
+            window=three(window, 1),
+            stride=three(problem.integers("stride"), 1),
+            before=three(problem.integers("padding")[::2], 0),
         )
 
     @property

@@ -48,13 +48,7 @@ def _windows(axes: Axes, channels: int, groups: int) -> dict[str, Constant]:
     if volume:
         inverses["inverses_h"] = tuple(_inverse(taps, max(depth.taps) * taps) for taps in rows.taps)
     outs = {name: extent for name, extent in extents(axes).items() if name not in AXES.values()}
-    return (
-        shape
-        | per_axis(axes, "step", "taps")
-        | inverses
-        | per_axis(axes, "first", "tap_step", "offsets")
-        | outs
-    )
+    return shape | per_axis(axes, "step", "taps") | inverses | per_axis(axes, "first", "tap_step", "offsets") | outs
 
 
 def convolution(problem: Problem) -> Plan:

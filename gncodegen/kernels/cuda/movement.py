@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import gcd, prod
 
 from gncodegen.kernels.cpu.elementwise import slots, traffic
-from gncodegen.kernels.cpu.movement import AXES, collapsed
+from gncodegen.kernels.cpu.movement import collapsed, padded_axes
 from gncodegen.kernels.cuda.elementwise import THREADS, flat, unrolled
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
 
@@ -103,11 +103,9 @@ def _integers_of(value: Constant) -> tuple[int, ...]:
 
 
 def _padding(problem: Problem, shape: tuple[int, ...]) -> dict[str, Constant]:
-    """The constants of padding an array of `shape`, with absent spatial axes as extent 1."""
-    spatial, padding, missing = shape[1:-1], problem.integers("padding"), 3 - (len(shape) - 2)
-    pairs = ((0, 0),) * missing + tuple(zip(padding[::2], padding[1::2], strict=True))
+    """The constants of padding an array of `shape`."""
     constants: dict[str, Constant] = {"channels": shape[-1], "mode": problem.text("mode") or "constant"}
-    for axis, extent, (before, after) in zip(AXES, (1,) * missing + spatial, pairs, strict=True):
+    for axis, extent, before, after in padded_axes(problem, shape):
         constants |= {axis: extent, f"before_{axis}": before, f"after_{axis}": after}
         constants[f"out_{axis}"] = before + extent + after
     return constants
