@@ -44,7 +44,7 @@ class TransposedConvolution(GnOperation):
         if len(operands) == 3:
             expect_shape("bias", operands[2], (filters,))
         extents, rank = values.integers("extents"), len(weights.shape) - 2
-        expect(len(extents) == rank, f"extents = {list(extents)}; weights have {rank} axes of the window")
+        expect(len(extents) == rank, f"extents = {list(extents)}; the window has {rank} axes")
         y = Tensor((*x.shape[: -rank - 1], *extents, filters), x.dtype)
         seen = window_shape(y, weights.shape[:-2], values, values.integers("dilation"))
         expect_shape("x", x, (*seen, per_filter))
