@@ -364,22 +364,59 @@ class Compiled:
         Raises:
             NetworkError: the folder holds none, or one of another version.
         """
-        from safetensors import SafetensorError  # noqa: PLC0415
-        from safetensors.numpy import load_file  # noqa: PLC0415
-
         folder = Path(directory)
         try:
             record = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-            arrays, state = (load_file(folder / f"{file}.safetensors") for file in ("arrays", "solver"))
+            arrays, state = (_read_arrays(folder / f"{file}.safetensors") for file in ("arrays", "solver"))
             settings = Settings(**(record["settings"] | changes))
             hyperparameters = Hyperparameters(settings.solver, steps=record["steps"], **record["hyperparameters"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             issue = f"{folder} holds no saved network: {error}; allowed: a folder that save wrote; check the path"
             raise NetworkError([issue]) from error
         settings.check()
         compiled = Compiled(Network.from_json(record["network"], arrays), settings, hyperparameters)
+        compiled._write_state(state)
+        return compiled
+
+    def restore(self, directory: str | Path) -> None:
+        """Takes over the values, the solver's state and the numbers that `save` wrote of a network like this one.
+
+        Raises:
+            NetworkError: the folder holds none.
+            ArrayError: a parameter has another shape.
+        """
+        folder = Path(directory)
+        try:
+            record = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+            arrays, state = (_read_arrays(folder / f"{file}.safetensors") for file in ("arrays", "solver"))
+            values = {name: arrays[name] for name in self.parameters}
+            steps, numbers = int(record["steps"]), dict(record["hyperparameters"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            issue = f"{folder} holds no such network: {error}; allowed: a folder that save wrote; check the path"
+            raise NetworkError([issue]) from error
+        self.parameters.update(values)
+        self._write_state(state)
+        self.hyperparameters.steps = steps
+        self.hyperparameters.update(numbers)
+
+    def _write_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """The solver's state by "velocity/conv_1.weights"."""
         for key, value in state.items():
             array, _, name = key.partition("/")
-            if name in compiled._persistent.solver_state[array].shapes:  # none are kept for prediction only
-                compiled._persistent.solver_state[array].write(name, value)
-        return compiled
+            if name in self._persistent.solver_state[array].shapes:  # none are kept for prediction only
+                self._persistent.solver_state[array].write(name, value)
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a safetensors file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415  used here only
+    from safetensors.numpy import load_file  # noqa: PLC0415
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-StopReason = Literal["max-epochs-completed", "output-fcn", "validation-patience", "training-loss-is-nan"]
+StopReason = Literal["max-epochs-completed", "output-fcn", "validation-patience", "training-loss-is-nan", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class TrainingState:
         training_accuracy, training_rmse: percent for classification, RMSE for regression; the other is None.
         validation_loss, validation_accuracy, validation_rmse: None unless this iteration validated.
         iterations: how many there will be if nothing stops the training.
+        network: the `TrainedNetwork` as it is now; it changes with the next iteration.
     """
 
     state: Literal["start", "iteration", "done"]
@@ -38,6 +39,7 @@ class TrainingState:
     validation_accuracy: float | None = None
     validation_rmse: float | None = None
     iterations: int = 0
+    network: Any = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +54,8 @@ class TrainingInfo:
         final_validation_loss: of the returned network; NaN without validation data.
         final_validation_accuracy, final_validation_rmse: likewise.
         output_network_iteration: the iteration the returned network comes from; 0 = untrained.
-        stop_reason: "max-epochs-completed", "output-fcn", "validation-patience" or "training-loss-is-nan".
+        stop_reason: "max-epochs-completed", "output-fcn", "validation-patience", "training-loss-is-nan" or
+            "interrupted" (by Ctrl-C or SIGTERM).
     """
 
     training_loss: NDArray[np.float64]
@@ -90,11 +93,13 @@ class History:
     Args:
         classification: whether measures are accuracies, not RMSEs.
         iterations: how many are planned.
+        network: what is trained, for output functions.
     """
 
     classification: bool
     iterations: int
     records: list[Record] = field(default_factory=list[Record])
+    network: Any = None
 
     def state(self, state: Literal["start", "iteration", "done"], record: Record) -> TrainingState:
         """A record as output functions see it."""
@@ -112,6 +117,7 @@ class History:
             validation_accuracy=validation if self.classification else None,
             validation_rmse=None if self.classification else validation,
             iterations=self.iterations,
+            network=self.network,
         )
 
     def info(self, final: tuple[float, float], output_iteration: int, reason: StopReason) -> TrainingInfo:

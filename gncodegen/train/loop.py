@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from itertools import islice
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from gncodegen.runtime.state import Hyperparameters
 from gncodegen.train.batches import Samples, Step, step_count, steps
+from gncodegen.train.checkpoint import Checkpoints, Progress
 from gncodegen.train.history import History, Record, StopReason, TrainingInfo
+from gncodegen.train.interruption import Interruption, interruptible
 from gncodegen.train.learn_rate import learn_rate, prepare
 from gncodegen.train.options import TrainingOptions
 from gncodegen.train.progress import Table
@@ -63,8 +66,8 @@ class Validation:
         self.last = last
         self.best_loss = math.inf
         self.best_iteration = 0
-        self._worse = 0
-        self._weights: dict[str, NDArray[Any]] = {}
+        self.worse = 0
+        self.weights: dict[str, NDArray[Any]] = {}
 
     def measure(self) -> tuple[float, float]:
         """Loss and accuracy or RMSE now; NaNs without validation data."""
@@ -80,23 +83,23 @@ class Validation:
             return None
         loss, measure = self.measure()
         if loss < self.best_loss:
-            self.best_loss, self.best_iteration, self._worse = loss, iteration, 0
+            self.best_loss, self.best_iteration, self.worse = loss, iteration, 0
             if self.options.output_network == "best-validation-loss":
-                self._weights = {name: np.array(value) for name, value in self.compiled.parameters.items()}
+                self.weights = {name: np.array(value) for name, value in self.compiled.parameters.items()}
         else:
-            self._worse += 1
+            self.worse += 1
         return loss, measure
 
     @property
     def exhausted(self) -> bool:
         """Whether as many validations in a row as patience allows did not lower the best loss."""
-        return self._worse >= self.options.validation_patience
+        return self.worse >= self.options.validation_patience
 
     def restore_best(self, iteration: int) -> int:
         """Puts back the best weights if the options ask for them; returns the iteration the weights come from."""
-        if not self._weights:
+        if not self.weights:
             return iteration
-        for name, value in self._weights.items():
+        for name, value in self.weights.items():
             self.compiled.parameters[name] = value
         return self.best_iteration
 
@@ -132,31 +135,53 @@ class Training:
         self.validation = Validation(compiled, validation, options, total)
         self.history = History(classification, total)
         self.table = Table(classification, options.verbose_frequency) if options.verbose else None
+        self.checkpoints: Checkpoints | None = None
         self._began = perf_counter()
+
+    def restore(self, progress: Progress) -> None:
+        """Goes on after the iteration of a checkpoint, whose network `compiled` holds already."""
+        self.history.records[:] = progress.records
+        self._began -= progress.records[-1].seconds
+        validation = self.validation
+        validation.best_loss, validation.best_iteration = progress.best_loss, progress.best_iteration
+        validation.worse, validation.weights = progress.worse, dict(progress.best)
 
     def run(self) -> TrainingInfo:
         """Trains until the epochs are done or something stops it."""
-        record = Record(0, 0, self._seconds(), learn_rate(self.options, 1))
+        records = self.history.records
+        record = records[-1] if records else Record(0, 0, self._seconds(), learn_rate(self.options, 1, 1))
         if self.table:
             self.table.start()
         reason: StopReason = "max-epochs-completed"
         if self._ask("start", record):
             reason = "output-fcn"
         else:
-            for step in self._steps():
-                record = self._iterate(step)
-                self.history.records.append(record)
-                stopped = self._stop_reason(record)
-                if self.table:
-                    self.table.row(record, last=stopped is not None or record.iteration == self.history.iterations)
-                if stopped:
-                    reason = stopped
-                    break
+            with interruptible() as interruption:
+                for step in self._steps():
+                    record = self._iterate(step)
+                    records.append(record)
+                    stopped = self._stop_reason(record, interruption)
+                    if self.table:
+                        self.table.row(record, last=stopped is not None or record.iteration == self.history.iterations)
+                    self._checkpoint(record.iteration, stopped)
+                    if stopped:
+                        reason = stopped
+                        break
         return self._end(record, reason)
 
-    def _steps(self) -> Any:
+    def _steps(self) -> Iterator[Step]:
+        """The iterations that are not done yet; their shuffles follow from those of all before."""
         options = self.options
-        return steps(len(self.training), options.mini_batch_size, options.max_epochs, options.shuffle, self.generator)
+        every = steps(len(self.training), options.mini_batch_size, options.max_epochs, options.shuffle, self.generator)
+        return islice(every, len(self.history.records), None)
+
+    def _checkpoint(self, iteration: int, stopped: StopReason | None) -> None:
+        # A training that ended for a reason of its own would not go on, so it leaves nothing to go on with.
+        if self.checkpoints and (stopped == "interrupted" or (stopped is None and self.checkpoints.due(iteration))):
+            best = self.validation
+            self.checkpoints.write(
+                Progress(iteration, self.history.records, best.best_loss, best.best_iteration, best.worse, best.weights)
+            )
 
     def _iterate(self, step: Step) -> Record:
         rate = prepare(self.compiled.hyperparameters, self.options, step.epoch, step.iteration)
@@ -166,13 +191,15 @@ class Training:
         validation = self.validation.after(step.iteration) or (None, None)
         return Record(step.epoch, step.iteration, self._seconds(), rate, loss, measure, *validation)
 
-    def _stop_reason(self, record: Record) -> StopReason | None:
+    def _stop_reason(self, record: Record, interruption: Interruption) -> StopReason | None:
         # The output functions are asked first: they see every iteration, also the one that stops for another reason.
         if self._ask("iteration", record):
             return "output-fcn"
         if record.loss is not None and math.isnan(record.loss):
             return "training-loss-is-nan"
-        return "validation-patience" if self.validation.exhausted else None
+        if self.validation.exhausted:
+            return "validation-patience"
+        return "interrupted" if interruption.requested else None
 
     def _ask(self, state: Any, record: Record) -> bool:
         """Calls every output function; whether any of them asks to stop."""

@@ -19,6 +19,7 @@ from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.train.batches import Samples
+from gncodegen.train.checkpoint import Checkpoints, checkpoints, read, refuse_others
 from gncodegen.train.history import TrainingInfo
 from gncodegen.train.inputs import checked_inputs, with_input_statistics, with_layer
 from gncodegen.train.loop import Training
@@ -135,6 +136,7 @@ def train_network(
     math: str = "float32",
     precise: bool = False,
     tune: bool = False,
+    resume: str | Path | None = None,
 ) -> tuple[TrainedNetwork, TrainingInfo]:
     """Trains a network.
 
@@ -150,18 +152,26 @@ def train_network(
         math: likewise.
         precise: likewise.
         tune: likewise.
+        resume: a folder of checkpoints: the last one in it goes on as if the training had never been interrupted, with
+            the same bits; where there is none the training starts anew.
 
     Returns:
-        The trained network and the course of the training.
+        The trained network and the course of the training. Ctrl-C and SIGTERM end a training after its iteration; the
+        network so far is returned, and left as a checkpoint where options.checkpoint_path names a folder.
 
     Raises:
         NetworkError: the layers do not make a network.
         ArrayError: x or y do not fit it.
-        OptionsError: the options are not training options.
+        OptionsError: the options are not training options, or not those of the checkpoint.
+        Exception: what an output function raises, with the network so far as its attribute `network`.
     """
     place: dict[str, Any] = {"target": target, "emulate": emulate, "math": math, "precise": precise, "tune": tune}
-    net, training = prepare_training(x, y, layers, options, data_format=data_format, **place)
-    return net, training.run()
+    net, training = prepare_training(x, y, layers, options, data_format=data_format, resume=resume, **place)
+    try:
+        return net, training.run()
+    except BaseException as error:
+        error.network = net  # pyright: ignore[reportAttributeAccessIssue]
+        raise
 
 
 def prepare_training(
@@ -176,6 +186,7 @@ def prepare_training(
     math: str = "float32",
     precise: bool = False,
     tune: bool = False,
+    resume: str | Path | None = None,
 ) -> tuple[TrainedNetwork, Training]:
     """`train_network` up to the first iteration: data checked, network compiled; `Training.run` does the rest."""
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -188,7 +199,15 @@ def prepare_training(
     if options.validation_data is not None:
         validation = _samples(*options.validation_data, network, data_format, "validation_data")
     network = with_input_statistics(network, training.x, data_format, options.reset_input_normalization)
-    seed = int(np.random.default_rng().integers(2**31)) if options.seed is None else options.seed
+    facts = _facts(network, training, options)
+    saved = checkpoints(Path(resume))[-1:] if resume is not None else []
+    known = [read(path, facts) for path in saved]
+    if options.checkpoint_path is not None and (resume is None or Path(resume) != options.checkpoint_path):
+        refuse_others(options.checkpoint_path)
+    if known:
+        seed = known[0][1]
+    else:
+        seed = int(np.random.default_rng().integers(2**31)) if options.seed is None else options.seed
     compiled = compiler.compile(
         network,
         batch_size=min(options.mini_batch_size, len(training)),
@@ -209,7 +228,26 @@ def prepare_training(
 
     # The compiler draws initial values from the seed itself; the shuffles get a stream of their own.
     generator = np.random.default_rng([seed, 1])
-    return TrainedNetwork(compiled), Training(compiled, training, validation, options, generator, finalize)
+    net, loop = TrainedNetwork(compiled), Training(compiled, training, validation, options, generator, finalize)
+    loop.history.network = net
+    for path, (progress, _) in zip(saved, known, strict=True):
+        compiled.restore(path)
+        loop.restore(progress)
+    if options.checkpoint_path is not None:
+        epoch = loop.history.iterations // options.max_epochs
+        loop.checkpoints = Checkpoints(options, epoch, net.save, facts | {"seed": seed})
+    return net, loop
+
+
+def _facts(network: Network, training: Samples, options: TrainingOptions) -> dict[str, Any]:
+    """What must be the same for a training to go on."""
+    names = ("solver", "mini_batch_size", "shuffle", "seed")
+    return {
+        "layers": [f"{type(node.layer).__name__} {node.name}" for node in network.nodes],
+        "parameters": [f"{name} {list(parameter.shape)}" for name, parameter in network.parameters.items()],
+        "observations": len(training),
+        **{name: getattr(options, name) for name in names},
+    }
 
 
 def _samples(x: Any, y: Any, network: Network, data_format: str, what: str) -> Samples:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import numpy as np
@@ -15,6 +16,7 @@ from gncodegen.errors import OptionsError
 from gncodegen.kernels.solvers import SOLVERS, Solver
 from gncodegen.layers.checks import (
     Check,
+    function,
     integer_from,
     number_where,
     one_of,
@@ -24,6 +26,9 @@ from gncodegen.layers.checks import (
     require,
     shown,
 )
+
+Schedule = Callable[[int, int], float]
+"""(epoch, iteration) → base learning rate."""
 
 OutputFcn = Callable[[Any], object]
 """Called with a `TrainingState`; a true result stops the training."""
@@ -53,13 +58,9 @@ def _functions(value: Any) -> tuple[OutputFcn, ...]:
     return functions
 
 
-def _one(value: Any) -> int:
-    require(positive_int.accept(value) == 1)
-    return 1
-
-
-def _nothing(value: Any) -> None:
-    require(value is None)
+def _path(value: Any) -> Path:
+    require(isinstance(value, str | Path) and bool(str(value)))
+    return Path(value)
 
 
 def _mapping(value: Any) -> Mapping[str, float]:
@@ -85,7 +86,8 @@ class TrainingOptions:
         solver: "sgdm", "adam" or "rmsprop"; `gncodegen.kernels.solvers` has their formulas.
         hyperparameters: the solver's own options, by name.
         initial_learn_rate: > 0; 0.01 for "sgdm", else 0.001.
-        learn_rate_schedule: "none", or "piecewise": the rate drops.
+        learn_rate_schedule: "none"; "piecewise": the rate drops; or a callable of (epoch, iteration), both from 1, that
+            returns the base learning rate.
         learn_rate_drop_factor: the rate times this, in [0, 1], ...
         learn_rate_drop_period: ... every so many epochs.
         l2_regularization: ≥ 0, times each parameter's own factor.
@@ -100,7 +102,9 @@ class TrainingOptions:
         validation_frequency: iterations, positive int; the first and the last iteration validate too.
         validation_patience: training stops after so many validations in a row that do not lower the best loss.
         output_network: "last-iteration" or "best-validation-loss".
-        checkpoint_path, checkpoint_frequency, checkpoint_frequency_unit: not built yet, leave the defaults.
+        checkpoint_path: None, or a folder for checkpoints, which `train_network(…, resume=folder)` goes on with.
+        checkpoint_frequency, checkpoint_frequency_unit: every so many of "epoch" or "iteration".
+        checkpoints_kept: how many of the last stay.
         execution_environment: "auto" or "cpu".
         reset_input_normalization: recompute the input layer's statistics from the training data even where it has some.
         batch_normalization_statistics: "population" (one more pass after training) or "moving".
@@ -116,7 +120,9 @@ class TrainingOptions:
     solver: Annotated[str, one_of(*SOLVERS)]
     hyperparameters: Annotated[Mapping[str, float], _numbers]
     initial_learn_rate: Annotated[float, positive_number]
-    learn_rate_schedule: Annotated[Literal["none", "piecewise"], one_of("none", "piecewise")] = "none"
+    learn_rate_schedule: Annotated[Literal["none", "piecewise"] | Schedule, one_of("none", "piecewise") | function] = (
+        "none"
+    )
     learn_rate_drop_factor: Annotated[float, _fraction] = 0.1
     learn_rate_drop_period: Annotated[int, positive_int] = 10
     l2_regularization: Annotated[float, _no_negative] = 1e-4
@@ -135,9 +141,10 @@ class TrainingOptions:
     output_network: Annotated[
         Literal["last-iteration", "best-validation-loss"], one_of("last-iteration", "best-validation-loss")
     ] = "last-iteration"
-    checkpoint_path: Annotated[None, Check(_nothing, "None", "None")] = None
-    checkpoint_frequency: Annotated[int, Check(_one, "1", "1")] = 1
-    checkpoint_frequency_unit: Annotated[Literal["epoch"], one_of("epoch")] = "epoch"
+    checkpoint_path: Annotated[Path | None, optional(Check(_path, "a folder's path", '"checkpoints"'))] = None
+    checkpoint_frequency: Annotated[int, positive_int] = 1
+    checkpoint_frequency_unit: Annotated[Literal["epoch", "iteration"], one_of("epoch", "iteration")] = "epoch"
+    checkpoints_kept: Annotated[int, positive_int] = 3
     execution_environment: Annotated[Literal["auto", "cpu"], one_of("auto", "cpu")] = "auto"
     reset_input_normalization: Annotated[bool, _flags] = True
     batch_normalization_statistics: Annotated[Literal["population", "moving"], one_of("population", "moving")] = (
@@ -184,11 +191,7 @@ def _checks() -> dict[str, tuple[Check, Any]]:
     }
 
 
-_NO_CHECKPOINTS = "checkpoints are not built yet: save with net.save(folder) after training"
 _LATER = {
-    "checkpoint_path": _NO_CHECKPOINTS,
-    "checkpoint_frequency": _NO_CHECKPOINTS,
-    "checkpoint_frequency_unit": _NO_CHECKPOINTS,
     "execution_environment": "training on a GPU or on several workers is not built yet: "
     'write execution_environment="cpu", which uses every core',
     "plots": "plots are not built yet: draw info.training_loss, or collect values in an output_fcn",

@@ -20,6 +20,7 @@ _REASONS: dict[StopReason, str] = {
     "max-epochs-completed": "all epochs completed",
     "output-fcn": "an output function stopped it",
     "validation-patience": "the validation loss stopped falling",
+    "interrupted": "it was interrupted; the network is that of the last whole iteration",
     "training-loss-is-nan": "the training loss is NaN; try a smaller initial_learn_rate or a gradient_threshold",
 }
 

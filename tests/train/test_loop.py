@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.fake_compiled import FakeCompiled
 
+from gncodegen.errors import OptionsError
 from gncodegen.train.batches import Samples
 from gncodegen.train.loop import Training
 from gncodegen.train.options import training_options
@@ -99,6 +100,15 @@ class TestSchedule:
             initial_learn_rate=1.0,
         )
         assert info.base_learn_rate.tolist() == [1, 1, 0.5, 0.5, 0.25]
+
+    def test_a_callable_of_epoch_and_iteration(self):
+        info = train(FakeCompiled(), learn_rate_schedule=lambda epoch, iteration: epoch + iteration / 8)
+        assert info.base_learn_rate.tolist() == [1.125, 1.25, 2.375, 2.5]
+
+    @pytest.mark.parametrize("given", [-1, math.nan, math.inf, None, "fast"])
+    def test_what_a_callable_gives_is_checked(self, given):
+        with pytest.raises(OptionsError, match=r"learn_rate_schedule: .*epoch 1, iteration 2 is .*; allowed: a finite"):
+            train(FakeCompiled(), learn_rate_schedule=lambda epoch, iteration: 0.1 if iteration < 2 else given)
 
     def test_the_step_reads_every_hyperparameter(self):
         compiled = FakeCompiled()
