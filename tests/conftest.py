@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Kernels are kept by content from run to run, apart from the user's own.
     os.environ.setdefault("GNCODEGEN_CACHE_DIR", str(ROOT / ".pytest_cache" / "gncodegen"))
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        # Every core has a test worker already; these are the compile workers, and share what they compile on disk.
+        os.environ.setdefault("GNCODEGEN_COMPILE_WORKERS", "1")
     full = config.getoption("--full")
     settings.load_profile("full" if full else "default")
     if full and config.option.hypothesis_seed is None:

@@ -50,8 +50,9 @@ def mask(execute, shape, probability, index=0, iteration=1.0, seed=5.0, dtype="f
     return y
 
 
-@pytest.mark.full("cuda")
-@pytest.mark.parametrize("probability", [0.5, 0.1, 0.9])
+@pytest.mark.parametrize(
+    "probability", [0.1, *(pytest.param(share, marks=pytest.mark.full("cuda")) for share in (0.5, 0.9))]
+)
 def test_the_right_share_is_kept(execute, probability):
     y = mask(execute, (64, 1001), probability)
     kept = y != 0
@@ -71,7 +72,6 @@ def test_the_gradient_has_the_same_mask(execute):
     np.testing.assert_array_equal(y, x * dx)
 
 
-@pytest.mark.full("cuda")
 def test_streams_are_independent(execute):
     shape, n = (64, 1000), 64000
     masks = {

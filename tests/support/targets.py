@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from gncodegen.kernels.schedule import Machine
 
@@ -32,3 +34,12 @@ def machine(target: str = EMULATED, **changes: Any) -> Machine:
     from gncodegen.targets.cuda import architectures
 
     return replace(host.machine() if target == "cpu" else architectures.machine(target), **changes)
+
+
+def over_architectures(cases: Sequence[tuple[object, ...]], names: Sequence[str] = ARCHITECTURES) -> list[ParameterSet]:
+    """Case after case on architecture after architecture, the last parameter `target`; the default run has one's."""
+    targets = [names[number % len(names)] for number in range(len(cases))]
+    return [
+        pytest.param(*case, target, marks=[] if target == EMULATED else [pytest.mark.full])
+        for case, target in zip(cases, targets, strict=True)
+    ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.convolutions import SAME, Convolution, error
+from support.sets import diagonal
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Problem, Tensor
@@ -37,15 +38,10 @@ def templates(op, operands, result, attributes):
     return [launch.schedule.template for launch in catalog.plan(problem).launches]
 
 
-@pytest.fixture(params=[2, 4])
-def largest(request, monkeypatch):
-    machine = replace(host.machine(), precise=request.param == 2)
+@pytest.mark.parametrize(("name", "largest"), diagonal(list(CASES), [2, 4]))
+def test_against_oracle(execute, monkeypatch, name, largest):
+    machine, case = replace(host.machine(), precise=largest == 2), CASES[name]
     monkeypatch.setattr(host, "machine", lambda: machine)
-    return request.param
-
-
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_against_oracle(execute, case, largest):
     x, weights, bias = case.arrays()
     y, backward = case.oracle(x, weights, bias)
     dy = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)

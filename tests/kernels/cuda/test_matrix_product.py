@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from support.cuda_kernels import check_static, report
 from support.execution import problem_of
-from support.targets import ARCHITECTURES, machine
+from support.targets import ON_ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
 from gncodegen.targets.cuda.disassemble import sass
@@ -82,13 +82,13 @@ def test_the_inner_loop_multiplies(shape):
     check(convolution(*asked, machine("sm_90")), share)
 
 
-@pytest.mark.parametrize("target", ARCHITECTURES)
+@pytest.mark.parametrize("target", ON_ARCHITECTURES)
 def test_on_every_architecture(target):
     check(convolution("convolution", (8, 28, 28, 128), 128, 3, 1, machine(target)), 0.74)
 
 
 @pytest.mark.parametrize("math", ["tf32", "bf16"])
-@pytest.mark.parametrize("target", ARCHITECTURES)
+@pytest.mark.parametrize("target", ON_ARCHITECTURES)
 def test_tensor_cores(target, math):
     problem = convolution("convolution", (8, 28, 28, 128), 128, 3, 1, machine(target, math=math))
     _, loop, _ = compiled(problem)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from support.cuda_kernels import from_bfloat16, to_bfloat16
 from support.normalization import Execute, check, forward, oracle
-from support.targets import ARCHITECTURES, machine
+from support.sets import diagonal
+from support.targets import ARCHITECTURES, machine, over_architectures
 
 SHAPES = [
     # (shape, groups): whole accesses, mixed lanes, odd channels, one row, one group, wide groups, odd ends of rows
@@ -46,22 +47,29 @@ def only(monkeypatch):
     return fix
 
 
-@pytest.mark.parametrize(("shape", "groups"), SHAPES)
-def test_resident(execute: Execute, only, shape, groups):
+@pytest.mark.parametrize(("shape", "groups", "target"), over_architectures(SHAPES))
+def test_resident(execute: Execute, only, shape, groups, target):
     only("resident", 1)
-    target = ARCHITECTURES[SHAPES.index((shape, groups)) % 4]
     check(execute, shape, groups, "float32", "relu", machine(target))
 
 
 SPREAD = [((2, 8, 8, 32), 8), ((1, 31, 33, 32), 8), ((2, 9, 9, 7), 1), ((2, 10, 12, 6), 3), ((2, 3, 5, 36), 6)]
 
 
-@pytest.mark.parametrize(("shape", "groups"), SPREAD)
-@pytest.mark.parametrize("kind", ["cluster", "flags", "waves", "split"])
-def test_shares_of_several_blocks(execute: Execute, only, shape, groups, kind):
+CLUSTERS = ("sm_90", "sm_120")
+SHARES = [
+    share
+    for kind, architectures in (
+        ("cluster", CLUSTERS), ("flags", ARCHITECTURES), ("waves", ARCHITECTURES), ("split", ARCHITECTURES)
+    )
+    for share in over_architectures([(kind, *spread) for spread in SPREAD], architectures)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "shape", "groups", "target"), SHARES)
+def test_shares_of_several_blocks(execute: Execute, only, shape, groups, kind, target):
     only(kind, 3, wave=1)
-    targets = [target for target in ARCHITECTURES if kind != "cluster" or target in ("sm_90", "sm_120")]
-    check(execute, shape, groups, "float32", "relu", machine(targets[SPREAD.index((shape, groups)) % len(targets)]))
+    check(execute, shape, groups, "float32", "relu", machine(target))
 
 
 def plain(execute: Execute, x: np.ndarray, groups: int, on=None, **attributes) -> np.ndarray:
@@ -102,23 +110,32 @@ def test_constants_extremes_and_bad_values(execute: Execute, only, kind, parts):
     np.testing.assert_allclose(y[..., 28:], expected[..., 28:], rtol=2e-6, atol=2e-6)
 
 
-@pytest.mark.parametrize("activation", ["", "relu", "leaky-relu"])
-@pytest.mark.parametrize(("kind", "parts"), [("resident", 1), ("cluster", 2), ("split", 3)])
+@pytest.mark.parametrize(
+    ("activation", "kind", "parts"),
+    diagonal(["", "relu", "leaky-relu"], [("resident", 1), ("cluster", 2), ("split", 3)]),
+)
 def test_activations_and_residual(execute: Execute, only, activation, kind, parts):
     only(kind, parts)
     check(execute, (2, 6, 6, 16), 4, "float32", activation, machine("sm_90"), residual=bool(activation))
 
 
-@pytest.mark.parametrize(("kind", "parts"), [("resident", 1), ("flags", 2), ("waves", 3)])
-@pytest.mark.parametrize(("shape", "groups"), [((2, 6, 6, 16), 4), ((2, 4, 6, 15), 5)])
+@pytest.mark.parametrize(
+    ("kind", "parts", "shape", "groups"),
+    diagonal([("resident", 1), ("flags", 2), ("waves", 3)], [((2, 6, 6, 16), 4), ((2, 4, 6, 15), 5)]),
+)
 def test_float64(execute: Execute, only, shape, groups, kind, parts):
     only(kind, parts)
     check(execute, shape, groups, "float64", "relu", machine("sm_80"))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize(("kind", "parts"), [("resident", 1), ("flags", 2), ("split", 3)])
-@pytest.mark.parametrize(("shape", "groups"), [((2, 6, 6, 32), 4), ((1, 7, 8, 12), 3)])
+@pytest.mark.parametrize(
+    ("dtype", "kind", "parts", "shape", "groups"),
+    diagonal(
+        ["float16", "bfloat16"],
+        [("resident", 1), ("flags", 2), ("split", 3)],
+        [((2, 6, 6, 32), 4), ((1, 7, 8, 12), 3)],
+    ),
+)
 def test_half_storage(execute: Execute, only, shape, groups, kind, parts, dtype):
     only(kind, parts)
     rng, c = np.random.default_rng(4), shape[-1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.execution import problem_of
 from support.normalization import Execute, check, forward
+from support.sets import diagonal
 from support.targets import machine
 
 from gncodegen.errors import EmulationFault
@@ -23,8 +24,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "groups"), SMALL)
-@pytest.mark.parametrize("members", [2, 4, 8])
+@pytest.mark.parametrize(("shape", "groups", "members"), diagonal(SMALL, [2, 4, 8]))
 def test_several_observations_of_a_block(execute: Execute, monkeypatch, shape, groups, members):
     every, used = normalization_tiers.cuts, []
 

@@ -8,7 +8,7 @@ import pytest
 from support.cuda_kernels import check_accesses, check_static, report
 from support.execution import problem_of
 from support.normalization import check
-from support.targets import ARCHITECTURES, machine
+from support.targets import ARCHITECTURES, ON_ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.cuda.normalization_tiers import BYTES_IN_FLIGHT
@@ -56,7 +56,7 @@ def test_every_shape_has_a_schedule_that_fills_the_machine(op, target, shape, gr
 
 
 @pytest.mark.parametrize(("shape", "groups"), REAL)
-@pytest.mark.parametrize("target", ARCHITECTURES)
+@pytest.mark.parametrize("target", ON_ARCHITECTURES)
 @pytest.mark.parametrize("op", ["group_norm", "group_norm_gradient"])
 def test_real_shapes_assemble_clean(op, target, shape, groups):
     """No spills, 16-byte accesses, and blocks of a multiprocessor by the assembler's figures.

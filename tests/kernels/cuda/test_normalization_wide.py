@@ -9,7 +9,8 @@ import pytest
 from support.cuda_kernels import check_static
 from support.execution import problem_of
 from support.normalization import Execute, check, forward
-from support.targets import ARCHITECTURES, machine
+from support.sets import diagonal
+from support.targets import ON_ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Plan, Problem
@@ -40,14 +41,12 @@ WIDE = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "groups"), WIDE)
-@pytest.mark.parametrize("cores", [1, 8])
+@pytest.mark.parametrize(("shape", "groups", "cores"), diagonal(WIDE, [1, 8]))
 def test_wide_groups(execute: Execute, shape, groups, cores):
     check(execute, shape, groups, "float32", "relu", machine("sm_80", cores=cores))
 
 
-@pytest.mark.parametrize(("shape", "groups"), WIDE[2:4])
-@pytest.mark.parametrize("cores", [1, 8])
+@pytest.mark.parametrize(("shape", "groups", "cores"), diagonal(WIDE[2:4], [1, 8]))
 def test_wide_groups_of_float64(execute: Execute, shape, groups, cores):
     check(execute, shape, groups, "float64", "leaky-relu", machine("sm_80", cores=cores))
 
@@ -57,7 +56,7 @@ def test_wide_groups_with_a_residual(execute: Execute, cores):
     check(execute, (2, 3, 4096), 1, "float32", "relu", machine("sm_80", cores=cores), residual=True)
 
 
-@pytest.mark.parametrize("target", ARCHITECTURES)
+@pytest.mark.parametrize("target", ON_ARCHITECTURES)
 @pytest.mark.parametrize(("dtype", "cores"), [("float32", 1), ("bfloat16", 100), ("float64", 1)])
 @pytest.mark.parametrize("op", ["group_norm", "group_norm_gradient"])
 def test_wide_groups_compile(op, dtype, cores, target):

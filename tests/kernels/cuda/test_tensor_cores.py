@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
+from support.sets import diagonal
 from support.targets import machine
 
 ROUNDING = {"tf32": 0.64 * 2.0**-10, "bf16": 2.0**-8}
@@ -35,11 +36,10 @@ def products(execute, math, x, weights, stride, attributes):
     return got, (y, *backward(dy)), dy
 
 
-@pytest.mark.parametrize("math", ROUNDING)
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("case", "math"), diagonal(list(CASES), list(ROUNDING)))
 def test_small_integers_are_exact(execute, math, case):
     """Every value and its place shows: a fragment in a wrong lane gives another integer."""
-    shape, window, stride, attributes = case
+    shape, window, stride, attributes = CASES[case]
     rng = np.random.default_rng(0)
     x = rng.integers(-8, 9, shape).astype(np.float32)
     weights = rng.integers(-8, 9, window).astype(np.float32)

@@ -1,0 +1,62 @@
+"""Compile workers: this process and others share one queue of sources, and one text tells all that failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gncodegen import environment as module
+from gncodegen.errors import CompileError
+from gncodegen.targets import workers
+from gncodegen.targets.cpu import compile as compiler
+
+SOURCE = """
+from gncodegen.targets.cpu.intrinsics import float64, pointer
+
+def kernel(tile, argv):
+    pointer(argv, 0, float64)[tile] = {value}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(module.environment(), compile_workers=2)
+    monkeypatch.setattr(workers, "environment", lambda: settings)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The worker processes that were started."""
+    found: list[object] = []
+    drive = workers._drive_worker
+
+    def seen(*arguments: object) -> None:
+        found.append(arguments)
+        drive(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(workers, "_drive_worker", seen)
+    return found
+
+
+def sources(folder: Path, values: list[str]) -> list[Path]:
+    paths = [folder / f"source_{number}.py" for number in range(len(values))]
+    for path, value in zip(paths, values, strict=True):
+        path.write_text(SOURCE.format(value=value))
+    return paths
+
+
+def test_two_processes_compile_what_is_missing(tmp_path: Path, started: list[object]) -> None:
+    paths = sources(tmp_path, [f"{number}.0" for number in range(5)])
+    compiler.compile_source(paths[0])
+    assert compiler.compile_missing([*paths, *paths]) == 4
+    assert len(started) == 1
+    assert all(path.with_suffix(".o").exists() for path in paths)
+    assert compiler.compile_missing(paths) == 0
+
+
+def test_what_failed_is_told_with_its_file(tmp_path: Path, started: list[object]) -> None:
+    with pytest.raises(CompileError, match=r"(?s)source_\d\.py does not compile.*no_such_name"):
+        compiler.compile_missing(sources(tmp_path, ["no_such_name"] * 4))
+    assert len(started) == 1
