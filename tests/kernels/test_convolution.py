@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from support.convolutions import SAME, Convolution, error
@@ -72,22 +70,27 @@ CASES = {
 }
 
 
-FEW = {
-    "same", "one-channel-small", "odd-small", "stride-2-small", "stride-over-window-small", "stride-and-dilation",
-    "pointwise", "groups-small", "channel-wise", "channel-wise-small", "one-axis", "float64",
-    "volume-stride-3-2-1", "volume-of-one-slice", "volume-channel-wise", "volume-groups",
-}  # fmt: skip
-"""Enough for the emulator in the default run."""
+ON_GPU = [
+    "same",
+    "one-channel-small",
+    "stride-and-dilation",
+    "pointwise",
+    "channel-wise-small",
+    "one-axis",
+    "float64",
+    "volume-stride-3-2-1",
+    "volume-groups",
+]
+ON_CPU = [
+    *ON_GPU, "odd", "stride-2", "stride-over-window", "wide-padding", "whole-image", "one-pixel", "few-filters",
+    "few-filters-long-sums", "long-sums", "groups", "channel-wise-flat", "channel-wise-wide", "volume-of-one-slice", "volume-channel-wise",
+]  # fmt: skip
+"""What the default run has."""
 
 
 def _param(name):
-    return pytest.param(CASES[name], id=name, marks=[] if name in FEW else [pytest.mark.full("cuda")])
-
-
-@pytest.fixture
-def execute(execute):
-    """On so few cores that small shapes are not cut into many parts on a GPU."""
-    return partial(execute, cores=2)
+    marks = [] if name in ON_GPU else [pytest.mark.full("cuda") if name in ON_CPU else pytest.mark.full]
+    return pytest.param(CASES[name], id=name, marks=marks)
 
 
 @pytest.mark.parametrize("case", [_param(name) for name in CASES])
@@ -130,7 +133,10 @@ def test_axes_before_the_windows_are_more_observations(execute):
     assert error(got, dweights) <= TOLERANCE["float32"]
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky-relu", "clipped-relu"])
+@pytest.mark.parametrize(
+    "activation",
+    [pytest.param("relu", marks=pytest.mark.full), pytest.param("leaky-relu", marks=pytest.mark.full), "clipped-relu"],
+)
 def test_fused_activation(execute, activation):
     case = Convolution(2, (5, 6), 3, 11, (3, 3), padding=SAME)
     x, weights, bias = case.arrays()
@@ -163,10 +169,10 @@ def test_without_bias_and_without_attributes(execute):
     "case",
     [
         CASES["same"],
-        CASES["pointwise"],
-        Convolution(5, (9, 9), 24, 40, (3, 3), (2, 2), padding=SAME),
-        Convolution(17, (16, 16), 3, 24, (3, 3), padding=SAME),
-        CASES["volume-groups"],
+        pytest.param(CASES["pointwise"], marks=pytest.mark.full("cuda")),
+        pytest.param(Convolution(5, (9, 9), 24, 40, (3, 3), (2, 2), padding=SAME), marks=pytest.mark.full("cuda")),
+        pytest.param(Convolution(17, (16, 16), 3, 24, (3, 3), padding=SAME), marks=pytest.mark.full("cuda")),
+        pytest.param(CASES["volume-groups"], marks=pytest.mark.full("cuda")),
     ],
 )
 def test_a_slice_of_the_batch_keeps_its_bits(execute, case):

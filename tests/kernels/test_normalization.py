@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from support.execution import Execute
 from support.normalization import check
-from support.sets import diagonal
+from support.sets import diagonal, on_gpu_in_full
 
 SHAPES = [
     # (shape, groups): vectors full, short rows, odd channels, one row, prime extents, one group, wide groups, odd ends
@@ -26,9 +26,8 @@ SHAPES = [
     ((2, 7, 256), 2),
 ]
 VARIANTS = [("float32", "relu"), ("float32", ""), ("float64", "relu"), ("float64", "")]
-MANY_PARTS = [((1, 97, 101, 32), 8, *variant) for variant in VARIANTS]
-MANY_PARTS += [((1, 160, 160, 3), 1, *variant) for variant in VARIANTS]
-CASES = [*diagonal(SHAPES, VARIANTS), *(pytest.param(*case, marks=pytest.mark.full("cuda")) for case in MANY_PARTS)]
+OTHERS = [*SHAPES[1::3], *SHAPES[2::3], ((1, 97, 101, 32), 8), ((1, 160, 160, 3), 1)]
+CASES = [*diagonal(SHAPES[::3], VARIANTS), *on_gpu_in_full(diagonal(OTHERS, VARIANTS))]
 
 
 @pytest.mark.parametrize(("shape", "groups", "dtype", "activation"), CASES)
@@ -55,6 +54,9 @@ REDUCED = [
 ]
 
 
-@pytest.mark.parametrize(("reduced", "shape", "groups", "dtype"), diagonal(REDUCED, ["float32", "float64"]))
+@pytest.mark.parametrize(
+    ("reduced", "shape", "groups", "dtype"),
+    [*diagonal(REDUCED[::2], ["float32", "float64"]), *on_gpu_in_full(diagonal(REDUCED[1::2], ["float32", "float64"]))],
+)
 def test_channels_alone_and_the_whole_batch(execute: Execute, reduced, shape, groups, dtype):
     check(partial(execute, cores=8), shape, groups, dtype, "relu", reduced=reduced)

@@ -52,3 +52,14 @@ def diagonal(*axes: Sequence[object]) -> list[ParameterSet]:
         flat = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
         found.append(pytest.param(*flat, marks=[] if place in kept else [pytest.mark.full]))
     return found
+
+
+def on_gpu_in_full(cases: Sequence[object]) -> list[ParameterSet]:
+    """Cases that the emulator runs with --full only; values, or parameters that have marks already."""
+    mark = pytest.mark.full("cuda")
+    return [
+        pytest.param(*case.values, marks=[*case.marks, mark], id=case.id)
+        if isinstance(case, ParameterSet)
+        else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=mark)
+        for case in cases
+    ]

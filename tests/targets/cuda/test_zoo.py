@@ -21,9 +21,16 @@ BAR = {"float32": 2e-5, "float64": 1e-11}
 DROPOUT = "dropout"
 """The specimen whose random masks only the product knows: it is compared with the CPU target."""
 
-NAMES = pytest.mark.parametrize(
-    "specimen", [each for each in ZOO if each.name != DROPOUT], ids=lambda specimen: specimen.name
-)
+COMPARED = [each for each in ZOO if each.name != DROPOUT]
+
+
+def _specimens(first: int, of: list[Specimen]) -> Any:
+    """Every other specimen by default: what `first` leaves to the other test; a training step has gradients, too."""
+    kept = [each.name for each in COMPARED if not each.training] + [each.name for each in COMPARED[first::2]]
+    marks = {each.name: [] if each.name in kept else [pytest.mark.full] for each in of}
+    return pytest.mark.parametrize(
+        "specimen", [pytest.param(each, id=each.name, marks=marks[each.name]) for each in of]
+    )
 
 
 def _expected(compiled_: Any, function: str, x: np.ndarray, t: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
@@ -59,7 +66,7 @@ def test_dropout_draws_the_cpu_targets_masks() -> None:
         assert ours.train_step(x, t) == pytest.approx(host.train_step(x, t), rel=1e-6)
 
 
-@NAMES
+@_specimens(0, COMPARED)
 def test_predictions_and_gradients(specimen: Specimen) -> None:
     network = specimen.compile(target="sm_90", emulate=True)
     x, t = specimen.data(network)
@@ -70,11 +77,7 @@ def test_predictions_and_gradients(specimen: Specimen) -> None:
         _close(gradient, wanted["gradient", name], specimen.dtype, name)
 
 
-@pytest.mark.parametrize(
-    "specimen",
-    [each for each in ZOO if each.training and each.name != DROPOUT],
-    ids=lambda specimen: specimen.name,
-)
+@_specimens(1, [each for each in COMPARED if each.training])
 def test_a_training_step(specimen: Specimen) -> None:
     network = specimen.compile(target="sm_90", emulate=True)
     x, t = specimen.data(network)
