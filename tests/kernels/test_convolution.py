@@ -83,7 +83,8 @@ ON_GPU = [
 ]
 ON_CPU = [
     *ON_GPU, "odd", "stride-2", "stride-over-window", "wide-padding", "whole-image", "one-pixel", "few-filters",
-    "few-filters-long-sums", "long-sums", "groups", "channel-wise-flat", "channel-wise-wide", "volume-of-one-slice", "volume-channel-wise",
+    "few-filters-long-sums", "long-sums", "groups", "channel-wise-flat", "channel-wise-wide",
+    "volume-of-one-slice", "volume-channel-wise",
 ]  # fmt: skip
 """What the default run has."""
 
