@@ -71,7 +71,7 @@ class Session:
 
     def repeated(self, entry: Entry, copies: int) -> Callable[[], None]:
         """An op's launches on `copies` sets of random arrays in turn, as one piece of prepared work."""
-        from gncodegen.targets.cuda.device.protocol import DeviceLaunch, Work
+        from gncodegen.targets.device import DeviceLaunch, Work
 
         program, kernels, launches = entry.program, self.kernels(entry), []
         generator = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gncodegen.runtime.backends import check
+from gncodegen.targets.registry import check
 
 
 @dataclass(frozen=True)
@@ -46,4 +46,4 @@ class Settings:
             OptionsError: they do not; names the cure.
             TargetError: there is no such target.
         """
-        check(self.target, self.emulate, self.math, self.dtype, self.precise, self.tune)
+        check(self)

@@ -21,10 +21,10 @@ from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.programs import Specification, load_program, store_program
-from gncodegen.runtime.backend import PersistentBuffers, Runner
-from gncodegen.runtime.backends import backend
+from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.state import Hyperparameters, Parameters
+from gncodegen.targets.registry import row_of
 
 X, T, Y, LOSS = ("input", "x"), ("target", "t"), ("output", "y"), ("loss", "loss")
 """Arguments of Programs: (kind, name)."""
@@ -54,7 +54,7 @@ class Compiled:
 
     def __init__(self, network: Network, settings: Settings, hyperparameters: Hyperparameters) -> None:
         self.network, self.settings, self.hyperparameters = network, settings, hyperparameters
-        self._backend = backend(settings.target, settings.emulate, settings.math, settings.precise)
+        self._backend: Backend = row_of(settings.target).open(settings)
         initial = network.initial_values(np.random.default_rng(settings.seed), settings.dtype)
         values = self._backend.values(initial, settings.dtype)
         trained = [name for name, parameter in network.parameters.items() if parameter.learnable and settings.training]

@@ -8,6 +8,7 @@ from pathlib import Path
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
+from gncodegen.targets.registry import row_of
 from gncodegen.targets.target import KernelReport, Target
 
 
@@ -46,22 +47,22 @@ class CompiledKernel:
     @property
     def llvm(self) -> str:
         """The optimised LLVM IR."""
-        return self.file.beside(".ll").read_text(encoding="utf-8")
+        return self.target.show(self.file, "llvm")
 
     @property
     def asm(self) -> str:
         """The assembly of this machine, or of a CUDA architecture."""
-        return self.target.assembly(self.file)
+        return self.target.show(self.file, "asm")
 
     @property
     def ptx(self) -> str | None:
         """The PTX; None on the CPU."""
-        return self.target.ptx(self.file)
+        return self._shown("ptx")
 
     @property
     def sass(self) -> str | None:
         """The SASS, a CUDA architecture's machine code; None on the CPU."""
-        return self.target.sass(self.file)
+        return self._shown("sass")
 
     @property
     def report(self) -> KernelReport | None:
@@ -72,6 +73,10 @@ class CompiledKernel:
     def registers(self) -> int | None:
         """Registers of one thread; None on the CPU."""
         return self.report.registers if self.report else None
+
+    def _shown(self, level: str) -> str | None:
+        levels = row_of(self.target.machine.target).levels
+        return self.target.show(self.file, level) if level in levels else None
 
 
 @dataclass(frozen=True)

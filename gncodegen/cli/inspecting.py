@@ -62,9 +62,12 @@ def _kernel(compiled: Compiled, name: str, level: str) -> str:
             f"NAME = {name!r}; allowed: the stages {', '.join(compiled.stages)} and the kernels {', '.join(kernels)}; "
             "`gncodegen inspect` lists them"
         )
+    from gncodegen.targets.registry import row_of
+
     text = getattr(kernels[name], level)
     if text is None:
+        allowed = ", ".join(row_of(compiled.target).levels)
         raise OptionsError(
-            f"--level {level}: target {compiled.target!r} has none; allowed: source, llvm, asm; add --target sm_90"
+            f"--level {level}: target {compiled.target!r} has none; allowed: {allowed}; add --target sm_90"
         )
     return text.rstrip("\n")

@@ -24,7 +24,7 @@ from gncodegen.ir.values import Value, constant, encode, memref_type, tensor_of
 from gncodegen.kernels.schedule import Constant, Schedule, Tensor
 
 _MEMREF = BaseAttr[MemRefType[Attribute]](MemRefType)
-_SCHEDULE_TEXTS = ("op", "template", "target", "dtype", "layout")
+_SCHEDULE_TEXTS = ("op", "template", "target", "family", "dtype", "layout")
 
 
 @irdl_op_definition

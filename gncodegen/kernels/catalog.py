@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
 from itertools import islice
+from typing import Protocol, cast
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import cpu, cuda
-from gncodegen.kernels.cpu import convolution
 from gncodegen.kernels.schedule import Plan, Plans, Problem
 
 Planner = Callable[[Problem], Plans]
@@ -15,8 +16,37 @@ Planner = Callable[[Problem], Plans]
 MOST_CANDIDATES = 4
 """Candidates that are worth measuring; the cost model is seldom further off."""
 
-PLANS: Mapping[str, Mapping[str, Planner]] = {"cpu": cpu.PLANS, "cuda": cuda.PLANS}
-"""Family of targets → op → its plan."""
+
+class Family(Protocol):
+    """What a package kernels/<family> offers: plans for all targets that share them."""
+
+    @property
+    def PLANS(self) -> Mapping[str, Planner]:  # noqa: N802  a constant of the package
+        """Op → its plan."""
+        ...
+
+    def parts(self, problem: Problem) -> int:
+        """As `parts` below."""
+        ...
+
+    def takes_norm(self, problem: Problem) -> bool:
+        """As `takes_norm` below."""
+        ...
+
+
+@cache
+def family(name: str) -> Family:
+    """The plans of a family of targets, imported when they are first asked for.
+
+    Raises:
+        CompileError: there is no such family.
+    """
+    try:
+        return cast("Family", import_module(f"gncodegen.kernels.{name}"))
+    except ModuleNotFoundError as error:
+        raise CompileError(
+            f"family {name!r} has no plans; allowed: a package in gncodegen/kernels, such as 'cpu'"
+        ) from error
 
 
 def plan(problem: Problem, choice: int = 0) -> Plan:
@@ -45,12 +75,12 @@ def parts(problem: Problem) -> int:
 
     The number follows from one observation's shape, and from the machine without its cores.
     """
-    return convolution.parts(problem) if problem.machine.family == "cpu" else 0
+    return family(problem.machine.family).parts(problem)
 
 
 def takes_norm(problem: Problem) -> bool:
     """Whether the kernel of a convolution should normalize what it reads."""
-    return problem.machine.family == "cpu" and convolution.takes_norm(problem)
+    return family(problem.machine.family).takes_norm(problem)
 
 
 def candidates(problem: Problem) -> tuple[Plan, ...]:
@@ -64,9 +94,8 @@ def candidates(problem: Problem) -> tuple[Plan, ...]:
 
 
 def _planned(problem: Problem) -> Plans:
-    family = problem.machine.family
-    planner = PLANS[family].get(problem.op)
-    if planner is None:
-        known = ", ".join(sorted(PLANS[family]))
-        raise CompileError(f"op {problem.op!r} has no {family} kernel; ops with kernels are {known}")
-    return planner(problem)
+    name = problem.machine.family
+    plans = family(name).PLANS
+    if problem.op not in plans:
+        raise CompileError(f"op {problem.op!r} has no {name} kernel; ops with kernels are {', '.join(sorted(plans))}")
+    return plans[problem.op](problem)

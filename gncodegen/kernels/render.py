@@ -19,7 +19,7 @@ from markupsafe import Markup
 from gncodegen.errors import CompileError
 from gncodegen.kernels import activations
 from gncodegen.kernels.hyperparameters import device_slot, slot
-from gncodegen.kernels.schedule import Constant, Schedule, family
+from gncodegen.kernels.schedule import Constant, Schedule
 
 COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
 """The type that values of a storage type compute in, where it is another; templates name it `real`."""
@@ -122,7 +122,7 @@ def render(schedule: Schedule) -> str:
     Raises:
         CompileError: the template is missing or faulty; names the template file.
     """
-    name = f"{family(schedule.target)}/{schedule.template}.py.jinja"
+    name = f"{schedule.family}/{schedule.template}.py.jinja"
     context: dict[str, Any] = {
         **schedule.constants,
         "op": schedule.op,
@@ -134,7 +134,7 @@ def render(schedule: Schedule) -> str:
     except jinja2.TemplateError as error:
         raise CompileError(f"template {template_folder() / name}: {error}; schedule {schedule}") from error
     docstring, _, rest = body.partition("\n")
-    rest = _importing(rest, family(schedule.target), activations.intrinsics_of_formulas())
+    rest = _importing(rest, schedule.family, activations.intrinsics_of_formulas())
     # A line statement takes the empty lines after it along.
     rest = re.sub(r"(?<!@device)\n+(?=@device\n|def )", "\n\n\n", rest.lstrip("\n"))
     return "\n".join([docstring, *_header(schedule, name), "", rest])

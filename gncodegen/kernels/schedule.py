@@ -13,17 +13,13 @@ from gncodegen.errors import CompileError
 Constant = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
 
-def family(target: str) -> str:
-    """The family of a target: "cpu", or "cuda" for an architecture such as "sm_90"."""
-    return "cpu" if target == "cpu" else "cuda"
-
-
 @dataclass(frozen=True)
 class Machine:
     """The facts of a target that schedules depend on.
 
     Args:
-        target: "cpu" or a CUDA architecture such as "sm_90".
+        target: its name, such as "cpu" or "sm_90".
+        family: whose plans (kernels/<family>) and templates (templates/<family>) it uses: "cpu" or "cuda".
         vector_bytes: width of a vector register in bytes.
         vector_registers: how many there are.
         l1, l2, l3: cache sizes in bytes, per core for l1 and l2; on a GPU l1 is the shared memory that one block may
@@ -35,6 +31,7 @@ class Machine:
     """
 
     target: str = "cpu"
+    family: str = "cpu"
     vector_bytes: int = 32
     vector_registers: int = 16
     l1: int = 32 << 10
@@ -44,11 +41,6 @@ class Machine:
     threads: int = 0
     math: str = "float32"
     precise: bool = False
-
-    @property
-    def family(self) -> str:
-        """The folder of templates and the set of plans: "cpu" or "cuda"."""
-        return family(self.target)
 
     def lanes(self, dtype: str, extent: int | None = None) -> int:
         """Elements of `dtype` in one vector: of all that a register holds, or as few as hold `extent` values.
@@ -105,6 +97,17 @@ class Problem:
         facts = (self.op, self.operands, self.results, sorted(self.attributes.items()), self.machine)
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
+    def schedule(
+        self,
+        template: str,
+        dtype: str,
+        shape: Mapping[str, Constant] | None = None,
+        tiles: Mapping[str, Constant] | None = None,
+    ) -> Schedule:
+        """The Schedule of one of its kernels; the arguments are those of Schedule."""
+        machine = self.machine
+        return Schedule(self.op, template, machine.target, dtype, machine.family, shape=shape or {}, tiles=tiles or {})
+
     def text(self, name: str, default: str = "") -> str:
         """A text attribute, `default` where it is missing.
 
@@ -146,8 +149,8 @@ class Schedule:
 
     Args:
         op: the gn op it serves.
-        template: stem of the template file in templates/<target>/.
-        target: as Machine.target.
+        template: stem of the template file in templates/<family>/.
+        target, family: as in Machine.
         dtype: storage type of the activations.
         layout: storage order of the activations, for example "BSSC".
         shape: the problem's extents and options, by the names the template uses.
@@ -160,6 +163,7 @@ class Schedule:
     template: str
     target: str
     dtype: str
+    family: str = "cpu"
     layout: str = "channel-last"
     shape: Mapping[str, Constant] = field(default_factory=dict[str, Constant])
     tiles: Mapping[str, Constant] = field(default_factory=dict[str, Constant])
@@ -173,7 +177,7 @@ class Schedule:
     def key(self) -> tuple[object, ...]:
         """Hashable identity."""
         shape, tiles = tuple(sorted(self.shape.items())), tuple(sorted(self.tiles.items()))
-        return (self.op, self.template, self.target, self.dtype, self.layout, shape, tiles)
+        return (self.op, self.template, self.target, self.dtype, self.family, self.layout, shape, tiles)
 
     def __hash__(self) -> int:
         return hash(self.key)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gncodegen.errors import ArrayError
-from gncodegen.targets.cuda.device.protocol import Device
+from gncodegen.targets.device import Device
 
 
 class DeviceArray:

@@ -20,8 +20,9 @@ from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.device_executor import DeviceArena, DeviceExecutor, DeviceHyperparameters
 from gncodegen.runtime.host_backend import filled
 from gncodegen.runtime.state import HostValues
-from gncodegen.targets.cuda.device.protocol import Device, LoadedKernel
 from gncodegen.targets.cuda.target import CudaTarget
+from gncodegen.targets.device import Device, LoadedKernel
+from gncodegen.targets.registry import TargetOptions, check_math
 
 
 class DeviceValues:
@@ -168,3 +169,27 @@ class InspectionBackend:
     def stream(self, stream: Any) -> AbstractContextManager[None]:
         """Refuses, as `run` does."""
         self.run({})
+
+
+def gpu_backend(options: TargetOptions) -> DeviceBackend:
+    """The GPU that is here.
+
+    Raises:
+        OptionsError: it has no tensor cores for `math`.
+        TargetError: there is none, or it cannot be used.
+    """
+    from gncodegen.targets.cuda.device.gpu import Gpu  # noqa: PLC0415  inspection needs no driver
+
+    gpu = Gpu()
+    check_math(gpu.architecture, options.math, options.dtype)
+    return DeviceBackend(CudaTarget(gpu.architecture, gpu.processors, gpu.l2, options.math), gpu)
+
+
+def architecture_backend(options: TargetOptions) -> DeviceBackend | InspectionBackend:
+    """An architecture: its kernels are compiled to be read, or run in the emulator."""
+    target = CudaTarget(options.target, math=options.math)
+    if not options.emulate:
+        return InspectionBackend(target)
+    from gncodegen.targets.cuda.device.emulated import EmulatedDevice  # noqa: PLC0415  inspection runs nothing
+
+    return DeviceBackend(target, EmulatedDevice())

@@ -15,8 +15,8 @@ from gncodegen.errors import TargetError
 from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.state import Values
-from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, Device, DeviceLaunch, LoadedKernel, Work
 from gncodegen.targets.cuda.hyperparameters import BYTES, device_block
+from gncodegen.targets.device import Allocation, Bytes, Device, DeviceLaunch, LoadedKernel, Work
 
 Key = tuple[str, str]
 Array = NDArray[Any] | DeviceArray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from threading import RLock
 from typing import Any
 
@@ -17,18 +18,20 @@ from gncodegen.runtime.arrays import aligned
 from gncodegen.runtime.backend import Array, Key, PersistentBuffers
 from gncodegen.runtime.executor import Arena, Executor
 from gncodegen.runtime.state import HostValues
+from gncodegen.targets.cpu import host
 from gncodegen.targets.cpu.target import CpuTarget
+from gncodegen.targets.registry import TargetOptions
 
 
 class HostBackend:
     """All cores, values in NumPy arrays.
 
     Args:
-        precise: as Machine.precise.
+        target: what kernels are compiled for.
     """
 
-    def __init__(self, precise: bool = False) -> None:
-        self.target = CpuTarget(precise)
+    def __init__(self, target: CpuTarget) -> None:
+        self.target = target
         self._arena = Arena()
 
     @property
@@ -63,6 +66,11 @@ class HostBackend:
     def stream(self, stream: Any) -> AbstractContextManager[None]:
         """There are none."""
         raise TargetError("stream: target 'cpu' has no streams; allowed: target='cuda'; leave stream() out")
+
+
+def host_backend(options: TargetOptions) -> HostBackend:
+    """This machine's CPU."""
+    return HostBackend(CpuTarget(replace(host.machine(), precise=options.precise)))
 
 
 def filled(part: NDArray[Any], rows: int) -> NDArray[Any]:

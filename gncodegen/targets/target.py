@@ -58,16 +58,8 @@ class Target(Protocol):
         """Compiles what was not compiled yet; returns how many."""
         ...
 
-    def assembly(self, source: Source) -> str:
-        """The machine's assembly of a compiled kernel."""
-        ...
-
-    def ptx(self, source: Source) -> str | None:
-        """The PTX of a compiled kernel; None on the CPU."""
-        ...
-
-    def sass(self, source: Source) -> str | None:
-        """The SASS of a compiled kernel; None on the CPU."""
+    def show(self, source: Source, level: str) -> str:
+        """A compiled kernel at one of the levels of the target's row below "source"."""
         ...
 
     def report(self, source: Source, schedule: Schedule) -> KernelReport | None:

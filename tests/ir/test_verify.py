@@ -126,7 +126,8 @@ def test_refuses(op: str, attributes: str, operands: list[str], results: list[st
 
 
 KERNEL = (
-    'kern.kernel @k {op = "o", template = "t", target = "cpu", dtype = "float32", layout = "l", shape = {}, tiles = {}}'
+    'kern.kernel @k {op = "o", template = "t", target = "cpu", family = "cpu", dtype = "float32", layout = "l", '
+    "shape = {}, tiles = {}}"
 )
 BUFFERS = "%a: memref<4xf32>, %b: memref<4xf32>"
 KERN_FAULTS = [

@@ -16,7 +16,10 @@ from gncodegen.kernels.cpu import (
     pooling,
     update,
 )
+from gncodegen.kernels.cpu.convolution import parts, takes_norm
 from gncodegen.kernels.schedule import Plans, Problem
+
+__all__ = ["PLANS", "parts", "takes_norm"]
 
 PLANS: Mapping[str, Callable[[Problem], Plans]] = {
     **bias.PLANS,

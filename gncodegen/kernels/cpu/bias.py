@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd
 
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Tensor
 
 TILE_VALUES = 1 << 15
 """About how many values a tile reads."""
@@ -29,7 +29,7 @@ def bias(problem: Problem) -> Plan:
     tiles = max(1, min(rows, x.count // TILE_VALUES))
     blocking: dict[str, Constant] = {"fold": _fold(columns, lanes), "lanes": lanes, "tiles": tiles}
     shape: dict[str, Constant] = {"rows": rows, "columns": columns}
-    schedule = Schedule(problem.op, "bias", problem.machine.target, x.dtype, shape=shape, tiles=blocking)
+    schedule = problem.schedule("bias", x.dtype, shape=shape, tiles=blocking)
     grid = tiles if x.count else 0
     launch = Launch(schedule, ("operand0", "operand1", "result0"), grid, (2,), 2 * x.bytes, x.count)
     return Plan((launch,), in_place=((0, 0),))
@@ -64,7 +64,7 @@ def row_sums(problem: Problem, dtype: str, rows: int, columns: int, parts: int, 
     fold = _fold(columns, lanes) if rows >= parts * lanes else 1
     tiles: dict[str, Constant] = {"fold": fold, "lanes": lanes, "parts": parts, "chunk": CHUNK}
     shape: dict[str, Constant] = {"rows": rows, "columns": columns}
-    schedule = Schedule(problem.op, "column_sums", problem.machine.target, dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("column_sums", dtype, shape=shape, tiles=tiles)
     moved = Tensor((rows + parts, columns), dtype).bytes
     return Launch(schedule, (source, result), parts, (1,), moved, rows * columns)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cpu.normalization import CHUNK, PART_BYTES, added, epilogue
-from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Plan, Problem, Tensor
 
 
 def _channel_normalize_gradient(problem: Problem) -> Plan:
@@ -15,10 +15,8 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     rows = x.count // channels
     block = max(CHUNK, PART_BYTES // (channels * ITEM_SIZE[x.dtype]))
     partial = Tensor((-(-rows // block), 2, channels), "float64")
-    schedule = Schedule(
-        problem.op,
+    schedule = problem.schedule(
         "channel_normalize_gradient",
-        "cpu",
         x.dtype,
         shape={"rows": rows, "channels": channels, **epilogue(problem)},
         tiles={"vector": problem.machine.lanes(x.dtype), "block": block, "chunk": CHUNK},

@@ -28,7 +28,7 @@ from gncodegen.kernels.cpu.correlation import (
 )
 from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
 
@@ -120,9 +120,7 @@ def _blocked(
         volume: dict[str, Constant] = {} if work.depth.absent else {"scratch_rows": rows}
         scratch = work.depth.span * rows * columns * work.pixel
         tiles |= {**volume, "scratch_columns": columns, "scratch": scratch}
-    schedule = Schedule(
-        problem.op, "convolution", machine.target, work.dtype, shape=_shape(work) | epilogue | norm, tiles=tiles
-    )
+    schedule = problem.schedule("convolution", work.dtype, shape=_shape(work) | epilogue | norm, tiles=tiles)
     bias = ("operand2",) if epilogue.get("bias") else ()
     results = tuple(f"result{i}" for i in range(len(problem.results)))
     normalizing = tuple(f"operand{i}" for i in range(len(problem.operands) - 3, len(problem.operands)))
@@ -173,7 +171,7 @@ def _pack(
         "filter_stride": filter_stride,
     }
     blocking = {"width": width, "group_blocks": tiles["group_blocks"]}
-    schedule = Schedule(problem.op, "convolution_pack", problem.machine.target, work.dtype, shape=shape, tiles=blocking)
+    schedule = problem.schedule("convolution_pack", work.dtype, shape=shape, tiles=blocking)
     grid = work.groups * int(tiles["group_blocks"])  # pyright: ignore[reportArgumentType]
     return Launch(schedule, ("operand1", "workspace0"), grid, (1,), problem.operands[1].bytes + buffer.bytes)
 

@@ -6,7 +6,7 @@ from gncodegen.kernels.cpu import partials
 from gncodegen.kernels.cpu.bias import row_sums
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation, bands_of, inside, panels_of
 from gncodegen.kernels.cpu.register_tiles import even_parts
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
@@ -77,7 +77,7 @@ def correlate_channelwise(
         "scratch": work.depth.span * scratch_rows * scratch_columns * work.groups,
         **partials.constants(problem),
     }
-    schedule = Schedule(problem.op, "convolution_channelwise", machine.target, work.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("convolution_channelwise", work.dtype, shape=shape, tiles=tiles)
     bias = ("operand2",) if epilogue["bias"] else ()
     results = tuple(f"result{i}" for i in range(len(problem.results)))
     slots = ("operand0", "operand1", *bias, *results)
@@ -120,7 +120,7 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
         "scratch": scratch_rows * plane,
     }
     template = "convolution_channelwise_weights"
-    schedule = Schedule(problem.op, template, problem.machine.target, window.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles)
     buffers = [Tensor((parts, taps * window.channels), window.dtype)]
     if bias:
         buffers.append(Tensor((parts, window.channels), window.dtype))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gncodegen.kernels.cpu.convolution_channelwise import channelwise_weight_gradient, is_channelwise
 from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
 from gncodegen.kernels.cpu.winograd_weights import weight_output, winograd_weight_gradient
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named
 from gncodegen.kernels.window_problem import WindowProblem, describe
 
@@ -171,17 +171,15 @@ def convolution_weight_gradient(problem: Problem) -> Plans:
 
 def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, tiling: WeightTiling) -> Plan:
     """The launches of one register tile and tiling."""
-    lanes, target = problem.machine.lanes(window.dtype, window.group_filters), problem.machine.target
+    lanes = problem.machine.lanes(window.dtype, window.group_filters)
     bias = problem.flag("bias")
     shape, tiles, partial, padded = _constants(window, rows, tiling, lanes, bias)
-    main = Schedule(problem.op, "convolution_weight_gradient", target, window.dtype, shape=shape, tiles=tiles)
+    main = problem.schedule("convolution_weight_gradient", window.dtype, shape=shape, tiles=tiles)
     filter_rows = window.taps * window.group_channels
     shares = max(1, min(filter_rows, tiling.parts * filter_rows * window.filters // (32 << 10)))
     fewer_shape = {name: shape[name] for name in REDUCE_SHAPE if name in shape}
     fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": shares}
-    reduce = Schedule(
-        problem.op, "convolution_weight_reduce", target, window.dtype, shape=fewer_shape, tiles=fewer_tiles
-    )
+    reduce = problem.schedule("convolution_weight_reduce", window.dtype, shape=fewer_shape, tiles=fewer_tiles)
     grid = tiling.parts * window.groups * tiling.channel_shares * tiling.filter_shares
     moved = problem.operands[0].bytes + problem.operands[1].bytes
     buffers = (Tensor((tiling.parts * partial,), window.dtype), Tensor((tiling.parts * padded,), window.dtype))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import gcd
 
 from gncodegen.kernels.activations import activation
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 
 BLOCK = 16384
 """Elements of one tile; a multiple of every vector length."""
@@ -47,10 +47,8 @@ def flat(
 ) -> Plan:
     """One launch over the elements of the first result, in blocks."""
     y = problem.results[0]
-    schedule = Schedule(
-        problem.op,
+    schedule = problem.schedule(
         template,
-        "cpu",
         y.dtype,
         shape={"count": y.count, **shape},
         tiles={"block": BLOCK, "vector": problem.machine.lanes(y.dtype)},
@@ -117,10 +115,8 @@ def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flo
         block = max(1, BLOCK // (period * repeat))
         grid = -(-y.count // (block * period * repeat))
     width = period * repeat
-    schedule = Schedule(
-        problem.op,
+    schedule = problem.schedule(
         template,
-        "cpu",
         y.dtype,
         shape={"period": period, **shape},
         tiles={

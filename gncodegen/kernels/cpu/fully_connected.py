@@ -11,7 +11,7 @@ from gncodegen.kernels.cpu.bias import column_sums
 from gncodegen.kernels.cpu.convolution import epilogue_constants
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
 from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem
 
 TILE_WORK = 1 << 18
 """Multiply-adds that make a tile of the grid worth its start."""
@@ -49,7 +49,7 @@ def fully_connected(problem: Problem) -> Plan:
     }
     epilogue = epilogue_constants(problem, len(problem.operands) > 2)
     shape: dict[str, Constant] = {"rows": rows, "columns": columns, "depth": depth, "rest": depth % lanes, **epilogue}
-    schedule = Schedule(problem.op, "matmul_dot", problem.machine.target, x.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("matmul_dot", x.dtype, shape=shape, tiles=tiles)
     slots = (*(f"operand{i}" for i in range(len(problem.operands))), "result0")
     moved = sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
     grid = row_shares * column_shares if problem.results[0].count else 0
@@ -115,7 +115,7 @@ def _product(
         "packed": packed,
         "row_blocks": -(-max(row_parts) // tile_rows),
     }
-    schedule = Schedule(problem.op, "matmul", machine.target, dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("matmul", dtype, shape=shape, tiles=tiles)
     moved = sum(tensor.bytes for tensor in (*problem.operands, problem.results[0]))
     grid = row_shares * column_shares if rows * columns else 0
     return Launch(schedule, slots, grid, (2,), moved, 2 * rows * columns * depth)

@@ -24,10 +24,8 @@ def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) ->
     rows, classes = rows_of(problem)
     dtype = problem.operands[0].dtype
     block = max(1, BLOCK // max(1, classes))
-    schedule = Schedule(
-        problem.op,
+    schedule = problem.schedule(
         template,
-        "cpu",
         dtype,
         shape={"rows": rows, "classes": classes, "batch": problem.operands[0].shape[0], **shape},
         tiles={"block": block, "vector": problem.machine.lanes(dtype)},
@@ -71,7 +69,7 @@ def _summed(
     )
     if single:
         return Plan((main,), in_place=in_place)
-    total = Schedule(problem.op, "sum", "cpu", "float64", shape={"count": grid})
+    total = problem.schedule("sum", "float64", shape={"count": grid})
     add = Launch(total, ("workspace0", "result0"), 1, writes=(1,), bytes=8 * grid, flops=grid)
     return Plan((main, add), workspaces=(Tensor((grid,), "float64"),), in_place=in_place)
 
@@ -117,7 +115,7 @@ def _half_squared_error(problem: Problem) -> Plan:
     y, block = problem.operands[0], elementwise.BLOCK
     shape: dict[str, Constant] = {"count": y.count, "batch": y.shape[0]}
     tiles: dict[str, Constant] = {"block": block, "vector": problem.machine.lanes(y.dtype)}
-    schedule = Schedule(problem.op, "half_squared_error", "cpu", y.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("half_squared_error", y.dtype, shape=shape, tiles=tiles)
     return _summed(problem, schedule, -(-y.count // block), 3)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from math import prod
 
 from gncodegen.kernels.cpu.elementwise import BLOCK, flat, slots, traffic
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 from gncodegen.kernels.window_axis import three
 
 AXES = ("depth", "height", "width")
@@ -18,7 +18,7 @@ def _plan(
     """One launch that reads and writes everything once."""
     dtype = problem.results[0].dtype
     tiles = {**tiles, "vector": problem.machine.lanes(dtype)}
-    schedule = Schedule(problem.op, template, "cpu", dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule(template, dtype, shape=shape, tiles=tiles)
     count = len(problem.operands)
     return Plan((Launch(schedule, slots(problem), grid, writes=(count,), bytes=traffic(problem)),))
 

@@ -164,7 +164,7 @@ def _schedule(problem: Problem, tiling: NormTiling, template: str, phase: str, *
     tiles = {**tiling.tiles(phase, problem.machine.lanes(dtype)), **more}
     if more.get("stream"):  # lines leave the core one by one, so they had better be neighbours
         tiles["apply_steps"] = 1
-    return Schedule(problem.op, template, "cpu", dtype, shape=tiling.shape(problem), tiles=tiles)
+    return problem.schedule(template, dtype, shape=tiling.shape(problem), tiles=tiles)
 
 
 def _aligned(problem: Problem) -> bool:
@@ -282,7 +282,7 @@ def _join(problem: Problem, tiling: NormTiling, partials: str, result: str, **ti
     """Per observation, the statistics from the partials of its parts."""
     x = problem.operands[0]
     tiles |= {"phase": "join", "vector": problem.machine.lanes(x.dtype)}
-    schedule = Schedule(problem.op, "group_norm", "cpu", x.dtype, shape=tiling.shape(problem), tiles=tiles)
+    schedule = problem.schedule("group_norm", x.dtype, shape=tiling.shape(problem), tiles=tiles)
     return Launch(schedule, ("operand0", partials, result), 1, writes=(2,))
 
 
@@ -374,7 +374,7 @@ def added(problem: Problem, partial: Tensor) -> Launch:
     block = min(channels, 64)
     shape: dict[str, Constant] = {"rows": rows, "channels": channels}
     dtype = problem.operands[0].dtype
-    schedule = Schedule(problem.op, "group_norm_parameters", "cpu", dtype, shape=shape, tiles={"block": block})
+    schedule = problem.schedule("group_norm_parameters", dtype, shape=shape, tiles={"block": block})
     slots = ("workspace0", "result1", "result2")
     return Launch(schedule, slots, -(-channels // block), writes=(1, 2), bytes=partial.bytes)
 

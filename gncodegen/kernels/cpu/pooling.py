@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from gncodegen.kernels.cpu.elementwise import slots, traffic
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 from gncodegen.kernels.window_axis import three
 
 BLOCK = 16384
@@ -110,7 +110,7 @@ def _plan(
     block = max(1, BLOCK // max(1, row_size))
     channels = _channel_block(windows.channels, lanes, -(-rows // block)) if row_size >= BLOCK else windows.channels
     tiles: dict[str, Constant] = {"rows": rows, "block": block, "vector": lanes, "block_channels": channels}
-    schedule = Schedule(problem.op, template, "cpu", dtype, shape={**windows.shape, **shape}, tiles=tiles)
+    schedule = problem.schedule(template, dtype, shape={**windows.shape, **shape}, tiles=tiles)
     outputs = windows.batch * prod(windows.outs) * windows.channels
     launch = Launch(
         schedule,

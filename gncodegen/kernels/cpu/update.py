@@ -23,7 +23,7 @@ def _schedule(
     dtype = parameters[0].dtype
     sizes: dict[str, Constant] = {"sizes": tuple(parameter.count for parameter in parameters)}
     tiles: dict[str, Constant] = {"chunk": CHUNK, "vector": problem.machine.lanes(dtype)}
-    return Schedule(problem.op, template, "cpu", dtype, shape={**sizes, **shape}, tiles=tiles)
+    return problem.schedule(template, dtype, shape={**sizes, **shape}, tiles=tiles)
 
 
 def _update(problem: Problem) -> Plan:
@@ -57,7 +57,7 @@ def _gradient_norms(problem: Problem) -> Plan:
         bytes=traffic(problem),
         flops=4 * sum(parameter.count for parameter in parameters),
     )
-    roots = Schedule(problem.op, "gradient_norms", "cpu", "float64", shape={"chunks": _chunks(parameters)})
+    roots = problem.schedule("gradient_norms", "float64", shape={"chunks": _chunks(parameters)})
     norms = Launch(roots, ("workspace0", "result0"), 1, writes=(1,), bytes=8 * (total + count), flops=total)
     return Plan((squares, norms), workspaces=(Tensor((total,), "float64"),))
 
@@ -73,7 +73,7 @@ def _update_statistics(problem: Problem) -> Plan:
         "epsilon": problem.number("epsilon"),
         "statistics_dtype": statistics.dtype,
     }
-    schedule = Schedule(problem.op, "update_statistics", "cpu", mean.dtype, shape=shape)
+    schedule = problem.schedule("update_statistics", mean.dtype, shape=shape)
     launch = Launch(schedule, slots(problem), 1, writes=(3, 4), bytes=traffic(problem), flops=9 * mean.count)
     return Plan((launch,), in_place=((0, 1), (1, 2)))
 

@@ -152,9 +152,7 @@ class _Winograd:
     def schedule(self, template: str, shape: dict[str, Constant], tiles: dict[str, Constant]) -> Schedule:
         """The schedule of one launch."""
         problem = self.problem
-        return Schedule(
-            problem.op, template, problem.machine.target, self.work.dtype, shape=shape, tiles=self.blocking | tiles
-        )
+        return problem.schedule(template, self.work.dtype, shape=shape, tiles=self.blocking | tiles)
 
     def main(self, template: str, tiles: dict[str, Constant], operands: tuple[str, ...], grid: int) -> Launch:
         """The launch that writes the result."""

@@ -12,7 +12,7 @@ from gncodegen.kernels.cpu.bias import column_sums
 from gncodegen.kernels.cpu.correlation import Correlation
 from gncodegen.kernels.cpu.register_tiles import block_vectors, row_counts, step_cycles
 from gncodegen.kernels.cpu.winograd import MOST_SCRATCH, STEP_PADDING, count_patches, patch_output, scratch
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
@@ -72,8 +72,8 @@ def _plan(problem: Problem, window: WindowProblem, shape: dict[str, Constant], t
     """The launches of one choice of constants."""
     parts, partial = int(tiles["parts"]), int(tiles["partial"])  # pyright: ignore[reportArgumentType]
     shares = int(tiles["channel_shares"]) * int(tiles["filter_shares"])  # pyright: ignore[reportArgumentType]
-    target, dtype = problem.machine.target, window.dtype
-    main = Schedule(problem.op, "winograd_weight_gradient", target, dtype, shape=shape, tiles=tiles)
+    dtype = window.dtype
+    main = problem.schedule("winograd_weight_gradient", dtype, shape=shape, tiles=tiles)
     sums = Tensor((parts * partial,), dtype)
     moved = problem.operands[0].bytes + problem.operands[1].bytes + sums.bytes
     gradient = problem.results[0].bytes
@@ -83,7 +83,7 @@ def _plan(problem: Problem, window: WindowProblem, shape: dict[str, Constant], t
     else:
         fewer_shape = {name: shape[name] for name in REDUCE_SHAPE}
         fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": window.channels}
-        reduce = Schedule(problem.op, "winograd_weight_reduce", target, dtype, shape=fewer_shape, tiles=fewer_tiles)
+        reduce = problem.schedule("winograd_weight_reduce", dtype, shape=fewer_shape, tiles=fewer_tiles)
         launches = (
             Launch(main, slots, parts * shares, (2,), moved, window.flops),
             Launch(reduce, ("workspace0", "result0"), window.channels, (1,), sums.bytes + gradient),

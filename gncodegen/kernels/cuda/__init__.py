@@ -29,3 +29,13 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **update.PLANS,
 }
 """Op → its plan."""
+
+
+def parts(problem: Problem) -> int:
+    """0: no convolution of a GPU leaves partial statistics."""
+    return 0
+
+
+def takes_norm(problem: Problem) -> bool:
+    """False: no convolution of a GPU normalizes what it reads."""
+    return False

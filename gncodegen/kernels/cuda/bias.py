@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cuda.elementwise import UNROLL, Columns, by_columns, columns
 from gncodegen.kernels.render import COMPUTED_IN
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Tensor
 
 CHUNK = 16
 """Steps of a thread summed in one go; longer sums are sums of such sums, for accuracy."""
@@ -64,10 +64,8 @@ def _part_sums(
     width = matrix.shape[-1]
     unroll = min(UNROLL, max(1, -(-cut.rows // cut.down)))
     steps = -(-cut.rows // (parts * cut.down * unroll))
-    schedule = Schedule(
-        problem.op,
+    schedule = problem.schedule(
         "column_sums",
-        problem.machine.target,
         matrix.dtype,
         shape={"rows": cut.rows, "period": cut.period, "columns": width, "sums_dtype": sums},
         tiles={**cut.tiles, "unroll": unroll, "steps": steps, "chunk": CHUNK},

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from gncodegen.kernels.cuda.matrix_product import vector_lanes
 from gncodegen.kernels.cuda.partial_sums import partial_sums
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named
 from gncodegen.kernels.window_problem import WindowProblem
 
@@ -47,7 +47,7 @@ def channelwise(problem: Problem, window: WindowProblem, gradient: bool, epilogu
     shape = _shape(window, gradient) | {"gradient": gradient} | dict(epilogue)
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes}
     template = "convolution_channelwise"
-    schedule = Schedule(problem.op, template, problem.machine.target, window.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles)
     slots = ("operand0", "operand1", *(("operand2",) if epilogue["bias"] else ()), "result0")
     moved = sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
     grid = -(-problem.results[0].count // (lanes * THREADS))
@@ -69,7 +69,7 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     shape = _shape(window) | {"bias": bias}
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "across": across, "blocks": blocks, "part": part}
     template = "convolution_channelwise_weights"
-    schedule = Schedule(problem.op, template, problem.machine.target, window.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles)
     buffers = [Tensor((parts, window.taps * window.channels), window.dtype)]
     if bias:
         buffers.append(Tensor((parts, window.channels), window.dtype))

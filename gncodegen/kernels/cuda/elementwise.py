@@ -8,7 +8,7 @@ from math import gcd, lcm
 
 from gncodegen.kernels.activations import activation
 from gncodegen.kernels.cpu.elementwise import dropout_shape, function, fused, slots, traffic
-from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Tensor
 
 THREADS = 256
 """Threads of a block."""
@@ -35,10 +35,8 @@ def flat(
     lanes = gcd(problem.machine.lanes(y.dtype), max(y.count, 1))
     unroll = unrolled(y.count // lanes, problem.machine)
     block = THREADS * unroll * lanes
-    schedule = Schedule(
-        problem.op,
+    schedule = problem.schedule(
         template,
-        problem.machine.target,
         y.dtype,
         shape={"count": y.count, **shape},
         tiles={"threads": THREADS, "lanes": lanes, "unroll": unroll, "block": block},
@@ -134,7 +132,7 @@ def by_columns(problem: Problem, template: str, width: int, shape: Mapping[str, 
     unroll = unrolled(y.count // cut.lanes, problem.machine)
     tiles: dict[str, Constant] = {**cut.tiles, "unroll": unroll}
     constants: dict[str, Constant] = {"rows": cut.rows, "period": cut.period, "columns": width, **shape}
-    schedule = Schedule(problem.op, template, problem.machine.target, y.dtype, shape=constants, tiles=tiles)
+    schedule = problem.schedule(template, y.dtype, shape=constants, tiles=tiles)
     launch = Launch(
         schedule,
         slots(problem),

@@ -64,9 +64,7 @@ def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) ->
         "batch": problem.operands[0].shape[0],
         **shape,
     }
-    schedule = Schedule(
-        problem.op, template, problem.machine.target, problem.operands[0].dtype, shape=constants, tiles=tiles
-    )
+    schedule = problem.schedule(template, problem.operands[0].dtype, shape=constants, tiles=tiles)
     return schedule, -(-rows // int(str(tiles["block"])))
 
 
@@ -86,9 +84,8 @@ def _summed(
         bytes=traffic(problem),
         flops=flops * problem.operands[0].count,
     )
-    target = problem.machine.target
     shape: dict[str, Constant] = {"count": grid}
-    total = Schedule(problem.op, "sum", target, dtype, shape=shape, tiles={"threads": THREADS})
+    total = problem.schedule("sum", dtype, shape=shape, tiles={"threads": THREADS})
     parts = Tensor((grid,), dtype)
     add = Launch(total, ("workspace0", "result0"), 1, writes=(1,), bytes=parts.bytes, flops=grid)
     return Plan((main, add), workspaces=(parts,), in_place=in_place)
@@ -130,7 +127,7 @@ def _elements(problem: Problem, template: str, shape: Mapping[str, Constant], fl
         "steps": -(-vectors // (grid * THREADS)),
     }
     constants: dict[str, Constant] = {"count": y.count, "batch": y.shape[0], **shape}
-    schedule = Schedule(problem.op, template, problem.machine.target, y.dtype, shape=constants, tiles=tiles)
+    schedule = problem.schedule(template, y.dtype, shape=constants, tiles=tiles)
     return _summed(problem, schedule, grid, flops)
 
 

@@ -96,4 +96,4 @@ def _schedule(problem: Problem, product: Product, tiling: ProductTiling, stored:
     }
     if tile.tensor:
         tiles["dynamic_shared"] = stage_count * stage_size * ITEM_SIZE[product.dtype]
-    return Schedule(problem.op, "matrix_product", problem.machine.target, product.dtype, shape=shape, tiles=tiles)
+    return problem.schedule("matrix_product", product.dtype, shape=shape, tiles=tiles)

@@ -8,7 +8,7 @@ from math import gcd, prod
 from gncodegen.kernels.cpu.elementwise import slots, traffic
 from gncodegen.kernels.cpu.movement import collapsed, padded_axes
 from gncodegen.kernels.cuda.elementwise import THREADS, flat, unrolled
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 
 TURNED_COLUMNS = 32
 """Widest tile of a transposition in the order of x."""
@@ -25,7 +25,7 @@ def _gathered(problem: Problem, template: str, shape: Mapping[str, Constant], wh
     unroll = unrolled(vectors, problem.machine)
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "unroll": unroll}
     constants: dict[str, Constant] = {"vectors": vectors, **shape}
-    schedule = Schedule(problem.op, template, problem.machine.target, y.dtype, shape=constants, tiles=tiles)
+    schedule = problem.schedule(template, y.dtype, shape=constants, tiles=tiles)
     grid, writes = -(-vectors // (THREADS * unroll)), (len(problem.operands),)
     return Plan((Launch(schedule, slots(problem), grid, writes, bytes=traffic(problem)),))
 
@@ -93,7 +93,7 @@ def _turned(problem: Problem, shape: Mapping[str, Constant], outers: int) -> Pla
         "lanes_in": gcd(lanes, columns, tile_columns, *starts_from),
         "lanes_out": gcd(lanes, rows, tile_rows, *starts_to),
     }
-    schedule = Schedule(problem.op, "transpose", problem.machine.target, dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("transpose", dtype, shape=shape, tiles=tiles)
     return Plan((Launch(schedule, slots(problem), outers * blocks[0] * blocks[1], (1,), bytes=traffic(problem)),))
 
 

@@ -67,7 +67,7 @@ def _schedule(problem: Problem, tier: Tier, template: str, phase: str, **more: C
     tiles |= more
     if tier.panel.wide and phase != "join":
         template = f"{template}_wide"
-    return Schedule(problem.op, template, problem.machine.target, dtype, shape=shape, tiles=tiles)
+    return problem.schedule(template, dtype, shape=shape, tiles=tiles)
 
 
 def _launches(tier: Tier, pattern: Launch) -> list[Launch]:
@@ -86,9 +86,7 @@ def _flags(problem: Problem, tier: Tier, name: str) -> tuple[Launch, Tensor]:
     """The launch that clears the flags of a spread tier, and their memory."""
     count = tier.panel.grid
     tiles: dict[str, Constant] = {"threads": 256}
-    schedule = Schedule(
-        problem.op, "group_norm_flags", problem.machine.target, "uint32", shape={"count": count}, tiles=tiles
-    )
+    schedule = problem.schedule("group_norm_flags", "uint32", shape={"count": count}, tiles=tiles)
     return Launch(schedule, (name,), -(-count // 256), writes=(0,), bytes=4 * count), Tensor((count,), "int32")
 
 
@@ -201,10 +199,8 @@ def _added(problem: Problem, partial: Tensor) -> Launch:
     """Adds the rows of `partial`, workspace 0, in a fixed tree to dscale and doffset."""
     rows, _, channels = partial.shape
     warps = min(MOST_WARPS, 1 << (rows - 1).bit_length())
-    schedule = Schedule(
-        problem.op,
+    schedule = problem.schedule(
         "group_norm_parameters",
-        problem.machine.target,
         partial.dtype,
         shape={"rows": rows, "channels": channels, "parameter_dtype": problem.results[1].dtype},
         tiles={
@@ -244,7 +240,7 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     tiles = panel.tiles()
     for name, tensor in zip(PARAMETERS, problem.operands[2:6], strict=True):
         tiles[f"{name}_access"] = min(panel.lanes, machine.vector_bytes // ITEM_SIZE[tensor.dtype])
-    schedule = Schedule(problem.op, "channel_normalize_gradient", machine.target, x.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("channel_normalize_gradient", x.dtype, shape=shape, tiles=tiles)
     slots = (*(f"operand{i}" for i in range(6)), "workspace0", "result0")
     main = Launch(schedule, slots, panel.grid, (6, 7), 3 * x.bytes, 6 * x.count)
     return Plan((main, _added(problem, partial)), workspaces=(partial,))

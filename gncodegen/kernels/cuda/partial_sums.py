@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gncodegen.kernels.cuda.matrix_product import vector_lanes
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Problem, Tensor
 
 THREADS = 256
 """Threads of a block."""
@@ -40,7 +40,7 @@ def partial_sums(
     slices = 8 if free and number >= MANY_PARTS else 1
     shape: dict[str, Constant] = {"count": count, "parts": number, **epilogue}
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "slices": slices}
-    schedule = Schedule(problem.op, "partial_sums", problem.machine.target, parts.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("partial_sums", parts.dtype, shape=shape, tiles=tiles)
     arguments = (source, *((bias,) if bias else ()), result)
     grid = -(-count // (THREADS // slices * lanes))
     moved = parts.bytes + count * ITEM_SIZE[parts.dtype]

@@ -8,7 +8,7 @@ from math import gcd, prod
 from gncodegen.kernels.cpu.elementwise import slots, traffic
 from gncodegen.kernels.cpu.pooling import WIDE_WINDOW, Windows, counts_padding
 from gncodegen.kernels.cuda.elementwise import THREADS
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 
 MOST_ACROSS = 8
 """Threads that share a position of a large window: 128 bytes of neighbouring channels."""
@@ -25,8 +25,8 @@ def _lanes(problem: Problem, windows: Windows) -> int:
 def _launch(
     problem: Problem, template: str, shape: Mapping[str, Constant], tiles: Mapping[str, Constant], grid: int, flops: int
 ) -> Plan:
-    target, dtype = problem.machine.target, problem.results[0].dtype
-    schedule = Schedule(problem.op, template, target, dtype, shape=shape, tiles=tiles)
+    dtype = problem.results[0].dtype
+    schedule = problem.schedule(template, dtype, shape=shape, tiles=tiles)
     count = len(problem.operands)
     return Plan((Launch(schedule, slots(problem), grid, (count,), traffic(problem), flops),))
 

@@ -50,7 +50,7 @@ def _schedule(problem: Problem, template: str, share: Share, dtype: str, shape: 
     constants: dict[str, Constant] = {"sizes": share.sizes, "starts": share.starts, **shape}
     lanes = problem.machine.lanes(dtype)
     tiles: dict[str, Constant] = {"threads": THREADS, "chunk": share.chunk, "lanes": lanes, "unroll": UNROLL}
-    return Schedule(problem.op, template, problem.machine.target, dtype, shape=constants, tiles=tiles)
+    return problem.schedule(template, dtype, shape=constants, tiles=tiles)
 
 
 def _update(problem: Problem) -> Plan:
@@ -105,8 +105,7 @@ def _gradient_norms(problem: Problem) -> Plan:
         chunks += share.chunks
     starts = tuple(sum(chunks[:i]) for i in range(count + 1))
     constants: dict[str, Constant] = {"starts": starts}
-    target = problem.machine.target
-    roots = Schedule(problem.op, "gradient_norms", target, dtype, shape=constants, tiles={"threads": 32})
+    roots = problem.schedule("gradient_norms", dtype, shape=constants, tiles={"threads": 32})
     parts = Tensor((first, 2), dtype)
     launches.append(Launch(roots, ("workspace0", "result0"), count, (1,), bytes=parts.bytes + 8 * count, flops=first))
     return Plan(tuple(launches), workspaces=(parts,))
@@ -123,8 +122,8 @@ def _update_statistics(problem: Problem) -> Plan:
         "epsilon": problem.number("epsilon"),
         "statistics_dtype": statistics.dtype,
     }
-    target, grid = problem.machine.target, -(-mean.count // THREADS)
-    schedule = Schedule(problem.op, "update_statistics", target, mean.dtype, shape=shape, tiles={"threads": THREADS})
+    grid = -(-mean.count // THREADS)
+    schedule = problem.schedule("update_statistics", mean.dtype, shape=shape, tiles={"threads": THREADS})
     launch = Launch(schedule, slots(problem), grid, writes=(3, 4), bytes=traffic(problem), flops=9 * mean.count)
     return Plan((launch,), in_place=((0, 1), (1, 2)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from gncodegen.kernels.schedule import Machine, Schedule
 from gncodegen.kernels.store import Source, write
@@ -17,18 +16,11 @@ class CpuTarget:
     """All cores of this machine.
 
     Args:
-        precise: as Machine.precise.
+        machine: what schedules are chosen for; None = this machine as it is.
     """
 
-    name = "cpu"
-
-    def __init__(self, precise: bool = False) -> None:
-        self._precise = precise
-
-    @property
-    def machine(self) -> Machine:
-        """What schedules are chosen for."""
-        return replace(host.machine(), precise=self._precise)
+    def __init__(self, machine: Machine | None = None) -> None:
+        self.machine = machine or host.machine()
 
     @property
     def tag(self) -> str:
@@ -47,15 +39,9 @@ class CpuTarget:
         """The addresses of compiled kernels."""
         return link([source.path for source in sources])
 
-    def assembly(self, source: Source) -> str:
-        """The host's assembly of a compiled kernel."""
-        return assembly(source.path)
-
-    def ptx(self, source: Source) -> str | None:
-        """None: a CPU has none."""
-
-    def sass(self, source: Source) -> str | None:
-        """None: a CPU has none."""
+    def show(self, source: Source, level: str) -> str:
+        """A compiled kernel as "llvm" or "asm"."""
+        return assembly(source.path) if level == "asm" else source.beside(".ll").read_text(encoding="utf-8")
 
     def report(self, source: Source, schedule: Schedule) -> KernelReport | None:
         """None: registers of a CPU are no choice of the schedule's."""

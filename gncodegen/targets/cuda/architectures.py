@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from gncodegen.errors import TargetError
 from gncodegen.kernels.schedule import Machine
+from gncodegen.targets.registry import unknown
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def architecture(name: str) -> Architecture:
         wanted = replace(ARCHITECTURES["sm_90"], name=name)
         if wanted.capability[0] in family and wanted.capability > (7, 5):
             return replace(family[wanted.capability[0]], name=name)
-    allowed = ", ".join(ARCHITECTURES)
-    raise TargetError(f"target = {name!r}; allowed: 'cpu', 'cuda', {allowed}; write target='sm_90' to inspect kernels")
+    raise unknown(name)
 
 
 def machine(name: str, processors: int = 0, l2: int = 0, math: str = "float32") -> Machine:
@@ -85,6 +84,7 @@ def machine(name: str, processors: int = 0, l2: int = 0, math: str = "float32") 
     known = architecture(name)
     return Machine(
         target=name,
+        family="cuda",
         vector_bytes=16,
         vector_registers=255,
         l1=known.shared,

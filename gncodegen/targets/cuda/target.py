@@ -60,21 +60,15 @@ class CudaTarget:
             require_wheels()
         return compile_missing(missing)
 
-    def assembly(self, source: Source) -> str:
-        """The SASS of a compiled kernel."""
-        return self.sass(source)
-
-    def ptx(self, source: Source) -> str:
-        """The PTX of a compiled kernel."""
-        return source.beside(".ptx").read_text(encoding="utf-8")
-
-    def sass(self, source: Source) -> str:
-        """The SASS of a compiled kernel.
+    def show(self, source: Source, level: str) -> str:
+        """A compiled kernel as "llvm", "ptx", "sass" or "asm", which is SASS too.
 
         Raises:
             TargetError: the disassembler is missing.
         """
-        return disassemble.sass(source.beside(".cubin"))
+        if level in ("asm", "sass"):
+            return disassemble.sass(source.beside(".cubin"))
+        return source.beside({"llvm": ".ll", "ptx": ".ptx"}[level]).read_text(encoding="utf-8")
 
     def report(self, source: Source, schedule: Schedule) -> KernelReport:
         """What the assembler says of a compiled kernel, and its occupancy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import gncodegen as gnc
 from gncodegen import compiler
 from gncodegen.errors import CompileError, OptionsError, TargetError
-from gncodegen.runtime.backends import check
+from gncodegen.targets.registry import check, row_of
 
 LAYERS = [gnc.ImageInputLayer((4, 4, 4), normalization="none"), gnc.ReluLayer()]
 
@@ -41,7 +42,9 @@ def test_unknown_targets(target):
 
 @pytest.mark.parametrize("target", ["sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120"])
 def test_known_targets(target):
-    check(target, True, "float32", "float64", precise=False, tune=False)
+    options = SimpleNamespace(target=target, dtype="float64", emulate=True, math="float32", precise=False, tune=False)
+    check(options)
+    assert row_of(target).open(options).target.machine.target == target
 
 
 class TestInspectionOnly:
@@ -103,9 +106,9 @@ class TestSettings:
 
 
 def test_an_op_without_a_kernel_names_layer_and_op(monkeypatch):
-    from gncodegen.kernels import catalog
+    from gncodegen.kernels import cuda
 
-    monkeypatch.setitem(catalog.PLANS, "cuda", {k: v for k, v in catalog.PLANS["cuda"].items() if k != "activation"})
+    monkeypatch.setattr(cuda, "PLANS", {op: plan for op, plan in cuda.PLANS.items() if op != "activation"})
     layers = [gnc.ImageInputLayer((5, 4, 3), normalization="none"), gnc.TanhLayer()]
     with pytest.raises(CompileError, match=r"tanh.*op 'activation' has no cuda kernel"):
         gnc.compile(layers, "sm_90", batch_size=1)

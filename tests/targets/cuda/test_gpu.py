@@ -14,7 +14,7 @@ from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.targets.cuda import compile as cuda_compile
 from gncodegen.targets.cuda.device import cuda_python
 from gncodegen.targets.cuda.device.gpu import Gpu, _merged
-from gncodegen.targets.cuda.device.protocol import DeviceLaunch, LoadedKernel, Work
+from gncodegen.targets.device import DeviceLaunch, LoadedKernel, Work
 
 LAYERS = [gnc.ImageInputLayer((3, 3, 4), normalization="none"), gnc.ReluLayer(), gnc.MaxPooling2dLayer(2)]
 

@@ -14,8 +14,8 @@ from gncodegen.emulator import DeviceMemory
 from gncodegen.errors import EmulationFault, TargetError
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
-from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, DeviceLaunch, LoadedKernel, Work
 from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
+from gncodegen.targets.device import Allocation, Bytes, DeviceLaunch, LoadedKernel, Work
 
 
 class EmulatedDevice:

@@ -15,8 +15,8 @@ from gncodegen.kernels.store import Source
 from gncodegen.targets.cuda import architectures
 from gncodegen.targets.cuda.compile import entry
 from gncodegen.targets.cuda.device import cuda_python as cuda
-from gncodegen.targets.cuda.device.protocol import Allocation, Bytes, DeviceLaunch, LoadedKernel, View, Work
 from gncodegen.targets.cuda.emulated import arguments_of
+from gncodegen.targets.device import Allocation, Bytes, DeviceLaunch, LoadedKernel, View, Work
 
 ALIGNMENT = 256
 """Bytes; parts of an allocation start on such boundaries."""
