@@ -5,7 +5,8 @@ from __future__ import annotations
 from gncodegen.passes.pipeline import run_pipeline
 
 HEAD = """builtin.module {
-  kern.kernel @k {op = "o", template = "t", target = "cpu", family = "cpu", dtype = "float32", layout = "l", shape = {}, tiles = {}}
+  kern.kernel @k {
+    op = "o", template = "t", target = "cpu", family = "cpu", dtype = "float32", layout = "l", shape = {}, tiles = {}}
   func.func @f(
     %x: memref<64xf32> {gn.kind = "input", gn.name = "x"}, %w: memref<64xf32> {gn.kind = "parameter", gn.name = "w"},
     %y: memref<64xf32> {gn.kind = "output", gn.name = "y"}

@@ -115,7 +115,8 @@ def test_programs_of_networks(monkeypatch: pytest.MonkeyPatch, name: str, functi
 
 
 HEAD = """builtin.module {
-  kern.kernel @k {op = "o", template = "t", target = "cpu", family = "cpu", dtype = "float32", layout = "l", shape = {}, tiles = {}}
+  kern.kernel @k {
+    op = "o", template = "t", target = "cpu", family = "cpu", dtype = "float32", layout = "l", shape = {}, tiles = {}}
   func.func @f(%x: memref<64xf32> {gn.kind = "input", gn.name = "x"}) {"""
 THREE = "(memref<64xf32>, memref<64xf32>, memref<64xf32>) -> ()"
 KINDS = "(memref<64xf32>, memref<64xf32>) -> ()"
