@@ -107,9 +107,9 @@ def compiled(cpu: Cpu, schedules: Iterable[Schedule]) -> Iterator[tuple[Schedule
 
 
 def asked_for(path: Path) -> int:
-    """The bytes of the widest vectors of numbers that the optimised LLVM IR computes with, as full registers."""
+    """The bytes of the widest vectors of numbers that the optimised LLVM IR computes with; one lane is none."""
     lines = re.findall(r"= (?:f(?:add|sub|mul|div)|.*@llvm\.(?:fma|sqrt)\.v).*", path.with_suffix(".ll").read_text())
-    types = re.findall(r"<(\d+) x (float|double)>", "\n".join(lines))
+    types = re.findall(r"<(?!1 )(\d+) x (float|double)>", "\n".join(lines))
     return max((1 << (int(count) * (4 if kind == "float" else 8) - 1).bit_length() for count, kind in types), default=0)
 
 
