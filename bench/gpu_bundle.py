@@ -159,7 +159,7 @@ def _expected(host: Any, x: np.ndarray, t: np.ndarray, steps: int) -> dict[str, 
     found["hyperparameters hyperparameters"] = host.hyperparameters.array.copy()
     found["predict: output y"] = host.predict(x)
     found |= {f"gradients: gradient {name}": value for name, value in host.gradients(x, t).items()}
-    if not host.settings.training:
+    if not host.options.training:
         return found
     found["losses"] = np.array([host.train_step(x, t) for _ in range(steps)])
     found |= {f"trained {name}": np.array(value) for name, value in host.parameters.items()}

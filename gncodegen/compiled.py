@@ -1,11 +1,9 @@
-"""A compiled network: runs, and shows every stage of how it was made."""
+"""A compiled network: runs. How it was made is in lowering.py, inspection.py and the passes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,31 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.arguments import Settings
+from gncodegen import saving
+from gncodegen.batching import batches, rows_of
 from gncodegen.errors import CompileError, NetworkError
-from gncodegen.inspection import CompiledKernel, MemoryPlan
+from gncodegen.inspection import CompiledKernel, MemoryPlan, kernels_of
 from gncodegen.kernels.program import OUTPUT_KINDS, Program
-from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
-from gncodegen.programs import Specification, load_program, store_program
+from gncodegen.lowering import Functions, Lowered
+from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.state import Hyperparameters, Parameters
+from gncodegen.saving import NetworkState
 from gncodegen.targets.registry import row_of
 
 X, T, Y, LOSS = ("input", "x"), ("target", "t"), ("output", "y"), ("loss", "loss")
 """Arguments of Programs: (kind, name)."""
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """A function taken through the whole path, ready to run."""
-
-    specification: Specification
-    program: Program
-    sources: Mapping[str, Source]
-    runner: Runner
 
 
 class Compiled:
@@ -48,77 +38,34 @@ class Compiled:
 
     Args:
         network: checked and connected.
-        settings: how to compile it.
+        options: how to compile it.
         hyperparameters: what the training step reads at run time.
     """
 
-    def __init__(self, network: Network, settings: Settings, hyperparameters: Hyperparameters) -> None:
-        self.network, self.settings, self.hyperparameters = network, settings, hyperparameters
-        self._backend: Backend = row_of(settings.target).open(settings)
-        initial = network.initial_values(np.random.default_rng(settings.seed), settings.dtype)
-        values = self._backend.values(initial, settings.dtype)
-        trained = [name for name, parameter in network.parameters.items() if parameter.learnable and settings.training]
+    def __init__(self, network: Network, options: CompileOptions, hyperparameters: Hyperparameters) -> None:
+        self.network, self.options, self.hyperparameters = network, options, hyperparameters
+        self._backend: Backend = row_of(options.target).open(options)
+        initial = network.initial_values(np.random.default_rng(options.seed), options.dtype)
+        values = self._backend.values(initial, options.dtype)
+        trained = [name for name, parameter in network.parameters.items() if parameter.learnable and options.training]
         zeros = {name: np.zeros_like(initial[name]) for name in trained}
-        state = {array: self._backend.values(zeros, settings.dtype) for array in hyperparameters.solver.state}
+        state = {array: self._backend.values(zeros, options.dtype) for array in hyperparameters.solver.state}
         self._persistent = PersistentBuffers(values, state, hyperparameters)
         self.parameters = Parameters(values)
-        self._lowered: dict[tuple[str, int, tuple[str, ...]], Lowered] = {}
         self._last_step: Runner | None = None
         self._conversion = ArrayConversion(
-            network, settings.dtype, settings.data_format, self._backend.import_device_array
+            network, options.dtype, options.data_format, self._backend.import_device_array
         )
-        self._main = self.lowered("train_step" if settings.training else "predict")
+        self._functions = Functions(network, options, self._backend, self._persistent, self._conversion.axes)
+        self.lowered = self._functions.lowered
+        self._main = self.lowered("train_step" if options.training else "predict")
+
+    # ---- how it was made -----------------------------------------------------------------------------------------
 
     @property
     def target(self) -> str:
         """What it runs on."""
-        return self.settings.target
-
-    # ---- the path ------------------------------------------------------------------------------------------------
-
-    def lowered(self, function: str, batch_size: int = 0, activations: tuple[str, ...] = ()) -> Lowered:
-        """Takes one function through the whole path, unless that was done before.
-
-        Args:
-            function: "predict", "loss", "gradients", "train_step" or "evaluate".
-            batch_size: observations per run; 0 = the compiled batch size.
-            activations: layers whose outputs are results too.
-        """
-        key = (function, batch_size or self.settings.batch_size, activations)
-        if key not in self._lowered:
-            self._lowered[key] = self._lower(self._specification(*key))
-        return self._lowered[key]
-
-    def _specification(self, function: str, batch_size: int, activations: tuple[str, ...]) -> Specification:
-        settings = self.settings
-        clip = settings.clip if function == "train_step" else "none"
-        return Specification(
-            self.network, function, batch_size, settings.dtype, settings.training, self._conversion.axes,
-            self._backend.target.machine, clip, activations,
-            # A batch of another size, such as the last of an epoch, is not worth the time that measuring takes.
-            settings.tune and batch_size == settings.batch_size, solver=settings.solver,
-        )  # fmt: skip
-
-    def _tuned(self, specification: Specification) -> Specification:
-        """The specification with the choices that were measured, now or before, where they are to be."""
-        if not specification.tune:
-            return specification
-        from gncodegen.tuning import tuned  # noqa: PLC0415  with a Program from disk, nothing is measured
-
-        return tuned(specification, self._backend, self._persistent)
-
-    def _lower(self, specification: Specification) -> Lowered:
-        target = self._backend.target
-        known = load_program(specification, target.tag)
-        if known is None:
-            program = self._tuned(specification).lowering().program()
-            files = target.write(program.kernels.values())
-            store_program(specification, target.tag, program, files)
-        else:
-            program, files = known
-        target.compile(files)
-        sources = dict(zip(program.kernels, files, strict=True))
-        return Lowered(specification, program, sources, self._backend.runner(program, sources, self._persistent))
+        return self.options.target
 
     @property
     def program(self) -> Program:
@@ -144,29 +91,12 @@ class Compiled:
             stage: one of `stages`: "gn" is the IR as built, the others are named after their pass.
             function: "train_step", "predict", "loss", "gradients" or "evaluate"; "" = the one compiled first.
         """
-        specification = self._main.specification
-        if function:
-            specification = self._specification(function, self.settings.batch_size, ())
-        return self._tuned(specification).lowering().text(stage)
+        return self._functions.text(stage, function or self.program.function)
 
     @property
     def kernels(self) -> Mapping[str, CompiledKernel]:
         """Name → kernel, of every function lowered so far."""
-        found: dict[str, CompiledKernel] = {}
-        files: set[Path] = set()
-        for lowered in self._lowered.values():
-            program = lowered.program
-            for name, schedule in program.kernels.items():
-                file = lowered.sources[name]
-                if file.path in files:
-                    continue
-                files.add(file.path)
-                call = next(call for call in program.calls if call.kernel == name)
-                shown = f"{program.function}.{name}" if name in found else name
-                found[shown] = CompiledKernel(
-                    shown, schedule, program.layers_of(name), call.bytes, call.flops, file, self._backend.target
-                )
-        return found
+        return kernels_of(self._functions.known, self._backend.target)
 
     @cached_property
     def memory(self) -> MemoryPlan:
@@ -226,7 +156,7 @@ class Compiled:
             ArrayError: x or t do not fit.
             CompileError: compiled for prediction only.
         """
-        if not self.settings.training:
+        if not self.options.training:
             raise CompileError(
                 "train_step: compiled for prediction; allowed: networks with an output layer; "
                 "call gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
@@ -255,37 +185,29 @@ class Compiled:
 
     def evaluate(self, x: Any, t: Any, data_format: str = "") -> tuple[float, NDArray[Any]]:
         """(mean loss, outputs) of any number of observations in prediction mode."""
-        array, size, total = self._conversion.inward(x, data_format), self.settings.batch_size, 0.0
+        array, size, total = self._conversion.inward(x, data_format), self.options.batch_size, 0.0
         count = self._conversion.count(array)
         targets, y = self._conversion.targets(t, count), None
         # Rows of zeros add nothing to the loss of a classification, so its last batch can be filled up with them.
         fill = isinstance(self.network.output_layer, ClassificationLayer)
-        for start in range(0, count, size):
-            part, target = array[start : start + size], targets[start : start + size]
-            if len(part) < size and fill:
-                part, target = self._backend.filled(part, size), self._backend.filled(target, size)
-            lowered = self.lowered("evaluate", len(part))
+        for batch in batches(size, self._backend.filled if fill else None, array, targets):
+            part, target = batch.arrays
+            lowered = self.lowered("evaluate", batch.rows)
             if y is None:
-                rows = -(-count // size) * size if fill else count
-                y = self._result(lowered, Y, rows, array)
+                y = self._result(lowered, Y, rows_of(count, size, fill), array)
             loss = self._backend.empty((), "float64", array)
-            lowered.runner.run({X: part, T: target, LOSS: loss, Y: y[start : start + len(part)]})
-            total += float(loss) * len(part)
+            lowered.runner.run({X: part, T: target, LOSS: loss, Y: batch.of(y)})
+            total += float(loss) * batch.rows
         assert y is not None
         return total / count, self._conversion.outward(y[:count], self._conversion.output_letters, data_format)
 
     def _forward(self, x: Any, data_format: str, key: tuple[str, str], activations: tuple[str, ...]) -> NDArray[Any]:
         """One result of prediction, batch by batch; the last is filled up with zeros, which changes no other row."""
-        array, size = self._conversion.inward(x, data_format), self.settings.batch_size
+        array, size = self._conversion.inward(x, data_format), self.options.batch_size
         lowered = self.lowered("predict", activations=activations)
-        result = self._result(lowered, key, -(-len(array) // size) * size, array)
-        if len(array) == size:  # arrays that stay the same objects cost the runner less
-            lowered.runner.run({X: array, key: result})
-        else:
-            for start in range(0, len(array), size):
-                part = array[start : start + size]
-                whole = part if len(part) == size else self._backend.filled(part, size)
-                lowered.runner.run({X: whole, key: result[start : start + size]})
+        result = self._result(lowered, key, rows_of(len(array), size, fill=True), array)
+        for batch in batches(size, self._backend.filled, array):
+            lowered.runner.run({X: batch.arrays[0], key: batch.of(result)})
         letters = "B" + self.network[key[1]].size.format if key[0] == "activation" else self._conversion.output_letters
         return self._conversion.outward(result[: len(array)], letters, data_format)
 
@@ -325,98 +247,52 @@ class Compiled:
         """
         return self._backend.stream(stream)
 
-    # ---- disk ----------------------------------------------------------------------------------------------------
+    # ---- state ---------------------------------------------------------------------------------------------------
 
-    def save(self, directory: str | Path) -> None:
-        """Writes the network, its parameters and the solver's state to a folder; `gncodegen.load` reads them back.
-
-        The network is JSON, the arrays are safetensors; those of the solver are a file of their own, named
-        "velocity/conv_1.weights", so that no layer's name can stand for one.
-        """
-        from safetensors.numpy import save_file  # noqa: PLC0415  used here only
-
-        folder = Path(directory)
-        values, numbers = self._persistent.values, self.hyperparameters
-        data, arrays = self.network.to_json({name: values.read(name) for name in values.shapes})
-        state = {
-            f"{array}/{name}": of_parameter.read(name)
-            for array, of_parameter in self._persistent.solver_state.items()
-            for name in of_parameter.shapes
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        record = {
-            "network": data, "settings": asdict(self.settings),
-            "hyperparameters": numbers.values(), "steps": numbers.steps,
-        }  # fmt: skip
-        (folder / "network.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        for file, content in (("arrays", arrays), ("solver", state)):
-            contiguous = {name: np.ascontiguousarray(value) for name, value in content.items()}
-            save_file(contiguous, folder / f"{file}.safetensors")
+    @property
+    def state(self) -> NetworkState:
+        """Everything that this network is made from and has learned, copied."""
+        with self._backend.lock:
+            values, numbers = self._persistent.values, self.hyperparameters
+            solver = {
+                f"{array}/{name}": of_parameter.read(name)
+                for array, of_parameter in self._persistent.solver_state.items()
+                for name in of_parameter.shapes
+            }
+            learned = {name: values.read(name) for name in values.shapes}
+            return NetworkState(self.network, self.options, numbers.values(), numbers.steps, learned, solver)
 
     @staticmethod
-    def load(directory: str | Path, **changes: Any) -> Compiled:
-        """The compiled network that `save` wrote.
-
-        Args:
-            directory: a folder that `save` wrote.
-            changes: fields of Settings that are to be others now, such as target="cpu".
-
-        Raises:
-            NetworkError: the folder holds none, or one of another version.
-        """
-        folder = Path(directory)
-        try:
-            record = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-            arrays, state = (_read_arrays(folder / f"{file}.safetensors") for file in ("arrays", "solver"))
-            settings = Settings(**(record["settings"] | changes))
-            hyperparameters = Hyperparameters(settings.solver, steps=record["steps"], **record["hyperparameters"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            issue = f"{folder} holds no saved network: {error}; allowed: a folder that save wrote; check the path"
-            raise NetworkError([issue]) from error
-        settings.check()
-        compiled = Compiled(Network.from_json(record["network"], arrays), settings, hyperparameters)
-        compiled._write_state(state)
+    def of_state(state: NetworkState) -> Compiled:
+        """The network of a state, compiled again, or taken from the cache."""
+        numbers: dict[str, Any] = {**state.hyperparameters}
+        hyperparameters = Hyperparameters(state.options.solver, steps=state.steps, **numbers)
+        compiled = Compiled(state.network, state.options, hyperparameters)
+        compiled._learn(state)
         return compiled
+
+    def save(self, directory: str | Path) -> None:
+        """Writes the network, its parameters and the solver's state to a folder; `gncodegen.load` reads them back."""
+        saving.write(self.state, directory)
 
     def restore(self, directory: str | Path) -> None:
         """Takes over the values, the solver's state and the numbers that `save` wrote of a network like this one.
 
         Raises:
-            NetworkError: the folder holds none.
+            NetworkError: the folder holds none, or one with other parameters.
             ArrayError: a parameter has another shape.
         """
-        folder = Path(directory)
-        try:
-            record = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-            arrays, state = (_read_arrays(folder / f"{file}.safetensors") for file in ("arrays", "solver"))
-            values = {name: arrays[name] for name in self.parameters}
-            steps, numbers = int(record["steps"]), dict(record["hyperparameters"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            issue = f"{folder} holds no such network: {error}; allowed: a folder that save wrote; check the path"
-            raise NetworkError([issue]) from error
-        self.parameters.update(values)
-        self._write_state(state)
-        self.hyperparameters.steps = steps
-        self.hyperparameters.update(numbers)
+        state = saving.read(directory, {})
+        self._learn(state)
+        self.hyperparameters.steps = state.steps
+        self.hyperparameters.update(state.hyperparameters)
 
-    def _write_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """The solver's state by "velocity/conv_1.weights"."""
-        for key, value in state.items():
+    def _learn(self, state: NetworkState) -> None:
+        if missing := sorted(self.parameters.keys() - state.values.keys()):
+            issue = f"no values are saved of {', '.join(missing)}; allowed: those of all parameters; save it again"
+            raise NetworkError([issue])
+        self.parameters.update(state.values)
+        for key, value in state.solver.items():
             array, _, name = key.partition("/")
             if name in self._persistent.solver_state[array].shapes:  # none are kept for prediction only
                 self._persistent.solver_state[array].write(name, value)
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a safetensors file.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    from safetensors import SafetensorError  # noqa: PLC0415  used here only
-    from safetensors.numpy import load_file  # noqa: PLC0415
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: {error}") from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
+from gncodegen.lowering import Lowered
 from gncodegen.targets.registry import row_of
 from gncodegen.targets.target import KernelReport, Target
 
@@ -77,6 +79,25 @@ class CompiledKernel:
     def _shown(self, level: str) -> str | None:
         levels = row_of(self.target.machine.target).levels
         return self.target.show(self.file, level) if level in levels else None
+
+
+def kernels_of(functions: Iterable[Lowered], target: Target) -> dict[str, CompiledKernel]:
+    """Name → kernel, of some functions; a kernel that several of them use stands there once."""
+    found: dict[str, CompiledKernel] = {}
+    files: set[Path] = set()
+    for lowered in functions:
+        program = lowered.program
+        for name, schedule in program.kernels.items():
+            file = lowered.sources[name]
+            if file.path in files:
+                continue
+            files.add(file.path)
+            call = next(call for call in program.calls if call.kernel == name)
+            shown = f"{program.function}.{name}" if name in found else name
+            found[shown] = CompiledKernel(
+                shown, schedule, program.layers_of(name), call.bytes, call.flops, file, target
+            )
+    return found
 
 
 @dataclass(frozen=True)

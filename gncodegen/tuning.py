@@ -17,9 +17,10 @@ from gncodegen.kernels import catalog
 from gncodegen.kernels.render import template_digest
 from gncodegen.kernels.schedule import Problem
 from gncodegen.kernels.store import write_atomically
-from gncodegen.programs import Specification, sources_digest
+from gncodegen.passes.lower import Lowering
 from gncodegen.runtime.backend import Backend, PersistentBuffers
 from gncodegen.runtime.timing import Case, seconds
+from gncodegen.specification import Specification, sources_digest
 
 MARGIN = 0.03
 """Share of its time by which a candidate must be faster than the first, so that noise decides nothing."""
@@ -43,7 +44,7 @@ def tuned(
     """
     known: dict[str, int] = {}
     cases: list[Case] = []
-    for problem in specification.lowering().problems():
+    for problem in Lowering(specification).problems():
         plans = catalog.candidates(problem)
         remembered = _recall(problem, backend.target.tag, len(plans)) if len(plans) > 1 else 0
         if remembered is None:

@@ -15,9 +15,11 @@ from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Problem, Tensor
 from gncodegen.kernels.single import program
 from gncodegen.layers.network import Network
+from gncodegen.options import CompileOptions
 from gncodegen.runtime.arrays import aligned
 from gncodegen.runtime.executor import Arena, Executor
 from gncodegen.runtime.timing import medians
+from gncodegen.specification import Specification
 from gncodegen.targets.cpu import host
 from gncodegen.targets.cpu.target import CpuTarget
 
@@ -133,7 +135,7 @@ def folder(tmp_path, monkeypatch):
 
 def specification(batch_size=4, tune=True):
     network = Network.build(LAYERS)
-    return programs.Specification(network, "predict", batch_size, "float32", True, "", MACHINE, tune=tune)
+    return Specification(network, "predict", CompileOptions(batch_size=batch_size, tune=tune), MACHINE)
 
 
 def choose(measure, tag="cpu-a", **changes):
@@ -234,7 +236,7 @@ def test_training_passes_them_on(folder, monkeypatch):
         gnc.train_network(x, y, LAYERS, options, precise=tune, tune=tune) for tune in (False, True)
     )
     assert measure.asked
-    assert tuned.compiled.settings.precise
+    assert tuned.compiled.options.precise
     assert all(name.startswith(("convolution", "group_norm")) for name in measure.asked)
     for name, value in plain.compiled.parameters.items():
         np.testing.assert_array_equal(tuned.compiled.parameters[name], value)
@@ -249,9 +251,9 @@ def test_precise_networks_stay_precise(tmp_path):
     assert outputs == {False: 4, True: 2}
     compiled.save(tmp_path / "net")
     loaded = gnc.load(tmp_path / "net")
-    assert loaded.settings.precise
+    assert loaded.options.precise
     assert loaded.kernels["convolution_2"].schedule.tiles["output"] == 2
-    assert not gnc.load(tmp_path / "net", precise=False).settings.precise
+    assert not gnc.load(tmp_path / "net", precise=False).options.precise
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from gncodegen.cli.choosing import add_target, chosen
+from gncodegen.cli.choosing import add_options, chosen
 from gncodegen.cli.files import network_file
 
 
@@ -17,10 +17,7 @@ def add_to(commands: Any) -> None:
         description="Compiles the network of a Python file that defines `layers` (and perhaps `options`).",
     )
     parser.add_argument("file", metavar="FILE.py", help="defines `layers`, and `options` if the defaults do not do")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="observations per step (default 32)")
-    parser.add_argument("--prediction", action="store_true", help="compile prediction only, no training step")
-    parser.add_argument("--dtype", default="float32", help="float32 (default) or float64")
-    add_target(parser)
+    add_options(parser, "caller", "compile")
     parser.add_argument("--output", metavar="FOLDER", help="save the compiled network there, for gncodegen.load")
     parser.set_defaults(run=run)
 
@@ -32,14 +29,7 @@ def run(given: Namespace) -> None:
     from gncodegen.layers.analyze import analyze_network
 
     names = network_file(given.file)
-    compiled = compile_network(
-        names["layers"],
-        batch_size=given.batch_size,
-        training=not given.prediction,
-        options=names.get("options"),
-        dtype=given.dtype,
-        **chosen(given),
-    )
+    compiled = compile_network(names["layers"], options=names.get("options"), **chosen(given))
     print(analyze_network(compiled.network, require_output=False))
     print("\nFused:", *(compiled.fused or ("nothing",)), sep="\n  ")
     print(f"\n{kernel_table(compiled)}")

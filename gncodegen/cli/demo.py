@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gncodegen.cli.choosing import add_target, chosen
+from gncodegen.cli.choosing import add_options, chosen
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
@@ -30,8 +30,10 @@ def add_to(commands: Any) -> None:
         description="Trains a small group-normalized network on 1,797 handwritten digits, a fifth of them held out.",
     )
     parser.add_argument("--epochs", type=int, default=25, help="how often the images are seen (default 25)")
-    parser.add_argument("--seed", type=int, default=1, help="of initial values, shuffles and dropout (default 1)")
-    add_target(parser)
+    parser.add_argument(
+        "--seed", dest="draw", type=int, default=1, help="of initial values, shuffles and dropout (default 1)"
+    )
+    add_options(parser, "caller")
     parser.add_argument("--images", type=int, default=0, metavar="N", help="use the first N images only")
     parser.set_defaults(run=run)
 
@@ -85,7 +87,7 @@ def run(given: Namespace) -> None:
             validation_frequency=100,
             verbose_frequency=100,
             output_fcn=show,
-            seed=given.seed,
+            seed=given.draw,
         )
         with busy("generating kernels; the first time takes a while"):
             net, training = prepare_training(data.x_train, data.y_train, layers(), options, **chosen(given))

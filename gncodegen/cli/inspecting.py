@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from gncodegen.cli.choosing import add_target, chosen
+from gncodegen.cli.choosing import add_options, chosen
 from gncodegen.cli.files import network_file
 from gncodegen.errors import OptionsError
 
@@ -25,7 +25,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="a stage such as `fuse`, or a kernel")
     parser.add_argument("--level", choices=_LEVELS, default="source", help="of a kernel: %(choices)s (default source)")
     parser.add_argument("--file", metavar="FILE.py", help="a network file to compile instead of the last compilation")
-    add_target(parser, None)
+    add_options(parser, "caller", "compile", kept=True)
     parser.add_argument(
         "--function", default="", metavar="F", help="of a stage: train_step, predict, loss, gradients …"
     )

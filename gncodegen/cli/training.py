@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.cli.choosing import add_target, chosen
+from gncodegen.cli.choosing import add_options, chosen
 from gncodegen.cli.files import network_file, optional_name
 from gncodegen.errors import ArrayError
 
@@ -23,7 +23,7 @@ def add_to(commands: Any) -> None:
     )
     train.add_argument("file", metavar="FILE.py", help="defines `layers`, `options`, `x` and `y`")
     train.add_argument("--output", metavar="FOLDER", required=True, help="where the trained network goes")
-    add_target(train)
+    add_options(train, "caller")
     train.set_defaults(run=run_train)
     predict = commands.add_parser(
         "run",
@@ -33,7 +33,7 @@ def add_to(commands: Any) -> None:
     predict.add_argument("folder", metavar="FOLDER", help="where `gncodegen train` or `save` wrote the network")
     predict.add_argument("x", metavar="X.npy", help="observations, shaped as for training")
     predict.add_argument("--output", metavar="Y.npy", help="write the outputs there instead of printing them")
-    add_target(predict, None)
+    add_options(predict, "caller", "compile", kept=True)
     predict.set_defaults(run=run_predict)
 
 

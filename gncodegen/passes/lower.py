@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
@@ -15,61 +16,43 @@ from gncodegen.ir.text import print_module, reported
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Machine, Problem
 from gncodegen.layers.network import Network
+from gncodegen.options import CompileOptions
 from gncodegen.passes.pipeline import STAGES, pipeline, run
 from gncodegen.passes.select import Select, problems_of
+from gncodegen.specification import Specification
 
 
 @dataclass(frozen=True)
 class Lowering:
-    """Everything that decides what a function lowers to; equal lowerings give equal IR and Programs.
+    """The way of one function through the passes."""
 
-    Args:
-        network: checked and connected.
-        function: "predict", "loss", "gradients", "train_step" or "evaluate".
-        batch_size: observations per call.
-        dtype: of activations and parameters.
-        training: whether "loss" and "gradients" run in training mode.
-        data_format: axis order of the caller's arrays, for example "BCSS"; "" = channel-last.
-        machine: what kernels are chosen for.
-        clip: gradient_threshold_method, or "none".
-        activations: layers whose outputs are returned too.
-        choices: as Select.choices.
-        solver: of a training step.
-    """
-
-    network: Network
-    function: str
-    batch_size: int
-    dtype: str = "float32"
-    training: bool = True
-    data_format: str = ""
-    machine: Machine = field(default_factory=Machine)
-    clip: str = "none"
-    activations: Sequence[str] = ()
-    choices: tuple[str, ...] = ()
-    solver: str = "sgdm"
+    specification: Specification
 
     @property
     def passes(self) -> tuple[ModulePass, ...]:
         """In order."""
-        return pipeline(
-            clip=self.clip, data_format=self.data_format, machine=self.machine, choices=self.choices, solver=self.solver
-        )
+        given = self.specification
+        return pipeline(given.options, given.machine, given.choices)
 
     def module(self) -> ModuleOp:
         """The module as built, before any pass."""
+        given = self.specification
         with reported("gn"):
             return build_module(
-                self.network,
-                self.function,
-                batch_size=self.batch_size,
-                dtype=self.dtype,
-                training=self.training,
-                activations=self.activations,
+                given.network,
+                given.function,
+                batch_size=given.options.batch_size,
+                dtype=given.options.dtype,
+                training=given.options.training,
+                activations=given.activations,
             )
 
     def program(self) -> Program:
-        """Runs all passes; nothing of the IR is kept."""
+        """Runs all passes; nothing of the IR is kept.
+
+        Raises:
+            CompileError: a stage failed; the text names it, and the layer where there is one.
+        """
         module = self.module()
         run(module, self.passes)
         with reported("program"):
@@ -87,7 +70,7 @@ class Lowering:
         """The different problems that kernels are planned for, in order."""
         module = self.module()
         run(module, self.passes[: STAGES.index(Select.name) - 1])
-        return problems_of(module, self.machine)
+        return problems_of(module, self.specification.machine)
 
 
 class Stages(Mapping[str, str]):
@@ -110,16 +93,18 @@ def lower(
     network: Network,
     function: str,
     *,
-    batch_size: int,
-    dtype: str = "float32",
-    training: bool = True,
-    data_format: str = "",
     machine: Machine | None = None,
-    clip: str = "none",
     activations: Sequence[str] = (),
-    solver: str = "sgdm",
+    **options: Any,
 ) -> tuple[Stages, Program]:
-    """Lowers one function of a network; the arguments are those of Lowering.
+    """Lowers one function of a network.
+
+    Args:
+        network: checked and connected.
+        function: as Specification.function.
+        machine: what kernels are chosen for.
+        activations: layers whose outputs are returned too.
+        options: of CompileOptions, by name.
 
     Returns:
         the IR text of every stage, made when asked for, and the Program.
@@ -127,8 +112,6 @@ def lower(
     Raises:
         CompileError: a stage failed; the text names it, and the layer where there is one.
     """
-    lowering = Lowering(
-        network, function, batch_size, dtype, training, data_format, machine or Machine(), clip, tuple(activations),
-        solver=solver,
-    )  # fmt: skip
+    chosen = CompileOptions(**options)
+    lowering = Lowering(Specification(network, function, chosen, machine or Machine(), tuple(activations)))
     return Stages(lowering), lowering.program()

@@ -13,6 +13,7 @@ from gncodegen.environment import environment
 from gncodegen.errors import CompileError
 from gncodegen.ir.text import context, parse_module, print_module, reported
 from gncodegen.kernels.schedule import Machine
+from gncodegen.options import CompileOptions
 from gncodegen.passes.canonicalize import Canonicalize
 from gncodegen.passes.fuse import Fuse
 from gncodegen.passes.gradients import Gradients
@@ -26,31 +27,24 @@ from gncodegen.passes.shapes import Shapes
 
 
 def pipeline(
-    *,
-    clip: str = "none",
-    data_format: str = "",
-    machine: Machine | None = None,
-    choices: tuple[str, ...] = (),
-    solver: str = "sgdm",
+    options: CompileOptions | None = None, machine: Machine | None = None, choices: tuple[str, ...] = ()
 ) -> tuple[ModulePass, ...]:
     """The passes of a compilation, in order.
 
     Args:
-        clip: gradient_threshold_method, or "none" for a threshold of infinity.
-        data_format: axis order of the caller's arrays; "" = channel-last.
-        machine: what the kernels are chosen for.
+        options: of the compilation; None = the defaults.
+        machine: what the kernels are chosen for; None = the default.
         choices: as Select.choices.
-        solver: of a training step.
     """
-    machine = machine or Machine()
+    options, machine = options or CompileOptions(), machine or Machine()
     return (
         Shapes(),  # every shape follows from the arguments
         Canonicalize(),  # one spelling; training or prediction decided
-        Gradients(clip=clip, solver=solver),  # gradient ops and the update
+        Gradients(clip=options.clip, solver=options.solver),  # gradient ops and the update
         DeadCodeElimination(),  # gradients nobody asked for
         Fuse(),  # one op per pass over memory
         CommonSubexpressionElimination(),  # what two gradients both compute
-        Layout(data_format=data_format),  # the caller's axis order, at the edges
+        Layout(data_format=options.data_format),  # the caller's axis order, at the edges
         PartialStatistics.of(machine),  # statistics from the convolution in front
         Prologue.of(machine),  # a norm in the convolution that reads it
         Select.of(machine, choices=choices),  # gn → kern: kernels and buffers

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from gncodegen.errors import TargetError
 from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program
 from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.runtime.execution import Execution, Key
 from gncodegen.runtime.state import Values
 from gncodegen.targets.cuda.hyperparameters import BYTES, device_block
 from gncodegen.targets.device import Allocation, Bytes, Device, DeviceLaunch, LoadedKernel, Work
 
-Key = tuple[str, str]
 Array = NDArray[Any] | DeviceArray
 
 MOST_GRAPHS = 8
@@ -125,8 +125,11 @@ class _Staged:
     host: Mapping[str, Bytes]
 
 
-class DeviceExecutor:
-    """One program, ready to run.
+class DeviceExecutor(Execution):
+    """One program on a device.
+
+    Host arrays are copied in and out, and a run is over when `run` returns; device arrays are read where they are, and
+    results copied to device arrays, in the order of the device's stream. Results that no array is given for stay there.
 
     Args:
         program: what to run.
@@ -148,10 +151,10 @@ class DeviceExecutor:
         hyperparameters: DeviceHyperparameters,
         values: Values | None = None,
     ) -> None:
-        self.program, self._kernels, self._device, self._arena = program, kernels, device, arena
+        super().__init__(program, arena.lock, values)
+        self._kernels, self._device, self._arena = kernels, device, arena
         arena.reserve(program.arena_bytes)
-        self._values, self._hyperparameters = values, hyperparameters
-        self._version = -1  # of the values that the constants were computed from
+        self._hyperparameters = hyperparameters
         self._constants = device.allocate({"constants": program.constant_bytes})
         self._hoisted: Callable[[], None] | None = None
         arguments = program.arguments
@@ -171,20 +174,7 @@ class DeviceExecutor:
         sizes = {label(key): buffer.bytes for key, buffer in buffers.items()}
         return _Staged(self._device.allocate(sizes), self._device.staging(sizes))
 
-    def run(self, arguments: Mapping[Key, Array]) -> None:
-        """One run.
-
-        Host arrays are copied in and out, and the run is over when this returns; device arrays are read where they
-        are, and results copied to device arrays, in the order of the device's stream.
-
-        Args:
-            arguments: an array of the planned shape and dtype, C-contiguous, for every input; results that are not
-                given stay on the device for `result`.
-        """
-        with self._arena.lock:
-            self._run(arguments)
-
-    def _run(self, arguments: Mapping[Key, Array]) -> None:
+    def _execute(self, arguments: Mapping[Key, Array], hoisted: bool) -> None:
         inputs = {key: arguments[key] for key in self._inputs}
         addresses = tuple(map(_place, inputs.values()))
         wanted = tuple(key for key in self._outputs if isinstance(arguments.get(key), np.ndarray))
@@ -192,16 +182,12 @@ class DeviceExecutor:
             self._fill_staging(inputs)
         if self._reads_hyperparameters:
             self._hyperparameters.send()
-        version = 0 if self._values is None else self._values.version
-        if self.program.hoisted and self._version != version:
+        if self.program.hoisted and hoisted:
             self._hoisted = self._hoisted or self._device.prepare(
                 Work((), self._launches(self._persistent, hoisted=True), ())
             )
             self._hoisted()
-            self._version = version
         self._work(addresses, wanted)()
-        if self._values is not None and self.program.changes_parameters:
-            self._values.version += 1
         for key in self._outputs:
             given = arguments.get(key)
             if isinstance(given, DeviceArray):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program
 from gncodegen.runtime.arrays import address, lasting
+from gncodegen.runtime.execution import Execution, Key
 from gncodegen.runtime.state import Values
 
 
@@ -30,9 +31,10 @@ class Arena:
 
     def reserve(self, size: int) -> None:
         """Makes room for `size` bytes."""
-        if self._memory.nbytes < size:
-            self._memory = lasting(size, np.uint8)
-            self.address = address(self._memory)
+        with self.lock:  # a run may be using it
+            if self._memory.nbytes < size:
+                self._memory = lasting(size, np.uint8)
+                self.address = address(self._memory)
 
 
 BYTES_PER_NANOSECOND = 10
@@ -46,8 +48,8 @@ def _cost(program: Program, call: Call) -> int:
     return max(call.bytes, written) // BYTES_PER_NANOSECOND + call.flops // FLOPS_PER_NANOSECOND
 
 
-class Executor:
-    """One program, ready to run.
+class Executor(Execution):
+    """One program on this machine's CPU.
 
     Args:
         program: what to run.
@@ -62,10 +64,10 @@ class Executor:
         program: Program,
         addresses: Mapping[str, int],
         arena: Arena,
-        bound: Mapping[tuple[str, str], NDArray[Any]],
+        bound: Mapping[Key, NDArray[Any]],
         values: Values | None = None,
     ) -> None:
-        self.program = program
+        super().__init__(program, arena.lock, values)
         self._arena = arena
         arena.reserve(program.arena_bytes)
         calls = program.calls
@@ -81,53 +83,40 @@ class Executor:
         self._arena_buffers = np.array([i for i, b in enumerate(program.buffers) if b.kind == "arena"], np.int64)
         self._offsets = np.array([b.offset for b in program.buffers if b.kind == "arena"], np.int64)
         self._arena_address = -1  # so that the first run fills in every argument
-        self._persistent, self._values = dict(bound), values
-        self._version = -1  # of the values that the constants were computed from
+        self._persistent = dict(bound)
         self._constants = lasting(program.constant_bytes, np.uint8)
         for index, buffer in enumerate(program.buffers):
             if buffer.kind == "constant":
                 self._addresses[index] = address(self._constants) + buffer.offset
         self._known: dict[int, ref[NDArray[Any]]] = {}
-        self._results: dict[tuple[str, str], NDArray[Any]] = {}
-        self.free: dict[tuple[str, str], int] = {}
+        self._results: dict[Key, NDArray[Any]] = {}
+        self.free: dict[Key, int] = {}
         for key, index in program.arguments.items():
             if key in self._persistent:
                 self._addresses[index] = address(self._persistent[key])
             else:
                 self.free[key] = index
 
-    def run(self, arguments: Mapping[tuple[str, str], NDArray[Any]]) -> None:
-        """One run.
-
-        Args:
-            arguments: an array of the planned shape and dtype, C-contiguous, for every free argument that is read;
-                results that are not given are kept for `result` until the next run.
-        """
-        with self._arena.lock:
-            moved = False
-            for key, index in self.free.items():
-                array = arguments.get(key)
-                if array is None:
-                    array = self.result(key)
-                known = self._known.get(index)
-                if known is None or known() is not array:
-                    self._known[index] = ref(array)  # to ask an array for its address takes longer
-                    self._addresses[index] = address(array)
-                    moved = True
-            if self._arena_address != self._arena.address:
-                self._arena_address = self._arena.address
-                self._addresses[self._arena_buffers] = self._offsets + self._arena_address
-                moved = True
-            if moved:
-                np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
-            self._launch()
-
-    def _launch(self) -> None:
-        """All calls, or all but the hoisted ones where no parameter has changed."""
+    def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool) -> None:
         from gncodegen.targets.cpu.runner import run  # noqa: PLC0415  Numba loads when something runs
 
-        version = 0 if self._values is None else self._values.version
-        begin = self.program.hoisted if version == self._version else 0
+        moved = False
+        for key, index in self.free.items():
+            array = arguments.get(key)
+            if array is None:
+                array = self.result(key)
+            known = self._known.get(index)
+            if known is None or known() is not array:
+                self._known[index] = ref(array)  # to ask an array for its address takes longer
+                self._addresses[index] = address(array)
+                moved = True
+        if self._arena_address != self._arena.address:
+            self._arena_address = self._arena.address
+            self._addresses[self._arena_buffers] = self._offsets + self._arena_address
+            moved = True
+        if moved:
+            np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
+        begin = 0 if hoisted else self.program.hoisted
         run(
             self._functions[begin:],
             self._grids[begin:],
@@ -136,11 +125,8 @@ class Executor:
             self._argv,
             self._starts[begin:],
         )
-        self._version = version
-        if self._values is not None and self.program.changes_parameters:
-            self._values.version += 1
 
-    def result(self, key: tuple[str, str]) -> NDArray[Any]:
+    def result(self, key: Key) -> NDArray[Any]:
         """A result of the last run that no array was given for; the next run overwrites it.
 
         Raises:

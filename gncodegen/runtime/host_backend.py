@@ -70,7 +70,7 @@ class HostBackend:
 
 def host_backend(options: TargetOptions) -> HostBackend:
     """This machine's CPU."""
-    return HostBackend(CpuTarget(replace(host.machine(), precise=options.precise)))
+    return HostBackend(CpuTarget(replace(host.machine(), **options.of_machine)))
 
 
 def filled(part: NDArray[Any], rows: int) -> NDArray[Any]:

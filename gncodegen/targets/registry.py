@@ -6,7 +6,7 @@ What a row names is imported when the target is asked for: a CPU needs none of C
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any, Protocol
@@ -41,13 +41,13 @@ class TargetOptions(Protocol):
         ...
 
     @property
-    def precise(self) -> bool:
-        """As Machine.precise."""
+    def tune(self) -> bool:
+        """Whether kernels are chosen by measuring."""
         ...
 
     @property
-    def tune(self) -> bool:
-        """Whether kernels are chosen by measuring."""
+    def of_machine(self) -> Mapping[str, Any]:
+        """The options that are facts of the Machine, by their names there."""
         ...
 
 
@@ -136,15 +136,6 @@ def check(options: TargetOptions) -> None:
             f"emulate = True with target {target!r}; allowed: with an architecture; write target='sm_90', emulate=True"
         )
     check_math(target, math, options.dtype)
-    for name in ("precise", "tune"):
-        value: Any = getattr(options, name)
-        if not isinstance(value, bool):
-            raise OptionsError(f"{name} = {value!r}; allowed: True and False; write {name}=True")
-    if options.precise and math != "float32":
-        raise OptionsError(
-            f"precise = True with math = {math!r}; allowed: math='float32', which has no shortcut on a GPU; "
-            "write math='float32' or leave precise out"
-        )
     if options.tune and not row.tuned:
         allowed = ", ".join(row.shown for row in TARGETS if row.tuned)
         raise OptionsError(
@@ -160,8 +151,6 @@ def check_math(target: str, math: str, dtype: str) -> None:
         OptionsError: it does not.
         TargetError: there is no such target.
     """
-    if math not in MATH:
-        raise OptionsError(f"math = {math!r}; allowed: {', '.join(MATH)}; write math='float32'")
     if math not in row_of(target).math or (math != "float32" and dtype != "float32"):
         given = f"target {target!r}" if dtype == "float32" else f"dtype {dtype!r}"
         raise OptionsError(

@@ -18,6 +18,7 @@ from gncodegen.layers.base import Layer
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.options import CompileOptions, takes_options
 from gncodegen.train.batches import Samples
 from gncodegen.train.checkpoint import Checkpoints, checkpoints, read, refuse_others
 from gncodegen.train.history import TrainingInfo
@@ -113,30 +114,27 @@ class TrainedNetwork:
         return f"TrainedNetwork({len(self.compiled.network.nodes)} layers, target {self.compiled.target!r})"
 
 
-def load(directory: str | Path, **changes: Any) -> Compiled | TrainedNetwork:
-    """What `save` wrote: a `TrainedNetwork` if one was saved, else a `Compiled`.
+@takes_options("caller", "compile")
+def load(directory: str | Path, **choices: Any) -> Compiled | TrainedNetwork:
+    """What `save` wrote: a `TrainedNetwork` if one was saved, else a `Compiled`; compiled with the options of then.
 
     Args:
         directory: the folder.
-        changes: what is to be other than when it was saved, such as target="cpu".
+        choices: what is to be other than when it was saved, of the options of compilation.
     """
-    compiled = compiler.load(directory, **changes)
+    compiled = compiler.load(directory, **choices)
     return TrainedNetwork(compiled) if Path(directory, _MARKER).exists() else compiled
 
 
+@takes_options("caller")
 def train_network(
     x: Any,
     y: Any,
     layers: Sequence[Layer] | LayerGraph | Network,
     options: TrainingOptions,
     *,
-    data_format: str = "BSSC",
-    target: str = "cpu",
-    emulate: bool = False,
-    math: str = "float32",
-    precise: bool = False,
-    tune: bool = False,
     resume: str | Path | None = None,
+    **choices: Any,
 ) -> tuple[TrainedNetwork, TrainingInfo]:
     """Trains a network.
 
@@ -146,12 +144,7 @@ def train_network(
             responses shaped like the output for regression.
         layers: an array of layers or a `LayerGraph`, with an output layer.
         options: from `training_options("sgdm", …)`.
-        data_format: axis order of x, for example "BCSS" for channel-first images.
-        target: "cpu", "cuda" or an architecture, as for `gncodegen.compile`.
-        emulate: likewise.
-        math: likewise.
-        precise: likewise.
-        tune: likewise.
+        choices: as for `gncodegen.compile`.
         resume: a folder of checkpoints: the last one in it goes on as if the training had never been interrupted, with
             the same bits; where there is none the training starts anew.
 
@@ -165,8 +158,7 @@ def train_network(
         OptionsError: the options are not training options, or not those of the checkpoint.
         Exception: what an output function raises, with the network so far as its attribute `network`.
     """
-    place: dict[str, Any] = {"target": target, "emulate": emulate, "math": math, "precise": precise, "tune": tune}
-    net, training = prepare_training(x, y, layers, options, data_format=data_format, resume=resume, **place)
+    net, training = prepare_training(x, y, layers, options, resume=resume, **choices)
     try:
         return net, training.run()
     except BaseException as error:
@@ -174,24 +166,21 @@ def train_network(
         raise
 
 
+@takes_options("caller")
 def prepare_training(
     x: Any,
     y: Any,
     layers: Sequence[Layer] | LayerGraph | Network,
     options: TrainingOptions,
     *,
-    data_format: str = "BSSC",
-    target: str = "cpu",
-    emulate: bool = False,
-    math: str = "float32",
-    precise: bool = False,
-    tune: bool = False,
     resume: str | Path | None = None,
+    **choices: Any,
 ) -> tuple[TrainedNetwork, Training]:
     """`train_network` up to the first iteration: data checked, network compiled; `Training.run` does the rest."""
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionsError(f'options = {options!r}; allowed: TrainingOptions; write training_options("sgdm", …)')
     network = Network.build(layers)
+    data_format = choices.get("data_format", CompileOptions.data_format)
     training = _samples(x, y, network, data_format, "x and y")
     if isinstance(training.targets, ClassTargets):
         network = _with_classes(network, training.targets.classes)
@@ -213,13 +202,8 @@ def prepare_training(
         batch_size=min(options.mini_batch_size, len(training)),
         training=True,
         options=options,
-        data_format=data_format,
         seed=seed,
-        target=target,
-        emulate=emulate,
-        math=math,
-        precise=precise,
-        tune=tune,
+        **choices,
     )
 
     def finalize() -> None:

@@ -164,9 +164,9 @@ def test_a_closed_pipe_is_no_error(file):
 
 
 def test_options_of_compiling_reach_the_network(file):
-    assert run("compile", file, "--precise", "--tune", "--prediction") == 0
-    settings = compiler.last().settings
-    assert settings.precise
-    assert settings.tune
+    assert run("compile", file, "--precise", "--tune", "--no-training") == 0
+    options = compiler.last().options
+    assert options.precise
+    assert options.tune
     assert run("inspect", "gn", "--no-tune", "--file", file) == 0
-    assert not compiler.last().settings.tune
+    assert not compiler.last().options.tune

@@ -20,6 +20,7 @@ from gncodegen.ir.values import decode, encode
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.layers.network import Network
+from gncodegen.options import CompileOptions
 from gncodegen.passes.lower import lower
 from gncodegen.passes.pipeline import pipeline, run
 
@@ -39,7 +40,11 @@ def test_round_trip_after_every_pass(monkeypatch: pytest.MonkeyPatch, name: str,
     monkeypatch.setattr(catalog, "plan", numpy_gn.plan)
     module = build_module(NETWORKS[name](), function, batch_size=2)
     assert_round_trip(module)
-    run(module, pipeline(data_format="BCSS", clip="l2norm"), lambda stage, module: assert_round_trip(module))
+    run(
+        module,
+        pipeline(CompileOptions(data_format="BCSS", clip="l2norm")),
+        lambda stage, module: assert_round_trip(module),
+    )
 
 
 @given(name=NAMES)

@@ -13,6 +13,7 @@ from gncodegen.ir.build import FUNCTIONS, build_module
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Machine
 from gncodegen.kernels.solvers import SOLVERS
+from gncodegen.options import CompileOptions
 from gncodegen.passes.lower import lower
 from gncodegen.passes.pipeline import pipeline, run
 
@@ -35,7 +36,7 @@ def test_every_stage_computes_the_same(name: str, function: str) -> None:
     given = arguments(network, BATCH)
     module = build_module(network, function, batch_size=BATCH, dtype="float64")
     expected: numpy_gn.Arrays = {}
-    for step in pipeline(clip="global-l2norm"):
+    for step in pipeline(CompileOptions(clip="global-l2norm")):
         if step.name == "select":
             break
         run(module, [step])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ import pytest
 import gncodegen as gnc
 from gncodegen import compiler
 from gncodegen.errors import CompileError, OptionsError, TargetError
-from gncodegen.targets.registry import check, row_of
+from gncodegen.options import CompileOptions
+from gncodegen.targets.registry import row_of
 
 LAYERS = [gnc.ImageInputLayer((4, 4, 4), normalization="none"), gnc.ReluLayer()]
 
@@ -42,8 +42,7 @@ def test_unknown_targets(target):
 
 @pytest.mark.parametrize("target", ["sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120"])
 def test_known_targets(target):
-    options = SimpleNamespace(target=target, dtype="float64", emulate=True, math="float32", precise=False, tune=False)
-    check(options)
+    options = CompileOptions(target=target, dtype="float64", emulate=True)
     assert row_of(target).open(options).target.machine.target == target
 
 
@@ -71,11 +70,11 @@ class TestInspectionOnly:
         assert gnc.load(tmp_path, target="cpu").parameters["groupnorm_1.offset"].tolist() == [1, 2, 3, 4]
 
 
-class TestSettings:
+class TestOptions:
     def test_are_saved_and_can_be_changed_on_load(self, tmp_path):
         gnc.compile(LAYERS, "sm_80", batch_size=2, emulate=True, math="tf32").save(tmp_path)
-        settings = gnc.load(tmp_path).settings
-        assert (settings.target, settings.emulate, settings.math) == ("sm_80", True, "tf32")
+        options = gnc.load(tmp_path).options
+        assert (options.target, options.emulate, options.math) == ("sm_80", True, "tf32")
         moved = gnc.load(tmp_path, target="cpu", emulate=False, math="float32")
         x = np.random.default_rng(0).normal(size=(2, 4, 4, 4)).astype(np.float32)
         np.testing.assert_array_equal(moved.predict(x), gnc.load(tmp_path).predict(x))
@@ -88,9 +87,9 @@ class TestSettings:
     def test_of_a_folder_from_before_cuda(self, tmp_path):
         gnc.compile(LAYERS, batch_size=2).save(tmp_path)
         record = json.loads((tmp_path / "network.json").read_text())
-        del record["settings"]["emulate"], record["settings"]["math"]
+        del record["options"]["emulate"], record["options"]["math"]
         (tmp_path / "network.json").write_text(json.dumps(record))
-        assert gnc.load(tmp_path).settings.math == "float32"
+        assert gnc.load(tmp_path).options.math == "float32"
 
     def test_are_remembered(self, tmp_path, monkeypatch):
         monkeypatch.setattr(compiler, "_record", lambda: tmp_path / "last.json")

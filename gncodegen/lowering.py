@@ -1,0 +1,111 @@
+"""The functions of one network, each taken through the whole path when it is first asked for, and then kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import RLock
+
+from gncodegen.kernels.program import Program
+from gncodegen.kernels.store import Source
+from gncodegen.layers.network import Network
+from gncodegen.options import CompileOptions
+from gncodegen.programs import load_program, store_program
+from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
+from gncodegen.specification import Specification
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A function taken through the whole path, ready to run.
+
+    Args:
+        specification: what decided it.
+        program: its calls and buffers.
+        sources: its kernels' files, by name.
+        runner: runs it.
+    """
+
+    specification: Specification
+    program: Program
+    sources: Mapping[str, Source]
+    runner: Runner
+
+
+class Functions:
+    """The functions of one network.
+
+    Args:
+        network: checked and connected.
+        options: of the compilation.
+        backend: where they run.
+        persistent: what their Programs are bound to.
+        data_format: axis order of the arrays that a run takes.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        options: CompileOptions,
+        backend: Backend,
+        persistent: PersistentBuffers,
+        data_format: str,
+    ) -> None:
+        self._network, self._options, self._data_format = network, options, data_format
+        self._backend, self._persistent = backend, persistent
+        self._known: dict[tuple[str, int, tuple[str, ...]], Lowered] = {}
+        self._lock = RLock()
+
+    def lowered(self, function: str, batch_size: int = 0, activations: tuple[str, ...] = ()) -> Lowered:
+        """One function, ready to run.
+
+        Args:
+            function: as Specification.function.
+            batch_size: observations per run; 0 = the compiled batch size.
+            activations: layers whose outputs are results too.
+        """
+        key = (function, batch_size or self._options.batch_size, activations)
+        known = self._known.get(key)
+        if known is None:
+            with self._lock:
+                known = self._known.get(key) or self._lower(self._specification(*key))
+                self._known[key] = known
+        return known
+
+    def text(self, stage: str, function: str) -> str:
+        """The MLIR text of a function after a stage."""
+        from gncodegen.passes.lower import Lowering  # noqa: PLC0415  running needs no IR
+
+        return Lowering(self._tuned(self._specification(function, self._options.batch_size))).text(stage)
+
+    @property
+    def known(self) -> tuple[Lowered, ...]:
+        """All that were asked for so far."""
+        return tuple(self._known.values())
+
+    def _specification(self, function: str, batch_size: int, activations: tuple[str, ...] = ()) -> Specification:
+        options = self._options.of_function(function, batch_size, self._data_format)
+        return Specification(self._network, function, options, self._backend.target.machine, activations)
+
+    def _tuned(self, specification: Specification) -> Specification:
+        """The specification with the choices that were measured, now or before, where they are to be."""
+        if not specification.options.tune:
+            return specification
+        from gncodegen.tuning import tuned  # noqa: PLC0415  with a Program from disk, nothing is measured
+
+        return tuned(specification, self._backend, self._persistent)
+
+    def _lower(self, specification: Specification) -> Lowered:
+        target = self._backend.target
+        known = load_program(specification, target.tag)
+        if known is None:
+            from gncodegen.passes.lower import Lowering  # noqa: PLC0415  a Program from disk needs no IR
+
+            program = Lowering(self._tuned(specification)).program()
+            files = target.write(program.kernels.values())
+            store_program(specification, target.tag, program, files)
+        else:
+            program, files = known
+        target.compile(files)
+        sources = dict(zip(program.kernels, files, strict=True))
+        return Lowered(specification, program, sources, self._backend.runner(program, sources, self._persistent))
