@@ -3,6 +3,7 @@
 from .compiled import Compiled as Compiled
 from .compiler import compile as compile
 from .errors import (
+    AnomalyError as AnomalyError,
     ArrayError as ArrayError,
     CompileError as CompileError,
     EmulationFault as EmulationFault,

@@ -146,6 +146,19 @@ class Compiled:
         found["input"] = self._conversion.outward(found["input"], self._conversion.input_letters, data_format)
         return found
 
+    def trace(self, x: Any, t: Any, data_format: str = "") -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """The outputs by layer, without output layers, and the gradients by learnable of one batch, in training mode.
+
+        Outputs are in the network's own axis order.
+        """
+        names = tuple(node.name for node in self.network.nodes if not node.layer.is_output)
+        found = self._once("gradients", x, t, data_format, names)
+        outputs, gradients = (
+            {name: np.asarray(value) for (kind, name), value in found.items() if kind == wanted}
+            for wanted in ("activation", "gradient")
+        )
+        return outputs, gradients
+
     def train_step(self, x: Any, t: Any, data_format: str = "") -> float:
         """One step of the solver on one batch; returns the batch's loss before the step.
 
@@ -216,7 +229,9 @@ class Compiled:
         buffer = lowered.program.buffers[lowered.program.arguments[key]]
         return self._backend.empty((rows, *buffer.shape[1:]), buffer.dtype, like)
 
-    def _once(self, function: str, x: Any, t: Any, data_format: str) -> dict[tuple[str, str], Any]:
+    def _once(
+        self, function: str, x: Any, t: Any, data_format: str, activations: tuple[str, ...] = ()
+    ) -> dict[tuple[str, str], Any]:
         """All results of one run over the whole of x."""
         if self.network.output_layer is None:
             raise CompileError(
@@ -224,7 +239,7 @@ class Compiled:
                 "RegressionLayer; append one"
             )
         array = self._conversion.inward(x, data_format)
-        lowered = self.lowered(function, self._conversion.count(array))
+        lowered = self.lowered(function, self._conversion.count(array), activations)
         buffers = {key: lowered.program.buffers[i] for key, i in lowered.program.arguments.items()}
         outputs = {
             key: self._backend.empty(buffer.shape, buffer.dtype, array)

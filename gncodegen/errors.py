@@ -37,6 +37,21 @@ class TargetError(GncodegenError, RuntimeError):
     """The machine or the installation lacks what the target needs."""
 
 
+class AnomalyError(GncodegenError, ArithmeticError):
+    """A training step with detect_anomaly met a NaN or an infinity; the network is as it was before the step.
+
+    Args:
+        reason: what was found, and the cure.
+        layer: name of the layer where it came up first, "" if it came with the data.
+        op: what computed it.
+        iteration: of the training, from 1.
+    """
+
+    def __init__(self, reason: str, *, layer: str = "", op: str = "", iteration: int = 0) -> None:
+        self.layer, self.op, self.iteration = layer, op, iteration
+        super().__init__(reason)
+
+
 class EmulationFault(GncodegenError, RuntimeError):  # noqa: N818
     """A kernel run in the PTX emulator did what a GPU would punish or leave undefined; where is told by its attributes.
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.runtime.state import Hyperparameters
+from gncodegen.train.anomaly import Traceable, anomaly, is_finite
 from gncodegen.train.batches import Samples, Step, step_count, steps
 from gncodegen.train.checkpoint import Checkpoints, Progress
 from gncodegen.train.history import History, Record, StopReason, TrainingInfo
@@ -22,7 +23,7 @@ from gncodegen.train.progress import Table
 from gncodegen.train.targets import ClassTargets
 
 
-class Trainable(Protocol):
+class Trainable(Traceable, Protocol):
     """What the loop asks of a compiled network."""
 
     @property
@@ -186,7 +187,11 @@ class Training:
     def _iterate(self, step: Step) -> Record:
         rate = prepare(self.compiled.hyperparameters, self.options, step.epoch, step.iteration)
         x, t = self.training.gather(step.indices)
+        before = dict(self.compiled.parameters) if self.options.detect_anomaly else None
         loss = self.compiled.train_step(x, t)
+        if before is not None and not is_finite(loss, self.compiled.parameters):
+            prepare(self.compiled.hyperparameters, self.options, step.epoch, step.iteration)  # the same dropout
+            raise anomaly(self.compiled, before, x, t, step.iteration)
         measure = self.training.targets.measure(loss, self.compiled.last_scores, step.indices)
         validation = self.validation.after(step.iteration) or (None, None)
         return Record(step.epoch, step.iteration, self._seconds(), rate, loss, measure, *validation)

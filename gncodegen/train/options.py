@@ -110,6 +110,8 @@ class TrainingOptions:
         batch_normalization_statistics: "population" (one more pass after training) or "moving".
         output_fcn: a callable or a list of them, called with a `TrainingState` at the start, after each iteration
             and at the end; a true result stops the training.
+        detect_anomaly: stop with an AnomalyError at the first NaN or infinity in the loss or a parameter; it names the
+            layer and op that it comes from, and the iteration. Steps take longer.
         plots: "none".
         seed: one int ≥ 0 that fixes initial values, shuffles and dropout; None draws one.
 
@@ -151,6 +153,7 @@ class TrainingOptions:
         "population"
     )
     output_fcn: Annotated[Any, Check(_functions, "None, a callable or a list of callables", "None")] = None
+    detect_anomaly: Annotated[bool, _flags] = False
     plots: Annotated[Literal["none"], one_of("none")] = "none"
     seed: Annotated[int | None, optional(integer_from(0, "an int ≥ 0", "0"))] = None
 

@@ -37,6 +37,7 @@ DEFAULTS = {
     "reset_input_normalization": True,
     "batch_normalization_statistics": "population",
     "output_fcn": (),
+    "detect_anomaly": False,
     "plots": "none",
     "seed": None,
 }
@@ -66,6 +67,7 @@ REFUSED = {
     "execution_environment": ["gpu", "parallel", "multi-gpu", "tpu"],
     "reset_input_normalization": ["yes"],
     "batch_normalization_statistics": ["batch"],
+    "detect_anomaly": [1, "yes"],
     "output_fcn": [3, [print, 3]],
     "plots": ["training-progress"],
     "seed": [-1, 0.5, True],
