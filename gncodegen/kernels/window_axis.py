@@ -17,6 +17,9 @@ from gncodegen.kernels.schedule import Constant
 AXES = {"d": "depth", "h": "rows", "w": "columns"}
 """The ending of an axis' constants, and the name of its extent."""
 
+SPATIAL = ("depth", "height", "width")
+"""The axes, as the constants of pooling and padding name them."""
+
 
 @dataclass(frozen=True)
 class Axis:

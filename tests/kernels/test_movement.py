@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from gncodegen.kernels.cpu.movement import collapsed
+from gncodegen.kernels.movement import collapsed
 
 MODES = ["constant", "symmetric-include-edge", "symmetric-exclude-edge", "replicate"]
 FEW = 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cpu.normalization import CHUNK, PART_BYTES, added, epilogue
+from gncodegen.kernels.cpu.normalization import CHUNK, PART_BYTES, added
+from gncodegen.kernels.epilogue import norm_epilogue
 from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Plan, Problem, Tensor
 
 
@@ -18,7 +19,7 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     schedule = problem.schedule(
         "channel_normalize_gradient",
         x.dtype,
-        shape={"rows": rows, "channels": channels, **epilogue(problem)},
+        shape={"rows": rows, "channels": channels, **norm_epilogue(problem)},
         tiles={"vector": problem.machine.lanes(x.dtype), "block": block, "chunk": CHUNK},
     )
     slots = (*(f"operand{i}" for i in range(6)), "workspace0", "result0")

@@ -11,8 +11,6 @@ from dataclasses import replace
 from itertools import accumulate, product
 from math import prod
 
-from gncodegen.errors import CompileError
-from gncodegen.kernels.activations import IN_REGISTERS
 from gncodegen.kernels.cpu import convolution_weights, partials
 from gncodegen.kernels.cpu.convolution_channelwise import correlate_channelwise, is_channelwise
 from gncodegen.kernels.cpu.correlation import (
@@ -28,6 +26,7 @@ from gncodegen.kernels.cpu.correlation import (
 )
 from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
+from gncodegen.kernels.epilogue import biased_epilogue
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
@@ -176,19 +175,6 @@ def _pack(
     return Launch(schedule, ("operand1", "workspace0"), grid, (1,), problem.operands[1].bytes + buffer.bytes)
 
 
-def epilogue_constants(problem: Problem, bias: bool) -> dict[str, Constant]:
-    """The constants of bias and activation.
-
-    Raises:
-        CompileError: the activation cannot be fused.
-    """
-    activation = problem.text("activation")
-    if activation not in IN_REGISTERS:
-        raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {', '.join(map(repr, IN_REGISTERS))}")
-    alpha = problem.number("alpha")
-    return {"bias": bias, "activation": activation, "alpha": alpha}
-
-
 def _norm_constants(problem: Problem) -> dict[str, Constant]:
     """The constants of the norm that a convolution applies to what it reads, if it does."""
     groups = problem.integer("norm_groups")
@@ -246,7 +232,7 @@ def convolution(problem: Problem) -> Plans:
     """Convolution: y = activation(x ⋆ weights + bias)[, its partials]."""
     window, work = _forward(problem)
     operands = len(problem.operands) - 3 * bool(problem.integer("norm_groups"))
-    epilogue = epilogue_constants(problem, operands > 2)
+    epilogue = biased_epilogue(problem, operands > 2)
     if is_channelwise(window):
         return correlate_channelwise(problem, work, window, epilogue)
     return correlate(problem, work, window, False, epilogue)
@@ -260,7 +246,7 @@ def convolution_input_gradient(problem: Problem) -> Plans:
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
     facts = (window.group_filters, window.group_channels, window.groups, window.dtype)
     work = Correlation(window.batch, window.gradient_axes, *facts)
-    epilogue = epilogue_constants(problem, len(problem.operands) > 2)
+    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
     if is_channelwise(window):
         return correlate_channelwise(problem, work, window, epilogue)
     return correlate(problem, work, window, True, epilogue)

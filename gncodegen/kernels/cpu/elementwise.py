@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd
 
+from gncodegen.kernels import elementwise
 from gncodegen.kernels.activations import activation
+from gncodegen.kernels.epilogue import fused
+from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 
 BLOCK = 16384
@@ -13,28 +16,6 @@ BLOCK = 16384
 
 WIDEST_TABLE = 2048
 """Values per column that a tile keeps on its stack; longer rows read them from memory."""
-
-
-def slots(problem: Problem) -> tuple[str, ...]:
-    """The argument table of a single launch: all operands, then all results."""
-    operands = tuple(f"operand{i}" for i in range(len(problem.operands)))
-    return operands + tuple(f"result{i}" for i in range(len(problem.results)))
-
-
-def traffic(problem: Problem) -> int:
-    """Bytes of every operand and result, each touched once."""
-    return sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
-
-
-def fused(problem: Problem) -> dict[str, Constant]:
-    """The constants of an activation that is part of another op."""
-    return {"activation": activation(problem.text("activation")).name, "alpha": problem.number("alpha")}
-
-
-def function(problem: Problem) -> dict[str, Constant]:
-    """The constants of an activation that is an op of its own, or of its gradient."""
-    name = activation(problem.text("function")).name
-    return {"activation": name, "alpha": problem.number("alpha"), "beta": problem.number("beta")}
 
 
 def flat(
@@ -63,42 +44,6 @@ def flat(
         flops=flops * y.count,
     )
     return Plan((launch,), in_place=in_place)
-
-
-def _activation(problem: Problem) -> Plan:
-    """Y = f(x)."""
-    row, shape = activation(problem.text("function")), function(problem)
-    return flat(problem, "activation", shape, row.flops, ((0, 0),))
-
-
-def _activation_gradient(problem: Problem) -> Plan:
-    """Dx = f′ · dy, with f′ from the activation's input or output."""
-    row, shape = activation(problem.text("function")), function(problem)
-    shape |= {"source": problem.text("from")}
-    return flat(problem, "activation_gradient", shape, row.flops + 2, ((0, 1), (0, 0)))
-
-
-def _add(problem: Problem) -> Plan:
-    """Y = f(x1 + … + xN)."""
-    inputs, constants = len(problem.operands), fused(problem)
-    flops = inputs - 1 + activation(str(constants["activation"])).flops
-    in_place = tuple((0, i) for i in range(inputs))
-    return flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
-
-
-def dropout_shape(problem: Problem) -> dict[str, Constant]:
-    """The constants of dropout: its stream's number, the least bits that keep an element, and a kept one's factor."""
-    probability = problem.number("probability")
-    return {
-        "index": problem.integer("index"),
-        "threshold": round(probability * 2**32),
-        "scale": 1.0 / (1.0 - probability) if probability < 1 else 0.0,
-    }
-
-
-def _dropout(problem: Problem) -> Plan:
-    """Y = x / (1 − p) where the stream of (seed, iteration, index) keeps the element, else x · 0."""
-    return flat(problem, "dropout", dropout_shape(problem), 4, ((0, 0),), "hyperparameters")
 
 
 def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flops: int) -> Plan:
@@ -158,10 +103,7 @@ def _channel_normalize(problem: Problem) -> Plan:
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
-    "activation": _activation,
-    "activation_gradient": _activation_gradient,
-    "add": _add,
-    "dropout": _dropout,
+    **elementwise.plans(flat),
     "input_normalization": _input_normalization,
     "input_normalization_gradient": _input_normalization_gradient,
     "channel_normalize": _channel_normalize,

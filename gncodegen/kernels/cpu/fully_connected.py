@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cpu.bias import column_sums
-from gncodegen.kernels.cpu.convolution import epilogue_constants
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
 from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
+from gncodegen.kernels.epilogue import biased_epilogue
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem
 
 TILE_WORK = 1 << 18
@@ -47,7 +47,7 @@ def fully_connected(problem: Problem) -> Plan:
         "column_shares": column_shares,
         "piece": LONGEST_SUM * lanes if depth > LONGEST_SUM * lanes else 0,
     }
-    epilogue = epilogue_constants(problem, len(problem.operands) > 2)
+    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
     shape: dict[str, Constant] = {"rows": rows, "columns": columns, "depth": depth, "rest": depth % lanes, **epilogue}
     schedule = problem.schedule("matmul_dot", x.dtype, shape=shape, tiles=tiles)
     slots = (*(f"operand{i}" for i in range(len(problem.operands))), "result0")

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from gncodegen.kernels import loss
 from gncodegen.kernels.cpu import elementwise
-from gncodegen.kernels.cpu.elementwise import flat, slots, traffic
+from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.loss import rows_of
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 
 BLOCK = 4096
 """Elements of one tile, about: an exponential is worth several ordinary operations."""
-
-
-def rows_of(problem: Problem) -> tuple[int, int]:
-    """(rows, classes) of the first operand."""
-    x = problem.operands[0]
-    classes = x.shape[-1]
-    return (x.count // classes if classes else 0), classes
 
 
 def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) -> tuple[Schedule, int]:
@@ -74,29 +69,6 @@ def _summed(
     return Plan((main, add), workspaces=(Tensor((grid,), "float64"),), in_place=in_place)
 
 
-def _softmax(problem: Problem) -> Plan:
-    """Y = exp(x − max) / Σ exp(x − max) per row."""
-    return _by_rows(problem, "softmax", 25, ((0, 0),))
-
-
-def _softmax_gradient(problem: Problem) -> Plan:
-    """Dx = y · (dy − Σ y·dy) per row."""
-    return _by_rows(problem, "softmax_gradient", 4, ((0, 1), (0, 0)))
-
-
-def _softmax_cross_entropy(problem: Problem) -> Plan:
-    """Loss = −(1/N) ΣΣ w t (z − ln Σ exp z), and y = softmax(z)."""
-    schedule, grid = _schedule(problem, "softmax_cross_entropy", {"class_weights": problem.numbers("class_weights")})
-    return _summed(problem, schedule, grid, 30, ((1, 0),))
-
-
-def _softmax_cross_entropy_gradient(problem: Problem) -> Plan:
-    """Dz = (y · Σ w t − w t) / N per row."""
-    return _by_rows(
-        problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=problem.numbers("class_weights")
-    )
-
-
 def _cross_entropy(problem: Problem) -> Plan:
     """Loss = −(1/N) ΣΣ w t ln y."""
     schedule, grid = _schedule(problem, "cross_entropy", {"class_weights": problem.numbers("class_weights")})
@@ -119,19 +91,9 @@ def _half_squared_error(problem: Problem) -> Plan:
     return _summed(problem, schedule, -(-y.count // block), 3)
 
 
-def _half_squared_error_gradient(problem: Problem) -> Plan:
-    """Dy = (y − t) / N."""
-    shape: dict[str, Constant] = {"batch": problem.operands[0].shape[0]}
-    return flat(problem, "half_squared_error_gradient", shape, 2, ((0, 0), (0, 1)))
-
-
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
-    "softmax": _softmax,
-    "softmax_gradient": _softmax_gradient,
-    "softmax_cross_entropy": _softmax_cross_entropy,
-    "softmax_cross_entropy_gradient": _softmax_cross_entropy_gradient,
+    **loss.plans(_by_rows, _schedule, _summed),
     "cross_entropy": _cross_entropy,
     "cross_entropy_gradient": _cross_entropy_gradient,
     "half_squared_error": _half_squared_error,
-    "half_squared_error_gradient": _half_squared_error_gradient,
 }

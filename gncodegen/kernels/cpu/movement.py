@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 
-from gncodegen.kernels.cpu.elementwise import BLOCK, flat, slots, traffic
+from gncodegen.kernels.cpu.elementwise import BLOCK, flat
+from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.movement import collapsed, padded_axes
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
-from gncodegen.kernels.window_axis import three
-
-AXES = ("depth", "height", "width")
 
 
 def _plan(
@@ -40,20 +39,6 @@ def _slice(problem: Problem) -> Plan:
     """Y = a run of channels of x."""
     start = problem.integer("start")
     return _by_rows(problem, "slice", {"channels": problem.operands[0].shape[-1], "start": start})
-
-
-def collapsed(shape: tuple[int, ...], permutation: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The same transposition with the fewest axes: no axis of extent 1, and axes that stay neighbours are one."""
-    runs: list[list[int]] = []
-    for axis in (axis for axis in permutation if shape[axis] != 1):
-        # Axes of extent 1 between two neighbours do not part them.
-        if runs and all(shape[between] == 1 for between in range(runs[-1][-1] + 1, axis)) and runs[-1][-1] < axis:
-            runs[-1].append(axis)
-        else:
-            runs.append([axis])
-    order = sorted(range(len(runs)), key=lambda i: runs[i])
-    extents = tuple(prod(shape[axis] for axis in runs[i]) for i in order)
-    return extents, tuple(order.index(i) for i in range(len(runs)))
 
 
 def _transpose(problem: Problem) -> Plan:
@@ -104,13 +89,6 @@ def source(extent: int, before: int, after: int, mode: str) -> tuple[int, ...]:
             return tuple(min(max(place, 0), extent - 1) for place in places)
         case _:
             return tuple(place if 0 <= place < extent else -1 for place in places)
-
-
-def padded_axes(problem: Problem, shape: tuple[int, ...]) -> Iterator[tuple[str, int, int, int]]:
-    """Name, extent and pads (before, after) of the axes of an array of `shape`; those it lacks have extent 1."""
-    padding = problem.integers("padding")
-    extents = three(shape[-1 - len(padding) // 2 : -1], 1)
-    return zip(AXES, extents, three(padding[::2], 0), three(padding[1::2], 0), strict=True)
 
 
 def _padding(problem: Problem, shape: tuple[int, ...]) -> dict[str, Constant]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import gcd, prod
+from math import gcd
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels.activations import MASKS
+from gncodegen.kernels.epilogue import norm_epilogue
+from gncodegen.kernels.normalization import view
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Schedule, Tensor
 
 CHUNK = 16
@@ -75,7 +76,7 @@ class NormTiling:
             "groups": self.groups,
             "group_channels": self.channels // self.groups,
             "count": float(self.rows * self.channels // self.groups),
-            **epilogue(problem),
+            **norm_epilogue(problem),
         }
 
     def tiles(self, phase: str, vector: int) -> dict[str, Constant]:
@@ -96,30 +97,6 @@ class NormTiling:
         if self.per_tile > 1:
             tiles["observations"] = self.observations
         return tiles
-
-
-def epilogue(problem: Problem) -> dict[str, Constant]:
-    """Epsilon and the fused activation.
-
-    Raises:
-        CompileError: the activation's mask cannot be recomputed from x.
-    """
-    activation = problem.text("activation")
-    if activation not in MASKS:
-        raise CompileError(f"{problem.op} cannot fuse {activation!r}; allowed: {', '.join(map(repr, MASKS))}")
-    return {"epsilon": problem.number("epsilon"), "activation": activation, "alpha": problem.number("alpha")}
-
-
-def view(problem: Problem) -> tuple[int, int, int, int]:
-    """(observations, rows, channels, groups) of x under the attribute `reduced`."""
-    shape, groups = problem.operands[0].shape, problem.integer("groups")
-    channels, positions = shape[-1], prod(shape[1:-1])
-    reduced = problem.text("reduced", "spatial-channel")
-    if reduced == "channel":
-        return shape[0] * positions, 1, channels, groups
-    if reduced == "batch-spatial":
-        return 1, shape[0] * positions, channels, groups
-    return shape[0], positions, channels, groups
 
 
 def tiling_of(problem: Problem, tensors: int) -> NormTiling:

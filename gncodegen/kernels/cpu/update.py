@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cpu.elementwise import slots, traffic
+from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.update_problem import UpdateProblem
 

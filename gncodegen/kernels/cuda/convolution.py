@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
-from gncodegen.kernels.cpu.convolution import epilogue_constants
 from gncodegen.kernels.cuda.convolution_channelwise import channelwise, channelwise_weight_gradient, is_direct
 from gncodegen.kernels.cuda.matrix import product_plan
 from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
+from gncodegen.kernels.epilogue import biased_epilogue
 from gncodegen.kernels.schedule import Constant, Plan, Problem
 from gncodegen.kernels.window_axis import AXES, Axes, extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
@@ -54,7 +54,7 @@ def _windows(axes: Axes, channels: int, groups: int) -> dict[str, Constant]:
 def convolution(problem: Problem) -> Plan:
     """Convolution: y = activation(x ⋆ weights + bias); rows are output pixels, columns are filters."""
     window = describe(problem, problem.operands[0], problem.operands[1], problem.results[0])
-    epilogue = epilogue_constants(problem, len(problem.operands) > 2)
+    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
     if is_direct(window):
         return channelwise(problem, window, False, epilogue)
     return product_plan(problem, _forward(window, epilogue))
@@ -87,7 +87,7 @@ def convolution_input_gradient(problem: Problem) -> Plan:
 
     A transposed convolution is this with other names, and with the epilogue of a forward op: activation(dx + bias).
     """
-    epilogue = epilogue_constants(problem, len(problem.operands) > 2)
+    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
     if is_direct(window):
         return channelwise(problem, window, True, epilogue)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd, lcm
 
-from gncodegen.kernels.activations import activation
-from gncodegen.kernels.cpu.elementwise import dropout_shape, function, fused, slots, traffic
+from gncodegen.kernels import elementwise
+from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Tensor
 
 THREADS = 256
@@ -50,32 +50,6 @@ def flat(
         flops=flops * y.count,
     )
     return Plan((launch,), in_place=in_place)
-
-
-def _activation(problem: Problem) -> Plan:
-    """Y = f(x)."""
-    row, shape = activation(problem.text("function")), function(problem)
-    return flat(problem, "activation", shape, row.flops, ((0, 0),))
-
-
-def _activation_gradient(problem: Problem) -> Plan:
-    """Dx = f′ · dy, with f′ from the activation's input or output."""
-    row, shape = activation(problem.text("function")), function(problem)
-    shape |= {"source": problem.text("from")}
-    return flat(problem, "activation_gradient", shape, row.flops + 2, ((0, 1), (0, 0)))
-
-
-def _add(problem: Problem) -> Plan:
-    """Y = f(x1 + … + xN)."""
-    inputs, constants = len(problem.operands), fused(problem)
-    flops = inputs - 1 + activation(str(constants["activation"])).flops
-    in_place = tuple((0, i) for i in range(inputs))
-    return flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
-
-
-def _dropout(problem: Problem) -> Plan:
-    """Y = x / (1 − p) where the stream of (seed, iteration, index) keeps the element, else x · 0."""
-    return flat(problem, "dropout", dropout_shape(problem), 4, ((0, 0),), "hyperparameters")
 
 
 # ---- rows of columns ---------------------------------------------------------------------------------------------
@@ -151,10 +125,7 @@ def _input_normalization(problem: Problem, gradient: bool) -> Plan:
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
-    "activation": _activation,
-    "activation_gradient": _activation_gradient,
-    "add": _add,
-    "dropout": _dropout,
+    **elementwise.plans(flat),
     "input_normalization": lambda problem: _input_normalization(problem, False),
     "input_normalization_gradient": lambda problem: _input_normalization(problem, True),
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cpu.convolution import epilogue_constants
 from gncodegen.kernels.cuda.matrix import product_plan
 from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
+from gncodegen.kernels.epilogue import biased_epilogue
 from gncodegen.kernels.schedule import Constant, Plan, Problem
 
 
@@ -28,7 +28,7 @@ def fully_connected(problem: Problem) -> Plan:
     """The fully connected layer: y = activation(x·Wᵀ + bias), x with its trailing axes flattened."""
     x, weights = problem.operands[:2]
     columns, depth = weights.shape
-    epilogue = epilogue_constants(problem, len(problem.operands) > 2)
+    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
     lanes = vector_lanes(x.dtype, depth)
     product = Product(
         rows=x.shape[0],

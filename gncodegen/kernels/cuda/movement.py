@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd, prod
 
-from gncodegen.kernels.cpu.elementwise import slots, traffic
-from gncodegen.kernels.cpu.movement import collapsed, padded_axes
 from gncodegen.kernels.cuda.elementwise import THREADS, flat, unrolled
+from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.movement import collapsed, padded_axes
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 
 TURNED_COLUMNS = 32

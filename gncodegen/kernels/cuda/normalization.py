@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from gncodegen.errors import CompileError
-from gncodegen.kernels.activations import MASKS, activation
-from gncodegen.kernels.cpu.elementwise import fused
-from gncodegen.kernels.cpu.normalization import view
+from gncodegen.kernels.activations import activation
 from gncodegen.kernels.cuda.elementwise import by_columns
 from gncodegen.kernels.cuda.normalization_panel import Panel
 from gncodegen.kernels.cuda.normalization_tiers import Tier, choose_tier, shares
+from gncodegen.kernels.epilogue import fused, norm_epilogue
+from gncodegen.kernels.normalization import view
 from gncodegen.kernels.render import COMPUTED_IN
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
 
@@ -29,24 +28,12 @@ def _tier(problem: Problem, held: int) -> Tier:
     return choose_tier(*view(problem), item, held * registers, problem.machine)
 
 
-def _epilogue(problem: Problem) -> dict[str, Constant]:
-    """Epsilon and the fused activation.
-
-    Raises:
-        CompileError: the activation's mask cannot be recomputed from x.
-    """
-    function = problem.text("activation")
-    if function not in MASKS:
-        raise CompileError(f"{problem.op} cannot fuse {function!r}; allowed: {', '.join(map(repr, MASKS))}")
-    return {"epsilon": problem.number("epsilon"), "activation": function, "alpha": problem.number("alpha")}
-
-
 def _constants(problem: Problem, panel: Panel) -> dict[str, Constant]:
     """What the templates name besides the blocking."""
     first = 1 if problem.op == "group_norm" else 2
     return {
         **panel.shape(),
-        **_epilogue(problem),
+        **norm_epilogue(problem),
         "residual": problem.flag("residual"),
         "scale_dtype": problem.operands[first].dtype,
         "offset_dtype": problem.operands[first + 1].dtype,
@@ -236,7 +223,7 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     item, channels = ITEM_SIZE[x.dtype], x.shape[-1]
     panel = shares(x.count // channels, channels, item, 4 if x.dtype == "float64" else 2, machine)
     partial = Tensor((panel.parts, 2, channels), _real(problem))
-    shape: dict[str, Constant] = {**panel.shape(), **_epilogue(problem), **_parameter_types(problem, 2)}
+    shape: dict[str, Constant] = {**panel.shape(), **norm_epilogue(problem), **_parameter_types(problem, 2)}
     tiles = panel.tiles()
     for name, tensor in zip(PARAMETERS, problem.operands[2:6], strict=True):
         tiles[f"{name}_access"] = min(panel.lanes, machine.vector_bytes // ITEM_SIZE[tensor.dtype])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd, prod
 
-from gncodegen.kernels.cpu.elementwise import slots, traffic
-from gncodegen.kernels.cpu.pooling import WIDE_WINDOW, Windows, counts_padding
 from gncodegen.kernels.cuda.elementwise import THREADS
+from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, counts_padding
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 
 MOST_ACROSS = 8

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gncodegen.kernels.cpu.elementwise import slots, traffic
 from gncodegen.kernels.cuda.elementwise import THREADS, UNROLL
+from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.update_problem import UpdateProblem
 
