@@ -15,7 +15,7 @@ from hypothesis import settings
 from support.sets import leave_out
 
 ROOT = Path(__file__).resolve().parents[1]
-settings.register_profile("default", derandomize=True, deadline=None, database=None, max_examples=3)
+settings.register_profile("default", derandomize=True, deadline=None, database=None, max_examples=1)
 settings.register_profile("full", deadline=None, database=None, max_examples=25)
 
 

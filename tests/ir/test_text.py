@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import numpy_gn
 from support.networks import NETWORKS
@@ -74,6 +74,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(value=VALUES)
 def test_values_survive_encoding_and_text(value: object) -> None:
     assert decode(encode(value)) == value

@@ -1,6 +1,6 @@
 """Window arithmetic against counting."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gncodegen.layers import geometry
@@ -15,12 +15,14 @@ def count_positions(extent, window, stride, dilation, before, after):
     return len([start for start in range(0, extent + before + after, stride) if start + span < extent + before + after])
 
 
+@settings(max_examples=50)
 @given(EXTENTS, SMALL, SMALL, SMALL, st.integers(0, 5), st.integers(0, 5))
 def test_output_counts_the_positions(extent, window, stride, dilation, before, after):
     expected = count_positions(extent, window, stride, dilation, before, after)
     assert max(geometry.window_output(extent, window, stride, dilation, before, after), 0) == expected
 
 
+@settings(max_examples=50)
 @given(EXTENTS, SMALL, SMALL, SMALL)
 def test_same_gives_ceil(extent, window, stride, dilation):
     before, after = geometry.same_padding(extent, window, stride, dilation)
@@ -28,6 +30,7 @@ def test_same_gives_ceil(extent, window, stride, dilation):
     assert after - before in (0, 1)
 
 
+@settings(max_examples=50)
 @given(EXTENTS, SMALL, SMALL)
 def test_transposed_extents(extent, window, stride):
     whole = geometry.transposed_output(extent, window, stride)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gncodegen as gnc
@@ -83,6 +83,7 @@ def test_residual_network(residual):
     assert Network.build(network) == network
 
 
+@settings(max_examples=50)
 @given(st.permutations(range(6)))
 def test_order_of_adding_does_not_matter(order):
     graph = LayerGraph()

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gncodegen as gnc
@@ -156,6 +156,7 @@ def test_arrays_count_in_equality():
     assert ones != gnc.GroupNormalizationLayer(1)
 
 
+@settings(max_examples=50)
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_known_channels_must_divide(channels, groups):
     if channels % groups == 0:
@@ -165,6 +166,7 @@ def test_known_channels_must_divide(channels, groups):
             gnc.GroupNormalizationLayer(groups, num_channels=channels)
 
 
+@settings(max_examples=50)
 @given(st.one_of(st.floats(), st.booleans(), st.text(), st.none(), st.lists(st.integers()), st.integers(max_value=0)))
 def test_group_counts_that_are_none(groups):
     if groups in ("all-channels", "channel-wise"):

@@ -37,9 +37,10 @@ def machine(target: str = EMULATED, **changes: Any) -> Machine:
 
 
 def over_architectures(cases: Sequence[tuple[object, ...]], names: Sequence[str] = ARCHITECTURES) -> list[ParameterSet]:
-    """Case after case on architecture after architecture, the last parameter `target`; the default run has one's."""
+    """Case after case on architecture after architecture, the last parameter `target`; the default run has one."""
     targets = [names[number % len(names)] for number in range(len(cases))]
+    kept = targets.index(EMULATED)
     return [
-        pytest.param(*case, target, marks=[] if target == EMULATED else [pytest.mark.full])
-        for case, target in zip(cases, targets, strict=True)
+        pytest.param(*case, target, marks=[] if number == kept else [pytest.mark.full])
+        for number, (case, target) in enumerate(zip(cases, targets, strict=True))
     ]

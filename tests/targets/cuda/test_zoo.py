@@ -66,7 +66,7 @@ def test_dropout_draws_the_cpu_targets_masks() -> None:
         assert ours.train_step(x, t) == pytest.approx(host.train_step(x, t), rel=1e-6)
 
 
-@_specimens(0, COMPARED)
+@_specimens(2, COMPARED)
 def test_predictions_and_gradients(specimen: Specimen) -> None:
     network = specimen.compile(target="sm_90", emulate=True)
     x, t = specimen.data(network)
@@ -101,7 +101,7 @@ def test_training_steps_of_the_demo_match_the_cpu_target() -> None:
 
 
 def test_the_same_bits_every_run() -> None:
-    specimen = ZOO[0]
+    specimen = next(specimen for specimen in ZOO if specimen.name == "normalizations")
     runs = []
     for _ in range(2):
         network = specimen.compile(target="sm_90", emulate=True)
