@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from gncodegen.kernels.schedule import Machine
+from gncodegen.targets import registry
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 """One of each generation that the CUDA target treats in its own way."""
@@ -24,16 +25,26 @@ ON_ARCHITECTURES = [
 ]
 """A parameter `target`: the default run has one architecture."""
 
-TARGETS = [pytest.param("cpu"), *ON_ARCHITECTURES]
-"""A parameter `target`: a new target is a row here, and the suite of ops runs on it."""
+_EMULATED = {row.family for row in registry.TARGETS if row.emulated}
+TARGETS = [*(row.names for row in registry.TARGETS if row.family not in _EMULATED), *ON_ARCHITECTURES]
+"""A parameter `target`: the suite of ops runs on every row of the registry that this machine can run."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of compilation that a target reads."""
+
+    target: str
+    dtype: str = "float32"
+    emulate: bool = False
+    math: str = "float32"
+    precise: bool = False
+    tune: bool = False
 
 
 def machine(target: str = EMULATED, **changes: Any) -> Machine:
     """The Machine of a target; `changes` replace fields, so that small shapes reach every schedule."""
-    from gncodegen.targets.cpu import host
-    from gncodegen.targets.cuda import architectures
-
-    return replace(host.machine() if target == "cpu" else architectures.machine(target), **changes)
+    return replace(registry.row_of(target).open(_Options(target)).target.machine, **changes)
 
 
 def over_architectures(cases: Sequence[tuple[object, ...]], names: Sequence[str] = ARCHITECTURES) -> list[ParameterSet]:
