@@ -92,6 +92,28 @@ def _activations() -> Layers:
     return _classifier(*every, size=(5, 7, 3))
 
 
+def _more_activations() -> Layers:
+    every = (
+        gnc.HardSwishLayer(), gnc.MishLayer(), gnc.SeluLayer(), gnc.HardSigmoidLayer(), gnc.LogSigmoidLayer(),
+        gnc.CeluLayer(0.7), gnc.SoftsignLayer(), gnc.HardTanhLayer(-0.8, 0.9), gnc.PreluLayer(),
+        gnc.PreluLayer(0.1, slopes="shared"),
+    )  # fmt: skip
+    return _classifier(*every, size=(5, 7, 3))
+
+
+def _gated() -> Layers:
+    graph = gnc.LayerGraph([
+        gnc.ImageInputLayer((4, 6, 8), normalization="none", name="start"),
+        gnc.Convolution2dLayer(1, 8, name="stem"), gnc.ElementwiseLayer("multiply", name="gate"),
+        gnc.ElementwiseLayer("subtract", 1, constant=np.linspace(-1, 1, 8), name="shifted"),
+        gnc.MultiplicationLayer(2, name="product"), gnc.ElementwiseLayer("minimum", name="less"),
+        gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer(),
+    ])  # fmt: skip
+    graph.add([gnc.GlobalAveragePooling2dLayer(name="squeeze"), gnc.SigmoidLayer(name="excite")])
+    graph.connect("stem", "squeeze").connect("excite", "gate/in2")
+    return graph.connect("stem", "product/in2").connect("start", "less/in2")
+
+
 def _residual() -> Layers:
     graph = gnc.LayerGraph([
         gnc.ImageInputLayer((8, 8, 8), normalization="none"),
@@ -175,6 +197,8 @@ ZOO: tuple[Specimen, ...] = (
     Specimen("demo", demo, batch=8),
     Specimen("demo float64", lambda: demo((12, 12, 1)), dtype="float64"),
     Specimen("activations", _activations),
+    Specimen("more activations", _more_activations),
+    Specimen("products and functions of inputs", _gated),
     Specimen("residual and concatenation", _residual),
     Specimen("pooling", _pooling),
     Specimen("windows", _windows, options={"gradient_threshold": 0.5}),

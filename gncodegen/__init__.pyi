@@ -55,6 +55,8 @@ from .layers.inputs import (
 from .layers.joining import (
     AdditionLayer as AdditionLayer,
     DepthConcatenationLayer as DepthConcatenationLayer,
+    ElementwiseLayer as ElementwiseLayer,
+    MultiplicationLayer as MultiplicationLayer,
 )
 from .layers.network import Network as Network
 from .layers.normalization import (
@@ -78,6 +80,7 @@ from .layers.tensors import (
     ReshapeLayer as ReshapeLayer,
     TensorInputLayer as TensorInputLayer,
 )
+from .layers.prelu import PreluLayer as PreluLayer
 from .layers.transposed_convolution import TransposedConvolution2dLayer as TransposedConvolution2dLayer
 from .runtime.device_array import DeviceArray as DeviceArray
 from .train.history import (

@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels import activations
+from gncodegen.kernels import activations, arithmetic
 from gncodegen.kernels.hyperparameters import device_slot, slot
 from gncodegen.kernels.schedule import Constant, Schedule
 
@@ -102,7 +102,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["numbered"] = _numbered  # pyright: ignore[reportArgumentType]
     for function in (segments, slot, device_slot):
         environment.globals[function.__name__] = function  # pyright: ignore[reportArgumentType]
-    for formula in (activations.forward, activations.gradient, activations.activated):
+    for formula in (activations.forward, activations.gradient, activations.activated, arithmetic.elementwise):
         environment.globals[formula.__name__] = _expression(formula)  # pyright: ignore[reportArgumentType]
     return environment
 
@@ -134,14 +134,15 @@ def render(schedule: Schedule) -> str:
     except jinja2.TemplateError as error:
         raise CompileError(f"template {template_folder() / name}: {error}; schedule {schedule}") from error
     docstring, _, rest = body.partition("\n")
-    rest = _importing(rest, schedule.family, activations.intrinsics_of_formulas())
+    names = activations.intrinsics_of_formulas() | arithmetic.intrinsics_of_formulas()
+    rest = _importing(rest, schedule.family, names)
     # A line statement takes the empty lines after it along.
     rest = re.sub(r"(?<!@device)\n+(?=@device\n|def )", "\n\n\n", rest.lstrip("\n"))
     return "\n".join([docstring, *_header(schedule, name), "", rest])
 
 
 def _importing(source: str, target_family: str, names: frozenset[str]) -> str:
-    """The source with an import of those among `names` that it calls: what formulas of activations brought."""
+    """The source with an import of those among `names` that it calls: what a table's formulas brought."""
     imports = re.findall(r"^from gncodegen\.\S+ import (.*)$", source, re.MULTILINE)
     imported = {name for line in imports for name in line.split(", ")}
     called = set(re.findall(r"\b(\w+)\(", source)) & names

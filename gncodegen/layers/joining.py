@@ -1,12 +1,15 @@
-"""Layers with several inputs: addition and depth concatenation."""
+"""Layers with several inputs: addition, multiplication, any elementwise function, depth concatenation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from gncodegen.layers.base import Layer, Operation, Size
-from gncodegen.layers.checks import integer_from
+import numpy as np
+
+from gncodegen.errors import LayerError
+from gncodegen.layers.base import Layer, Operation, Parameter, Size
+from gncodegen.layers.checks import Array, integer_from, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +49,55 @@ class AdditionLayer(JoiningLayer):
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         return (Operation("add"),)
+
+
+@dataclass(frozen=True, eq=False)
+class MultiplicationLayer(JoiningLayer):
+    """y = x1 · … · xN, element by element; all inputs have the same size."""
+
+    kind: ClassVar[str] = "multiplication"
+    _rule: ClassVar[str] = "inputs of one size"
+
+    def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
+        return (Operation("elementwise", (), {"function": "multiply"}),)
+
+
+@dataclass(frozen=True, eq=False)
+class ElementwiseLayer(Layer):
+    """y = f(x1, …, xN), element by element; inputs repeat along axes where they have one element, as in NumPy.
+
+    Args:
+        function: "add", "multiply", "minimum", "maximum" of any number; "subtract", "divide", "power" of 2.
+        num_inputs: how many inputs N.
+        constant: one more operand, the last, which is not learned; its axes are the last ones of an observation.
+    """
+
+    function: Annotated[str, text]
+    num_inputs: Annotated[int, integer_from(1, "an int ≥ 1", "2")] = 2  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    constant: Array = field(default=None, repr=False)
+    kind: ClassVar[str] = "elementwise"
+
+    def output_size(self, inputs: tuple[Size, ...]) -> Size:
+        constants = () if self.constant is None else (self.constant,)
+        try:
+            shape = np.broadcast_shapes(*(size.shape for size in inputs), *(constant.shape for constant in constants))
+        except ValueError:
+            shape = ()
+        if len({size.format for size in inputs}) > 1 or len(shape) != len(inputs[0].shape):
+            given = "".join(f" and the constant {list(constant.shape)}" for constant in constants)
+            raise LayerError(
+                f"its inputs are {', '.join(map(str, inputs))}{given}; allowed: one format, axes that are equal or 1, "
+                "counted from the last; change the branches or reshape the constant"
+            )
+        return Size(inputs[0].format, shape)
+
+    def parameters(self, inputs: tuple[Size, ...]) -> tuple[Parameter, ...]:
+        constant = self.constant
+        return () if constant is None else (Parameter("constant", constant.shape, value=constant, learnable=False),)
+
+    def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
+        constants = () if self.constant is None else ("constant",)
+        return (Operation("elementwise", constants, {"function": self.function}),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,8 @@ EXAMPLES = {
     "MaxPooling2dLayer": (2,),
     "AveragePooling2dLayer": (2,),
     "AdditionLayer": (2,),
+    "MultiplicationLayer": (2,),
+    "ElementwiseLayer": ("maximum",),
     "DepthConcatenationLayer": (3,),
 }
 TYPES = {name: t for name, t in layer_types().items() if t is not gnc.Layer}
@@ -45,8 +47,8 @@ def test_every_layer_is_frozen_equal_hashable_and_named(layer):
 
 def test_ports(layer):
     ports = 0 if layer.is_input else 1
-    if isinstance(layer, (gnc.AdditionLayer, gnc.DepthConcatenationLayer)):
-        ports = {"addition": 2, "depthcat": 3}[layer.kind]
+    if "num_inputs" in defaults(layer):
+        ports = {"depthcat": 3}.get(layer.kind, 2)
     assert layer.num_inputs == len(layer.input_names) == ports
     assert layer.input_names == (("in",) if ports == 1 else tuple(f"in{i + 1}" for i in range(ports)))
     assert layer.output_names == (() if layer.is_output else ("out",))

@@ -4,6 +4,7 @@ Each operation returns `(y, backward)`; `backward(dy)` returns one gradient per 
 Arrays are channel-last with the batch first unless an operation takes a `data_format`.
 """
 
+from reference.elementwise import elementwise
 from reference.finite import directional_error, numeric_gradient
 from reference.losses import cross_entropy, half_squared_error, one_hot
 from reference.network import Node, ReferenceNetwork
@@ -55,6 +56,7 @@ __all__ = [
     "depth_concatenation",
     "directional_error",
     "dropout",
+    "elementwise",
     "fully_connected",
     "global_average_pool",
     "group_norm",

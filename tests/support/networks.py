@@ -63,8 +63,24 @@ def larger() -> Network:
     ])  # fmt: skip
 
 
+def gated() -> Network:
+    """Squeeze and excite: a product with one number per channel; learned slopes, a constant, two inputs."""
+    graph = gnc.LayerGraph([
+        gnc.ImageInputLayer((3, 4, 2), normalization="none"),
+        gnc.Convolution2dLayer(1, 4, name="stem"), gnc.PreluLayer(0.3),
+        gnc.ElementwiseLayer("multiply", name="gate"), gnc.PreluLayer(0.1, slopes="shared", name="one"),
+        gnc.ElementwiseLayer("divide", 1, constant=np.array([0.5, 2, -1, 3]), name="scaled"),
+        gnc.MultiplicationLayer(3, name="product"), gnc.ElementwiseLayer("maximum", name="larger"),
+        gnc.FullyConnectedLayer(2), gnc.RegressionLayer(),
+    ])  # fmt: skip
+    graph.add([gnc.GlobalAveragePooling2dLayer(name="squeeze"), gnc.SigmoidLayer(name="excite")])
+    graph.connect("stem", "squeeze").connect("excite", "gate/in2")
+    graph.connect("stem", "product/in2").connect("one", "product/in3").connect("stem", "larger/in2")
+    return Network.build(graph)
+
+
 NETWORKS: dict[str, Callable[[], Network]] = {
-    "plain": plain, "residual": residual, "features": features, "larger": larger,
+    "plain": plain, "residual": residual, "features": features, "larger": larger, "gated": gated,
 }  # fmt: skip
 
 

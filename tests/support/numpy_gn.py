@@ -231,6 +231,12 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             return [back() if op.endswith("gradient") else np.array(loss)]
         case "add":
             return [_epilogue(np.sum(o, axis=0), a)]
+        case "elementwise":
+            return [ref.elementwise(a["function"], *o)[0]]
+        case "elementwise_gradient":
+            *operands, dy = o
+            wide = [np.broadcast_to(operand, dy.shape) for operand in operands]
+            return [ref.elementwise(a["function"], *wide)[1](dy)[a["operand"]]]
         case "concatenate":
             return [np.concatenate(o, -1)]
         case "slice":

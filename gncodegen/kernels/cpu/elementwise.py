@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd
 
-from gncodegen.kernels import elementwise
+from gncodegen.kernels import broadcast, elementwise
 from gncodegen.kernels.activations import activation
+from gncodegen.kernels.broadcast import Broadcast
 from gncodegen.kernels.epilogue import fused
 from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
@@ -102,8 +103,26 @@ def _channel_normalize(problem: Problem) -> Plan:
     return _columns(problem, "channel_normalize", shape, 3 + activation(str(constants["activation"])).flops)
 
 
+def by_rows(problem: Problem, walk: Broadcast, shape: Mapping[str, Constant], flops: int) -> Launch:
+    """The launch over the rows of the result, whose operands repeat."""
+    y = problem.results[0]
+    # A tile is a part of one long row, or some short ones.
+    single = walk.rows == 1
+    block = BLOCK if single else max(1, BLOCK // max(1, walk.length))
+    schedule = problem.schedule(
+        "elementwise",
+        y.dtype,
+        shape={"rows": walk.rows, **walk.constants(), **shape},
+        tiles={"block": block, "vector": problem.machine.lanes(y.dtype)},
+    )
+    grid = -(-(walk.length if single else walk.rows) // block)
+    writes = (len(problem.operands),)
+    return Launch(schedule, slots(problem), grid, writes, traffic(problem), flops * y.count)
+
+
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **elementwise.plans(flat),
+    **broadcast.plans(by_rows),
     "input_normalization": _input_normalization,
     "input_normalization_gradient": _input_normalization_gradient,
     "channel_normalize": _channel_normalize,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import gcd, lcm
 
-from gncodegen.kernels import elementwise
+from gncodegen.kernels import broadcast, elementwise
+from gncodegen.kernels.broadcast import Broadcast
 from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Tensor
 
@@ -124,8 +125,26 @@ def _input_normalization(problem: Problem, gradient: bool) -> Plan:
     return by_columns(problem, "input_normalization", problem.operands[1].count, shape, 1 if gradient else 3)
 
 
+def by_rows(problem: Problem, walk: Broadcast, shape: Mapping[str, Constant], flops: int) -> Launch:
+    """The launch over the rows of the result, whose operands repeat."""
+    y = problem.results[0]
+    lanes = gcd(problem.machine.lanes(y.dtype), max(walk.length, 1))
+    vectors = y.count // lanes
+    unroll = unrolled(vectors, problem.machine)
+    schedule = problem.schedule(
+        "elementwise",
+        y.dtype,
+        shape={"vectors": vectors, **walk.constants(), **shape},
+        tiles={"threads": THREADS, "lanes": lanes, "unroll": unroll},
+    )
+    grid = -(-vectors // (THREADS * unroll))
+    writes = (len(problem.operands),)
+    return Launch(schedule, slots(problem), grid, writes, traffic(problem), flops * y.count)
+
+
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **elementwise.plans(flat),
+    **broadcast.plans(by_rows),
     "input_normalization": lambda problem: _input_normalization(problem, False),
     "input_normalization_gradient": lambda problem: _input_normalization(problem, True),
 }

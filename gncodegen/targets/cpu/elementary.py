@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gncodegen.targets.cpu.vector import INT32, call_value
+from gncodegen.targets.cpu.vector import INT32, Vec, call_value
 
 EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 LOG = (
@@ -123,13 +123,15 @@ def _sigmoid_slope(b: Any, x: Any) -> Any:
     return b.fdiv(power, b.fmul(below, below))
 
 
-def _by_lane(b: Any, x: Any, name: str) -> Any:
-    """LLVM, float64: the C library's function of every lane."""
-    function = cgutils.get_or_insert_function(b.module, ir.FunctionType(x.type.element, [x.type.element]), name)
+def _by_lane(b: Any, x: Any, name: str, *more: Any) -> Any:
+    """LLVM: the C library's function of every lane of one vector or several."""
+    operands = (x, *more)
+    kind = ir.FunctionType(x.type.element, [x.type.element] * len(operands))
+    function = cgutils.get_or_insert_function(b.module, kind, name)
     function.attributes.add("readnone")
     value = ir.Constant(x.type, ir.Undefined)
     for i in range(x.type.count):
-        result = b.call(function, [b.extract_element(x, ir.Constant(INT32, i))])
+        result = b.call(function, [b.extract_element(operand, ir.Constant(INT32, i)) for operand in operands])
         value = b.insert_element(value, result, ir.Constant(INT32, i))
     return value
 
@@ -149,12 +151,28 @@ def _function(name: str, polynomial: Any, documentation: str, *, library: bool =
     return intrinsic(typed)
 
 
+def _log(b: Any, x: Any) -> Any:
+    return _by_lane(b, x, "logf")
+
+
 exp = _function("exp", _exp, "`exp(v)`: e to the power of every lane.")
 expm1 = _function("expm1", _expm1, "`expm1(v)`: e^v − 1, accurate near 0; float32 above 88 gives infinity.")
 log1p = _function("log1p", _log1p, "`log1p(v)`: ln(1 + v), accurate near 0, for 0 ≤ v ≤ 1.")
+log = _function("log", _log, "`log(v)`: the natural logarithm, by the C library.")
 tanh = _function("tanh", _tanh, "`tanh(v)`: the hyperbolic tangent of every lane.")
 erf = _function("erf", _erf, "`erf(v)`: the error function of every lane; float32 within 4 units in the last place.")
 sigmoid = _function("sigmoid", _sigmoid, "`sigmoid(v)`: 1 / (1 + e^−v).", library=False)
 sigmoid_slope = _function(
     "sigmoid_slope", _sigmoid_slope, "`sigmoid_slope(v)`: the derivative of sigmoid.", library=False
 )
+
+
+@intrinsic
+def power(context: Any, a: Any, b: Any) -> Any:
+    """`power(a, b)`: a to the power of b, lane by lane by the C library; one of them may be a scalar."""
+    kind = a if isinstance(a, Vec) else b
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _by_lane(builder, args[0], "powf" if kind.dtype == types.float32 else "pow", args[1])
+
+    return kind(kind, kind), generate

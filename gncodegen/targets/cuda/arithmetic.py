@@ -61,10 +61,13 @@ def _function(name: str, arity: int, single: str, double: str, documentation: st
     def one(context: Any, a: Any) -> Any:
         return typed(a)
 
+    def two(context: Any, a: Any, b: Any) -> Any:
+        return typed(a, b)
+
     def three(context: Any, a: Any, b: Any, c: Any) -> Any:
         return typed(a, b, c)
 
-    function = {1: one, 3: three}[arity]
+    function = {1: one, 2: two, 3: three}[arity]
     function.__name__, function.__doc__ = name, documentation
     return intrinsic(function)
 
@@ -76,6 +79,7 @@ exp = _function("exp", 1, "__nv_expf", "__nv_exp", "`exp(v)`: eᵛ, within 1 ulp
 expm1 = _function("expm1", 1, "__nv_expm1f", "__nv_expm1", "`expm1(v)`: eᵛ - 1, within 1 ulp (libdevice).")
 log = _function("log", 1, "__nv_logf", "__nv_log", "`log(v)`: the natural logarithm, within 1 ulp (libdevice).")
 log1p = _function("log1p", 1, "__nv_log1pf", "__nv_log1p", "`log1p(v)`: ln(1 + v), within 1 ulp (libdevice).")
+power = _function("power", 2, "__nv_powf", "__nv_pow", "`power(a, b)`: aᵇ, within 4 ulp (libdevice).")
 tanh = _function("tanh", 1, "__nv_tanhf", "__nv_tanh", "`tanh(v)`: within 2 ulp (libdevice).")
 erf = _function("erf", 1, "__nv_erff", "__nv_erf", "`erf(v)`: the error function, within 2 ulp (libdevice).")
 

@@ -1,0 +1,114 @@
+"""The table of elementwise functions of several operands: what IR and kernels of every target know of one.
+
+Formulas are those of NumPy and of the ONNX operators; operands broadcast as there. NaN passes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+from gncodegen.errors import CompileError
+from gncodegen.kernels.formulas import intrinsics, written
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """One function of two operands, or of any number by folding: f(f(a, b), c).
+
+    Args:
+        name: the attribute `function` of gn.elementwise.
+        forward: y as a formula of a and b.
+        of_first: the cotangent of a as a formula of a, b and dy.
+        of_second: that of b; "" where the function folds, so that of_first serves every operand, with the others as b.
+        flops: floating-point operations of one application.
+    """
+
+    name: str
+    forward: str
+    of_first: str
+    of_second: str = ""
+    flops: int = 1
+
+    @property
+    def folds(self) -> bool:
+        """Whether it takes any number of operands, in any order."""
+        return not self.of_second
+
+    @property
+    def intrinsics(self) -> frozenset[str]:
+        """The functions that its formulas call."""
+        formulas = filter(None, (self.forward, self.of_first, self.of_second))
+        return frozenset[str]().union(*map(intrinsics, formulas))
+
+
+ROWS = (
+    Arithmetic("add", "a + b", "dy"),
+    Arithmetic("multiply", "a * b", "dy * b"),
+    # Of equal operands each gets half, as in PyTorch.
+    Arithmetic(
+        "minimum", "select((a > b) | (b != b), b, a)", "select(a < b, dy, select(a > b, 0.0, dy * 0.5))", flops=2
+    ),
+    Arithmetic(
+        "maximum", "select((a < b) | (b != b), b, a)", "select(a > b, dy, select(a < b, 0.0, dy * 0.5))", flops=2
+    ),
+    Arithmetic("subtract", "a - b", "dy", "dy * -1.0"),
+    Arithmetic("divide", "a / b", "dy / b", "dy * -1.0 / b * (a / b)", flops=8),
+    Arithmetic(
+        "power",
+        "power(a, b)",
+        "select(b == 0.0, 0.0, dy * b * power(a, b - 1.0))",
+        "select(a == 0.0, 0.0, dy * power(a, b) * log(a))",
+        flops=60,
+    ),
+    # A slope for each element below 0: He et al., Delving Deep into Rectifiers, ICCV 2015.
+    Arithmetic(
+        "prelu", "select(a < 0.0, a * b, a)", "select(a <= 0.0, dy * b, dy)", "select(a <= 0.0, dy * a, 0.0)", flops=2
+    ),
+)
+
+ARITHMETIC = {row.name: row for row in ROWS}
+"""The functions gn.elementwise knows, by name."""
+
+
+def arithmetic(name: str, operands: int) -> Arithmetic:
+    """The row of a function that takes so many operands.
+
+    Raises:
+        CompileError: there is no such function, or it takes two.
+    """
+    if name not in ARITHMETIC:
+        raise CompileError(f"elementwise function {name!r} is unknown; allowed: {', '.join(ARITHMETIC)}")
+    row = ARITHMETIC[name]
+    if operands < 1 or (operands != 2 and not row.folds):
+        raise CompileError(f"{name!r} of {operands} operands; allowed: {'1 or more' if row.folds else 2}")
+    return row
+
+
+def combined(name: str, operands: tuple[str, ...]) -> str:
+    """The expression of y in a kernel that calls its operands so."""
+    row = arithmetic(name, len(operands))
+    return reduce(lambda a, b: f"({written(row.forward, {'a': a, 'b': b}, {})})", operands)
+
+
+def cotangent(name: str, operands: tuple[str, ...], place: int, dy: str) -> str:
+    """The expression of the cotangent of operand number `place`."""
+    row = arithmetic(name, len(operands))
+    if not row.folds:
+        a, b = operands
+        return written(row.of_second if place else row.of_first, {"a": a, "b": b, "dy": dy}, {})
+    others = operands[:place] + operands[place + 1 :]
+    if not others:
+        return dy
+    return written(row.of_first, {"a": operands[place], "b": combined(name, others), "dy": dy}, {})
+
+
+def elementwise(name: str, count: int, place: int) -> str:
+    """The expression of y for operands v[0], v[1], …; where place ≥ 0, of that one's cotangent, and dy comes last."""
+    operands = tuple(f"v[{i}]" for i in range(count if place < 0 else count - 1))
+    return combined(name, operands) if place < 0 else cotangent(name, operands, place, f"v[{count - 1}]")
+
+
+def intrinsics_of_formulas() -> frozenset[str]:
+    """The functions that the table's formulas call; every target has them."""
+    return frozenset[str]().union(*(row.intrinsics for row in ARITHMETIC.values()))

@@ -1,0 +1,95 @@
+"""Elementwise functions of several operands on every target against the float64 oracle."""
+
+import numpy as np
+import pytest
+import reference
+
+from gncodegen.errors import CompileError
+from gncodegen.kernels import arithmetic
+from gncodegen.kernels.arithmetic import ARITHMETIC
+
+TOLERANCE = {"float32": 2e-6, "float64": 4e-15}
+SHAPES = [
+    ((2, 5, 3), (2, 5, 3)),
+    ((2, 5, 3), (3,)),
+    ((2, 4, 5, 8), (2, 1, 1, 8)),
+    ((2, 1, 5, 1), (3, 1, 4)),
+    ((7, 16), (7, 1)),
+    ((2, 3), (1,)),
+    ((1, 1), (1,)),
+]
+"""Equal, per channel, per channel of an observation, both repeat, per row, one for all, one of one."""
+
+
+def drawn(function, shape, dtype, seed):
+    array = np.random.default_rng(seed).standard_normal(shape)
+    positive = function == "power" or (function == "divide" and seed)
+    return (np.abs(array) + 0.5 if positive else array).astype(dtype)
+
+
+def cases():
+    """Every function with equal shapes and per channel; every pair of shapes with one function."""
+    few = [(function, shapes) for function in ARITHMETIC for shapes in SHAPES[:2]]
+    return few + [("subtract", shapes) for shapes in SHAPES[2:]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("function", "shapes"), cases(), ids=str)
+def test_two_operands(execute, function, shapes, dtype):
+    x = [drawn(function, shape, dtype, seed) for seed, shape in enumerate(shapes)]
+    y, _ = reference.elementwise(function, *x)
+    dy = drawn("", y.shape, dtype, 9)
+    (got,) = execute("elementwise", x, [(y.shape, dtype)], {"function": function})
+    np.testing.assert_allclose(got, y, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    wide = [np.broadcast_to(a, y.shape).astype(np.float64) for a in x]
+    expected = reference.elementwise(function, *wide)[1](dy)
+    for place in range(2):
+        attributes = {"function": function, "operand": place}
+        (found,) = execute("elementwise_gradient", [*x, dy], [(y.shape, dtype)], attributes)
+        np.testing.assert_allclose(found, expected[place], rtol=8 * TOLERANCE[dtype], atol=8 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("function", [row.name for row in ARITHMETIC.values() if row.folds])
+@pytest.mark.parametrize("count", [1, 4])
+def test_many_operands(execute, function, count):
+    x = [drawn(function, (3, 40), "float32", seed) for seed in range(count)]
+    y, backward = reference.elementwise(function, *x)
+    dy = drawn("", y.shape, "float32", 9)
+    (got,) = execute("elementwise", x, [(y.shape, "float32")], {"function": function}, in_place={0: 0})
+    np.testing.assert_allclose(got, y, rtol=2e-6, atol=2e-6)
+    for place, expected in enumerate(backward(dy)):
+        attributes = {"function": function, "operand": place}
+        (found,) = execute("elementwise_gradient", [*x, dy], [(y.shape, "float32")], attributes)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("function", ARITHMETIC)
+def test_nan_passes(execute, function):
+    x, nan = np.array([1, 2, 0.5, 3], np.float32), np.array([np.nan, 1, np.nan, 2], np.float32)
+    for operands in ((nan, x), (x, nan)):
+        if function == "prelu" and operands[0] is x:
+            continue  # a slope of NaN does not reach what is above 0
+        (y,) = execute("elementwise", operands, [((4,), "float32")], {"function": function})
+        assert np.isnan(y).tolist() == [True, False, True, False] or (function, operands[1] is nan) == ("power", True)
+
+
+@pytest.mark.parametrize("shape", [(3, 16384 + 77), (300, 257)])
+def test_many_tiles(execute, shape):
+    x, row = drawn("", shape, "float32", 0), drawn("", shape[-1:], "float32", 1)
+    for b in (x, row):
+        (y,) = execute("elementwise", [x, b], [(shape, "float32")], {"function": "multiply"}, cores=1)
+        np.testing.assert_array_equal(y, x * b)
+
+
+def test_gradients_of_equal_extremes_are_halves(execute):
+    x = np.ones((2, 4), np.float32)
+    attributes = {"function": "maximum", "operand": 1}
+    (found,) = execute("elementwise_gradient", [x, x, x], [((2, 4), "float32")], attributes)
+    np.testing.assert_array_equal(found, np.full((2, 4), 0.5))
+
+
+def test_refusals():
+    with pytest.raises(CompileError, match="'bend' is unknown; allowed: add, multiply"):
+        arithmetic.arithmetic("bend", 2)
+    with pytest.raises(CompileError, match="'divide' of 3 operands; allowed: 2"):
+        arithmetic.arithmetic("divide", 3)
