@@ -21,12 +21,12 @@ from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.lowering import Functions, Lowered
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
-from gncodegen.runtime.conversion import ArrayConversion
+from gncodegen.runtime.conversion import ArrayConversion, Key
 from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
 from gncodegen.targets.registry import row_of
 
-X, T, Y, LOSS = ("input", "x"), ("target", "t"), ("output", "y"), ("loss", "loss")
+T, Y, LOSS = ("target", "t"), ("output", "y"), ("loss", "loss")
 """Arguments of Programs: (kind, name)."""
 
 
@@ -54,7 +54,7 @@ class Compiled:
         self.parameters = Parameters(values)
         self._last_step: Runner | None = None
         self._conversion = ArrayConversion(
-            network, options.dtype, options.data_format, self._backend.import_device_array
+            network, options.dtype, options.data_format or "", self._backend.import_device_array
         )
         self._functions = Functions(network, options, self._backend, self._persistent, self._conversion.axes)
         self.lowered = self._functions.lowered
@@ -105,20 +105,21 @@ class Compiled:
 
     # ---- running -------------------------------------------------------------------------------------------------
 
-    def predict(self, x: Any, data_format: str = "") -> NDArray[Any]:
-        """The network's output for any number of observations.
+    def predict(self, *x: Any, data_format: str = "") -> Any:
+        """The network's outputs for any number of observations.
 
         Args:
-            x: N observations, axes in the order of `data_format`.
+            x: N observations of every input, in the order of the inputs, or one mapping of their names to arrays.
             data_format: axis order of x; "" = that of the compilation.
 
         Returns:
-            N outputs, axes in the same order.
+            N outputs, axes in the same order; a tuple where the network has several outputs.
 
         Raises:
-            ArrayError: x does not fit the input layer.
+            ArrayError: x does not fit the input layers.
         """
-        return self._forward(x, data_format, ("output", "y"), ())
+        results = self._forward(x, data_format, self._conversion.results, ())
+        return results[0] if len(results) == 1 else tuple(results)
 
     def activations(self, x: Any, layer_name: str, data_format: str = "") -> NDArray[Any]:
         """The output of one layer in prediction mode, for any number of observations.
@@ -126,25 +127,28 @@ class Compiled:
         Raises:
             NetworkError: there is no such layer.
         """
-        name = self.network[layer_name].name
-        return self._forward(x, data_format, ("activation", name), (name,))
+        node = self.network[layer_name]
+        letters = {("activation", node.name): "B" + node.size.format}
+        return self._forward((x,), data_format, letters, (node.name,))[0]
 
     def loss(self, x: Any, t: Any, data_format: str = "") -> float:
         """The loss of one batch of any size: that of training, with dropout and batch statistics, if compiled for it.
 
         Args:
-            x: N observations.
+            x: N observations; of several inputs a tuple or a mapping by name.
             t: class indices (N,), one-hot rows, or responses shaped like the output.
             data_format: axis order of x; "" = that of the compilation.
         """
         return float(self._once("loss", x, t, data_format)[LOSS])
 
     def gradients(self, x: Any, t: Any, data_format: str = "") -> dict[str, NDArray[Any]]:
-        """The gradient of `loss` for every learnable by name, and under "input" for x as given."""
+        """The gradient of `loss` for every learnable by name, and for x as given.
+
+        That of x stands under "input"; of several inputs each stands under "input/NAME".
+        """
         outputs = self._once("gradients", x, t, data_format)
-        found = {name: value for (kind, name), value in outputs.items() if kind == "gradient"}
-        found["input"] = self._conversion.outward(found["input"], self._conversion.input_letters, data_format)
-        return found
+        found = {key: value for key, value in outputs.items() if key[0] == "gradient"}
+        return {key[1]: self._conversion.gradient(key, value, data_format) for key, value in found.items()}
 
     def trace(self, x: Any, t: Any, data_format: str = "") -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
         """The outputs by layer, without output layers, and the gradients by learnable of one batch, in training mode.
@@ -174,12 +178,13 @@ class Compiled:
                 "train_step: compiled for prediction; allowed: networks with an output layer; "
                 "call gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
-        array = self._conversion.inward(x, data_format)
-        lowered = self.lowered("train_step", self._conversion.count(array))
-        targets = self._conversion.targets(t, len(array))
-        loss = self._backend.empty((), "float64", array)
+        arrays = self._conversion.inward((x,), data_format)
+        count = self._conversion.count(arrays)
+        lowered = self.lowered("train_step", count)
+        targets = self._conversion.targets(t, count)
+        loss = self._backend.empty((), "float64", next(iter(arrays.values())))
         with self._backend.lock:
-            lowered.runner.run({X: array, T: targets, LOSS: loss})
+            lowered.runner.run({**arrays, T: targets, LOSS: loss})
             self._last_step = lowered.runner
             self.hyperparameters.advance()
         return float(loss) if isinstance(loss, np.ndarray) else loss
@@ -194,35 +199,47 @@ class Compiled:
         if self._last_step is None:
             raise CompileError("last_scores: no training step was done; allowed: after one; call train_step(x, t)")
         with self._backend.lock:
-            return self._conversion.outward(self._last_step.result(Y), self._conversion.output_letters, "")
+            return self._conversion.outward(self._last_step.result(Y), self._conversion.results[Y], "")
 
     def evaluate(self, x: Any, t: Any, data_format: str = "") -> tuple[float, NDArray[Any]]:
         """(mean loss, outputs) of any number of observations in prediction mode."""
-        array, size, total = self._conversion.inward(x, data_format), self.options.batch_size, 0.0
-        count = self._conversion.count(array)
+        arrays, size, total = self._conversion.inward((x,), data_format), self.options.batch_size, 0.0
+        count = self._conversion.count(arrays)
         targets, y = self._conversion.targets(t, count), None
+        like = next(iter(arrays.values()))
         # Rows of zeros add nothing to the loss of a classification, so its last batch can be filled up with them.
         fill = isinstance(self.network.output_layer, ClassificationLayer)
-        for batch in batches(size, self._backend.filled if fill else None, array, targets):
-            part, target = batch.arrays
+        for batch in batches(size, self._backend.filled if fill else None, *arrays.values(), targets):
+            *parts, target = batch.arrays
             lowered = self.lowered("evaluate", batch.rows)
             if y is None:
-                y = self._result(lowered, Y, rows_of(count, size, fill), array)
-            loss = self._backend.empty((), "float64", array)
-            lowered.runner.run({X: part, T: target, LOSS: loss, Y: batch.of(y)})
+                y = self._result(lowered, Y, rows_of(count, size, fill), like)
+            loss = self._backend.empty((), "float64", like)
+            given = dict(zip(arrays, parts, strict=True))
+            lowered.runner.run({**given, T: target, LOSS: loss, Y: batch.of(y)})
             total += float(loss) * batch.rows
         assert y is not None
-        return total / count, self._conversion.outward(y[:count], self._conversion.output_letters, data_format)
+        return total / count, self._conversion.outward(y[:count], self._conversion.results[Y], data_format)
 
-    def _forward(self, x: Any, data_format: str, key: tuple[str, str], activations: tuple[str, ...]) -> NDArray[Any]:
-        """One result of prediction, batch by batch; the last is filled up with zeros, which changes no other row."""
-        array, size = self._conversion.inward(x, data_format), self.options.batch_size
-        lowered = self.lowered("predict", activations=activations)
-        result = self._result(lowered, key, rows_of(len(array), size, fill=True), array)
-        for batch in batches(size, self._backend.filled, array):
-            lowered.runner.run({X: batch.arrays[0], key: batch.of(result)})
-        letters = "B" + self.network[key[1]].size.format if key[0] == "activation" else self._conversion.output_letters
-        return self._conversion.outward(result[: len(array)], letters, data_format)
+    def _forward(
+        self, x: tuple[Any, ...], data_format: str, wanted: Mapping[Key, str], activations: tuple[str, ...]
+    ) -> list[NDArray[Any]]:
+        """Some results of prediction, batch by batch; the last is filled up with zeros, which changes no other row.
+
+        Args:
+            x: one array per input.
+            data_format: their axis order.
+            wanted: argument → its axes.
+            activations: layers whose outputs are results too.
+        """
+        arrays, size = self._conversion.inward(x, data_format), self.options.batch_size
+        like = next(iter(arrays.values()))
+        count, lowered = len(like), self.lowered("predict", activations=activations)
+        results = {key: self._result(lowered, key, rows_of(count, size, fill=True), like) for key in wanted}
+        for batch in batches(size, self._backend.filled, *arrays.values()):
+            given = dict(zip(arrays, batch.arrays, strict=True))
+            lowered.runner.run({**given, **{key: batch.of(result) for key, result in results.items()}})
+        return [self._conversion.outward(results[key][:count], wanted[key], data_format) for key in wanted]
 
     def _result(self, lowered: Lowered, key: tuple[str, str], rows: int, like: Any) -> Any:
         """An array for so many rows of a result, where `like` is."""
@@ -238,15 +255,16 @@ class Compiled:
                 f"{function}: the network has no output layer; allowed: networks that end in a ClassificationLayer or "
                 "RegressionLayer; append one"
             )
-        array = self._conversion.inward(x, data_format)
-        lowered = self.lowered(function, self._conversion.count(array), activations)
+        arrays = self._conversion.inward((x,), data_format)
+        count, like = self._conversion.count(arrays), next(iter(arrays.values()))
+        lowered = self.lowered(function, count, activations)
         buffers = {key: lowered.program.buffers[i] for key, i in lowered.program.arguments.items()}
         outputs = {
-            key: self._backend.empty(buffer.shape, buffer.dtype, array)
+            key: self._backend.empty(buffer.shape, buffer.dtype, like)
             for key, buffer in buffers.items()
             if key[0] in OUTPUT_KINDS
         }
-        lowered.runner.run({X: array, T: self._conversion.targets(t, len(array)), **outputs})
+        lowered.runner.run({**arrays, T: self._conversion.targets(t, count), **outputs})
         return outputs
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:

@@ -20,6 +20,7 @@ from gncodegen.errors import NetworkError, OptionsError
 from gncodegen.kernels.store import write_atomically
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
+from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.options import CompileOptions, takes_options
 from gncodegen.runtime.state import Hyperparameters
 
@@ -66,7 +67,9 @@ def compile(  # noqa: A001, D417  choices are documented by their fields
     chosen = CompileOptions(**choices)
     if network.output_layer is None:
         chosen = replace(chosen, training=False)
-    axis_order(chosen.data_format, "B" + network.input.size.format)
+    if not network.batched:
+        chosen = replace(chosen, batch_size=1)
+    _check_format(network, chosen.data_format)
     compiled = Compiled(network, chosen, Hyperparameters(chosen.solver, chosen.seed, **numbers))
     _remember(compiled)
     return compiled
@@ -118,3 +121,14 @@ def last(**choices: Any) -> Compiled:
         issue = "nothing was compiled yet; allowed: a network file, or a compilation before; run `gncodegen demo`"
         raise NetworkError([issue]) from error
     return Compiled(network, chosen, Hyperparameters(chosen.solver, chosen.seed))
+
+
+def _check_format(network: Network, data_format: str | None) -> None:
+    """Refuses an axis order that the inputs cannot have."""
+    for node in network.inputs:
+        axis_order(data_format or "", "B" + node.size.format)
+        if data_format and isinstance(node.layer, TensorInputLayer):
+            raise OptionsError(
+                f"{node.label}: data_format = {data_format!r}; allowed: None: its arrays keep their own order of axes; "
+                "leave data_format out, or transpose the arrays"
+            )

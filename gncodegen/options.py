@@ -20,7 +20,7 @@ import numpy as np
 from gncodegen.errors import OptionsError
 from gncodegen.kernels.schedule import Machine
 from gncodegen.kernels.solvers import SOLVERS
-from gncodegen.layers.checks import Check, require, shown, text
+from gncodegen.layers.checks import Check, optional, require, shown
 from gncodegen.targets.registry import MATH, check, row_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,6 +78,12 @@ def _target(value: Any) -> str:
     return str(value)
 
 
+def _axis_letters(value: Any) -> str:
+    require(isinstance(value, str) and bool(value))
+    return str(value)
+
+
+_letters = Check(_axis_letters, "an axis order", "'BSSC'")
 _switch = Check(_flag, "True and False", "True")
 
 
@@ -111,10 +117,11 @@ class CompileOptions:
     dtype: str = _option(
         "float32", _words("float32", "float64"), '"float32" or "float64", of activations and parameters'
     )
-    data_format: str = _option(
-        "BSSC",
-        text,
-        'axis order of the arrays handed in, such as "BSSC" or "BCSS"; letters an array lacks are skipped',
+    data_format: str | None = _option(
+        None,
+        optional(_letters),
+        'axis order of the arrays handed in, such as "BCSS"; letters an array lacks are skipped; None = "BSSC", '
+        '"BTC", "BSSSC" or "BC" for layer arrays, the source\'s own order for imported graphs',
     )
     seed: int = _option(
         0,

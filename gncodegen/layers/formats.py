@@ -14,12 +14,14 @@ def axis_order(data_format: str, letters: str) -> str:
     """The letters an array has, in the order `data_format` gives them: "BCSS" orders features "BC" as "BC".
 
     Args:
-        data_format: axis order of the caller's arrays; letters the array lacks are skipped.
+        data_format: axis order of the caller's arrays; letters the array lacks are skipped; "" = as in `letters`.
         letters: the array's axes, for example "BSSC".
 
     Raises:
         ArrayError: the array has an axis that `data_format` does not place.
     """
+    if data_format == "":
+        return letters
     order = _order(data_format, letters) if isinstance(data_format, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
     if order is None:
         raise ArrayError(

@@ -142,6 +142,11 @@ class Network:
         return tuple(sorted((n for n in self.nodes if n.layer.is_input), key=lambda node: node.index))
 
     @property
+    def batched(self) -> bool:
+        """Whether arrays have an axis of observations; imported models may have none."""
+        return all(getattr(node.layer, "batched", True) for node in self.inputs)
+
+    @property
     def input(self) -> Node:
         """The node of the input layer; of several, the first."""
         return self.inputs[0]

@@ -44,7 +44,7 @@ def pipeline(
         DeadCodeElimination(),  # gradients nobody asked for
         Fuse(),  # one op per pass over memory
         CommonSubexpressionElimination(),  # what two gradients both compute
-        Layout(data_format=options.data_format),  # the caller's axis order, at the edges
+        Layout(data_format=options.data_format or ""),  # the caller's axis order, at the edges
         PartialStatistics.of(machine),  # statistics from the convolution in front
         Prologue.of(machine),  # a norm in the convolution that reads it
         Select.of(machine, choices=choices),  # gn → kern: kernels and buffers

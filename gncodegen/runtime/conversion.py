@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order, permutation
-from gncodegen.layers.network import Network
+from gncodegen.layers.network import Network, Node, argument_name, result_name
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
+
+Key = tuple[str, str]
+"""(kind, name) of a Program's argument."""
 
 
 class ArrayConversion:
@@ -22,7 +26,7 @@ class ArrayConversion:
     Args:
         network: checked and connected.
         dtype: what kernels read.
-        data_format: the caller's axis order where a call names none.
+        data_format: the caller's axis order where a call names none; "" = that of the network.
         import_device_array: an array of a GPU, read where it is, or None; its second argument names it in messages.
     """
 
@@ -33,36 +37,68 @@ class ArrayConversion:
         data_format: str,
         import_device_array: Callable[[Any, str], DeviceArray | None],
     ) -> None:
-        self._network, self._dtype, self._format, self._import_device_array = (
-            network,
-            dtype,
-            data_format,
-            import_device_array,
-        )
-        self.input_letters = "B" + network.input.size.format
+        self._network, self._dtype, self._format = network, dtype, data_format
+        self._import_device_array = import_device_array
         # Inside a call arrays have the batch axis first, so that a part of a batch is contiguous.
-        self.axes = "B" + data_format.replace("B", "")
-        # Scores of a classification are rows, also behind 1×1 positions.
-        classifies = isinstance(network.output_layer, ClassificationLayer)
-        self.output_letters = "BC" if classifies else "B" + network.output.size.format
+        self.axes = "B" + data_format.replace("B", "") if data_format else ""
+        # Arrays without an axis of observations are one observation.
+        self._single = not network.batched
+        self._inputs: dict[Key, Node] = {("input", argument_name(network, node)): node for node in network.inputs}
+        self.results: dict[Key, str] = {
+            ("output", result_name(network, node)): self._letters(node)
+            for node in map(network.__getitem__, network.outputs)
+        }
 
-    def inward(self, x: Any, data_format: str) -> Any:
-        """The observations as kernels read them: x itself where it already is.
+    def _letters(self, node: Node) -> str:
+        """The axes of a layer's output; scores of a classification are rows, also behind 1×1 positions."""
+        classifies = isinstance(self._network.output_layer, ClassificationLayer)
+        return "BC" if classifies and node is self._network.output else "B" + node.size.format
+
+    def inward(self, given: tuple[Any, ...], data_format: str) -> dict[Key, Any]:
+        """The observations as kernels read them, by argument: an array itself where it already is so.
 
         Args:
-            x: N observations; on a GPU they must have the type and axis order that kernels read.
+            given: one array per input, or one mapping of input layers' names to arrays. N observations each; on a GPU
+                they must have the type and axis order that kernels read.
             data_format: their axis order; "" = that of the compilation.
 
         Raises:
-            ArrayError: they do not fit the input layer.
+            ArrayError: they do not fit the input layers.
         """
-        node = self._network.input
-        order = axis_order(data_format or self._format, self.input_letters)
-        inner = axis_order(self.axes, self.input_letters)
+        if len(self._inputs) > 1 and len(given) == 1 and isinstance(given[0], (tuple, list)):
+            given = tuple(given[0])
+        if len(given) == 1 and isinstance(given[0], Mapping):
+            given = self._by_name(given[0])
+        if len(given) != len(self._inputs):
+            names = ", ".join(repr(node.name) for node in self._inputs.values())
+            raise ArrayError(
+                f"{len(given)} arrays for the inputs {names}; allowed: one for each of {len(self._inputs)}, in this "
+                "order, or a mapping by name; give as many"
+            )
+        pairs = zip(self._inputs.items(), given, strict=True)
+        arrays = {key: self._input(node, array, data_format) for (key, node), array in pairs}
+        if len({len(array) for array in arrays.values()}) > 1:
+            counts = ", ".join(f"{len(array)} of {self._inputs[key].name!r}" for key, array in arrays.items())
+            raise ArrayError(f"{counts}; allowed: as many observations of each input; give as many")
+        return arrays
+
+    def _by_name(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        names = [node.name for node in self._inputs.values()]
+        if set(given) != set(names):
+            raise ArrayError(
+                f"arrays for {', '.join(map(repr, given))}; allowed: one for each of {', '.join(map(repr, names))}; "
+                "correct the names"
+            )
+        return tuple(given[name] for name in names)
+
+    def _input(self, node: Node, x: Any, data_format: str) -> Any:
+        """The observations of one input as kernels read them."""
+        letters = "B" + node.size.format
+        order, inner = axis_order(data_format or self._format, letters), axis_order(self.axes, letters)
         normalization = getattr(node.layer, "normalization", None)
         imported = self._import_device_array(x, f"{node.label}: x")
         if imported is not None:
-            check_batch(imported.shape, node.size.shape, self.input_letters, order, node.label)
+            check_batch(imported.shape, node.size.shape, letters, order, node.label)
             if order != inner or imported.dtype != self._dtype or callable(normalization):
                 raise ArrayError(
                     f"{node.label}: x lies on a GPU as {imported.dtype} in the order {order!r}; allowed: {self._dtype} "
@@ -70,23 +106,35 @@ class ArrayConversion:
                     f"data_format={order!r}, or give a NumPy array"
                 )
             return imported
-        array = batch(x, node.size.shape, self.input_letters, order, node.label)
+        if isinstance(node.layer, TensorInputLayer):
+            x = _observations(as_array(x, f"{node.label}: x"), node.layer)
+        array = batch(x, node.size.shape, letters, order, node.label)
         if callable(normalization):
-            array = batch(normalization(array), node.size.shape, self.input_letters, order, node.label)
+            array = batch(normalization(array), node.size.shape, letters, order, node.label)
         return np.ascontiguousarray(_reordered(array, order, inner), self._dtype)
 
-    def count(self, array: NDArray[Any] | DeviceArray) -> int:
+    def count(self, arrays: Mapping[Key, NDArray[Any] | DeviceArray]) -> int:
         """The number of observations; raises ArrayError where there is none."""
-        if not len(array):
+        count = len(next(iter(arrays.values())))
+        if not count:
             raise ArrayError(
                 f"{self._network.input.label}: x holds no observation; allowed: at least one; give more data"
             )
-        return len(array)
+        return count
+
+    def gradient(self, key: Key, result: Any, data_format: str) -> Any:
+        """A gradient as callers see it: that of an input in the caller's axis order."""
+        of_input = ("input", "x" if key[1] == "input" else key[1].removeprefix("input/"))
+        if of_input not in self._inputs:
+            return result
+        return self.outward(result, "B" + self._inputs[of_input].size.format, data_format)
 
     def outward(self, result: Any, letters: str, data_format: str) -> Any:
         """A result in the caller's axis order; `letters` are its axes, channel last."""
         inner = axis_order(self.axes, letters)
         outer = axis_order(data_format or self._format, letters)
+        if self._single:
+            return result[0]
         result = result.reshape(len(result), result.shape[-1]) if letters == "BC" else result
         # Only where the batch axis is first are arrays of a GPU taken, and then both orders are one.
         return result if isinstance(result, DeviceArray) else _reordered(result, inner, outer)
@@ -129,3 +177,9 @@ class ArrayConversion:
 def _reordered(array: NDArray[Any], given: str, wanted: str) -> NDArray[Any]:
     """The array with its axes in another order; itself where the order is the same."""
     return array if given == wanted else np.ascontiguousarray(array.transpose(permutation(given, wanted)))
+
+
+def _observations(array: NDArray[Any], layer: TensorInputLayer) -> NDArray[Any]:
+    """An array of an imported graph with an axis of observations, and of at least one axis besides."""
+    array = array if layer.batched else array[None]
+    return array if layer.shape else array.reshape(-1, 1)

@@ -68,7 +68,7 @@ class TrainedNetwork:
         Raises:
             ArrayError: x does not fit the input layer.
         """
-        return self.compiled.predict(x, data_format)
+        return self.compiled.predict(x, data_format=data_format)
 
     def classify(self, x: Any, data_format: str = "") -> tuple[NDArray[Any], NDArray[Any]]:
         """The label of the highest score of each observation, and all scores.
@@ -180,7 +180,7 @@ def prepare_training(
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionsError(f'options = {options!r}; allowed: TrainingOptions; write training_options("sgdm", …)')
     network = Network.build(layers)
-    data_format = choices.get("data_format", CompileOptions.data_format)
+    data_format = choices.get("data_format", CompileOptions.data_format) or ""
     training = _samples(x, y, network, data_format, "x and y")
     if isinstance(training.targets, ClassTargets):
         network = _with_classes(network, training.targets.classes)

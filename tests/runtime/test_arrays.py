@@ -250,7 +250,7 @@ def test_a_smaller_batch_than_compiled_for_trains_too():
         np.testing.assert_array_equal(value, part.parameters[name])
 
 
-@pytest.mark.parametrize("data_format", ["NHWC", "BSC", "BSSS", "BSSCC", "", "bssc", "BTC", 3, None])
+@pytest.mark.parametrize("data_format", ["NHWC", "BSC", "BSSS", "BSSCC", "", "bssc", "BTC", 3])
 def test_wrong_data_formats_are_refused(data_format):
     with pytest.raises(gnc.GncodegenError) as caught:
         gnc.compile(layers(), batch_size=4, data_format=data_format)
