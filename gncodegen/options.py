@@ -194,7 +194,7 @@ class CompileOptions:
         steps = {} if function == "train_step" else _defaults("training options")
         # A batch of another size, such as the last of an epoch, is not worth the time that measuring takes.
         tune = self.tune and batch_size == self.batch_size
-        return replace(self, batch_size=batch_size, data_format=data_format, tune=tune, **steps)
+        return replace(self, batch_size=batch_size, data_format=data_format or None, tune=tune, **steps)
 
     @property
     def deciding(self) -> dict[str, Any]:
