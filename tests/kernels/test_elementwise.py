@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from support.sets import diagonal
 
 from gncodegen.kernels.activations import ACTIVATIONS, gradient_from
 
@@ -30,8 +31,7 @@ def argument(function, *args, **options):
     return abs(x) + x.dtype.type(0.01) if function in OF_POSITIVE else x
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("function", ACTIVATIONS)
+@pytest.mark.parametrize(("function", "dtype"), diagonal(list(ACTIVATIONS), ["float32", "float64"]))
 def test_activation(execute, function, dtype):
     more = constants(function)
     x, dy = argument(function, (1, 43, 3), dtype), drawn((1, 43, 3), dtype, 1)
@@ -57,8 +57,7 @@ def test_activation_from_input(execute, function):
     close(dx, backward(dy)[0], "float32", 16)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("function", ACTIVATIONS)
+@pytest.mark.parametrize(("function", "dtype"), diagonal(list(ACTIVATIONS), ["float32", "float64"]))
 def test_activation_of_special_values(execute, target, function, dtype):
     more = constants(function)
     finite = np.array([0.0, -0.0, 1e-30, -1e-30, 5e-4, -5e-4, 20, -20, 80, -80, 200, -200, 1e30, -1e30])
@@ -82,8 +81,7 @@ def test_activation_of_special_values(execute, target, function, dtype):
         assert dx[3] == 0, "a zero slope is zero whatever comes in"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("function", ACTIVATIONS)
+@pytest.mark.parametrize(("function", "dtype"), diagonal(list(ACTIVATIONS), ["float32", "float64"]))
 def test_slopes_of_large_and_small_arguments(execute, function, dtype):
     more = constants(function)
     x = np.array([np.nan, 1e-30, -1e-30, 5e-4, -5e-4, 12, -12, 20, -20, 80, -80, 200, -200, 1e18, -1e18], dtype)

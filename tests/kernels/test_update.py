@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference as ref
 from support.hyperparameters import numbers
+from support.sets import diagonal
 
 from gncodegen.kernels import solvers
 from gncodegen.kernels.cpu.update import CHUNK
@@ -19,6 +20,8 @@ SOLVERS = {
     "rmsprop": {"squared_gradient_decay_factor": 0.8, "epsilon": 1e-3},
 }
 """Their hyperparameters here; not the defaults."""
+
+CLIPS = ["none", "absolute-value", "l2norm", "global-l2norm"]
 
 
 def test_every_solver_has_an_oracle_and_is_tested():
@@ -54,9 +57,7 @@ def by_name(values):
     return dict(zip(NAMES, values, strict=True))
 
 
-@pytest.mark.parametrize("clip", ["none", "absolute-value", "l2norm", "global-l2norm"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(("solver", "dtype", "clip"), diagonal(list(SOLVERS), ["float32", "float64"], CLIPS))
 def test_two_steps(execute, solver, dtype, clip):
     optimizer = ref.SOLVERS[solver](
         rate=0.1, l2=0.01, method=clip if clip != "none" else "l2norm",
@@ -80,8 +81,7 @@ def test_two_steps(execute, solver, dtype, clip):
             np.testing.assert_array_equal(found[frozen], before[frozen])
 
 
-@pytest.mark.parametrize("clip", ["absolute-value", "l2norm", "global-l2norm"])
-@pytest.mark.parametrize("threshold", [5.0, 4.0, 10.0])
+@pytest.mark.parametrize(("clip", "threshold"), diagonal(CLIPS[1:], [5.0, 4.0, 10.0]))
 def test_clip_at_below_and_above_the_threshold(execute, clip, threshold):
     """A gradient (3, 4) of norm 5, from zero parameters: at 5 and 10 no norm clip acts, at 4 it scales by 4/5."""
     optimizer = ref.Sgdm(rate=1.0, momentum=0.0, l2=0.0, threshold=threshold)
@@ -91,8 +91,7 @@ def test_clip_at_below_and_above_the_threshold(execute, clip, threshold):
     np.testing.assert_allclose(p, -np.clip(g, -4 if threshold == 4 else -5, 5) * scale, rtol=1e-15)
 
 
-@pytest.mark.parametrize("clip", ["none", "absolute-value", "l2norm", "global-l2norm"])
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(("solver", "clip"), diagonal(list(SOLVERS), CLIPS))
 def test_zero_and_nan_gradients(execute, solver, clip):
     optimizer = ref.SOLVERS[solver](rate=1.0, l2=0.0, threshold=1.0)
     ones, zeros = np.ones(5, np.float32), np.zeros(5, np.float32)

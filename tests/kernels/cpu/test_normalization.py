@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.normalization import Execute, oracle
+from support.sets import diagonal
 
 from gncodegen.kernels import catalog
 from gncodegen.kernels.cpu import normalization
@@ -82,7 +83,10 @@ def test_rows_that_are_no_whole_vectors_are_not_streamed(channels, widest):
         assert _streams("group_norm", [x, one, one], {"groups": 1, "epsilon": 1e-5}, machine) == (width <= widest)
 
 
-@pytest.mark.parametrize(("shape", "groups"), [((2, 61, 53, 24), 4), ((1, 97, 101, 32), 4), ((1, 61, 53, 64), 1)])
+@pytest.mark.parametrize(
+    ("shape", "groups"),
+    [((2, 61, 53, 24), 4), pytest.param((1, 97, 101, 32), 4, marks=pytest.mark.full), ((1, 61, 53, 64), 1)],
+)
 def test_whole_and_split_launches_give_the_same_bits(execute: Execute, shape, groups, monkeypatch):
     rng = np.random.default_rng(3)
     c = shape[-1]
@@ -100,8 +104,9 @@ def test_whole_and_split_launches_give_the_same_bits(execute: Execute, shape, gr
         assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize("shape", [(2, 61, 53, 24), (1, 33, 9, 520), (3, 7, 5, 20)])
+@pytest.mark.parametrize(
+    ("shape", "residual"), diagonal([((2, 61, 53, 24),), ((1, 33, 9, 520),), ((3, 7, 5, 20),)], [True, False])
+)
 def test_rows_and_columns_give_the_same_bits(execute: Execute, monkeypatch, shape, residual):
     c, rng = shape[-1], np.random.default_rng(0)
     x, dy, r = (rng.standard_normal(shape).astype(np.float32) for _ in range(3))

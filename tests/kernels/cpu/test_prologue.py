@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.execution import Execute
+from support.sets import diagonal
 
 CASES = [
     # (x, window, filters, groups of the norm, attributes, dtype)
@@ -26,8 +27,10 @@ def extents(x, window, attributes):
     ]
 
 
-@pytest.mark.parametrize(("activation", "partials"), [("", False), ("relu", True), ("leaky-relu", False)])
-@pytest.mark.parametrize(("shape", "window", "filters", "norm_groups", "more", "dtype"), CASES)
+@pytest.mark.parametrize(
+    ("activation", "partials", "shape", "window", "filters", "norm_groups", "more", "dtype"),
+    diagonal([("", False), ("relu", True), ("leaky-relu", False)], CASES),
+)
 def test_same_bits(execute: Execute, shape, window, filters, norm_groups, more, dtype, activation, partials):
     rng, c = np.random.default_rng(1), shape[-1]
     attributes = {"stride": (1, 1), "dilation": (1, 1), "padding": (0,) * 4, "groups": 1, "activation": "relu", **more}
