@@ -5,6 +5,7 @@ from .compiler import compile as compile
 from .errors import (
     AnomalyError as AnomalyError,
     ArrayError as ArrayError,
+    CacheError as CacheError,
     CompileError as CompileError,
     EmulationFault as EmulationFault,
     GncodegenError as GncodegenError,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gncodegen import saving
+from gncodegen.cache import files
+from gncodegen.cache.folder import root
 from gncodegen.compiled import Compiled
-from gncodegen.environment import environment
 from gncodegen.errors import NetworkError, OptionsError
-from gncodegen.kernels.store import write_atomically
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
 from gncodegen.layers.tensors import TensorInputLayer
@@ -90,7 +90,7 @@ def load(directory: str | Path, **choices: Any) -> Compiled:
 
 
 def _record() -> Path:
-    return environment().cache_dir / "last.json"
+    return root() / "last.json"
 
 
 def _remember(compiled: Compiled) -> None:
@@ -99,7 +99,7 @@ def _remember(compiled: Compiled) -> None:
         data, _ = compiled.network.to_json()
     except NetworkError:
         return  # a callable cannot be written; the record stays that of the compilation before
-    write_atomically(_record(), json.dumps({"network": data, "options": asdict(compiled.options)}).encode())
+    files.keep(_record(), json.dumps({"network": data, "options": asdict(compiled.options)}).encode())
 
 
 @takes_options("caller", "compile")
@@ -113,7 +113,7 @@ def last(**choices: Any) -> Compiled:
         NetworkError: nothing was compiled yet.
     """
     try:
-        record = json.loads(_record().read_text(encoding="utf-8"))
+        record = json.loads(files.read(_record()) or b"")
         network, chosen = Network.from_json(record["network"]), CompileOptions(**(record["options"] | choices))
     except OptionsError:
         raise

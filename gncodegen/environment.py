@@ -16,6 +16,9 @@ class Environment:
 
     Args:
         cache_dir: where generated sources and objects lie (GNCODEGEN_CACHE_DIR; default: the user's cache directory).
+        cache_shared: a folder that somebody else owns may be used where only its owner can write to it
+            (GNCODEGEN_CACHE_SHARED).
+        cache_limit: megabytes that the cache may take (GNCODEGEN_CACHE_LIMIT; 0 = 2048).
         cpu: LLVM's name of the CPU that kernels are compiled for, "" = this machine's (GNCODEGEN_CPU).
         threads: CPU threads, 0 = all cores (GNCODEGEN_THREADS).
         compile_workers: processes that compile kernels, 0 = one per core (GNCODEGEN_COMPILE_WORKERS).
@@ -24,6 +27,8 @@ class Environment:
     """
 
     cache_dir: Path
+    cache_shared: bool = False
+    cache_limit: int = 2048
     cpu: str = ""
     threads: int = 0
     compile_workers: int = 0
@@ -45,7 +50,7 @@ def _integer(name: str, allowed: str) -> int:
 def _cache_dir() -> Path:
     given = os.environ.get("GNCODEGEN_CACHE_DIR")
     if given:
-        return Path(given)
+        return Path(given).expanduser().absolute()
     from platformdirs import user_cache_path  # noqa: PLC0415  a folder that was named needs no search
 
     return user_cache_path("gncodegen", appauthor=False)
@@ -56,6 +61,8 @@ def environment() -> Environment:
     """The settings of this process, read once."""
     return Environment(
         cache_dir=_cache_dir(),
+        cache_shared=os.environ.get("GNCODEGEN_CACHE_SHARED", "0") == "1",
+        cache_limit=_integer("CACHE_LIMIT", "megabytes, 0 (2048) or a positive int") or 2048,
         cpu=os.environ.get("GNCODEGEN_CPU", "").strip(),
         threads=_integer("THREADS", "0 (all cores) or a positive int"),
         compile_workers=_integer("COMPILE_WORKERS", "0 (one per core) or a positive int"),

@@ -52,6 +52,10 @@ class AnomalyError(GncodegenError, ArithmeticError):
         super().__init__(reason)
 
 
+class CacheError(GncodegenError, RuntimeError):
+    """The cache's folder cannot be used, or cannot be believed."""
+
+
 class EmulationFault(GncodegenError, RuntimeError):  # noqa: N818
     """A kernel run in the PTX emulator did what a GPU would punish or leave undefined; where is told by its attributes.
 

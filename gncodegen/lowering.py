@@ -106,6 +106,8 @@ class Functions:
             store_program(specification, target.tag, program, files)
         else:
             program, files = known
+            if not target.ready(files):
+                files = target.write(program.kernels.values())
         target.compile(files)
         sources = dict(zip(program.kernels, files, strict=True))
         return Lowered(specification, program, sources, self._backend.runner(program, sources, self._persistent))

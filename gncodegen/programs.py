@@ -6,31 +6,33 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from gncodegen.environment import environment
+from gncodegen.cache import files
+from gncodegen.cache.folder import root
 from gncodegen.kernels.program import Program
-from gncodegen.kernels.store import Source, folder, write_atomically
+from gncodegen.kernels.store import Source, folder
 from gncodegen.specification import Specification
 
 
 def _path(key: str) -> Path:
-    return environment().cache_dir / "programs" / f"{key}.json"
+    return root() / "programs" / f"{key}.json"
 
 
 def load_program(specification: Specification, tag: str) -> tuple[Program, list[Source]] | None:
     """The Program kept for a specification, and its kernels' files under a target's tag in order; None if absent."""
-    if specification.key is None or not _path(specification.key).exists():
+    content = None if specification.key is None else files.read(_path(specification.key))
+    if content is None:
         return None
     try:
-        record = json.loads(_path(specification.key).read_text(encoding="utf-8"))
+        record = json.loads(content)
         sources = [Source(folder(tag) / name) for name in record["kernels"].get(tag, ())]
         program = Program.from_dict(record["program"])
-    except (ValueError, KeyError, TypeError, OSError):
-        return None  # a damaged record is made anew
-    return (program, sources) if sources and all(source.path.exists() for source in sources) else None
+    except (ValueError, KeyError, TypeError):
+        return None  # of another version
+    return (program, sources) if len(sources) == len(program.kernels) else None
 
 
 def store_program(specification: Specification, tag: str, program: Program, sources: Sequence[Source]) -> None:
     """Keeps a Program with the file names of its kernels."""
     if specification.key is not None:
         record = {"program": program.to_dict(), "kernels": {tag: [source.path.name for source in sources]}}
-        write_atomically(_path(specification.key), json.dumps(record).encode())
+        files.keep(_path(specification.key), json.dumps(record).encode())

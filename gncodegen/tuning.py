@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gncodegen.environment import environment
+from gncodegen.cache import files
+from gncodegen.cache.folder import root
 from gncodegen.kernels import catalog
 from gncodegen.kernels.render import template_digest
 from gncodegen.kernels.schedule import Problem
-from gncodegen.kernels.store import write_atomically
 from gncodegen.passes.lower import Lowering
 from gncodegen.runtime.backend import Backend, PersistentBuffers
 from gncodegen.runtime.timing import Case, seconds
@@ -73,14 +73,15 @@ def record_path(problem: Problem, tag: str) -> Path:
     """Where a choice is remembered: by CPU and versions, templates, plans, problem and machine with its cores."""
     facts = (problem.digest, template_digest(), sources_digest("kernels"))
     name = hashlib.sha256(" ".join(facts).encode()).hexdigest()[:24]
-    return environment().cache_dir / "tuned" / tag / f"{problem.op}_{name}.json"
+    return root() / "tuned" / tag / f"{problem.op}_{name}.json"
 
 
 def _recall(problem: Problem, tag: str, count: int) -> int | None:
     """The number of the remembered candidate; None if there is none, or the record is damaged."""
+    content = files.read(record_path(problem, tag))
     try:
-        number = json.loads(record_path(problem, tag).read_text(encoding="utf-8"))["choice"]
-    except (OSError, ValueError, KeyError, TypeError):
+        number = json.loads(content or b"")["choice"]
+    except (ValueError, KeyError, TypeError):
         return None
     return number if type(number) is int and 0 <= number < count else None
 
@@ -90,4 +91,4 @@ def _remember(problem: Problem, tag: str, number: int, times: Sequence[float]) -
     shapes = [tensor.shape for tensor in (*problem.operands, *problem.results)]
     attributes = dict(problem.attributes)
     record = {"choice": number, "seconds": list(times), "op": problem.op, "shapes": shapes, "attributes": attributes}
-    write_atomically(record_path(problem, tag), json.dumps(record, indent=1).encode())
+    files.keep(record_path(problem, tag), json.dumps(record, indent=1).encode())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import gncodegen as gnc
-from gncodegen import environment, programs, tuning
+from gncodegen import programs, tuning
+from gncodegen.cache import files
 from gncodegen.errors import CompileError, OptionsError
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Problem, Tensor
@@ -127,9 +129,8 @@ class Scripted:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty cache for choices and Programs; the kernels' own stays."""
-    own = replace(environment.environment(), cache_dir=tmp_path)
     for module in (tuning, programs):
-        monkeypatch.setattr(module, "environment", lambda: own)
+        monkeypatch.setattr(module, "root", lambda: tmp_path)
     return tmp_path
 
 
@@ -176,11 +177,12 @@ def test_noise_decides_nothing(folder):
     assert choose(Scripted(share=0.99)) == ()
 
 
+@pytest.mark.parametrize("unsealed", [True, False])
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"choice": 99}', '{"choice": -1}', '{"choice": true}', '{"x": 1}'])
-def test_a_damaged_record_is_measured_again(folder, damage):
+def test_a_damaged_record_is_measured_again(folder, damage, unsealed):
     choices = choose(Scripted())
     for path in (folder / "tuned" / "cpu-a").iterdir():
-        path.write_text(damage, encoding="utf-8")
+        (path.write_bytes if unsealed else partial(files.write, path))(damage.encode())
     again = Scripted()
     assert choose(again) == choices
     assert again.asked

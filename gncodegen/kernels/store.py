@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-from gncodegen.environment import environment
+from gncodegen.cache import files
+from gncodegen.cache.folder import root
+from gncodegen.errors import CompileError
 from gncodegen.kernels.render import render
 from gncodegen.kernels.schedule import Schedule
 
@@ -21,33 +22,50 @@ class Source:
 
     @property
     def text(self) -> str:
-        """The Python source."""
-        return self.path.read_text(encoding="utf-8")
+        """The Python source.
+
+        Raises:
+            CompileError: the file is gone or damaged.
+        """
+        return self.read(".py").decode()
 
     def beside(self, suffix: str) -> Path:
-        """The file of a compiled form, such as ".ll" or ".o"."""
+        """The file of a compiled form, such as ".ll" or ".o"; `read` gives its content."""
         return self.path.with_suffix(suffix)
+
+    def read(self, suffix: str) -> bytes:
+        """The content of a compiled form.
+
+        Raises:
+            CompileError: the file is gone or damaged.
+        """
+        content = files.read(self.beside(suffix))
+        if content is None:
+            raise CompileError(
+                f"{self.beside(suffix)} is gone or damaged; allowed: as it was written; compile the network again"
+            )
+        return content
 
 
 def folder(tag: str) -> Path:
     """The folder of kernels for one machine and set of versions."""
-    return environment().cache_dir / "kernels" / tag
+    return root() / "kernels" / tag
 
 
 def write(schedule: Schedule, tag: str) -> Source:
-    """Render `schedule` and keep the source by content hash under the folder of `tag`."""
-    text = render(schedule)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    path = folder(tag) / f"{schedule.template}_{digest}.py"
-    if not path.exists():
-        write_atomically(path, text.encode())
-    return Source(path)
+    """Renders `schedule` and keeps the source by content hash under the folder of `tag`."""
+    content = render(schedule).encode()
+    path = folder(tag) / f"{schedule.template}_{hashlib.sha256(content).hexdigest()[:12]}.py"
+    return Source(path if files.read(path) == content else files.write(path, content))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that other processes see whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    Path(temporary).replace(path)
+def execute(path: Path) -> ModuleType:
+    """The module of a source file: what is executed is what was checked, and nothing that Python kept beside it.
+
+    Raises:
+        CompileError: the file is gone or damaged.
+    """
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
+    exec(compile(Source(path).read(path.suffix), str(path), "exec"), module.__dict__)
+    return module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
@@ -14,6 +14,9 @@ from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program
 from gncodegen.runtime.arrays import address, lasting
 from gncodegen.runtime.execution import Execution, Key
 from gncodegen.runtime.state import Values
+
+if TYPE_CHECKING:
+    from gncodegen.targets.cpu.objects import LinkedKernel
 
 
 class Arena:
@@ -53,7 +56,7 @@ class Executor(Execution):
 
     Args:
         program: what to run.
-        addresses: of its kernels, by name.
+        kernels: its linked kernels, by name.
         arena: the memory of its intermediate buffers.
         bound: arrays of the arguments that stay the same from run to run, by (kind, name).
         values: the parameters among them; None where a program has none.
@@ -62,16 +65,16 @@ class Executor(Execution):
     def __init__(
         self,
         program: Program,
-        addresses: Mapping[str, int],
+        kernels: Mapping[str, LinkedKernel],
         arena: Arena,
         bound: Mapping[Key, NDArray[Any]],
         values: Values | None = None,
     ) -> None:
         super().__init__(program, arena.lock, values)
-        self._arena = arena
+        self._arena, self._kernels = arena, kernels  # in memory as long as they are held
         arena.reserve(program.arena_bytes)
         calls = program.calls
-        self._functions = np.array([addresses[call.kernel] for call in calls], np.int64)
+        self._functions = np.array([int(kernels[call.kernel]) for call in calls], np.int64)
         self._grids = np.array([call.grid for call in calls], np.int64)
         self._firsts = np.array([call.first for call in calls], np.int64)
         self._costs = np.array([_cost(program, call) for call in calls], np.int64)

@@ -45,12 +45,12 @@ class HostBackend:
 
     def runner(self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers) -> Executor:
         """Links the kernels and binds what stays in its place."""
-        addresses = dict(zip(sources, self.target.link(list(sources.values())), strict=True))
+        kernels = dict(zip(sources, self.target.link(list(sources.values())), strict=True))
         arrays: dict[Key, NDArray[Any]] = {("hyperparameters", "hyperparameters"): persistent.hyperparameters.array}
         for kind, values in persistent.by_kind.items():
             assert isinstance(values, HostValues)
             arrays |= {(kind, name): array for name, array in values.arrays.items()}
-        return Executor(program, addresses, self._arena, arrays, persistent.values)
+        return Executor(program, kernels, self._arena, arrays, persistent.values)
 
     def import_device_array(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""

@@ -54,6 +54,10 @@ class Target(Protocol):
         """Renders the kernels that are not on disk yet."""
         ...
 
+    def ready(self, sources: Sequence[Source]) -> bool:
+        """Whether all compiled forms that a run needs are there, as they were written."""
+        ...
+
     def compile(self, sources: Sequence[Source]) -> int:
         """Compiles what was not compiled yet; returns how many."""
         ...

@@ -1,21 +1,26 @@
 """Compiles many kernels at once: this process and worker processes take paths from one queue.
 
 Numba's compiler holds a lock, so processes, not threads, share the work. A worker imports a module and calls its
-`compile_source(path)`.
+`compile_source(path)`; it reads a path and answers a word and a text, a JSON value per line each.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from gncodegen.cache import files, locks
+from gncodegen.cache.folder import is_private, log
 from gncodegen.environment import environment
-from gncodegen.errors import CompileError
+from gncodegen.errors import CompileError, GncodegenError
 
 _START = """
 import sys
@@ -31,6 +36,29 @@ def command(module: str) -> list[str]:
     return [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2]), module]
 
 
+@dataclass
+class _Queue:
+    """Sources to compile, the longest first, so that no process is left with one of them at the end.
+
+    Args:
+        paths: what is left; a path that another program's process compiles at the moment goes back to the end.
+        suffix: of the last file that a compilation writes beside a source.
+        module: full name of the module with `compile_source`.
+    """
+
+    paths: deque[Path]
+    suffix: str
+    module: str
+    failures: list[str] = field(default_factory=list[str])
+
+    def next(self) -> Path | None:
+        """The next path, unless all are done."""
+        try:
+            return self.paths.popleft()
+        except IndexError:
+            return None
+
+
 def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
     """Compiles every source that has no file with `suffix` beside it; returns how many there were.
 
@@ -42,63 +70,106 @@ def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
     Raises:
         CompileError: some did not compile; one text for all.
     """
-    found = dict.fromkeys(path for path in paths if not path.with_suffix(suffix).exists())
-    # The longest first, so that no process is left with one of them at the end.
-    missing = deque(sorted(found, key=lambda path: path.stat().st_size, reverse=True))
-    count = len(missing)
-    if not count:
+    found = [path for path in dict.fromkeys(paths) if files.read(path.with_suffix(suffix)) is None]
+    if not found:
         return 0
-    from gncodegen.targets.cpu.threads import cores  # noqa: PLC0415  imported where it is needed
-
-    workers = min(environment().compile_workers or cores(), max(1, count // 2)) - 1
-    failures: list[str] = []
-    arguments = (missing, failures, module)
-    threads = [threading.Thread(target=_drive_worker, args=arguments, daemon=True) for _ in range(workers)]
+    queue = _Queue(deque(sorted(found, key=_size, reverse=True)), suffix, module)
+    threads = [threading.Thread(target=_drive_worker, args=(queue,), daemon=True) for _ in range(_workers(found))]
     for thread in threads:
         thread.start()
-    compile_source = import_module(module).compile_source
-    while True:
-        try:
-            path = missing.popleft()
-        except IndexError:
-            break
-        compile_source(path)
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise CompileError("\n".join(failures))
-    return count
+    try:
+        compile_source = import_module(module).compile_source
+        _compile_all(queue, compile_source)
+        for thread in threads:
+            thread.join()
+        _compile_all(queue, compile_source)  # what a worker that died gave back
+    finally:
+        queue.paths.clear()  # interrupted: workers end after the kernel that they are at
+    if queue.failures:
+        raise CompileError("\n".join(queue.failures))
+    return len(found)
 
 
-def _drive_worker(missing: deque[Path], failures: list[str], module: str) -> None:
-    """Feeds one worker process from the shared queue, one path at a time."""
-    with subprocess.Popen(command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        if process.stdout.readline().strip() != "ready":
-            return
-        while True:
-            try:
-                path = missing.popleft()
-            except IndexError:
+def _workers(paths: list[Path]) -> int:
+    """How many processes help this one: none where they could not write what this one reads, or cannot be started."""
+    from gncodegen.targets.cpu.threads import cores  # noqa: PLC0415  imported where it is needed
+
+    if not sys.executable or any(map(is_private, paths)):
+        return 0
+    return min(environment().compile_workers or cores(), max(1, len(paths) // 2)) - 1
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _compile_all(queue: _Queue, compile_source: Callable[[Path], None]) -> None:
+    """Compiles what is in the queue; waits for other programs only where nothing else is left."""
+    busy = 0
+    while (path := queue.next()) is not None:
+        if compile_once(path, queue.suffix, compile_source, wait=busy > len(queue.paths)):
+            busy = 0
+        else:
+            queue.paths.append(path)
+            busy += 1
+
+
+def compile_once(path: Path, suffix: str, compile_source: Callable[[Path], None], wait: bool) -> bool:
+    """Compiles a source unless another process does, or has done; returns whether it is compiled.
+
+    Args:
+        path: of the source.
+        suffix: of the last file that `compile_source` writes.
+        compile_source: the compiler.
+        wait: for another process that compiles it; False = return False then.
+    """
+    with locks.held(path, wait) as free:
+        if not free:
+            return False
+        if files.read(path.with_suffix(suffix)) is None:
+            compile_source(path)
+        return True
+
+
+def _drive_worker(queue: _Queue) -> None:
+    """Feeds one worker process from the shared queue, one path at a time; what it leaves undone goes back."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "ascii"}
+    path = None
+    try:
+        with subprocess.Popen(command(queue.module), **pipes) as process:
+            assert process.stdin
+            assert process.stdout
+            if process.stdout.readline().strip() != "ready":
                 return
-            print(path, file=process.stdin, flush=True)
-            answer = process.stdout.readline().strip()
-            if answer != "done":
-                failures.append(answer.replace("\\n", "\n") or f"the compile worker died on {path}")
-                return
+            while (path := queue.next()) is not None:
+                print(json.dumps([str(path), queue.suffix]), file=process.stdin, flush=True)
+                word, text = json.loads(process.stdout.readline())
+                if word == "failed":
+                    queue.failures.append(text)
+                if word == "busy":
+                    queue.paths.append(path)
+                    path = None
+                    return  # another program's processes compile: this one, which can wait, does the rest
+                path = None
+    except (OSError, ValueError):  # it could not be started, or died
+        log.info("a compile worker died; its work is done in this process")
+    finally:
+        if path is not None:
+            queue.paths.append(path)
 
 
 def serve(module: str) -> None:
-    """A worker: paths on stdin, "done" or an error text per line on stdout."""
+    """A worker: a path and a suffix per line on stdin, ["done" or "busy" or "failed", text] per line on stdout."""
     # Imported before the first path arrives, so that no path waits for it.
     compiler = import_module(module)
     compiler.prepare()
 
     print("ready", flush=True)
     for line in sys.stdin:
+        path, suffix = json.loads(line)
         try:
-            compiler.compile_source(Path(line.strip()))
-            print("done", flush=True)
-        except CompileError as error:
-            print(str(error).replace("\n", "\\n"), flush=True)
+            done = compile_once(Path(path), suffix, compiler.compile_source, wait=False)
+            answer = ("done" if done else "busy", "")
+        except GncodegenError as error:
+            answer = ("failed", str(error))
+        print(json.dumps(answer), flush=True)

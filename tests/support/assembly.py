@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -100,9 +101,10 @@ def cross_compiler(processor: Processor) -> Iterator[Callable[[Path], None]]:
         def compile_source(path: Path) -> None:
             if path.with_suffix(".ll").exists():
                 return
-            print(path, file=question, flush=True)
-            if (said := answer.readline().strip()) != "done":
-                raise CompileError(said)
+            print(json.dumps([str(path), ".o"]), file=question, flush=True)
+            word, text = json.loads(answer.readline())
+            if word != "done":
+                raise CompileError(text or word)
 
         yield compile_source
         question.close()

@@ -44,7 +44,8 @@ def run(case: Case) -> list[np.ndarray[Any, Any]]:
     grids = np.array([launch.grid for launch in launches], np.int64)
     firsts = np.array([launch.first for launch in launches], np.int64)
     costs = np.full(len(grids), 1 << 40)  # all threads, however small the test
-    runner.run(np.array(objects.link(sources), np.int64), grids, firsts, costs, argv, starts)
+    kernels = objects.link(sources)
+    runner.run(np.array([kernel.address for kernel in kernels], np.int64), grids, firsts, costs, argv, starts)
     for name, flat in flats.items():
         assert (flat[-GUARD:] == 77).all(), f"a kernel wrote behind the end of {name}"
     return [arrays[f"result{i}"].copy() for i in range(len(case.problem.results))]

@@ -48,7 +48,7 @@ def compiled(schedules: Sequence[Schedule]) -> list[store.Source]:
 
 def report(source: store.Source) -> dict[str, int]:
     """What the assembler said: registers, spills, stack, shared."""
-    return json.loads(source.beside(".json").read_text())
+    return json.loads(source.read(".json"))
 
 
 def check_static(problem: Problem, plan: Plan) -> list[store.Source]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gncodegen import environment as module
+from gncodegen.cache import files
 from gncodegen.errors import CompileError
 from gncodegen.targets import workers
 from gncodegen.targets.cpu import compile as compiler
@@ -43,7 +44,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def sources(folder: Path, values: list[str]) -> list[Path]:
     paths = [folder / f"source_{number}.py" for number in range(len(values))]
     for path, value in zip(paths, values, strict=True):
-        path.write_text(SOURCE.format(value=value))
+        files.write(path, SOURCE.format(value=value).encode())
     return paths
 
 

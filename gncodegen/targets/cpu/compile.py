@@ -7,7 +7,6 @@ from it lie beside the source, so a later process needs neither Numba's compiler
 from __future__ import annotations
 
 import gc
-import importlib.util
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from gncodegen.cache import files
 from gncodegen.errors import CompileError
-from gncodegen.kernels.store import write_atomically
+from gncodegen.kernels.store import execute
 from gncodegen.targets import workers
 from gncodegen.targets.cpu.host import target_machine
 
@@ -73,8 +73,8 @@ def compile_source(path: Path) -> None:
             f"generated file {path} needs {names} at run time; allowed: arithmetic and libm; "
             "remove what can raise or allocate, such as arrays, Python objects and checked functions"
         )
-    write_atomically(path.with_suffix(".ll"), str(module).encode())
-    write_atomically(path.with_suffix(".o"), machine.emit_object(module))
+    files.write(path.with_suffix(".ll"), str(module).encode())
+    files.write(path.with_suffix(".o"), machine.emit_object(module))
 
 
 def _optimised(path: Path) -> tuple[Any, Any]:
@@ -83,7 +83,7 @@ def _optimised(path: Path) -> tuple[Any, Any]:
     from gncodegen.targets.cpu.frontend import lower  # noqa: PLC0415
 
     machine = target_machine()
-    module, kernel = lower(_load_module(path).kernel)
+    module, kernel = lower(execute(path).kernel)
     module.link_in(llvm.parse_assembly(_WRAPPER.format(symbol=symbol(path), kernel=kernel)))
     defined = [one for one in [*module.functions, *module.global_variables] if not one.is_declaration]
     private = [one.name for one in defined if one.name != symbol(path)]
@@ -104,15 +104,6 @@ def _optimised(path: Path) -> tuple[Any, Any]:
         if one.name in private:
             one.linkage = "internal"
     return module, machine
-
-
-def _load_module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def prepare() -> None:

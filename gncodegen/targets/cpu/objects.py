@@ -1,48 +1,90 @@
-"""Object files into this process: one llvmlite engine that links kernels and hands out their addresses."""
+"""Object files into this process: kernels linked by an engine of their own, released with the last that runs them."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from threading import RLock
 from typing import Any
+from weakref import WeakValueDictionary
 
 import llvmlite.binding as llvm
 
+from gncodegen.cache import files
 from gncodegen.errors import CompileError
-from gncodegen.targets.cpu.compile import symbol
-from gncodegen.targets.cpu.host import target_machine
+from gncodegen.kernels.store import Source
+from gncodegen.targets.cpu.compile import compile_source, symbol
+from gncodegen.targets.cpu.host import processor, target_machine
 
-_linked: dict[Path, int] = {}
-
-
-@cache
-def _engine() -> Any:
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+_lock = RLock()  # LLVM links in one thread at a time
 
 
-def link(paths: list[Path]) -> list[int]:
-    """The addresses of the kernels whose sources are `paths`; their object files must exist.
+class _Engine:
+    """One of LLVM's engines: the memory of kernels that were linked together."""
+
+    def __init__(self) -> None:
+        self.llvm: Any = llvm.create_mcjit_compiler(llvm.parse_assembly(""), processor().target_machine())
+
+    def __del__(self) -> None:
+        with suppress(Exception), _lock:  # at the interpreter's end LLVM may be gone
+            self.llvm.close()
+
+
+class LinkedKernel:
+    """A kernel in this process's memory, for as long as somebody holds it.
+
+    Args:
+        address: of its function.
+        engine: whose memory it lies in.
+    """
+
+    def __init__(self, address: int, engine: _Engine) -> None:
+        self.address, self._engine = address, engine
+
+    def __int__(self) -> int:
+        return self.address
+
+
+_linked: WeakValueDictionary[Path, LinkedKernel] = WeakValueDictionary()
+
+
+def link(paths: Iterable[Path]) -> list[LinkedKernel]:
+    """The kernels whose sources are `paths`, compiled before; an object file that is gone by now is made again.
 
     Raises:
-        CompileError: an object file is damaged; names the file to delete.
+        CompileError: an object file cannot be linked.
     """
-    engine = _engine()
-    fresh = [path for path in dict.fromkeys(paths) if path not in _linked]
-    for path in fresh:
+    with _lock:
+        wanted = list(paths)
+        known = {path: _linked.get(path) for path in wanted}
+        fresh = [path for path, kernel in known.items() if kernel is None]
+        linked = dict(zip(fresh, _together(fresh), strict=True))
+        _linked.update(linked)
+        return [known[path] or linked[path] for path in wanted]
+
+
+def _together(paths: list[Path]) -> list[LinkedKernel]:
+    if not paths:
+        return []
+    engine = _Engine()
+    for path in paths:
         try:
-            engine.add_object_file(llvm.ObjectFileRef.from_path(str(path.with_suffix(".o"))))
-        except Exception as error:
+            engine.llvm.add_object_file(llvm.ObjectFileRef.from_data(_object(path)))
+        except RuntimeError as error:
             raise CompileError(f"object file {path.with_suffix('.o')} cannot be linked: {error}; delete it") from error
-    if fresh:
-        engine.finalize_object()
-    for path in fresh:
-        _linked[path] = engine.get_function_address(symbol(path))
-        if not _linked[path]:
-            raise CompileError(f"object file {path.with_suffix('.o')} lacks {symbol(path)}; delete it")
-    return [_linked[path] for path in paths]
+    engine.llvm.finalize_object()
+    return [LinkedKernel(engine.llvm.get_function_address(symbol(path)), engine) for path in paths]
 
 
-def assembly(path: Path) -> str:
-    """The assembly of the kernel whose source is `path`, from its kept LLVM IR."""
-    module = llvm.parse_assembly(path.with_suffix(".ll").read_text(encoding="utf-8"))
-    return target_machine().emit_assembly(module)
+def _object(path: Path) -> bytes:
+    content = files.read(path.with_suffix(".o"))
+    if content is None:
+        compile_source(path)
+        content = Source(path).read(".o")
+    return content
+
+
+def assembly(source: Source) -> str:
+    """The assembly of a kernel, from its kept LLVM IR."""
+    return target_machine().emit_assembly(llvm.parse_assembly(source.read(".ll").decode()))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from gncodegen.cache import files
 from gncodegen.kernels.schedule import Machine, Schedule
 from gncodegen.kernels.store import Source, write
 from gncodegen.targets.cpu import host
 from gncodegen.targets.cpu.compile import compile_missing
-from gncodegen.targets.cpu.objects import assembly, link
+from gncodegen.targets.cpu.objects import LinkedKernel, assembly, link
 from gncodegen.targets.target import KernelReport
 
 
@@ -31,17 +32,21 @@ class CpuTarget:
         """Renders the kernels that are not on disk yet."""
         return [write(schedule, host.tag()) for schedule in schedules]
 
+    def ready(self, sources: Sequence[Source]) -> bool:
+        """Whether all object files are there, as they were written."""
+        return all(files.read(source.beside(".o")) is not None for source in sources)
+
     def compile(self, sources: Sequence[Source]) -> int:
         """Compiles what has no object file yet; returns how many."""
         return compile_missing(source.path for source in sources)
 
-    def link(self, sources: Sequence[Source]) -> list[int]:
-        """The addresses of compiled kernels."""
-        return link([source.path for source in sources])
+    def link(self, sources: Sequence[Source]) -> list[LinkedKernel]:
+        """Compiled kernels in memory, as long as they are held."""
+        return link(source.path for source in sources)
 
     def show(self, source: Source, level: str) -> str:
         """A compiled kernel as "llvm" or "asm"."""
-        return assembly(source.path) if level == "asm" else source.beside(".ll").read_text(encoding="utf-8")
+        return assembly(source) if level == "asm" else source.read(".ll").decode()
 
     def report(self, source: Source, schedule: Schedule) -> KernelReport | None:
         """None: registers of a CPU are no choice of the schedule's."""

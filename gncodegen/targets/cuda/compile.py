@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import gc
-import importlib.util
 import json
 import re
 import warnings
@@ -18,8 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from gncodegen.cache import files
 from gncodegen.errors import CompileError, TargetError
-from gncodegen.kernels.store import write_atomically
+from gncodegen.kernels.store import Source, execute
 from gncodegen.targets import workers
 from gncodegen.targets.cuda.architectures import architecture
 
@@ -66,7 +66,7 @@ def compile_source(path: Path) -> None:
         TargetError: the CUDA wheels are missing.
     """
     prepare()
-    text = path.read_text(encoding="utf-8")
+    text = Source(path).text
     found = TARGET.search(text)
     if found is None:
         raise CompileError(f"generated file {path} names no architecture; compile the network again")
@@ -82,10 +82,10 @@ def compile_source(path: Path) -> None:
     finally:
         if collecting:
             gc.enable()
-    write_atomically(path.with_suffix(".ll"), llvm.encode())
-    write_atomically(path.with_suffix(".ptx"), ptx.encode())
-    write_atomically(path.with_suffix(".json"), json.dumps(report).encode())
-    write_atomically(path.with_suffix(".cubin"), cubin)
+    files.write(path.with_suffix(".ll"), llvm.encode())
+    files.write(path.with_suffix(".ptx"), ptx.encode())
+    files.write(path.with_suffix(".json"), json.dumps(report).encode())
+    files.write(path.with_suffix(".cubin"), cubin)
 
 
 def _compiled(path: Path, text: str, capability: tuple[int, int], tiles: dict[str, int]) -> tuple[str, str]:
@@ -98,7 +98,7 @@ def _compiled(path: Path, text: str, capability: tuple[int, int], tiles: dict[st
     bounds = (tiles["THREADS"], tiles.get("BLOCKS_PER_PROCESSOR", 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about launch sizes of a GPU that is not here
-        library = compile_kernel(_load_module(path).kernel, arguments, capability, bounds)
+        library = compile_kernel(execute(path).kernel, arguments, capability, bounds)
         return library.get_llvm_str(), _renamed(library.get_asm_str(cc=capability), entry(path))
 
 
@@ -134,15 +134,6 @@ def _report(log: str) -> dict[str, int]:
         "stack": number(r"(\d+) bytes stack frame"),
         "shared": number(r"(\d+) bytes smem"),
     }
-
-
-def _load_module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def compile_missing(paths: Iterable[Path]) -> int:

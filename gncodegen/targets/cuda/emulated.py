@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ def arguments_of(addresses: Sequence[int], first: int) -> list[Any]:
 
 
 @lru_cache(maxsize=512)
-def _module(path: Path) -> Executable:
+def _module(source: Source) -> Executable:
     """The parsed PTX of a kernel; its name is unique by content."""
-    return Executable(path.read_text(encoding="utf-8"))
+    return Executable(source.read(".ptx").decode())
 
 
 def launch_emulated(
@@ -43,7 +42,7 @@ def launch_emulated(
         return
     tiles = schedule.tiles
     run(
-        _module(source.beside(".ptx")),
+        _module(source),
         grid=grid,
         block=int(tiles["threads"]),  # pyright: ignore[reportArgumentType]
         arguments=list(arguments),

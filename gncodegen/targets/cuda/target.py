@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
+from gncodegen.cache import files
 from gncodegen.kernels.schedule import Machine, Schedule
 from gncodegen.kernels.store import Source, write
 from gncodegen.targets.cuda import architectures, disassemble
@@ -48,6 +50,10 @@ class CudaTarget:
         """Renders the kernels that are not on disk yet."""
         return [write(schedule, self.tag) for schedule in schedules]
 
+    def ready(self, sources: Sequence[Source]) -> bool:
+        """Whether all cubins are there, as they were written."""
+        return all(files.read(source.beside(".cubin")) is not None for source in sources)
+
     def compile(self, sources: Sequence[Source]) -> int:
         """Compiles what has no cubin yet; returns how many.
 
@@ -55,7 +61,7 @@ class CudaTarget:
             CompileError: a kernel does not compile.
             TargetError: there is something to compile, and the compiler's wheels are missing.
         """
-        missing = [source.path for source in sources if not source.beside(".cubin").exists()]
+        missing = [source.path for source in sources if files.read(source.beside(".cubin")) is None]
         if missing:
             require_wheels()
         return compile_missing(missing)
@@ -67,12 +73,15 @@ class CudaTarget:
             TargetError: the disassembler is missing.
         """
         if level in ("asm", "sass"):
-            return disassemble.sass(source.beside(".cubin"))
-        return source.beside({"llvm": ".ll", "ptx": ".ptx"}[level]).read_text(encoding="utf-8")
+            with NamedTemporaryFile(suffix=".cubin") as file:
+                file.write(source.read(".cubin"))
+                file.flush()
+                return disassemble.sass(Path(file.name))
+        return source.read({"llvm": ".ll", "ptx": ".ptx"}[level]).decode()
 
     def report(self, source: Source, schedule: Schedule) -> KernelReport:
         """What the assembler says of a compiled kernel, and its occupancy."""
-        said: dict[str, int] = json.loads(source.beside(".json").read_text(encoding="utf-8"))
+        said: dict[str, int] = json.loads(source.read(".json"))
         threads, dynamic = (int(schedule.tiles.get(name, 0)) for name in ("threads", "dynamic_shared"))  # pyright: ignore[reportArgumentType]
         shared = said["shared"] + dynamic
         blocks = resident_blocks(self._machine.target, threads, said["registers"], shared)

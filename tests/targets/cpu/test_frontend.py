@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import subprocess
 
 import numpy as np
 import pytest
 from numba import njit
 
+from gncodegen.cache import files
 from gncodegen.errors import CompileError
 from gncodegen.targets.cpu import compile as compiler
 from gncodegen.targets.cpu import objects
@@ -19,11 +21,11 @@ IMPORTS = "from gncodegen.targets.cpu.intrinsics import device, float64, load, p
 
 def run(path, body, tile, *arrays):
     """Compiles a kernel and runs one tile of it on the arrays."""
-    path.write_text(IMPORTS + body, encoding="utf-8")
+    files.write(path, (IMPORTS + body).encode())
     compiler.compile_source(path)
-    (address,) = objects.link([path])
+    (kernel,) = objects.link([path])
     argv = np.array([array.ctypes.data for array in arrays], np.int64)
-    ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(int(address))(tile, argv.ctypes.data)
+    ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(kernel.address)(tile, argv.ctypes.data)
 
 
 def test_device_functions_loops_and_tuples(tmp_path):
@@ -79,13 +81,12 @@ def test_the_c_library_is_all_that_a_kernel_may_call(tmp_path):
 def test_a_worker_reads_nothing_in_the_users_folder(tmp_path):
     (tmp_path / "math.py").write_text("raise RuntimeError('the wrong math')", encoding="utf-8")
     path = tmp_path / "in_a_worker.py"
-    path.write_text(
-        IMPORTS + "\n\ndef kernel(tile, argv):\n    pointer(argv, 0, float64)[tile] = 1.0\n", encoding="utf-8"
-    )
+    body = "\n\ndef kernel(tile, argv):\n    pointer(argv, 0, float64)[tile] = 1.0\n"
+    files.write(path, (IMPORTS + body).encode())
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command("gncodegen.targets.cpu.compile"), cwd=tmp_path, **pipes) as process:
-        said, _ = process.communicate(f"{path}\n", timeout=60)
-    assert said.split() == ["ready", "done"]
+        said, _ = process.communicate(json.dumps([str(path), ".o"]) + "\n", timeout=60)
+    assert said.splitlines() == ["ready", '["done", ""]']
     assert path.with_suffix(".o").exists()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.cuda_kernels import from_bfloat16, report, to_bfloat16
 
+from gncodegen.cache import files
 from gncodegen.errors import CompileError
 from gncodegen.kernels.store import Source
 
@@ -27,7 +28,7 @@ def launch(tmp_path):
         names = ", ".join(arrays)
         text = f"{head}from gncodegen.targets.cuda.intrinsics import *\n\ndef kernel({names}, first):\n"
         path = tmp_path / "by_hand.py"
-        path.write_text(text + textwrap.indent(textwrap.dedent(body), "    "))
+        files.write(path, (text + textwrap.indent(textwrap.dedent(body), "    ")).encode())
         compile_source(path)
         memory = DeviceMemory()
         addresses = {}

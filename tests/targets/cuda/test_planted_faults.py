@@ -10,6 +10,7 @@ from support.cuda_kernels import compiled
 from support.execution import problem_of
 from support.targets import machine
 
+from gncodegen.cache import files
 from gncodegen.errors import EmulationFault
 from gncodegen.kernels import catalog
 from gncodegen.kernels.store import Source
@@ -32,7 +33,7 @@ def _run(tmp_path, edit):
     changed = edit(text)
     assert changed != text, "the fault was not planted"
     source = Source(tmp_path / "group_norm_edited.py")
-    source.path.write_text(changed)
+    files.write(source.path, changed.encode())
     compile_source(source.path)
     memory, addresses = DeviceMemory(), list[int]()
     for name, tensor in zip(("x", "scale", "offset"), problem.operands, strict=True):

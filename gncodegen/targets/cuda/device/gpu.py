@@ -109,8 +109,7 @@ class Gpu:
     def load(self, source: Source, schedule: Schedule) -> LoadedKernel:
         """Loads a cubin."""
         self.enter()
-        path = source.beside(".cubin")
-        handle = cuda.load(path.read_bytes(), entry(source.path), path)
+        handle = cuda.load(source.read(".cubin"), entry(source.path), source.beside(".cubin"))
         cuda.allow(handle, int(self.device.device_id), _tile(schedule, "dynamic_shared"), _tile(schedule, "cluster"))
         return LoadedKernel(source, schedule, handle)
 

@@ -1,0 +1,103 @@
+"""Files that carry a digest of their content: what does not match is as if it were not there, and made anew."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from gncodegen.cache.folder import check, instead_of, log
+from gncodegen.errors import CacheError
+
+MARKS = {".ll": b";", ".ptx": b"//"}
+"""How a comment starts in files of these suffixes; "#" in others."""
+
+
+def read(path: Path) -> bytes | None:
+    """What `write` wrote to a file; None where there is none, or where it is damaged.
+
+    Raises:
+        CacheError: somebody else could have written it.
+    """
+    for place in (path, instead_of(path)):
+        if place is not None:
+            found = _read(place)
+            if found is not None:
+                return found
+    return None
+
+
+def write(path: Path, content: bytes) -> Path:
+    """Writes a file that other processes see whole or not at all; returns where it lies.
+
+    Raises:
+        CacheError: it cannot be written, nor in the folder for temporary files.
+    """
+    sealed = content + _seal(path.name, content)
+    try:
+        _write(path, sealed)
+    except OSError as error:
+        place = instead_of(path, error)
+        assert place is not None
+        try:
+            _write(place, sealed)
+        except OSError as again:
+            raise CacheError(
+                f"{path} cannot be written: {error.strerror}; nor can {place}: {again.strerror}; allowed: folders with "
+                "room; free some, or set GNCODEGEN_CACHE_DIR"
+            ) from again
+        return place
+    return path
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Writes a file that only saves time later: where it cannot be written, nothing is lost."""
+    with suppress(OSError):
+        _write(path, content + _seal(path.name, content))
+
+
+def _seal(name: str, content: bytes) -> bytes:
+    """The last lines of a file, by which its content, under its name, is known again."""
+    mark = MARKS.get(Path(name).suffix, b"#")
+    digest = hashlib.sha256(name.encode(errors="surrogateescape") + b"\0" + content).hexdigest()
+    return b"\n" + mark + b" sha256 " + digest.encode() + b"\n"
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            return None
+    except OSError:
+        return None
+    try:
+        with os.fdopen(handle, "rb") as file:
+            sealed = file.read()
+    except OSError:  # what the disk no longer gives
+        return None
+    check(path.parent)
+    content = sealed[: -len(_seal(path.name, b""))]
+    if sealed[len(content) :] == _seal(path.name, content):
+        return content
+    log.warning("%s is damaged, or was not written by gncodegen: it is not used, and made anew", path)
+    return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check(path.parent)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".unfinished")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108  also when interpreter shuts down
+        raise
