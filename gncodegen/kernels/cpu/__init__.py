@@ -10,9 +10,10 @@ from gncodegen.kernels.cpu import (
     convolution,
     elementwise,
     fully_connected,
+    group_norm,
+    group_norm_gradient,
     loss,
     movement,
-    normalization,
     pooling,
     update,
 )
@@ -30,7 +31,8 @@ PLANS: Mapping[str, Callable[[Problem], Plans]] = {
     **movement.PLANS,
     **pooling.PLANS,
     **update.PLANS,
-    **normalization.PLANS,
+    **group_norm.PLANS,
+    **group_norm_gradient.PLANS,
     **channel_normalize.PLANS,
 }
 """Op → its plan."""

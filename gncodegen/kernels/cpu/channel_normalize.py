@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cpu.normalization import CHUNK, PART_BYTES, added
+from gncodegen.kernels.cpu.group_norm_gradient import added
+from gncodegen.kernels.cpu.norm_tiling import CHUNK, PART_BYTES
 from gncodegen.kernels.epilogue import norm_epilogue
 from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Plan, Problem, Tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from gncodegen.kernels.cpu.normalization import CENTRE_STEPS, CHUNK
+from gncodegen.kernels.cpu.norm_tiling import CENTRE_STEPS, CHUNK
 from gncodegen.kernels.cpu.register_tiles import LINE
 from gncodegen.kernels.schedule import Constant, Problem
 

@@ -11,7 +11,7 @@ from support.normalization import Execute, oracle
 from support.sets import diagonal
 
 from gncodegen.kernels import catalog
-from gncodegen.kernels.cpu import normalization
+from gncodegen.kernels.cpu import norm_tiling
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
 from gncodegen.targets.cpu import host
 
@@ -95,7 +95,7 @@ def test_whole_and_split_launches_give_the_same_bits(execute: Execute, shape, gr
     attributes = {"groups": groups, "epsilon": 1e-5, "activation": "relu"}
     found = []
     for whole in (True, False):
-        monkeypatch.setattr(normalization, "_wave", lambda *_, whole=whole: 0 if whole else 1)
+        monkeypatch.setattr(norm_tiling, "_wave", lambda *_, whole=whole: 0 if whole else 1)
         out = [(shape, "float32"), ((shape[0], groups, 3), "float32")]
         y, statistics = execute("group_norm", [x, scale, offset], out, attributes)
         out = [(shape, "float32"), ((c,), "float32"), ((c,), "float32")]
@@ -115,7 +115,7 @@ def test_rows_and_columns_give_the_same_bits(execute: Execute, monkeypatch, shap
     more, (image, channel) = [r] if residual else [], ((shape, "float32"), ((c,), "float32"))
     found = []
     for far in (True, False):
-        monkeypatch.setattr(normalization, "_far", lambda *_, far=far: far)
+        monkeypatch.setattr(norm_tiling, "_far", lambda *_, far=far: far)
         out = [image, ((shape[0], 4, 3), "float32")]
         y, statistics = execute("group_norm", [x, scale, offset, *more], out, attributes)
         out = [image, channel, channel, *([image] if residual else [])]

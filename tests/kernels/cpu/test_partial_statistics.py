@@ -11,7 +11,7 @@ from support.execution import Execute
 from support.sets import diagonal
 
 from gncodegen.kernels import catalog
-from gncodegen.kernels.cpu import normalization
+from gncodegen.kernels.cpu import norm_tiling
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
 
 ATTRIBUTES = {"stride": (1, 1), "dilation": (1, 1), "padding": (0, 0, 0, 0), "groups": 1}
@@ -151,7 +151,7 @@ def test_no_pass_over_x_is_left():
     attributes = {"groups": 32, "epsilon": 1e-5, "parts": 16}
     problem = Problem("group_norm", (x, vector, vector, partials), (x, statistics), attributes, Machine(cores=2))
     plan = catalog.plan(problem)
-    assert [launch.schedule.tiles["phase"] for launch in plan.launches] == ["join", "apply"]
+    assert [launch.schedule.template for launch in plan.launches] == ["group_norm_join", "group_norm_apply"]
     assert sum(launch.bytes for launch in plan.launches) == 2 * x.bytes
     assert not plan.workspaces
-    assert normalization.tiling_of(replace(problem, operands=problem.operands[:3]), 1).parts > 1
+    assert norm_tiling.tiling_of(replace(problem, operands=problem.operands[:3]), 1).parts > 1

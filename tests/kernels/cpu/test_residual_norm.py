@@ -10,7 +10,7 @@ import pytest
 import reference as ref
 
 from gncodegen.kernels.catalog import plan
-from gncodegen.kernels.cpu import normalization
+from gncodegen.kernels.cpu import norm_tiling
 from gncodegen.kernels.schedule import Machine, Problem, Tensor
 
 Execute = Callable[..., Any]
@@ -55,7 +55,7 @@ def backward(
 
 
 def split(monkeypatch: pytest.MonkeyPatch, phases: str) -> None:
-    monkeypatch.setattr(normalization, "_wave", lambda *_: 0 if phases == "whole" else 1)
+    monkeypatch.setattr(norm_tiling, "_wave", lambda *_: 0 if phases == "whole" else 1)
 
 
 @pytest.mark.parametrize(("shape", "groups", "phases", "dtype", "activation", "alpha"), CASES)
