@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from gncodegen.kernels.schedule import Machine
+from gncodegen.options import CompileOptions
 from gncodegen.targets import registry
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
@@ -30,21 +31,9 @@ TARGETS = [*(row.names for row in registry.TARGETS if row.family not in _EMULATE
 """A parameter `target`: the suite of ops runs on every row of the registry that this machine can run."""
 
 
-@dataclass(frozen=True)
-class _Options:
-    """The options of compilation that a target reads."""
-
-    target: str
-    dtype: str = "float32"
-    emulate: bool = False
-    math: str = "float32"
-    precise: bool = False
-    tune: bool = False
-
-
 def machine(target: str = EMULATED, **changes: Any) -> Machine:
     """The Machine of a target; `changes` replace fields, so that small shapes reach every schedule."""
-    return replace(registry.row_of(target).open(_Options(target)).target.machine, **changes)
+    return replace(registry.row_of(target).open(CompileOptions(target=target)).target.machine, **changes)
 
 
 def over_architectures(cases: Sequence[tuple[object, ...]], names: Sequence[str] = ARCHITECTURES) -> list[ParameterSet]:
