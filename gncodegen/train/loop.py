@@ -19,7 +19,7 @@ from gncodegen.train.history import History, Record, StopReason, TrainingInfo
 from gncodegen.train.interruption import Interruption, interruptible
 from gncodegen.train.learn_rate import learn_rate, prepare
 from gncodegen.train.options import TrainingOptions
-from gncodegen.train.progress import Table
+from gncodegen.train.progress import ProgressTable
 from gncodegen.train.targets import ClassTargets
 
 
@@ -135,7 +135,7 @@ class Training:
         classification = isinstance(training.targets, ClassTargets)
         self.validation = Validation(compiled, validation, options, total)
         self.history = History(classification, total)
-        self.table = Table(classification, options.verbose_frequency) if options.verbose else None
+        self.table = ProgressTable(classification, options.verbose_frequency) if options.verbose else None
         self.checkpoints: Checkpoints | None = None
         self._began = perf_counter()
 

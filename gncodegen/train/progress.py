@@ -31,7 +31,7 @@ def _elapsed(seconds: float) -> str:
     return f"{hour:02d}:{minute:02d}:{second:02d}"
 
 
-class Table:
+class ProgressTable:
     """Prints one line per shown iteration.
 
     Columns: Epoch, Iteration, Time Elapsed, Mini-batch Accuracy (or RMSE), Validation Accuracy (or RMSE), Mini-batch

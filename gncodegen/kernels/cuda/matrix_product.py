@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import gcd
 
-from gncodegen.kernels.cuda.matrix_tile import Tile
+from gncodegen.kernels.cuda.matrix_tile import BlockTile
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant
 
 
@@ -51,7 +51,7 @@ class Product:
     epilogue: Mapping[str, Constant] = field(default_factory=lambda: {"bias": False, "activation": "", "alpha": 0.0})
     flops: int = 0
 
-    def tiles(self, tile: Tile) -> int:
+    def tiles(self, tile: BlockTile) -> int:
         """Tiles of C."""
         return -(-self.rows // tile.rows) * -(-self.columns // tile.columns) * self.groups * self.phases
 

@@ -12,7 +12,7 @@ PRODUCTS = {"float32": 1, "tf32": 8, "bf16": 16}
 
 
 @dataclass(frozen=True)
-class Tile:
+class BlockTile:
     """A block's tile: a thread's rows × columns, a warp's threads as rows × columns, warps as rows × columns.
 
     Args:
@@ -74,22 +74,22 @@ class Tile:
 
 
 TILES = (
-    Tile((8, 8), (4, 8), (4, 2), 8),  # 128 × 128
-    Tile((12, 8), (4, 8), (2, 2), 8),  # 96 × 128
-    Tile((12, 8), (4, 8), (4, 1), 8),  # 192 × 64
-    Tile((8, 8), (4, 8), (4, 1), 8),  # 128 × 64
-    Tile((8, 8), (4, 8), (2, 2), 8),  # 64 × 128
-    Tile((6, 8), (4, 8), (4, 1), 16),  # 96 × 64
-    Tile((6, 8), (4, 8), (2, 2), 16),  # 48 × 128
-    Tile((8, 4), (4, 8), (2, 2), 16),  # 64 × 64
-    Tile((8, 4), (4, 8), (4, 1), 16),  # 128 × 32
-    Tile((4, 8), (4, 8), (2, 2), 16),  # 32 × 128
-    Tile((4, 4), (4, 8), (2, 2), 16),  # 32 × 64
-    Tile((4, 4), (4, 8), (4, 1), 16),  # 64 × 32
-    Tile((4, 4), (4, 8), (2, 1), 16),  # 32 × 32
-    Tile((8, 4), (8, 4), (2, 1), 16),  # 128 × 16
-    Tile((4, 4), (8, 4), (2, 1), 16),  # 64 × 16
-    Tile((4, 4), (16, 2), (2, 1), 16),  # 128 × 8
+    BlockTile((8, 8), (4, 8), (4, 2), 8),  # 128 × 128
+    BlockTile((12, 8), (4, 8), (2, 2), 8),  # 96 × 128
+    BlockTile((12, 8), (4, 8), (4, 1), 8),  # 192 × 64
+    BlockTile((8, 8), (4, 8), (4, 1), 8),  # 128 × 64
+    BlockTile((8, 8), (4, 8), (2, 2), 8),  # 64 × 128
+    BlockTile((6, 8), (4, 8), (4, 1), 16),  # 96 × 64
+    BlockTile((6, 8), (4, 8), (2, 2), 16),  # 48 × 128
+    BlockTile((8, 4), (4, 8), (2, 2), 16),  # 64 × 64
+    BlockTile((8, 4), (4, 8), (4, 1), 16),  # 128 × 32
+    BlockTile((4, 8), (4, 8), (2, 2), 16),  # 32 × 128
+    BlockTile((4, 4), (4, 8), (2, 2), 16),  # 32 × 64
+    BlockTile((4, 4), (4, 8), (4, 1), 16),  # 64 × 32
+    BlockTile((4, 4), (4, 8), (2, 1), 16),  # 32 × 32
+    BlockTile((8, 4), (8, 4), (2, 1), 16),  # 128 × 16
+    BlockTile((4, 4), (8, 4), (2, 1), 16),  # 64 × 16
+    BlockTile((4, 4), (16, 2), (2, 1), 16),  # 128 × 8
 )
 """Tiles of float32: large ones read shared memory least, and rows of many sizes fill whole waves of blocks."""
 
@@ -97,7 +97,7 @@ DOUBLE_TILES = tuple(replace(tile, depth=8) for tile in TILES if tile.thread == 
 """Tiles of float64, which takes two registers a value: fewer sums, and fewer values on their way."""
 
 TENSOR_TILES = tuple(
-    Tile(thread, (8, 4), warps, 32, math)
+    BlockTile(thread, (8, 4), warps, 32, math)
     for math in ("tf32", "bf16")
     for thread, warps in (
         ((8, 8), (2, 4)),  # 128 × 128
@@ -113,7 +113,7 @@ TENSOR_TILES = tuple(
 """Tiles of tensor cores: a thread's rows are 8 apart, its columns in pairs 8 apart."""
 
 
-def tiles(dtype: str, math: str) -> tuple[Tile, ...]:
+def tiles(dtype: str, math: str) -> tuple[BlockTile, ...]:
     """The tiles for values of a type under a way to multiply."""
     if dtype == "float64":
         return DOUBLE_TILES

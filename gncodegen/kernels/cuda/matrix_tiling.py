@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gncodegen.kernels.cuda.matrix_product import Product
-from gncodegen.kernels.cuda.matrix_tile import PRODUCTS, Tile, tiles
+from gncodegen.kernels.cuda.matrix_tile import PRODUCTS, BlockTile, tiles
 from gncodegen.kernels.schedule import ITEM_SIZE, Machine
 
 LONGEST_SUM = 1024
@@ -26,7 +26,7 @@ MULTIPLY = 6
 class ProductTiling:
     """A tile, the products of a segment, their number, and the blocks that share them out."""
 
-    tile: Tile
+    tile: BlockTile
     segment: int
     segments: int
     shares: int
@@ -39,7 +39,7 @@ def math_of(product: Product, machine: Machine) -> str:
     return machine.math if able else "float32"
 
 
-def stages(tile: Tile, product: Product, machine: Machine) -> int:
+def stages(tile: BlockTile, product: Product, machine: Machine) -> int:
     """Stages of shared memory: two through registers; on tensor cores up to four, such that two blocks fit."""
     if not tile.tensor:
         return 2
@@ -47,12 +47,12 @@ def stages(tile: Tile, product: Product, machine: Machine) -> int:
     return max(2, min(4, machine.l1 // 2 // size))
 
 
-def stage(tile: Tile, product: Product) -> int:
+def stage(tile: BlockTile, product: Product) -> int:
     """Elements of one stage of shared memory."""
     return tile.size(tile.rows, product.left == "windows") + tile.size(tile.columns, product.right == "columns")
 
 
-def _step_cycles(product: Product, tile: Tile) -> tuple[float, float]:
+def _step_cycles(product: Product, tile: BlockTile) -> tuple[float, float]:
     """Cycles that a step of one warp keeps its quarter of a multiprocessor busy: issuing, and reading shared memory."""
     rows, columns = tile.thread
     wide = ITEM_SIZE[product.dtype] // 4
@@ -101,7 +101,7 @@ def _parts(depth: int, parts: int, step: int) -> tuple[int, int]:
     return segment, max(1, -(-depth // segment))
 
 
-def _cuts(product: Product, machine: Machine, tile: Tile) -> list[ProductTiling]:
+def _cuts(product: Product, machine: Machine, tile: BlockTile) -> list[ProductTiling]:
     if not product.free:
         segment, segments = _segments(product.depth, 32)
         return [ProductTiling(tile, segment, segments, shares) for shares in sorted({1, segments})]
@@ -112,7 +112,7 @@ def _cuts(product: Product, machine: Machine, tile: Tile) -> list[ProductTiling]
     return [ProductTiling(tile, segment, parts, parts) for segment, parts in sorted(tilings)]
 
 
-def _fits(product: Product, tile: Tile, machine: Machine) -> bool:
+def _fits(product: Product, tile: BlockTile, machine: Machine) -> bool:
     """Whether every thread has a part in copying, as asynchronous copies want, and two stages fit shared memory."""
     if not tile.tensor:
         return True
