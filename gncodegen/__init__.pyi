@@ -38,7 +38,14 @@ from .layers.activations import (
 )
 from .layers.analyze import analyze_network as analyze_network
 from .layers.base import Layer as Layer
-from .layers.convolution import Convolution2dLayer as Convolution2dLayer
+from .layers.convolution import (
+    Convolution1dLayer as Convolution1dLayer,
+    Convolution2dLayer as Convolution2dLayer,
+    Convolution3dLayer as Convolution3dLayer,
+    GroupedConvolution1dLayer as GroupedConvolution1dLayer,
+    GroupedConvolution2dLayer as GroupedConvolution2dLayer,
+    GroupedConvolution3dLayer as GroupedConvolution3dLayer,
+)
 from .layers.dense import (
     DropoutLayer as DropoutLayer,
     FlattenLayer as FlattenLayer,
@@ -51,7 +58,9 @@ from .layers.factors import (
 from .layers.graph import LayerGraph as LayerGraph
 from .layers.inputs import (
     FeatureInputLayer as FeatureInputLayer,
+    Image3dInputLayer as Image3dInputLayer,
     ImageInputLayer as ImageInputLayer,
+    SequenceInputLayer as SequenceInputLayer,
 )
 from .layers.joining import (
     AdditionLayer as AdditionLayer,
@@ -71,10 +80,18 @@ from .layers.outputs import (
     RegressionLayer as RegressionLayer,
 )
 from .layers.pooling import (
+    AveragePooling1dLayer as AveragePooling1dLayer,
     AveragePooling2dLayer as AveragePooling2dLayer,
+    AveragePooling3dLayer as AveragePooling3dLayer,
+    GlobalAveragePooling1dLayer as GlobalAveragePooling1dLayer,
     GlobalAveragePooling2dLayer as GlobalAveragePooling2dLayer,
+    GlobalAveragePooling3dLayer as GlobalAveragePooling3dLayer,
+    GlobalMaxPooling1dLayer as GlobalMaxPooling1dLayer,
     GlobalMaxPooling2dLayer as GlobalMaxPooling2dLayer,
+    GlobalMaxPooling3dLayer as GlobalMaxPooling3dLayer,
+    MaxPooling1dLayer as MaxPooling1dLayer,
     MaxPooling2dLayer as MaxPooling2dLayer,
+    MaxPooling3dLayer as MaxPooling3dLayer,
 )
 from .layers.tensors import (
     PermuteLayer as PermuteLayer,
@@ -82,7 +99,11 @@ from .layers.tensors import (
     TensorInputLayer as TensorInputLayer,
 )
 from .layers.prelu import PreluLayer as PreluLayer
-from .layers.transposed_convolution import TransposedConvolution2dLayer as TransposedConvolution2dLayer
+from .layers.transposed_convolution import (
+    TransposedConvolution1dLayer as TransposedConvolution1dLayer,
+    TransposedConvolution2dLayer as TransposedConvolution2dLayer,
+    TransposedConvolution3dLayer as TransposedConvolution3dLayer,
+)
 from .runtime.device_array import DeviceArray as DeviceArray
 from .train.history import (
     TrainingInfo as TrainingInfo,

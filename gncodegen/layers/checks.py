@@ -123,6 +123,11 @@ def per_axis(check: Check, rank: int) -> Check:
     return single | tuple_of(check, (rank,), f"{rank} of them", f"({check.example},)")
 
 
+def divisors(number: int) -> str:
+    """The divisors of a number, as messages list them."""
+    return ", ".join(str(divisor) for divisor in range(1, number + 1) if number % divisor == 0)
+
+
 def _callable(value: Any) -> Any:
     require(callable(value) and not isinstance(value, type))
     return value

@@ -1,4 +1,4 @@
-"""Convolution layers."""
+"""Convolution layers, plain and grouped, of one to three axes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from math import prod
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from gncodegen.layers.base import Operation, Parameter, Size
-from gncodegen.layers.checks import Channels, PositiveInt, finite_number, one_of, per_axis, positive_int
+from gncodegen.layers.checks import Channels, PositiveInt, divisors, finite_number, one_of, per_axis, positive_int
 from gncodegen.layers.geometry import per_axis as one_per_axis
 from gncodegen.layers.learnables import WeightedLayer, channel_shape_errors
-from gncodegen.layers.windows import WindowLayer
+from gncodegen.layers.windows import WindowLayer, resized, windowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,25 +19,24 @@ _PADDING_MODES = ("symmetric-include-edge", "symmetric-exclude-edge", "replicate
 
 
 @dataclass(frozen=True, eq=False)
-class ConvolutionLayer(WindowLayer, WeightedLayer):
-    """Cross-correlation over `rank` spatial axes plus a bias.
+class CorrelationLayer(WindowLayer, WeightedLayer):
+    """Cross-correlation over `rank` axes plus a bias, in independent groups of channels.
 
-    y[p, k] = Σ_q Σ_c weights[q, c, k] · x[p · stride + q · dilation - before, c] + bias[k].
+    y[p, k] = Σ_q Σ_c weights[q, c, k] · x[p · stride + q · dilation - before, c] + bias[k], where c runs over the
+    channels of k's group.
 
     Args:
         filter_size: window extents, one int or one per axis.
-        num_filters: output channels K.
         num_channels: input channels C; "auto" = as many as the input has.
         dilation_factor: step between the window's elements, one int or one per axis.
         padding_value: what stands in the padding: a number, "symmetric-include-edge", "symmetric-exclude-edge" or
             "replicate".
 
-    Stride and padding are those of `WindowLayer`; weights (*filter_size, C, K), bias (K,) and their factors those of
-    `WeightedLayer`.
+    Stride and padding are those of `WindowLayer`; weights (*filter_size, C / groups, K), bias (K,) and their factors
+    those of `WeightedLayer`.
     """
 
     filter_size: int | tuple[int, ...]
-    num_filters: PositiveInt
     _: KW_ONLY
     num_channels: Channels = "auto"
     dilation_factor: int | tuple[int, ...] = 1
@@ -54,10 +53,19 @@ class ConvolutionLayer(WindowLayer, WeightedLayer):
     def _dilation(self) -> tuple[int, ...]:
         return one_per_axis(self.dilation_factor, self.rank)
 
+    def _groups(self, size: Size) -> int:
+        """Groups of channels, and of filters."""
+        return 1
+
+    def _filters(self, size: Size) -> int:
+        """Output channels K."""
+        raise NotImplementedError
+
     def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
         yield from channel_shape_errors(self.num_channels, inputs[0])
-        if str(self.padding_value).startswith("symmetric") and len(inputs[0].spatial) == self.rank:
-            reach = [n - (self.padding_value == "symmetric-exclude-edge") for n in inputs[0].spatial for _ in range(2)]
+        if str(self.padding_value).startswith("symmetric"):
+            seen = windowed(inputs[0], self.rank)
+            reach = [n - (self.padding_value == "symmetric-exclude-edge") for n in seen for _ in range(2)]
             pads = self._padding(inputs[0])
             if any(pad > most for pad, most in zip(pads, reach, strict=True)):
                 yield (
@@ -66,12 +74,14 @@ class ConvolutionLayer(WindowLayer, WeightedLayer):
                 )
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
-        return Size(inputs[0].format, (*self._output_extents(inputs[0]), self.num_filters))
+        size = inputs[0]
+        return resized(size, self._output_extents(size), self._filters(size))
 
     def parameters(self, inputs: tuple[Size, ...]) -> tuple[Parameter, ...]:
-        window = self._window()
-        channels, filters = inputs[0].channels, self.num_filters
-        fans = (prod(window) * channels, prod(window) * filters)
+        size, window = inputs[0], self._window()
+        groups, filters = self._groups(size), self._filters(size)
+        channels = size.channels // groups
+        fans = (prod(window) * channels, prod(window) * (filters // groups))
         return self._weights_and_bias((*window, channels, filters), filters, fans)
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
@@ -82,16 +92,85 @@ class ConvolutionLayer(WindowLayer, WeightedLayer):
             mode, value = ("constant", self.padding_value) if constant else (self.padding_value, 0.0)
             chain.append(Operation("pad", (), {"padding": padding, "mode": mode, "value": value}))
             padding = (0,) * len(padding)
-        attributes = {"stride": self._stride(), "dilation": self._dilation(), "padding": padding, "groups": 1}
+        groups = self._groups(inputs[0])
+        attributes = {"stride": self._stride(), "dilation": self._dilation(), "padding": padding, "groups": groups}
         return (*chain, Operation("convolution", ("weights",), attributes), Operation("bias", ("bias",)))
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution2dLayer(ConvolutionLayer):
-    """Two-dimensional convolution of images (H, W, C): `Convolution2dLayer(3, 16, padding="same")`.
+class ConvolutionLayer(CorrelationLayer):
+    """A correlation of all channels at once; see `CorrelationLayer` for the formula and the properties.
 
-    See `ConvolutionLayer` for the formula and the properties.
+    Args:
+        num_filters: output channels K.
     """
 
+    num_filters: PositiveInt
     kind: ClassVar[str] = "conv"
+
+    def _filters(self, size: Size) -> int:
+        return self.num_filters
+
+
+class Convolution1dLayer(ConvolutionLayer):
+    """Convolution of sequences (T, C) or lines (W, C): `Convolution1dLayer(5, 16)`; see `ConvolutionLayer`."""
+
+    rank: ClassVar[int] = 1
+
+
+class Convolution2dLayer(ConvolutionLayer):
+    """Convolution of images (H, W, C): `Convolution2dLayer(3, 16, padding="same")`; see `ConvolutionLayer`."""
+
     rank: ClassVar[int] = 2
+
+
+class Convolution3dLayer(ConvolutionLayer):
+    """Convolution of volumes (H, W, D, C): `Convolution3dLayer(3, 16, padding="same")`; see `ConvolutionLayer`."""
+
+    rank: ClassVar[int] = 3
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedConvolutionLayer(CorrelationLayer):
+    """A correlation of each group of channels with filters of its own; see `CorrelationLayer`.
+
+    Group g reads channels g · C / groups up to (g + 1) · C / groups and writes num_filters_per_group channels.
+
+    Args:
+        num_filters_per_group: output channels of each group; K is so many times the number of groups.
+        num_groups: a divisor of C; or "channel-wise" = C groups.
+    """
+
+    num_filters_per_group: PositiveInt
+    num_groups: Annotated[int | str, positive_int | one_of("channel-wise")]
+    kind: ClassVar[str] = "groupedconv"
+
+    def _groups(self, size: Size) -> int:
+        return self.num_groups if isinstance(self.num_groups, int) else size.channels
+
+    def _filters(self, size: Size) -> int:
+        return self.num_filters_per_group * self._groups(size)
+
+    def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
+        yield from super().shape_errors(inputs)
+        channels = inputs[0].channels
+        if channels % self._groups(inputs[0]):
+            yield f"{channels} channels do not split into {self.num_groups} groups; divisors are {divisors(channels)}"
+
+
+class GroupedConvolution1dLayer(GroupedConvolutionLayer):
+    """Grouped convolution of sequences or lines: `GroupedConvolution1dLayer(5, 1, "channel-wise")`."""
+
+    rank: ClassVar[int] = 1
+
+
+class GroupedConvolution2dLayer(GroupedConvolutionLayer):
+    """Grouped convolution of images: `GroupedConvolution2dLayer(3, 8, 4)` has 4 groups of 8 filters each."""
+
+    rank: ClassVar[int] = 2
+
+
+class GroupedConvolution3dLayer(GroupedConvolutionLayer):
+    """Grouped convolution of volumes: `GroupedConvolution3dLayer(3, 8, 4)` has 4 groups of 8 filters each."""
+
+    rank: ClassVar[int] = 3

@@ -18,7 +18,7 @@ def _flattened(size: Size) -> Size:
 
 @dataclass(frozen=True, eq=False)
 class FullyConnectedLayer(WeightedLayer):
-    """y = weights · flatten(x) + bias, with the input flattened in array order (H, W, C).
+    """y = weights · flatten(x) + bias, with the input flattened in array order (H, W, C), at each time step alike.
 
     Args:
         outputs: number of outputs K.
@@ -38,7 +38,8 @@ class FullyConnectedLayer(WeightedLayer):
         return self._weights_and_bias((self.outputs, features), self.outputs, (features, self.outputs))
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
-        return (Operation("fully_connected", ("weights",)), Operation("bias", ("bias",)))
+        kept = {"kept": 1} if "T" in inputs[0].format else {}
+        return (Operation("fully_connected", ("weights",), kept), Operation("bias", ("bias",)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,14 +72,18 @@ class InputLayer(Layer):
         """The size of one observation."""
         raise NotImplementedError
 
+    def _step(self) -> Size:
+        """The size of one time step, which a statistic per element has; of all where there is no time."""
+        return self._size()
+
     def _given(self) -> dict[str, NDArray[Any]]:
         values = {name: getattr(self, name) for name in _NEUTRAL}
         return {name: value for name, value in values.items() if value is not None}
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of a statistic, by the dimensions that are open."""
-        size = self._size()
-        shapes = {"channel": (size.channels,), "element": size.shape, "all": (1,)}
+        step = self._step()
+        shapes = {"channel": (step.channels,), "element": step.shape, "all": (1,)}
         chosen = self.normalization_dimension
         return shapes if chosen == "auto" else {chosen: shapes[chosen]}
 
@@ -110,7 +114,7 @@ class InputLayer(Layer):
             )
         shape = self._statistic_shape()
         # Axes to reduce: the batch always, then whichever axes the statistic does not have.
-        axes = {(1,): tuple(range(x.ndim)), self._size().shape: (0,)}.get(shape, tuple(range(x.ndim - 1)))
+        axes = tuple(range(x.ndim if shape == (1,) else x.ndim - len(shape)))
         names = self._statistics()
         compute = moments if "mean" in names else extremes
         return {name: value.reshape(shape) for name, value in zip(names, compute(x, axes), strict=False)}
@@ -131,6 +135,8 @@ class InputLayer(Layer):
 
 
 _IMAGE = tuple_of(positive_int, (3,), "3 positive ints (height, width, channels)", "(28, 28, 1)")
+_VOLUME = tuple_of(positive_int, (4,), "4 positive ints (height, width, depth, channels)", "(28, 28, 28, 1)")
+_STEP = positive_int | tuple_of(positive_int, (2, 3, 4), "2 to 4 of them, channels last", "12")
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +156,50 @@ class ImageInputLayer(InputLayer):
 
     def _size(self) -> Size:
         return Size("SSC", self.input_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Image3dInputLayer(InputLayer):
+    """Volumes: `Image3dInputLayer((28, 28, 28, 1))`; arrays are N, H, W, D, C.
+
+    Args:
+        input_size: (height, width, depth, channels).
+
+    The other properties are those of `InputLayer`; the default normalization is "zerocenter".
+    """
+
+    input_size: Annotated[tuple[int, int, int, int], _VOLUME]
+    _: KW_ONLY
+    normalization: Normalization = "zerocenter"
+    kind: ClassVar[str] = "image3dinput"
+
+    def _size(self) -> Size:
+        return Size("SSSC", self.input_size)
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceInputLayer(InputLayer):
+    """Sequences: `SequenceInputLayer(12, min_length=29)` takes arrays N, T, C of 29 steps of 12 channels.
+
+    Args:
+        input_size: channels of a step; or (…, channels) for steps that are lines, images or volumes.
+        min_length: steps T of every sequence; compiled steps have this length.
+
+    The other properties are those of `InputLayer`. A statistic per element has the shape of one step.
+    """
+
+    input_size: Annotated[int | tuple[int, ...], _STEP]
+    _: KW_ONLY
+    min_length: PositiveInt = 1
+    kind: ClassVar[str] = "sequenceinput"
+
+    def _size(self) -> Size:
+        step = self._step()
+        return Size("T" + step.format, (self.min_length, *step.shape))
+
+    def _step(self) -> Size:
+        size = (self.input_size,) if isinstance(self.input_size, int) else self.input_size
+        return Size("S" * (len(size) - 1) + "C", size)
 
 
 @dataclass(frozen=True, eq=False)

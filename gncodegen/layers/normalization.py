@@ -6,15 +6,11 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from gncodegen.layers.base import Operation, Parameter, Size
-from gncodegen.layers.checks import Decay, Variances, Vector, one_of, positive_int
+from gncodegen.layers.checks import Decay, Variances, Vector, divisors, one_of, positive_int
 from gncodegen.layers.learnables import AffineLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def _divisors(number: int) -> str:
-    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +40,7 @@ class GroupNormalizationLayer(AffineLayer):
 
     def _group_shape_errors(self, channels: int) -> Iterator[str]:
         if isinstance(self.num_groups, int) and channels % self.num_groups:
-            yield (
-                f"{channels} channels do not split into {self.num_groups} groups; divisors are {_divisors(channels)}"
-            )
+            yield (f"{channels} channels do not split into {self.num_groups} groups; divisors are {divisors(channels)}")
 
     def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
         yield from super().shape_errors(inputs)

@@ -8,12 +8,12 @@ from typing import Annotated, ClassVar
 from gncodegen.layers.base import Attribute, Layer, Operation, Size
 from gncodegen.layers.checks import number_where, one_of, per_axis, positive_int
 from gncodegen.layers.geometry import per_axis as one_per_axis
-from gncodegen.layers.windows import WindowLayer, require_rank
+from gncodegen.layers.windows import WindowLayer, resized, windowed
 
 
 @dataclass(frozen=True, eq=False)
 class PoolingLayer(WindowLayer):
-    """A window that slides over `rank` spatial axes and makes one number of what it sees, channel by channel.
+    """A window that slides over `rank` axes and makes one number of what it sees, channel by channel.
 
     Args:
         pool_size: window extents, one int or one per axis.
@@ -42,18 +42,35 @@ class PoolingLayer(WindowLayer):
         return {"window": self._window(), "stride": self._stride(), "padding": self._padding(size)}
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
-        return Size(inputs[0].format, (*self._output_extents(inputs[0]), inputs[0].channels))
+        return resized(inputs[0], self._output_extents(inputs[0]), inputs[0].channels)
 
 
 @dataclass(frozen=True, eq=False)
-class MaxPooling2dLayer(PoolingLayer):
-    """Largest number of each window; padding counts as -Inf. `MaxPooling2dLayer(2, stride=2)`; see `PoolingLayer`."""
+class MaxPoolingLayer(PoolingLayer):
+    """Largest number of each window; padding counts as -Inf; see `PoolingLayer`."""
 
     kind: ClassVar[str] = "maxpool"
-    rank: ClassVar[int] = 2
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         return (Operation("max_pool", (), self._attributes(inputs[0])),)
+
+
+class MaxPooling1dLayer(MaxPoolingLayer):
+    """Maximum of windows of sequences or lines: `MaxPooling1dLayer(2, stride=2)`."""
+
+    rank: ClassVar[int] = 1
+
+
+class MaxPooling2dLayer(MaxPoolingLayer):
+    """Maximum of windows of images: `MaxPooling2dLayer(2, stride=2)`."""
+
+    rank: ClassVar[int] = 2
+
+
+class MaxPooling3dLayer(MaxPoolingLayer):
+    """Maximum of windows of volumes: `MaxPooling3dLayer(2, stride=2)`."""
+
+    rank: ClassVar[int] = 3
 
 
 def _is_zero(value: float) -> bool:
@@ -61,7 +78,7 @@ def _is_zero(value: float) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class AveragePooling2dLayer(PoolingLayer):
+class AveragePoolingLayer(PoolingLayer):
     """Mean of each window; see `PoolingLayer`.
 
     Args:
@@ -71,44 +88,103 @@ class AveragePooling2dLayer(PoolingLayer):
     _: KW_ONLY
     padding_value: Annotated[float | str, number_where(_is_zero, "0", "0") | one_of("mean")] = 0.0
     kind: ClassVar[str] = "avgpool"
-    rank: ClassVar[int] = 2
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         counted = {"count_padding": self.padding_value != "mean"}
         return (Operation("average_pool", (), self._attributes(inputs[0]) | counted),)
 
 
+class AveragePooling1dLayer(AveragePoolingLayer):
+    """Mean of windows of sequences or lines: `AveragePooling1dLayer(2, stride=2)`."""
+
+    rank: ClassVar[int] = 1
+
+
+class AveragePooling2dLayer(AveragePoolingLayer):
+    """Mean of windows of images: `AveragePooling2dLayer(2, stride=2)`."""
+
+    rank: ClassVar[int] = 2
+
+
+class AveragePooling3dLayer(AveragePoolingLayer):
+    """Mean of windows of volumes: `AveragePooling3dLayer(2, stride=2)`."""
+
+    rank: ClassVar[int] = 3
+
+
 @dataclass(frozen=True, eq=False)
 class GlobalPoolingLayer(Layer):
-    """One window over the whole spatial extent: (H, W, C) → (1, 1, C)."""
+    """One window over the whole extent of `rank` axes: (H, W, C) → (1, 1, C).
+
+    A T axis that it covers is gone: (T, C) → (C). Where there are `rank` S axes, it covers those, at each time step.
+    """
 
     rank: ClassVar[int]
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
-        require_rank(inputs[0], self.rank)
-        return Size(inputs[0].format, (*(1,) * self.rank, inputs[0].channels))
+        windowed(inputs[0], self.rank)
+        covered = inputs[0].format[-self.rank - 1 : -1]
+        kept = inputs[0].format[: -self.rank - 1]
+        spatial = covered.count("S")
+        shape = (*inputs[0].shape[: len(kept)], *(1,) * spatial, inputs[0].channels)
+        return Size(kept + "S" * spatial + "C", shape)
 
-    def _attributes(self, size: Size) -> dict[str, Attribute]:
-        return {"window": size.spatial, "stride": (1,) * self.rank, "padding": (0,) * (2 * self.rank)}
+    def _pooled(self, op: str, size: Size, **more: Attribute) -> tuple[Operation, ...]:
+        window = windowed(size, self.rank)
+        attributes: dict[str, Attribute] = {"window": window, "stride": (1,) * self.rank, "padding": (0, 0) * self.rank}
+        whole = self.output_size((size,)).format == size.format
+        return (Operation(op, (), attributes | more), *(() if whole else (Operation("reshape"),)))
 
 
-@dataclass(frozen=True, eq=False)
-class GlobalAveragePooling2dLayer(GlobalPoolingLayer):
-    """Mean of each channel over all positions: (H, W, C) → (1, 1, C)."""
+class GlobalAveragePoolingLayer(GlobalPoolingLayer):
+    """Mean of each channel over all positions; see `GlobalPoolingLayer`."""
 
     kind: ClassVar[str] = "gapool"
-    rank: ClassVar[int] = 2
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
-        return (Operation("average_pool", (), self._attributes(inputs[0]) | {"count_padding": True}),)
+        return self._pooled("average_pool", inputs[0], count_padding=True)
 
 
-@dataclass(frozen=True, eq=False)
-class GlobalMaxPooling2dLayer(GlobalPoolingLayer):
-    """Largest number of each channel over all positions: (H, W, C) → (1, 1, C)."""
+class GlobalAveragePooling1dLayer(GlobalAveragePoolingLayer):
+    """Mean of each channel over a sequence, (T, C) → (C), or a line, (W, C) → (1, C)."""
+
+    rank: ClassVar[int] = 1
+
+
+class GlobalAveragePooling2dLayer(GlobalAveragePoolingLayer):
+    """Mean of each channel over an image: (H, W, C) → (1, 1, C)."""
+
+    rank: ClassVar[int] = 2
+
+
+class GlobalAveragePooling3dLayer(GlobalAveragePoolingLayer):
+    """Mean of each channel over a volume: (H, W, D, C) → (1, 1, 1, C)."""
+
+    rank: ClassVar[int] = 3
+
+
+class GlobalMaxPoolingLayer(GlobalPoolingLayer):
+    """Largest number of each channel over all positions; see `GlobalPoolingLayer`."""
 
     kind: ClassVar[str] = "gmpool"
-    rank: ClassVar[int] = 2
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
-        return (Operation("max_pool", (), self._attributes(inputs[0])),)
+        return self._pooled("max_pool", inputs[0])
+
+
+class GlobalMaxPooling1dLayer(GlobalMaxPoolingLayer):
+    """Largest number of each channel of a sequence, (T, C) → (C), or a line, (W, C) → (1, C)."""
+
+    rank: ClassVar[int] = 1
+
+
+class GlobalMaxPooling2dLayer(GlobalMaxPoolingLayer):
+    """Largest number of each channel of an image: (H, W, C) → (1, 1, C)."""
+
+    rank: ClassVar[int] = 2
+
+
+class GlobalMaxPooling3dLayer(GlobalMaxPoolingLayer):
+    """Largest number of each channel of a volume: (H, W, D, C) → (1, 1, 1, C)."""
+
+    rank: ClassVar[int] = 3

@@ -1,4 +1,4 @@
-"""Transposed convolution: the layer that makes images larger."""
+"""Transposed convolution: the layers that make images larger, of one to three axes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from gncodegen.layers.checks import Channels, PositiveInt, per_axis, positive_in
 from gncodegen.layers.geometry import per_axis as one_per_axis
 from gncodegen.layers.geometry import same_cropping, transposed_output
 from gncodegen.layers.learnables import WeightedLayer, channel_shape_errors
-from gncodegen.layers.windows import padding_check, require_rank
+from gncodegen.layers.windows import padding_check, resized, times, windowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @dataclass(frozen=True, eq=False)
-class TransposedConvolution2dLayer(WeightedLayer):
-    """The adjoint of a convolution, plus a bias, on images (H, W, C): `TransposedConvolution2dLayer(2, 16, stride=2)`.
+class TransposedConvolutionLayer(WeightedLayer):
+    """The adjoint of a convolution over `rank` axes, plus a bias.
 
     y[p · stride + q - before, k] += Σ_c weights[q, k, c] · x[p, c], then + bias[k].
     The output has stride · (input - 1) + filter_size - cropping elements per axis.
@@ -30,7 +30,7 @@ class TransposedConvolution2dLayer(WeightedLayer):
         num_filters: output channels K.
         stride: distance of neighbouring inputs in the output, one int or one per axis.
         cropping: what is cut off the output: 0; "same" (output = input · stride); one int for every side;
-            (vertical, horizontal); or (top, bottom, left, right).
+            one per axis, such as (vertical, horizontal); or two per axis, such as (top, bottom, left, right).
         num_channels: input channels C; "auto" = as many as the input has.
 
     Weights (*filter_size, K, C), bias (K,) and their factors are those of `WeightedLayer`.
@@ -48,7 +48,7 @@ class TransposedConvolution2dLayer(WeightedLayer):
     cropping: int | str | tuple[int, ...] = 0
     num_channels: Channels = "auto"
     kind: ClassVar[str] = "transposedconv"
-    rank: ClassVar[int] = 2
+    rank: ClassVar[int]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,22 +70,21 @@ class TransposedConvolution2dLayer(WeightedLayer):
         return one_per_axis(self.cropping, 2 * self.rank)
 
     def _whole(self, size: Size) -> tuple[int, ...]:
-        """The output's spatial extents before cropping; "same" first fills what a short window does not reach."""
-        axes = zip(size.spatial, self._window(), self._stride(), strict=True)
+        """The output's extents before cropping; "same" first fills what a short window does not reach."""
+        axes = zip(windowed(size, self.rank), self._window(), self._stride(), strict=True)
         if self.cropping == "same":
             return tuple(transposed_output(n, max(window, stride), stride) for n, window, stride in axes)
         return tuple(transposed_output(*axis) for axis in axes)
 
     def _output_extents(self, size: Size) -> tuple[int, ...]:
-        """The output's spatial extents; raises LayerError where cropping leaves none."""
-        require_rank(size, self.rank)
+        """The output's extents along the window's axes; raises LayerError where cropping leaves none."""
         whole, sides = self._whole(size), self._cropping()
         extents = tuple(n - a - b for n, a, b in zip(whole, sides[::2], sides[1::2], strict=True))
         if min(extents) < 1:
-            rows, columns = whole
+            most = times(tuple(extent - 1 for extent in whole))
             raise LayerError(
-                f"cropping = {sides} leaves nothing of the output {rows}×{columns} that the input {size} has; allowed: "
-                f'up to {rows - 1} rows and {columns - 1} columns in total; crop less or write cropping="same"'
+                f"cropping = {sides} leaves nothing of the output {times(whole)} that the input {size} has; allowed: "
+                f'up to {most} in total; crop less or write cropping="same"'
             )
         return extents
 
@@ -93,7 +92,7 @@ class TransposedConvolution2dLayer(WeightedLayer):
         yield from channel_shape_errors(self.num_channels, inputs[0])
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
-        return Size(inputs[0].format, (*self._output_extents(inputs[0]), self.num_filters))
+        return resized(inputs[0], self._output_extents(inputs[0]), self.num_filters)
 
     def parameters(self, inputs: tuple[Size, ...]) -> tuple[Parameter, ...]:
         window = self._window()
@@ -109,3 +108,21 @@ class TransposedConvolution2dLayer(WeightedLayer):
             "padding": self._cropping(),
         }
         return (Operation("transposed_convolution", ("weights",), attributes), Operation("bias", ("bias",)))
+
+
+class TransposedConvolution1dLayer(TransposedConvolutionLayer):
+    """Makes sequences or lines longer: `TransposedConvolution1dLayer(2, 16, stride=2)`."""
+
+    rank: ClassVar[int] = 1
+
+
+class TransposedConvolution2dLayer(TransposedConvolutionLayer):
+    """Makes images (H, W, C) larger: `TransposedConvolution2dLayer(2, 16, stride=2)`."""
+
+    rank: ClassVar[int] = 2
+
+
+class TransposedConvolution3dLayer(TransposedConvolutionLayer):
+    """Makes volumes (H, W, D, C) larger: `TransposedConvolution3dLayer(2, 16, stride=2)`."""
+
+    rank: ClassVar[int] = 3

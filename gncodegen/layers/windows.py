@@ -1,4 +1,9 @@
-"""What convolution and pooling share: windows that slide over the spatial axes."""
+"""What convolution and pooling share: windows of one to three axes that slide over the positions of an observation.
+
+Formats that a layer of `rank` axes takes: `rank` S axes, with or without a T axis in front, whose steps it treats
+alike; or one S axis less and T, over which the window slides too. So a 1-D layer takes SC, TC and TSC, a 2-D layer SSC,
+TSC and TSSC.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +26,19 @@ from gncodegen.layers.geometry import (
 
 @dataclass(frozen=True, eq=False)
 class WindowLayer(Layer):
-    """A layer whose window slides over `rank` spatial axes.
+    """A layer whose window slides over `rank` axes.
 
     Args:
         stride: step between window positions, one int or one per axis.
-        padding: 0; "same" (output = ceil(input / stride)); one int for every side; (vertical, horizontal); or
-            (top, bottom, left, right).
+        padding: 0; "same" (output = ceil(input / stride)); one int for every side; one per axis, such as
+            (vertical, horizontal); or two per axis, such as (top, bottom, left, right).
     """
 
     _: KW_ONLY
     stride: int | tuple[int, ...] = 1
     padding: int | str | tuple[int, ...] = 0
     rank: ClassVar[int]
-    """Spatial axes the window slides over."""
+    """Axes the window slides over."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,19 +58,19 @@ class WindowLayer(Layer):
 
     def _padding(self, size: Size) -> tuple[int, ...]:
         """The explicit pads (before, after per axis) for an input size."""
-        return window_padding(self.padding, size.spatial, self._window(), self._stride(), self._dilation())
+        seen = windowed(size, self.rank)
+        return window_padding(self.padding, seen, self._window(), self._stride(), self._dilation())
 
     def _output_extents(self, size: Size) -> tuple[int, ...]:
-        """The output's spatial extents; raises LayerError where the window does not fit."""
-        require_rank(size, self.rank)
-        pads = self._padding(size)
-        extents = window_outputs(size.spatial, self._window(), self._stride(), self._dilation(), pads)
+        """The output's extents along the window's axes; raises LayerError where the window does not fit."""
+        seen, pads = windowed(size, self.rank), self._padding(size)
+        extents = window_outputs(seen, self._window(), self._stride(), self._dilation(), pads)
         if min(extents) < 1:
             spans = tuple(window_span(*axis) for axis in zip(self._window(), self._dilation(), strict=True))
-            padded = tuple(n + a + b for n, a, b in zip(size.spatial, pads[::2], pads[1::2], strict=True))
+            padded = tuple(n + a + b for n, a, b in zip(seen, pads[::2], pads[1::2], strict=True))
             raise LayerError(
-                f"a window of {_times(spans)} does not fit the input {size}, {_times(padded)} with its padding; "
-                f'allowed: windows up to {_times(padded)}; make the window smaller or write padding="same"'
+                f"a window of {times(spans)} does not fit the input {size}, {times(padded)} with its padding; "
+                f'allowed: windows up to {times(padded)}; make the window smaller or write padding="same"'
             )
         return extents
 
@@ -80,14 +85,31 @@ def padding_check(rank: int) -> Check:
     return Check((same | sides).accept, f"{same.allowed}, {sides.allowed}", same.example)
 
 
-def require_rank(size: Size, rank: int) -> None:
-    """Raises LayerError unless the size has `rank` spatial axes, one C axis and nothing else."""
-    if size.format != "S" * rank + "C":
+def windowed(size: Size, rank: int) -> tuple[int, ...]:
+    """The extents of the axes that a window of `rank` axes slides over: the last ones before the channels.
+
+    Raises:
+        LayerError: the size has other axes than such a layer takes.
+    """
+    spatial, time = size.format.count("S"), size.format.count("T")
+    if rank not in (spatial, spatial + time):
         raise LayerError(
-            f"the input {size} has {len(size.spatial)} spatial axes; allowed: {rank} spatial axes and channels "
-            f"({'S' * rank}C); put the layer before layers that flatten, such as FullyConnectedLayer"
+            f"the input {size} has {spatial} spatial axes; allowed: {', '.join(window_formats(rank))}; "
+            "put the layer before layers that flatten, such as FullyConnectedLayer, or take the layer of as many axes"
         )
+    return size.shape[-rank - 1 : -1]
 
 
-def _times(extents: tuple[int, ...]) -> str:
+def window_formats(rank: int) -> tuple[str, ...]:
+    """The formats that a window of `rank` axes takes, without B."""
+    return ("S" * rank + "C", "T" + "S" * (rank - 1) + "C", "T" + "S" * rank + "C")
+
+
+def resized(size: Size, extents: tuple[int, ...], channels: int) -> Size:
+    """The size with other extents along the window's axes, and another number of channels."""
+    return Size(size.format, (*size.shape[: -len(extents) - 1], *extents, channels))
+
+
+def times(extents: tuple[int, ...]) -> str:
+    """Extents as messages show them: 3×3."""
     return "×".join(map(str, extents))

@@ -14,17 +14,22 @@ from gncodegen.layers.archive import layer_types
 EXAMPLES = {
     "ImageInputLayer": ((28, 28, 1),),
     "FeatureInputLayer": (21,),
-    "Convolution2dLayer": (3, 16),
-    "TransposedConvolution2dLayer": (2, 16),
+    "Image3dInputLayer": ((28, 28, 28, 1),),
+    "SequenceInputLayer": (12,),
     "FullyConnectedLayer": (10,),
     "GroupNormalizationLayer": (8,),
     "ClippedReluLayer": (6,),
-    "MaxPooling2dLayer": (2,),
-    "AveragePooling2dLayer": (2,),
+    **{f"Convolution{rank}dLayer": (3, 16) for rank in (1, 2, 3)},
+    **{f"GroupedConvolution{rank}dLayer": (3, 8, 4) for rank in (1, 2, 3)},
+    **{f"TransposedConvolution{rank}dLayer": (2, 16) for rank in (1, 2, 3)},
+    **{f"{kind}Pooling{rank}dLayer": (2,) for kind in ("Max", "Average") for rank in (1, 2, 3)},
     "AdditionLayer": (2,),
     "MultiplicationLayer": (2,),
     "ElementwiseLayer": ("maximum",),
     "DepthConcatenationLayer": (3,),
+    "TensorInputLayer": ((3, 4),),
+    "ReshapeLayer": ((4,),),
+    "PermuteLayer": ((1, 0),),
 }
 TYPES = {name: t for name, t in layer_types().items() if t is not gnc.Layer}
 

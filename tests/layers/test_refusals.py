@@ -170,7 +170,7 @@ NETWORKS = [
             "layer 2 'transposedconv_1'",
             "cropping = (8, 8, 0, 0) leaves nothing of the output 16×16",
             "8×8×6 (SSC)",
-            "up to 15 rows and 15 columns",
+            "up to 15×15",
             'cropping="same"',
         ],
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -229,3 +230,24 @@ def average_pool(
 def global_average_pool(x: ArrayLike) -> tuple[Array, Callable[[ArrayLike], tuple[Array]]]:
     """The mean over all spatial axes, which stay with extent 1."""
     return average_pool(x, window=np.shape(x)[1:-1])
+
+
+def each_step(operation: Callable[..., tuple[Array, Callable[[ArrayLike], tuple[Array, ...]]]]) -> Callable[..., Any]:
+    """The operation on x (N, T, …): at every time step alike, as if it were an observation."""
+
+    def steps(x: ArrayLike, *parameters: ArrayLike, **options: Any) -> Any:
+        x = np.asarray(x, np.float64)
+        y, backward = operation(x.reshape(-1, *x.shape[2:]), *parameters, **options)
+
+        def backward_steps(dy: ArrayLike) -> tuple[Array, ...]:
+            dx, *others = backward(np.asarray(dy, np.float64).reshape(y.shape))
+            return (dx.reshape(x.shape), *others)
+
+        return y.reshape(*x.shape[:2], *y.shape[1:]), backward_steps
+
+    return steps
+
+
+def global_max_pool(x: ArrayLike) -> tuple[Array, Callable[[ArrayLike], tuple[Array]]]:
+    """The largest element over all spatial axes, which stay with extent 1."""
+    return max_pool(x, window=np.shape(x)[1:-1])

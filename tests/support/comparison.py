@@ -58,6 +58,7 @@ def assert_same_network(
     loss_options: Mapping[str, Any] | None = None,
     finite_differences: bool | None = None,
     training: bool = False,
+    target: str = "cpu",
 ) -> Any:
     """Compiles `layers`, gives it and the twin of `nodes` the same random parameters, and compares all results.
 
@@ -68,13 +69,15 @@ def assert_same_network(
         parameters: values that replace random ones.
         finite_differences: also judge the gradients by the compiled loss itself; None means in float64.
         training: whether loss and gradients are those of training; makes a difference to batch normalization only.
+        target: "cpu"; or an architecture, whose kernels are emulated.
 
     Returns:
         The compiled network.
     """
     x = np.asarray(x, dtype)
     tolerance = tolerance or TOLERANCE[dtype]
-    compiled = gnc.compile(layers, target="cpu", batch_size=len(x), training=training, dtype=dtype, seed=0)
+    size, emulate = len(x), target != "cpu"
+    compiled = gnc.compile(layers, target, size, training=training, dtype=dtype, seed=0, emulate=emulate)
     randomize(compiled)
     for name, value in (parameters or {}).items():
         compiled.parameters[name] = np.asarray(value)

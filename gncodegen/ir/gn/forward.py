@@ -57,10 +57,11 @@ class InputNormalization(GnOperation):
         expect_operands(operands, 1 + METHODS[values.text("method")])
         x, *statistics = operands
         for statistic in statistics:
-            allowed = ((1,), (channels(x),), x.shape[1:])
+            trailing = [x.shape[axis:] for axis in range(len(x.shape) - 1, 0, -1)]
+            allowed = ", ".join(str(list(shape)) for shape in ((1,), *trailing))
             expect(
-                statistic.shape in allowed,
-                f"a statistic has shape {list(statistic.shape)}; allowed: {', '.join(str(list(s)) for s in allowed)}",
+                statistic.shape in ((1,), *trailing),
+                f"a statistic has shape {list(statistic.shape)}; allowed: {allowed}",
             )
         return (x,)
 
@@ -188,23 +189,23 @@ class Bias(GnOperation):
 
 @irdl_op_definition
 class FullyConnected(GnOperation):
-    """(x, weights (outputs, inputs)[, bias]) → y (N, outputs); x is flattened in array order."""
+    """(x, weights (outputs, inputs)[, bias]) → y (N, kept axes, outputs); x is flattened behind them in array order."""
 
     name = "gn.fully_connected"
-    ATTRIBUTES: ClassVar = EPILOGUE
+    ATTRIBUTES: ClassVar = (Declared("kept", "int", 0), *EPILOGUE)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
         expect_operands(operands, 2, 3)
         x, weights = operands[:2]
         expect(len(weights.shape) == 2, f"weights have {len(weights.shape)} axes; they need 2 (outputs, inputs)")
-        features = Tensor(x.shape[1:], x.dtype).count
-        expect(
-            weights.shape[1] == features, f"weights take {weights.shape[1]} inputs; x has {features} per observation"
-        )
+        rows = 1 + values.integer("kept")
+        features = Tensor(x.shape[rows:], x.dtype).count
+        what = f"weights take {weights.shape[1]} inputs; x has {features} per {'observation' if rows == 1 else 'row'}"
+        expect(weights.shape[1] == features, what)
         if len(operands) == 3:
             expect_shape("bias", operands[2], (weights.shape[0],))
-        return (Tensor((x.shape[0], weights.shape[0]), x.dtype),)
+        return (Tensor((*x.shape[:rows], weights.shape[0]), x.dtype),)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents

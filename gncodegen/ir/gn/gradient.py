@@ -197,7 +197,7 @@ class FullyConnectedInputGradient(GnOperation):
         expect_operands(operands, 2)
         dy, weights = operands
         x = Tensor(values.integers("input_shape"), dy.dtype)
-        features = Tensor(x.shape[1:], x.dtype).count
+        features = Tensor(x.shape[len(dy.shape) - 1 :], x.dtype).count
         expect_shape("the weights", weights, (channels(dy), features))
         return (x,)
 
@@ -214,7 +214,7 @@ class FullyConnectedWeightGradient(GnOperation):
         expect_operands(operands, 2)
         x, dy = operands
         expect(x.shape[0] == dy.shape[0], f"batch extents differ: {x.shape[0]} and {dy.shape[0]}")
-        weights = Tensor((channels(dy), Tensor(x.shape[1:], x.dtype).count), x.dtype)
+        weights = Tensor((channels(dy), Tensor(x.shape[len(dy.shape) - 1 :], x.dtype).count), x.dtype)
         return (weights, Tensor((channels(dy),), x.dtype)) if values["bias"] else (weights,)
 
 

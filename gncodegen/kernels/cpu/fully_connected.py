@@ -34,7 +34,7 @@ def fully_connected(problem: Problem) -> Plan:
     """The fully connected layer: y = activation(x·Wᵀ + bias), x with its trailing axes flattened."""
     x, weights = problem.operands[:2]
     columns, depth = weights.shape
-    rows = x.shape[0]
+    rows = problem.results[0].count // columns
     lanes = problem.machine.lanes(x.dtype)
     row_shares, column_shares = _shares(rows, columns, depth, 4)
     row_shares = _kept_in_l2(row_shares, rows, x.bytes, problem.machine)
@@ -124,14 +124,14 @@ def _product(
 def fully_connected_input_gradient(problem: Problem) -> Plan:
     """The input gradient of y = x·Wᵀ: dx = dy·W."""
     outputs, inputs = problem.operands[1].shape
-    size = (problem.operands[0].shape[0], inputs, outputs)
+    size = (problem.operands[0].count // outputs, inputs, outputs)
     return Plan((_product(problem, ("operand0", "operand1", "result0"), size, outputs, 1),))
 
 
 def fully_connected_weight_gradient(problem: Problem) -> Plan:
     """The weight gradient of y = x·Wᵀ + bias: dW = dyᵀ·x, and dbias, the sums of dy, where asked for."""
     outputs, inputs = problem.results[0].shape
-    size = (outputs, inputs, problem.operands[0].shape[0])
+    size = (outputs, inputs, problem.operands[1].count // outputs)
     product = _product(problem, ("operand1", "operand0", "result0"), size, 1, outputs)
     if not problem.flag("bias"):
         return Plan((product,))

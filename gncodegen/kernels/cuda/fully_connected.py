@@ -28,10 +28,11 @@ def fully_connected(problem: Problem) -> Plan:
     """The fully connected layer: y = activation(x·Wᵀ + bias), x with its trailing axes flattened."""
     x, weights = problem.operands[:2]
     columns, depth = weights.shape
+    rows = problem.results[0].count // columns
     epilogue = biased_epilogue(problem, len(problem.operands) > 2)
     lanes = vector_lanes(x.dtype, depth)
     product = Product(
-        rows=x.shape[0],
+        rows=rows,
         columns=columns,
         depth=depth,
         left="windows",
@@ -44,7 +45,7 @@ def fully_connected(problem: Problem) -> Plan:
         out_pixel=columns,
         shape=_rows(depth, depth),
         epilogue=epilogue,
-        flops=2 * x.shape[0] * columns * depth,
+        flops=2 * rows * columns * depth,
     )
     return product_plan(problem, product)
 
@@ -53,9 +54,10 @@ def fully_connected_input_gradient(problem: Problem) -> Plan:
     """The input gradient of y = x·Wᵀ: dx = dy·W."""
     dy, weights = problem.operands
     outputs, inputs = weights.shape
+    rows = dy.count // outputs
     lanes = vector_lanes(dy.dtype, inputs)
     product = Product(
-        rows=dy.shape[0],
+        rows=rows,
         columns=inputs,
         depth=outputs,
         left="windows",
@@ -67,21 +69,22 @@ def fully_connected_input_gradient(problem: Problem) -> Plan:
         slots=("operand0", "operand1", "", "result0"),
         out_pixel=inputs,
         shape=_rows(outputs, inputs),
-        flops=2 * dy.shape[0] * outputs * inputs,
+        flops=2 * rows * outputs * inputs,
     )
     return product_plan(problem, product)
 
 
 def fully_connected_weight_gradient(problem: Problem) -> Plan:
     """The weight gradient of y = x·Wᵀ + bias: dW = dyᵀ·x, and dbias, the sums of dy, where asked for."""
-    x = problem.operands[0]
+    x, dy = problem.operands
     outputs, inputs = problem.results[0].shape
+    rows = dy.count // outputs
     bias = problem.flag("bias")
     lanes = vector_lanes(x.dtype, inputs)
     product = Product(
         rows=outputs,
         columns=inputs,
-        depth=x.shape[0],
+        depth=rows,
         left="rows",
         right="rows",
         dtype=x.dtype,
@@ -94,7 +97,7 @@ def fully_connected_weight_gradient(problem: Problem) -> Plan:
         sums="left" if bias else "",
         free=True,
         shape={"pointwise": True, "row_stride": outputs, "group_stride": 0, "column_stride": inputs},
-        flops=2 * x.shape[0] * outputs * inputs,
+        flops=2 * rows * outputs * inputs,
     )
     return product_plan(problem, product)
 
