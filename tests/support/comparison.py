@@ -76,8 +76,8 @@ def assert_same_network(
     """
     x = np.asarray(x, dtype)
     tolerance = tolerance or TOLERANCE[dtype]
-    size, emulate = len(x), target != "cpu"
-    compiled = gnc.compile(layers, target, size, training=training, dtype=dtype, seed=0, emulate=emulate)
+    emulate = target != "cpu"
+    compiled = gnc.compile(layers, target, batch_size=len(x), training=training, dtype=dtype, seed=0, emulate=emulate)
     randomize(compiled)
     for name, value in (parameters or {}).items():
         compiled.parameters[name] = np.asarray(value)
