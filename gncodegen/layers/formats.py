@@ -6,9 +6,6 @@ from functools import cache
 
 from gncodegen.errors import ArrayError
 
-CHANNEL_LAST = "BTSSSC"
-"""The order of axes that arrays have where nobody says another: "BSSC" for images, "BTC" for sequences."""
-
 _MOST = {"B": 1, "S": 3, "T": 1, "C": 1}
 """How often each letter may stand in a format."""
 
