@@ -22,6 +22,7 @@ from gncodegen.lowering import Functions, Lowered
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.runtime.conversion import ArrayConversion, Key
+from gncodegen.runtime.signals import Uninterrupted
 from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
 from gncodegen.targets.registry import row_of
@@ -183,7 +184,7 @@ class Compiled:
         lowered = self.lowered("train_step", count)
         targets = self._conversion.targets(t, count)
         loss = self._backend.empty((), "float64", next(iter(arrays.values())))
-        with self._backend.lock:
+        with self._backend.lock, Uninterrupted():
             lowered.runner.run({**arrays, T: targets, LOSS: loss})
             self._last_step = lowered.runner
             self.hyperparameters.advance()
@@ -303,6 +304,9 @@ class Compiled:
         compiled = Compiled(state.network, state.options, hyperparameters)
         compiled._learn(state)
         return compiled
+
+    def __reduce__(self) -> tuple[Any, tuple[NetworkState]]:
+        return Compiled.of_state, (self.state,)
 
     def save(self, directory: str | Path) -> None:
         """Writes the network, its parameters and the solver's state to a folder; `gncodegen.load` reads them back."""

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gncodegen.cache import files
 from gncodegen.kernels.program import Program
+from gncodegen.kernels.render import render
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
 from gncodegen.lowering import Lowered
@@ -43,8 +45,9 @@ class CompiledKernel:
 
     @property
     def source(self) -> str:
-        """The generated Python source."""
-        return self.file.text
+        """The generated Python source: as it was rendered, whatever lies in its file."""
+        content = files.read(self.file.path)
+        return render(self.schedule) if content is None else content.decode()
 
     @property
     def llvm(self) -> str:

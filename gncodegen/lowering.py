@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import RLock
 
+from gncodegen.cache.cleaning import clean_sometimes
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
@@ -108,6 +109,7 @@ class Functions:
             program, files = known
             if not target.ready(files):
                 files = target.write(program.kernels.values())
-        target.compile(files)
+        if target.compile(files):
+            clean_sometimes()
         sources = dict(zip(program.kernels, files, strict=True))
         return Lowered(specification, program, sources, self._backend.runner(program, sources, self._persistent))

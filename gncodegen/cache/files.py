@@ -6,11 +6,15 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from gncodegen.cache.folder import check, instead_of, log
 from gncodegen.errors import CacheError
+
+DAY = 86_400
+"""Seconds."""
 
 MARKS = {".ll": b";", ".ptx": b"//"}
 """How a comment starts in files of these suffixes; "#" in others."""
@@ -28,6 +32,11 @@ def read(path: Path) -> bytes | None:
             if found is not None:
                 return found
     return None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is what `write` wrote."""
+    return _read(path, quiet=True) is not None
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -66,10 +75,12 @@ def _seal(name: str, content: bytes) -> bytes:
     return b"\n" + mark + b" sha256 " + digest.encode() + b"\n"
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path, quiet: bool = False) -> bytes | None:
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        facts = os.fstat(handle)
+        written = facts.st_mtime
+        if not stat.S_ISREG(facts.st_mode):
             os.close(handle)
             return None
     except OSError:
@@ -82,8 +93,12 @@ def _read(path: Path) -> bytes | None:
     check(path.parent)
     content = sealed[: -len(_seal(path.name, b""))]
     if sealed[len(content) :] == _seal(path.name, content):
+        if time.time() - written > DAY:
+            with suppress(OSError):  # what is used stays longest; a cache that cannot be written is not cleaned
+                os.utime(path)
         return content
-    log.warning("%s is damaged, or was not written by gncodegen: it is not used, and made anew", path)
+    if not quiet:
+        log.warning("%s is damaged, or was not written by gncodegen: it is not used, and made anew", path)
     return None
 
 

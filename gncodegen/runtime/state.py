@@ -12,6 +12,7 @@ from gncodegen.errors import ArrayError
 from gncodegen.kernels.hyperparameters import COUNT, slots
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.runtime.arrays import aligned, as_array, lasting
+from gncodegen.runtime.signals import Uninterrupted
 
 
 class Hyperparameters:
@@ -41,9 +42,10 @@ class Hyperparameters:
 
     def update(self, values: Mapping[str, float]) -> None:
         """Sets several numbers."""
-        for name, value in values.items():
-            self.array[self._slot(name)] = value
-        self._compute_scalars()
+        with Uninterrupted():
+            for name, value in values.items():
+                self.array[self._slot(name)] = value
+            self._compute_scalars()
 
     def _slot(self, name: str) -> int:
         if name not in self._slots or name in self.solver.scalars:
@@ -131,8 +133,10 @@ class HostValues:
 
     def write(self, name: str, array: NDArray[Any]) -> None:
         """Copies an array in."""
-        self.arrays[name][...] = array
-        self.version += 1
+        try:
+            self.arrays[name][...] = array
+        finally:
+            self.version += 1
 
 
 class Parameters(MutableMapping[str, NDArray[Any]]):

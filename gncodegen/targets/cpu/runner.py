@@ -5,8 +5,13 @@ It is the only parallel Numba function, so it is compiled once per machine and k
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +21,7 @@ from numba.extending import intrinsic
 from numba.np.ufunc import threading_layer
 from numpy.typing import NDArray
 
+from gncodegen.cache.foreign import checked
 from gncodegen.targets.cpu.atomics import fetch, fetch_add, give_way, pause
 from gncodegen.targets.cpu.threads import cores, starting
 
@@ -113,8 +119,23 @@ def _take_part(
             turns += 1
 
 
+@contextmanager
+def _kept() -> Generator[None]:
+    """While Numba compiles the runner or takes it from its cache: that lies in ours, and is checked as all in it is."""
+    settings: Any = config
+    digest = hashlib.sha256()
+    for name in ("atomics", "runner"):
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    with checked(f"numba-{digest.hexdigest()[:8]}") as folder:
+        before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
+        try:
+            yield
+        finally:
+            settings.CACHE_DIR = before
+
+
 # Numba starts its threads when a parallel function is compiled or comes from its cache.
-with starting():
+with starting(), _kept():
 
     @njit(
         [types.void(*(types.int64[::1],) * 6, types.int64)],
@@ -142,6 +163,15 @@ def _most() -> int:
     """Threads that Numba has."""
     settings: Any = config
     return settings.NUMBA_NUM_THREADS
+
+
+@cache
+def _turn() -> AbstractContextManager[Any]:
+    """Held during a run: Numba's workqueue threads end the process where two callers run something at once."""
+    try:
+        return Lock() if threading_layer() == "workqueue" else nullcontext()
+    except ValueError:  # nothing runs in parallel
+        return nullcontext()
 
 
 @cache
@@ -181,13 +211,14 @@ def run(
         starts: where in `argv` each launch's arguments begin.
     """
     workers = _workers()
-    if workers == _most():
-        _run(functions, grids, firsts, costs, argv, starts, workers)
-        return
-    # For this run only: the number is that of all parallel functions of the calling thread.
-    before = get_num_threads()
-    set_num_threads(min(workers, before))
-    try:
-        _run(functions, grids, firsts, costs, argv, starts, workers)
-    finally:
-        set_num_threads(before)
+    with _turn():
+        if workers == _most():
+            _run(functions, grids, firsts, costs, argv, starts, workers)
+            return
+        # For this run only: the number is that of all parallel functions of the calling thread.
+        before = get_num_threads()
+        set_num_threads(min(workers, before))
+        try:
+            _run(functions, grids, firsts, costs, argv, starts, workers)
+        finally:
+            set_num_threads(before)
