@@ -101,6 +101,13 @@ def _more_activations() -> Layers:
     return _classifier(*every, size=(5, 7, 3))
 
 
+def _moved() -> Layers:
+    return _classifier(
+        gnc.CropLayer((1, 0, 0, 2)), gnc.SpaceToDepthLayer(2), gnc.Convolution2dLayer(1, 8),
+        gnc.DepthToSpaceLayer(2, order="column-first"), size=(5, 8, 3),
+    )  # fmt: skip
+
+
 def _gated() -> Layers:
     graph = gnc.LayerGraph([
         gnc.ImageInputLayer((4, 6, 8), normalization="none", name="start"),
@@ -198,6 +205,7 @@ ZOO: tuple[Specimen, ...] = (
     Specimen("demo float64", lambda: demo((12, 12, 1)), dtype="float64"),
     Specimen("activations", _activations),
     Specimen("more activations", _more_activations),
+    Specimen("crops and blocks", _moved),
     Specimen("products and functions of inputs", _gated),
     Specimen("residual and concatenation", _residual),
     Specimen("pooling", _pooling),

@@ -68,6 +68,11 @@ from .layers.joining import (
     ElementwiseLayer as ElementwiseLayer,
     MultiplicationLayer as MultiplicationLayer,
 )
+from .layers.movement import (
+    CropLayer as CropLayer,
+    DepthToSpaceLayer as DepthToSpaceLayer,
+    SpaceToDepthLayer as SpaceToDepthLayer,
+)
 from .layers.network import Network as Network
 from .layers.normalization import (
     BatchNormalizationLayer as BatchNormalizationLayer,

@@ -13,7 +13,7 @@ from gncodegen.errors import CompileError
 from gncodegen.ir.function import Slot, add_arguments, set_results
 from gncodegen.ir.gn import HYPERPARAMETERS, OPERATIONS, GnOperation
 from gncodegen.ir.gn.base import shape_text
-from gncodegen.ir.values import Value, encode, tensor_of, tensor_type
+from gncodegen.ir.values import Value, Values, encode, tensor_of, tensor_type
 from gncodegen.kernels.schedule import Tensor
 from gncodegen.layers.base import Operation, Parameter
 from gncodegen.layers.network import Network, Node, argument_name, result_name
@@ -140,7 +140,8 @@ class _Construction:
             attributes["index"] = self.dropouts
             self.dropouts += 1
         if link.op == "reshape":
-            attributes["shape"] = (self.batch_size, *node.size.shape)
+            between = Values(attributes).integers("shape") if "shape" in attributes else node.size.shape
+            attributes["shape"] = (self.batch_size, *between)
         if kind.READS_HYPERPARAMETERS:
             assert self.hyperparameters is not None
             operands.append(self.hyperparameters)

@@ -1,12 +1,17 @@
-"""What the Problems of transposition and padding say."""
+"""What the Problems of slices, transposition and padding say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
 
-from gncodegen.kernels.schedule import Problem
+from gncodegen.kernels.schedule import Problem, Tensor
 from gncodegen.kernels.window_axis import SPATIAL, three
+
+
+def run(problem: Problem, tensor: Tensor) -> int:
+    """Elements side by side of an operand or result of a slice or concatenation: from its axis on."""
+    return prod(tensor.shape[problem.integer("axis", -1) :])
 
 
 def collapsed(shape: tuple[int, ...], permutation: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -37,6 +37,23 @@ def test_concatenate_and_slice(execute, shape, widths, dtype):
         start += length
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2, -2])
+@pytest.mark.parametrize("inner", [3, 8])
+def test_concatenate_and_slice_along_any_axis(execute, axis, inner):
+    shape = (2, 5, 4, inner)
+    extents = [shape[axis], 1, 3]
+    xs = [drawn((*shape[: axis % 4], extent, *shape[axis % 4 + 1 :]), seed=extent) for extent in extents]
+    expected = np.concatenate(xs, axis)
+    (y,) = execute("concatenate", xs, [(expected.shape, "float32")], {"axis": axis})
+    np.testing.assert_array_equal(y, expected)
+    start = 0
+    for x, extent in zip(xs, extents, strict=True):
+        attributes = {"start": start, "length": extent, "axis": axis}
+        (part,) = execute("slice", [y], [(x.shape, "float32")], attributes)
+        np.testing.assert_array_equal(part, x)
+        start += extent
+
+
 @pytest.mark.parametrize(
     ("shape", "permutation", "dtype"),
     [

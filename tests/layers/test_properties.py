@@ -30,6 +30,9 @@ EXAMPLES = {
     "TensorInputLayer": ((3, 4),),
     "ReshapeLayer": ((4,),),
     "PermuteLayer": ((1, 0),),
+    "CropLayer": ((1, 0, 2, 1),),
+    "DepthToSpaceLayer": (2,),
+    "SpaceToDepthLayer": (2,),
 }
 TYPES = {name: t for name, t in layer_types().items() if t is not gnc.Layer}
 

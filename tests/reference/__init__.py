@@ -7,6 +7,7 @@ Arrays are channel-last with the batch first unless an operation takes a `data_f
 from reference.elementwise import elementwise
 from reference.finite import directional_error, numeric_gradient
 from reference.losses import cross_entropy, half_squared_error, one_hot
+from reference.movement import crop, depth_to_space, space_to_depth
 from reference.network import Node, ReferenceNetwork
 from reference.normalization import (
     batch_norm,
@@ -54,8 +55,10 @@ __all__ = [
     "channel_normalize",
     "clip_gradients",
     "convolution",
+    "crop",
     "cross_entropy",
     "depth_concatenation",
+    "depth_to_space",
     "directional_error",
     "dropout",
     "each_step",
@@ -77,5 +80,6 @@ __all__ = [
     "running_statistics",
     "same_padding",
     "softmax",
+    "space_to_depth",
     "transposed_convolution",
 ]

@@ -238,9 +238,9 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             wide = [np.broadcast_to(operand, dy.shape) for operand in operands]
             return [ref.elementwise(a["function"], *wide)[1](dy)[a["operand"]]]
         case "concatenate":
-            return [np.concatenate(o, -1)]
+            return [np.concatenate(o, a.get("axis", -1))]
         case "slice":
-            return [o[0][..., a["start"] : a["start"] + a["length"]]]
+            return [np.take(o[0], range(a["start"], a["start"] + a["length"]), a.get("axis", -1))]
         case "reshape":
             return [o[0].reshape(a["shape"])]
         case "transpose":

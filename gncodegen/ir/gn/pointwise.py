@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import ClassVar
 
 from xdsl.builder import Builder
@@ -19,12 +20,13 @@ from gncodegen.ir.gn.base import (
     expect_same,
     shape_text,
 )
-from gncodegen.ir.gn.forward import shape_of
+from gncodegen.ir.gn.forward import Pad, shape_of
 from gncodegen.ir.gn.update import HYPERPARAMETERS
 from gncodegen.ir.operation import Declared
 from gncodegen.ir.values import Values
 from gncodegen.kernels.schedule import Tensor
 
+AXIS = Declared("axis", "int", -1)
 CLASS_WEIGHTS = Declared("class_weights", "floats", ())
 
 
@@ -85,6 +87,18 @@ class Softmax(GnOperation):
         (dy,) = cotangents
         assert dy is not None
         return (builder.insert(grad.SoftmaxGradient((self.results[0], dy), layers=self.layers)).results[0],)
+
+
+def place_of_axis(x: Tensor, values: Values) -> int:
+    """The attribute `axis` counted from the first axis; raises VerifyException if x lacks it."""
+    axis, rank = values.integer("axis"), len(x.shape)
+    expect(-rank <= axis < rank, f"axis = {axis}; {shape_text(x)} has {rank} axes")
+    return axis % rank
+
+
+def _without(x: Tensor, axis: int) -> tuple[int, ...]:
+    """The extents but that of one axis."""
+    return x.shape[:axis] + x.shape[axis + 1 :]
 
 
 class Loss(GnOperation):
@@ -155,20 +169,22 @@ class Add(GnOperation):
 
 @irdl_op_definition
 class Concatenate(GnOperation):
-    """x1 … xN → their channels side by side."""
+    """x1 … xN → side by side along one axis, the last by default."""
 
     name = "gn.concatenate"
+    ATTRIBUTES: ClassVar = (AXIS,)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
         expect(len(operands) >= 1, "gn.concatenate needs an operand")
-        first = operands[0]
+        first, axis = operands[0], place_of_axis(operands[0], values)
         for operand in operands[1:]:
             expect(
-                (operand.shape[:-1], operand.dtype) == (first.shape[:-1], first.dtype),
-                f"all but the last axis must agree: {shape_text(first)} and {shape_text(operand)}",
+                (_without(operand, axis), operand.dtype) == (_without(first, axis), first.dtype),
+                f"all but axis {axis} must agree: {shape_text(first)} and {shape_text(operand)}",
             )
-        return (Tensor((*first.shape[:-1], sum(map(channels, operands))), first.dtype),)
+        extent = sum(operand.shape[axis] for operand in operands)
+        return (Tensor((*first.shape[:axis], extent, *first.shape[axis + 1 :]), first.dtype),)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents
@@ -176,29 +192,42 @@ class Concatenate(GnOperation):
         slices: list[Slice] = []
         start = 0
         for operand in self.operands:
-            length = shape_of(operand)[-1]
-            slices.append(builder.insert(Slice((dy,), {"start": start, "length": length}, self.layers)))
+            length = shape_of(operand)[self.values.integer("axis")]
+            attributes = {"start": start, "length": length, "axis": self.attribute("axis")}
+            slices.append(builder.insert(Slice((dy,), attributes, self.layers)))
             start += length
         return [operation.results[0] for operation in slices]
 
 
 @irdl_op_definition
 class Slice(GnOperation):
-    """x → channels start … start + length − 1."""
+    """x → elements start … start + length − 1 along one axis, the last by default."""
 
     name = "gn.slice"
-    ATTRIBUTES: ClassVar = (Declared("start", "int"), Declared("length", "int"))
+    ATTRIBUTES: ClassVar = (Declared("start", "int"), Declared("length", "int"), AXIS)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
         expect_operands(operands, 1)
         (x,) = operands
-        start, length = values.integer("start"), values.integer("length")
+        start, length, axis = values.integer("start"), values.integer("length"), place_of_axis(x, values)
         expect(
-            0 <= start and length >= 1 and start + length <= channels(x),
-            f"slice of {length} from {start} leaves the {channels(x)} channels",
+            0 <= start and length >= 1 and start + length <= x.shape[axis],
+            f"slice of {length} from {start} leaves the {x.shape[axis]} elements of axis {axis}",
         )
-        return (Tensor((*x.shape[:-1], length), x.dtype),)
+        return (Tensor((*x.shape[:axis], length, *x.shape[axis + 1 :]), x.dtype),)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        shape, start, length = shape_of(self.operands[0]), self.values.integer("start"), self.values.integer("length")
+        axis = self.values.integer("axis") % len(shape)
+        # Zeros around dy: a pad of the middle one of three axes.
+        outer, inner = prod(shape[:axis]), prod(shape[axis + 1 :])
+        rows = builder.insert(Reshape((dy,), {"shape": (outer, length, inner)}, self.layers)).results[0]
+        padding = (start, shape[axis] - start - length)
+        padded = builder.insert(Pad((rows,), {"padding": padding, "mode": "constant"}, self.layers)).results[0]
+        return (builder.insert(Reshape((padded,), {"shape": shape}, self.layers)).results[0],)
 
 
 @irdl_op_definition

@@ -7,7 +7,7 @@ from math import prod
 
 from gncodegen.kernels.cpu.elementwise import BLOCK, flat
 from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.movement import collapsed, padded_axes
+from gncodegen.kernels.movement import collapsed, padded_axes, run
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 
 
@@ -23,22 +23,23 @@ def _plan(
 
 
 def _by_rows(problem: Problem, template: str, shape: Mapping[str, Constant]) -> Plan:
-    """One launch over blocks of rows along the last axis of the result."""
+    """One launch over blocks of rows of the result, which are side by side from the op's axis on."""
     y = problem.results[0]
-    width = y.shape[-1]
+    width = run(problem, y)
     rows, block = (y.count // width if width else 0), max(1, BLOCK // max(1, width))
     return _plan(problem, template, {"rows": rows, "width": width, **shape}, {"block": block}, -(-rows // block))
 
 
 def _concatenate(problem: Problem) -> Plan:
     """Y = the rows of all operands side by side."""
-    return _by_rows(problem, "concatenate", {"widths": tuple(operand.shape[-1] for operand in problem.operands)})
+    return _by_rows(problem, "concatenate", {"widths": tuple(run(problem, operand) for operand in problem.operands)})
 
 
 def _slice(problem: Problem) -> Plan:
-    """Y = a run of channels of x."""
-    start = problem.integer("start")
-    return _by_rows(problem, "slice", {"channels": problem.operands[0].shape[-1], "start": start})
+    """Y = a run of x along one axis."""
+    channels, length = run(problem, problem.operands[0]), problem.integer("length")
+    start = run(problem, problem.results[0]) // length * problem.integer("start")
+    return _by_rows(problem, "slice", {"channels": channels, "start": start})
 
 
 def _transpose(problem: Problem) -> Plan:

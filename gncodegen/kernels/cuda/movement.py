@@ -7,7 +7,7 @@ from math import gcd, prod
 
 from gncodegen.kernels.cuda.elementwise import THREADS, flat, unrolled
 from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.movement import collapsed, padded_axes
+from gncodegen.kernels.movement import collapsed, padded_axes, run
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
 
 TURNED_COLUMNS = 32
@@ -32,14 +32,15 @@ def _gathered(problem: Problem, template: str, shape: Mapping[str, Constant], wh
 
 def _concatenate(problem: Problem) -> Plan:
     """Y = the rows of all operands side by side."""
-    widths = tuple(operand.shape[-1] for operand in problem.operands)
-    shape: dict[str, Constant] = {"width": problem.results[0].shape[-1], "widths": widths}
+    widths = tuple(run(problem, operand) for operand in problem.operands)
+    shape: dict[str, Constant] = {"width": run(problem, problem.results[0]), "widths": widths}
     return _gathered(problem, "concatenate", shape, widths)
 
 
 def _slice(problem: Problem) -> Plan:
-    """Y = a run of channels of x."""
-    start, width, channels = problem.integer("start"), problem.results[0].shape[-1], problem.operands[0].shape[-1]
+    """Y = a run of x along one axis."""
+    width, channels = run(problem, problem.results[0]), run(problem, problem.operands[0])
+    start = width // problem.integer("length") * problem.integer("start")
     shape: dict[str, Constant] = {"width": width, "channels": channels, "start": start}
     return _gathered(problem, "slice", shape, (start, width, channels))
 
