@@ -54,12 +54,22 @@ def diagonal(*axes: Sequence[object]) -> list[ParameterSet]:
     return found
 
 
-def on_gpu_in_full(cases: Sequence[object]) -> list[ParameterSet]:
-    """Cases that the emulator runs with --full only; values, or parameters that have marks already."""
-    mark = pytest.mark.full("cuda")
+def in_full(cases: Sequence[object], *families: str) -> list[ParameterSet]:
+    """Cases that only --full runs; values, or parameters that have marks already.
+
+    Args:
+        cases: each a tuple where it stands for several parameters.
+        families: the families of targets that this is said of; none = all.
+    """
+    mark = pytest.mark.full(*families)
     return [
         pytest.param(*case.values, marks=[*case.marks, mark], id=case.id)
         if isinstance(case, ParameterSet)
         else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=mark)
         for case in cases
     ]
+
+
+def on_gpu_in_full(cases: Sequence[object]) -> list[ParameterSet]:
+    """Cases that the emulator runs with --full only."""
+    return in_full(cases, "cuda")

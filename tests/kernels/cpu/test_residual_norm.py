@@ -18,13 +18,13 @@ Execute = Callable[..., Any]
 CASES = [
     # (shape, groups, phases, dtype, activation, alpha): vectors full, odd channels with a tail, one group, many parts
     ((2, 8, 8, 32), 8, "whole", "float32", "relu", 0.0),
-    ((2, 8, 8, 32), 8, "split", "float64", "leaky-relu", 0.1),
+    pytest.param((2, 8, 8, 32), 8, "split", "float64", "leaky-relu", 0.1, marks=pytest.mark.full),
     ((3, 5, 7, 20), 4, "whole", "float64", "relu", 0.0),
-    ((2, 11, 13, 3), 3, "whole", "float32", "leaky-relu", 0.1),
+    pytest.param((2, 11, 13, 3), 3, "whole", "float32", "leaky-relu", 0.1, marks=pytest.mark.full),
     ((2, 11, 13, 3), 3, "split", "float32", "relu", 0.0),
     ((5, 12), 3, "whole", "float32", "leaky-relu", -0.3),
     ((1, 97, 101, 32), 8, "split", "float32", "relu", 0.0),
-    ((2, 9, 9, 7), 1, "whole", "float32", "", 0.0),
+    pytest.param((2, 9, 9, 7), 1, "whole", "float32", "", 0.0, marks=pytest.mark.full),
 ]
 
 
