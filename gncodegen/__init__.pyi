@@ -35,6 +35,8 @@ from .layers.activations import (
     SoftsignLayer as SoftsignLayer,
     SwishLayer as SwishLayer,
     TanhLayer as TanhLayer,
+    ThresholdedReluLayer as ThresholdedReluLayer,
+    UnaryLayer as UnaryLayer,
 )
 from .layers.analyze import analyze_network as analyze_network
 from .layers.base import Layer as Layer

@@ -230,6 +230,39 @@ class LogSigmoidLayer(ActivationLayer):
 
 
 @dataclass(frozen=True, eq=False)
+class ThresholdedReluLayer(ActivationLayer):
+    """y = x where x > threshold, else 0.
+
+    Args:
+        threshold: what x must exceed.
+
+    Source: Konda, Memisevic and Krueger, Zero-bias autoencoders, ICLR 2015.
+    """
+
+    threshold: Annotated[float, finite_number] = 1.0
+    kind: ClassVar[str] = "thresholdedrelu"
+    function: ClassVar[str] = "thresholded-relu"
+
+
+_UNARY = ("absolute", "negative", "square", "square-root", "reciprocal", "exponential")
+
+
+@dataclass(frozen=True, eq=False)
+class UnaryLayer(Layer):
+    """y = f(x), element by element, for the plain functions of arithmetic: `UnaryLayer("square-root")`.
+
+    Args:
+        function: "absolute", "negative", "square", "square-root", "reciprocal" or "exponential".
+    """
+
+    function: Annotated[str, one_of(*_UNARY)]
+    kind: ClassVar[str] = "unary"
+
+    def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
+        return (Operation("activation", (), {"function": self.function, "alpha": 0.0}),)
+
+
+@dataclass(frozen=True, eq=False)
 class SoftmaxLayer(Layer):
     """y_c = exp(x_c) / Σ_j exp(x_j) over the channels."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -124,3 +126,49 @@ def test_external_data_stays_in_its_folder(tmp_path) -> None:
     (inside / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(NetworkError, match="files inside the model's folder"):
         gnc.from_onnx(inside / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "layer"),
+    [
+        ("Selu", {}, gnc.SeluLayer()),
+        ("Celu", {"alpha": 2.0}, gnc.CeluLayer(2.0)),
+        ("ThresholdedRelu", {"alpha": 2.0}, gnc.ThresholdedReluLayer(2.0)),
+        ("HardSigmoid", {}, gnc.HardSigmoidLayer(0.2)),
+        ("HardSwish", {}, gnc.HardSwishLayer()),
+        ("Mish", {}, gnc.MishLayer()),
+        ("Softsign", {}, gnc.SoftsignLayer()),
+        ("Gelu", {"approximate": "tanh"}, gnc.GeluLayer(approximation="tanh")),
+        ("Sqrt", {}, gnc.UnaryLayer("square-root")),
+    ],
+)
+def test_activations(operator, attributes, layer) -> None:
+    node = helper.make_node(operator, ["x"], ["y"], name="f", **attributes)
+    graph = gnc.from_onnx(model_of([node], {"x": ["N", 3, 4]}, {"y": ["N", 3, 4]}))
+    assert replace(graph["f"], name="") == layer
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "layer"),
+    [
+        (0, 6, gnc.ClippedReluLayer(6)),
+        (0, None, gnc.ReluLayer()),
+        (-2, 3, gnc.HardTanhLayer(-2, 3)),
+        (None, 3, gnc.HardTanhLayer(-float(np.finfo(np.float32).max), 3)),
+    ],
+)
+def test_clip(low, high, layer) -> None:
+    bounds = {name: np.float32(bound) for name, bound in {"low": low, "high": high}.items() if bound is not None}
+    inputs = ["x", *(name if name in bounds else "" for name in ("low", "high"))]
+    constants = {name: np.asarray(bound) for name, bound in bounds.items()}
+    graph = gnc.from_onnx(
+        model_of([helper.make_node("Clip", inputs, ["y"], name="f")], {"x": ["N", 3]}, {"y": ["N", 3]}, constants)
+    )
+    assert replace(graph["f"], name="") == layer
+
+
+def test_a_layer_that_is_not_there_is_a_sentence() -> None:
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up", group=2)
+    model = model_of([node], {"x": ["N", 2, 4, 4]}, {"y": ["N", 2, 6, 6]}, {"w": np.ones((2, 1, 3, 3), np.float32)})
+    with pytest.raises(NetworkError, match=r"'up' \(ConvTranspose\): group = 2"):
+        gnc.from_onnx(model)

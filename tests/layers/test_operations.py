@@ -173,6 +173,8 @@ def test_activations(layer, function, alpha):
         (gnc.CeluLayer(2), "celu", {"alpha": 2}),
         (gnc.SoftsignLayer(), "softsign", {}),
         (gnc.LogSigmoidLayer(), "log-sigmoid", {}),
+        (gnc.ThresholdedReluLayer(2), "thresholded-relu", {"alpha": 2}),
+        (gnc.UnaryLayer("square-root"), "square-root", {}),
     ],
 )
 def test_activations_of_several_constants(layer, function, constants):

@@ -23,6 +23,7 @@ EXAMPLES = {
     **{f"GroupedConvolution{rank}dLayer": (3, 8, 4) for rank in (1, 2, 3)},
     **{f"TransposedConvolution{rank}dLayer": (2, 16) for rank in (1, 2, 3)},
     **{f"{kind}Pooling{rank}dLayer": (2,) for kind in ("Max", "Average") for rank in (1, 2, 3)},
+    "UnaryLayer": ("square",),
     "AdditionLayer": (2,),
     "MultiplicationLayer": (2,),
     "ElementwiseLayer": ("maximum",),

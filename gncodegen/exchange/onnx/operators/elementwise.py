@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value, last
 from gncodegen.exchange.onnx.node import Node, Operand
 from gncodegen.exchange.onnx.operators.row import Operator, single
+
+LARGEST = float(np.finfo(np.float32).max)
+"""A bound beyond which there is none."""
 
 Make = Callable[[Node], Any]
 """The layer of a node."""
@@ -27,9 +32,37 @@ def _clip(node: Node) -> Any:
     low, high = (node.attributes.get(name) for name in ("min", "max"))
     low = node.constant(1).item() if node.has(1) else low
     high = node.constant(2).item() if node.has(2) else high
-    if low != 0:
-        raise Unsupported(f"min = {low}; allowed: 0")
-    return gnc.ReluLayer() if high is None or high > 3e38 else gnc.ClippedReluLayer(float(high))
+    low, high = max(-LARGEST, -LARGEST if low is None else low), min(LARGEST, LARGEST if high is None else high)
+    if low == 0:
+        return gnc.ReluLayer() if high == LARGEST else gnc.ClippedReluLayer(float(high))
+    return gnc.HardTanhLayer(float(low), float(high))
+
+
+def _selu(node: Node) -> Any:
+    given = _attribute(node, "alpha", 1.6732632423543772), _attribute(node, "gamma", 1.0507009873554805)
+    # A float32 attribute holds the constants to 8 digits.
+    if not np.allclose(given, (1.6732632423543772, 1.0507009873554805), rtol=1e-6):
+        raise Unsupported(f"alpha, gamma = {given}; allowed: those of the paper, 1.67326 and 1.0507")
+    return gnc.SeluLayer()
+
+
+def _gelu(node: Node) -> Any:
+    return gnc.GeluLayer(approximation=node.attributes.get("approximate", "none"))
+
+
+def _swish(node: Node) -> Any:
+    if _attribute(node, "alpha", 1.0) != 1:
+        raise Unsupported(f"alpha = {node.attributes['alpha']}; allowed: 1")
+    return gnc.SwishLayer()
+
+
+def _hard_sigmoid(node: Node) -> Any:
+    return gnc.HardSigmoidLayer(_attribute(node, "alpha", 0.2), _attribute(node, "beta", 0.5))
+
+
+def _function(name: str) -> Operator:
+    """The row of a function that UnaryLayer has."""
+    return single(activation(lambda node: gnc.UnaryLayer(name)), f"Unary({name})")
 
 
 def softmax(node: Node) -> Value:
@@ -81,7 +114,23 @@ OPERATORS: Mapping[str, Operator] = {
     "Sigmoid": single(activation(lambda node: gnc.SigmoidLayer()), "Sigmoid"),
     "Tanh": single(activation(lambda node: gnc.TanhLayer()), "Tanh"),
     "Softplus": single(activation(lambda node: gnc.SoftplusLayer()), "Softplus"),
-    "Clip": single(activation(_clip), "ClippedRelu"),
+    "Softsign": single(activation(lambda node: gnc.SoftsignLayer()), "Softsign"),
+    "Mish": single(activation(lambda node: gnc.MishLayer()), "Mish"),
+    "HardSwish": single(activation(lambda node: gnc.HardSwishLayer()), "HardSwish"),
+    "HardSigmoid": single(activation(_hard_sigmoid), "HardSigmoid"),
+    "Selu": single(activation(_selu), "Selu"),
+    "Celu": single(activation(lambda node: gnc.CeluLayer(_attribute(node, "alpha", 1.0))), "Celu"),
+    "ThresholdedRelu": single(
+        activation(lambda node: gnc.ThresholdedReluLayer(_attribute(node, "alpha", 1.0))), "ThresholdedRelu"
+    ),
+    "Gelu": single(activation(_gelu), "Gelu"),
+    "Swish": single(activation(_swish), "Swish"),
+    "Clip": single(activation(_clip), "Relu, ClippedRelu, HardTanh"),
+    "Abs": _function("absolute"),
+    "Neg": _function("negative"),
+    "Sqrt": _function("square-root"),
+    "Reciprocal": _function("reciprocal"),
+    "Exp": _function("exponential"),
     "Softmax": single(softmax, "Softmax"),
     "Add": single(addition, "Addition"),
     "Sum": single(addition, "Addition"),

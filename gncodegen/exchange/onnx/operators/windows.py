@@ -46,7 +46,13 @@ def _per_axis(node: Node, name: str, rank: int) -> tuple[int, ...]:
 
 
 def _layer(stem: str, rank: int) -> Any:
-    return getattr(gnc, f"{stem}{rank}dLayer")
+    """The type of layer for so many spatial axes."""
+    found = getattr(gnc, f"{stem}{rank}dLayer", None)
+    if found is None:
+        there = [axes for axes in (1, 2, 3) if hasattr(gnc, f"{stem}{axes}dLayer")]
+        allowed = f"{', '.join(map(str, there))} spatial axes" if there else "convolutions and pools of other kinds"
+        raise Unsupported(f"there is no {stem}{rank}dLayer; allowed: {allowed}")
+    return found
 
 
 def convolution(node: Node) -> Value:
@@ -70,6 +76,51 @@ def convolution(node: Node) -> Value:
     else:
         layer = _layer("GroupedConvolution", rank)(window, filters // groups, groups, **shared)
     return node.construction.channels_last(node.value(), lambda _: layer)
+
+
+def transposed_convolution(node: Node) -> Value:
+    """The adjoint of a convolution, plus b; weights are (channels, filters / groups, *window)."""
+    weights, extents = node.constant(1), _spatial(node)
+    window, rank = weights.shape[2:], len(extents)
+    stride, dilation = _per_axis(node, "strides", rank), _per_axis(node, "dilations", rank)
+    groups = node.attributes.get("group", 1)
+    if groups != 1 or set(dilation) != {1}:
+        raise Unsupported(f"group = {groups}, dilations = {dilation}; allowed: 1 for both")
+    sides, missing = _cropping(node, window, stride)
+    # What output_padding adds behind the last window is as if the window had zeros there.
+    weights = np.pad(weights, ((0, 0), (0, 0), *((0, more) for more in missing)))
+    filters = weights.shape[1]
+    layer = _layer("TransposedConvolution", rank)(
+        weights.shape[2:],
+        filters,
+        stride=stride,
+        cropping=sides,
+        weights=np.moveaxis(weights, (0, 1), (-1, -2)),
+        bias=node.constant_or(2, np.zeros(filters, weights.dtype)),
+        **({} if node.has(2) else {"bias_learn_rate_factor": 0.0}),
+    )
+    return node.construction.channels_last(node.value(), lambda _: layer)
+
+
+def _cropping(node: Node, window: Sequence[int], stride: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What is cut off, two sides per axis; and how much longer than its window the output is, per axis."""
+    extents, rank = _spatial(node), len(window)
+    more = tuple(node.attributes.get("output_padding", (0,) * rank))
+    target, mode = node.attributes.get("output_shape"), node.attributes.get("auto_pad", "NOTSET")
+    if target is None and mode.startswith("SAME"):
+        target = [n * step for n, step in zip(extents, stride, strict=True)]
+    pads = node.attributes.get("pads", (0,) * (2 * rank))
+    sides: list[int] = []
+    missing: list[int] = []
+    for axis, (n, size, step) in enumerate(zip(extents, window, stride, strict=True)):
+        before, after = pads[axis], pads[rank + axis] - more[axis]
+        if target is not None:
+            total = step * (n - 1) + more[axis] + size - target[-rank:][axis]
+            before = max(total, 0) // 2 if mode == "SAME_UPPER" else max(total, 0) - max(total, 0) // 2
+            after = total - before - more[axis]
+        sides += (before, max(after, 0))
+        missing.append(max(-after, 0))
+    return tuple(sides), tuple(missing)
 
 
 def _window(node: Node) -> tuple[tuple[int, ...], dict[str, Any]]:
@@ -125,6 +176,7 @@ def global_pool(node: Node) -> Value:
 
 OPERATORS: Mapping[str, Operator] = {
     "Conv": single(convolution, "Convolution, GroupedConvolution"),
+    "ConvTranspose": single(transposed_convolution, "TransposedConvolution"),
     "MaxPool": single(max_pool, "MaxPooling"),
     "AveragePool": single(average_pool, "AveragePooling"),
     "GlobalAveragePool": single(global_pool, "GlobalAveragePooling"),
