@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gncodegen.errors import LayerError
 from gncodegen.layers.base import Layer, Size
 from gncodegen.layers.graph import LayerGraph
+from gncodegen.layers.joining import ElementwiseLayer
 from gncodegen.layers.tensors import PermuteLayer, ReshapeLayer, TensorInputLayer
 from gncodegen.layers.wiring import free_name
 
@@ -32,6 +38,15 @@ def channel_last(rank: int) -> Layout:
 def last(axis: int, rank: int) -> Layout:
     """One axis behind all others."""
     return (*(other for other in range(rank) if other != axis), axis)
+
+
+def broadcast_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes repeat to; raises Unsupported where there is none."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        given = ", ".join(map(str, shapes))
+        raise Unsupported(f"arrays of shapes {given} (one observation); allowed: axes that are equal or 1") from error
 
 
 @dataclass
@@ -64,6 +79,7 @@ class Construction:
     def __init__(self) -> None:
         self.graph = LayerGraph()
         self._sizes: dict[str, Size] = {}
+        self._sources: dict[str, tuple[str, ...]] = {}
         self._title = ""
 
     def titled(self, title: str) -> Construction:
@@ -95,7 +111,7 @@ class Construction:
         self.graph.add(replace(layer, name=name))
         for port, source in zip(layer.input_names, sources, strict=True):
             self.graph.connect(source, f"{name}/{port}")
-        self._sizes[name] = size
+        self._sizes[name], self._sources[name] = size, sources
         return name
 
     def _free(self, layer: Layer) -> str:
@@ -126,11 +142,38 @@ class Construction:
         return Value(value.shape, {layout: self.add(layer, value.places[layout])})
 
     def joined(self, values: Sequence[Value], layer: Layer) -> Value:
-        """A layer that takes several values of one shape element by element."""
-        shared = [layout for layout in values[0].places if all(layout in value.places for value in values)]
-        preferred = channel_last(values[0].rank)
+        """A layer that takes several values element by element; they repeat along axes of extent 1 or that they lack.
+
+        Raises:
+            Unsupported: the shapes do not broadcast.
+        """
+        shape = broadcast_shape([value.shape for value in values])
+        raised = [self.raised(value, len(shape)) for value in values]
+        shared = [layout for layout in raised[0].places if all(layout in value.places for value in raised)]
+        preferred = channel_last(len(shape))
         layout = preferred if preferred in shared or not shared else shared[0]
-        return Value(values[0].shape, {layout: self.add(layer, *(self.stored(value, layout) for value in values))})
+        return Value(shape, {layout: self.add(layer, *(self.stored(value, layout) for value in raised))})
+
+    def raised(self, value: Value, rank: int) -> Value:
+        """The value with axes of extent 1 in front, so that it has so many."""
+        more = rank - value.rank
+        if more <= 0:
+            return value
+        layout = (*range(more), *(axis + more for axis in value.layout))
+        shape = (1,) * more + value.shape
+        layer = ReshapeLayer(tuple(shape[axis] for axis in layout))
+        return Value(shape, {layout: self.add(layer, value.places[value.layout])})
+
+    def with_constant(self, function: str, value: Value, constant: NDArray[Any]) -> Value:
+        """A function of a value and of a constant that is not learned; both repeat as in `joined`."""
+        shape = broadcast_shape([value.shape, constant.shape])
+        raised = self.raised(value, len(shape))
+        layout = raised.layout
+        whole = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
+        # One number needs no axes of its own.
+        stored = whole.reshape(1) if whole.size == 1 else whole.transpose(layout)
+        layer = ElementwiseLayer(function, 1, constant=stored)
+        return Value(shape, {layout: self.add(layer, raised.places[layout])})
 
     def in_layout(self, value: Value, layout: Layout, make: Callable[[Size], Layer]) -> Value:
         """A layer over a value in a layout of its choice; `make` gets the size and gives the layer.
@@ -144,6 +187,17 @@ class Construction:
     def channels_last(self, value: Value, make: Callable[[Size], Layer]) -> Value:
         """The same in the layout that convolutions, pools and norms want."""
         return self.in_layout(value, channel_last(value.rank), make)
+
+    def along(self, value: Value, axis: int, layer: Layer) -> Value:
+        """A layer for images (H, W, C) that works along W, over one axis of a value, in the layout that is there."""
+        layout = value.layout
+        extents = tuple(value.shape[own] for own in layout)
+        place = layout.index(axis)
+        image = ReshapeLayer((prod(extents[:place]), extents[place], prod(extents[place + 1 :])))
+        added = self.add(layer, self.add(image, value.places[layout]))
+        length = self.size(added).shape[1]
+        back = self.add(ReshapeLayer((*extents[:place], length, *extents[place + 1 :])), added)
+        return Value((*value.shape[:axis], length, *value.shape[axis + 1 :]), {layout: back})
 
     def reshaped(self, value: Value, shape: tuple[int, ...]) -> Value:
         """The same elements, in the source's order, in another shape."""
@@ -168,7 +222,17 @@ class Construction:
             if end in results or self.graph[end].is_input:
                 end = self.add(ReshapeLayer(value.shape), end)
             results.append(end)
+        self._drop_unread(results)
         return self.graph.returning(*results)
+
+    def _drop_unread(self, results: Sequence[str]) -> None:
+        """Takes away layers, inputs too, on which no result depends."""
+        read = set(results)
+        for name in reversed(self._sources):  # sources stand before what reads them
+            if name in read:
+                read.update(self._sources[name])
+            else:
+                self.graph.remove(name)
 
     @staticmethod
     def _unstored(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:

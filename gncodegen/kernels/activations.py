@@ -132,6 +132,7 @@ ROWS = (
     Activation("square", "v * v", "dy * (v + v)", 1),
     Activation("square-root", "sqrt(v)", "dy * 0.5 / sqrt(v)", 8, "dy * 0.5 / v"),
     Activation("reciprocal", "1.0 / v", "dy * -1.0 / v / v", 8, "dy * (v * v) * -1.0"),
+    Activation("logarithm", "log(v)", "dy / v", 20),
     Activation("exponential", "exp(v)", "dy * exp(v)", 18, "dy * v"),
 )  # fmt: skip
 

@@ -244,7 +244,7 @@ class ThresholdedReluLayer(ActivationLayer):
     function: ClassVar[str] = "thresholded-relu"
 
 
-_UNARY = ("absolute", "negative", "square", "square-root", "reciprocal", "exponential")
+_UNARY = ("absolute", "negative", "square", "square-root", "reciprocal", "exponential", "logarithm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +252,7 @@ class UnaryLayer(Layer):
     """y = f(x), element by element, for the plain functions of arithmetic: `UnaryLayer("square-root")`.
 
     Args:
-        function: "absolute", "negative", "square", "square-root", "reciprocal" or "exponential".
+        function: "absolute", "negative", "square", "square-root", "reciprocal", "exponential" or "logarithm".
     """
 
     function: Annotated[str, one_of(*_UNARY)]

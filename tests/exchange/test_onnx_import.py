@@ -172,3 +172,47 @@ def test_a_layer_that_is_not_there_is_a_sentence() -> None:
     model = model_of([node], {"x": ["N", 2, 4, 4]}, {"y": ["N", 2, 6, 6]}, {"w": np.ones((2, 1, 3, 3), np.float32)})
     with pytest.raises(NetworkError, match=r"'up' \(ConvTranspose\): group = 2"):
         gnc.from_onnx(model)
+
+
+def test_what_no_output_needs_is_left_out() -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"], name="kept"),
+        helper.make_node("Sigmoid", ["z"], ["unread"], name="dead"),
+    ]
+    graph = gnc.from_onnx(model_of(nodes, {"x": ["N", 3], "z": ["N", 3]}, {"y": ["N", 3]}))
+    assert [layer.name for layer in graph] == ["x", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "swap", "kinds"),
+    [
+        ("Sub", False, ["elementwise"]),
+        ("Sub", True, ["unary", "elementwise"]),
+        ("Div", True, ["unary", "elementwise"]),
+        ("Pow", False, ["elementwise"]),
+        ("Pow", True, ["elementwise", "unary"]),
+        ("Max", True, ["elementwise"]),
+    ],
+)
+def test_constants_of_arithmetic(operator, swap, kinds) -> None:
+    inputs = ["c", "x"] if swap else ["x", "c"]
+    constant = np.array([[2.0], [3.0]], np.float32)
+    model = model_of(
+        [helper.make_node(operator, inputs, ["y"], name="f")], {"x": ["N", 2, 4]}, {"y": ["N", 2, 4]}, {"c": constant}
+    )
+    assert [layer.kind for layer in gnc.from_onnx(model)][1:] == kinds
+
+
+def test_observations_are_not_mixed() -> None:
+    per_observation = np.ones((3, 2, 4), np.float32)
+    model = model_of(
+        [helper.make_node("Add", ["x", "c"], ["y"])], {"x": ["N", 2, 4]}, {"y": ["N", 2, 4]}, {"c": per_observation}
+    )
+    with pytest.raises(NetworkError, match=r"a constant of shape \(3, 2, 4\)"):
+        gnc.from_onnx(model)
+    rows = [
+        helper.make_node("ReduceMax", ["x"], ["m"], axes=[1], keepdims=0),
+        helper.make_node("Add", ["x", "m"], ["y"]),
+    ]
+    with pytest.raises(NetworkError, match="different numbers of axes"):
+        gnc.from_onnx(model_of(rows, {"x": ["N", 2, 4]}, {"y": ["N", 2, 4]}, opset=13))

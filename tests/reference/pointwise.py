@@ -89,6 +89,8 @@ def value_and_slope(  # noqa: C901, PLR0911, PLR0912
             return np.sqrt(x), 0.5 / np.sqrt(x)
         case "reciprocal":
             return 1 / x, -1 / x**2
+        case "logarithm":
+            return np.log(x), 1 / x
         case "exponential":
             return np.exp(x), np.exp(x)
         case _:

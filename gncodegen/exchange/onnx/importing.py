@@ -51,8 +51,10 @@ def _batchings(model: Model) -> list[Batching]:
     """The ways to read the model's arrays, the usual one first."""
     shapes = list(model.inputs.values())
     found: list[Batching] = []
-    if all(shapes) and shapes:
-        found.append(Batching(True, frozenset(shape[0] for shape in shapes if shape[0] is not None)))
+    declared = frozenset(shape[0] for shape in shapes if shape and shape[0] is not None)
+    # Inputs of different first extents cannot have the same observations there.
+    if all(shapes) and shapes and len(declared) <= 1:
+        found.append(Batching(True, declared))
     if all(None not in shape for shape in shapes):
         found.append(Batching(False))
     return found or [Batching(True)]

@@ -92,6 +92,11 @@ class Node:
             return tuple(int(entry) for entry in self.attributes[name])
         return tuple(int(entry) for entry in self.constant(index).ravel()) if self.has(index) else None
 
+    @property
+    def declared(self) -> frozenset[int]:
+        """The extents that stand for the number of observations."""
+        return frozenset({MANY}) | self.batching.declared
+
     def axis(self, axis: int, rank: int) -> int:
         """The axis of one observation for an axis of an array whose observations have `rank` axes.
 
@@ -114,6 +119,15 @@ class Node:
         """The shape as the model sees it, `MANY` for the observations."""
         return (MANY, *value.shape) if self.batching.batched else value.shape
 
+    def own(self, constant: NDArray[Any], value: Value) -> NDArray[Any]:
+        """A constant as one observation of a value meets it; raises Unsupported where observations differ."""
+        whole = value.rank + self.batching.skipped
+        if not self.batching.batched or constant.ndim < whole:
+            return constant
+        if constant.ndim > whole or constant.shape[0] != 1:
+            raise Unsupported(f"a constant of shape {constant.shape}; allowed: the same for all observations, (1, …)")
+        return constant[0]
+
     def observation(self, target: Sequence[int], count: int) -> tuple[int, ...]:
         """The shape of one observation of an array that is reshaped to `target`.
 
@@ -131,7 +145,7 @@ class Node:
             first, *extents = extents
             known = int(np.prod([n for n in extents if n != -1], dtype=np.int64))
             free = -1 not in extents and first == -1 and known == count
-            if first not in {MANY, *self.batching.declared} and not free:
+            if first not in self.declared and not free:
                 raise Unsupported(f"it reshapes to {tuple(target)}, which mixes observations; allowed: (N, …)")
         if -1 in extents:
             known = int(np.prod([n for n in extents if n != -1], dtype=np.int64))

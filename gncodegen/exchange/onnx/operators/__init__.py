@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gncodegen.exchange.onnx.operators import elementwise, movement, normalization, products, windows
+from gncodegen.exchange.onnx.operators import (
+    arithmetic,
+    elementwise,
+    movement,
+    normalization,
+    products,
+    reduction,
+    resizing,
+    windows,
+)
 from gncodegen.exchange.onnx.operators.row import Operator
 
 OPERATORS: Mapping[str, Operator] = {
@@ -12,6 +21,9 @@ OPERATORS: Mapping[str, Operator] = {
     **normalization.OPERATORS,
     **products.OPERATORS,
     **elementwise.OPERATORS,
+    **arithmetic.OPERATORS,
+    **reduction.OPERATORS,
     **movement.OPERATORS,
+    **resizing.OPERATORS,
 }
 """Operator of the default domain → how it becomes layers."""

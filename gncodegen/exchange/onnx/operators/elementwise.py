@@ -38,22 +38,33 @@ def _clip(node: Node) -> Any:
     return gnc.HardTanhLayer(float(low), float(high))
 
 
-def _selu(node: Node) -> Any:
-    given = _attribute(node, "alpha", 1.6732632423543772), _attribute(node, "gamma", 1.0507009873554805)
+PAPER = (1.6732632423543772, 1.0507009873554805)
+"""Alpha and gamma of Klambauer et al., Self-Normalizing Neural Networks, 2017."""
+
+
+def selu(node: Node) -> Value:
+    """Gamma · elu(x), with the constants of the paper or others."""
+    alpha, gamma = _attribute(node, "alpha", PAPER[0]), _attribute(node, "gamma", PAPER[1])
     # A float32 attribute holds the constants to 8 digits.
-    if not np.allclose(given, (1.6732632423543772, 1.0507009873554805), rtol=1e-6):
-        raise Unsupported(f"alpha, gamma = {given}; allowed: those of the paper, 1.67326 and 1.0507")
-    return gnc.SeluLayer()
+    if np.allclose((alpha, gamma), PAPER, rtol=1e-6):
+        return node.construction.alike(node.value(), gnc.SeluLayer())
+    return node.construction.with_constant(
+        "multiply", node.construction.alike(node.value(), gnc.EluLayer(alpha)), np.asarray(gamma)
+    )
 
 
 def _gelu(node: Node) -> Any:
     return gnc.GeluLayer(approximation=node.attributes.get("approximate", "none"))
 
 
-def _swish(node: Node) -> Any:
-    if _attribute(node, "alpha", 1.0) != 1:
-        raise Unsupported(f"alpha = {node.attributes['alpha']}; allowed: 1")
-    return gnc.SwishLayer()
+def swish(node: Node) -> Value:
+    """X · sigmoid(alpha · x)."""
+    value, alpha = node.value(), _attribute(node, "alpha", 1.0)
+    if alpha == 1:
+        return node.construction.alike(value, gnc.SwishLayer())
+    scaled = node.construction.with_constant("multiply", value, np.asarray(alpha))
+    gate = node.construction.alike(scaled, gnc.SigmoidLayer())
+    return node.construction.joined([value, gate], gnc.MultiplicationLayer(2))
 
 
 def _hard_sigmoid(node: Node) -> Any:
@@ -84,18 +95,18 @@ def _product(extents: tuple[int, ...]) -> int:
     return product
 
 
-def addition(node: Node) -> Value:
-    """The sum of arrays of one shape."""
-    values = node.values()
-    if len(values) == 1:
-        return values[0]
-    if any(value.shape != values[0].shape for value in values):
-        raise Unsupported("arrays of different shapes; allowed: one shape")
-    return node.construction.joined(values, gnc.AdditionLayer(len(values)))
-
-
 def identity(node: Node) -> Operand:
     """Nothing is added."""
+    return node.value()
+
+
+def cast(node: Node) -> Operand:
+    """Nothing between floats: a network has one type, that of its compilation."""
+    from onnx import TensorProto  # noqa: PLC0415
+
+    kinds = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+    if node.attributes["to"] not in kinds:
+        raise Unsupported(f"to = {node.attributes['to']}; allowed: {', '.join(kinds.values())}")
     return node.value()
 
 
@@ -118,13 +129,13 @@ OPERATORS: Mapping[str, Operator] = {
     "Mish": single(activation(lambda node: gnc.MishLayer()), "Mish"),
     "HardSwish": single(activation(lambda node: gnc.HardSwishLayer()), "HardSwish"),
     "HardSigmoid": single(activation(_hard_sigmoid), "HardSigmoid"),
-    "Selu": single(activation(_selu), "Selu"),
+    "Selu": single(selu, "Selu, Elu"),
     "Celu": single(activation(lambda node: gnc.CeluLayer(_attribute(node, "alpha", 1.0))), "Celu"),
     "ThresholdedRelu": single(
         activation(lambda node: gnc.ThresholdedReluLayer(_attribute(node, "alpha", 1.0))), "ThresholdedRelu"
     ),
     "Gelu": single(activation(_gelu), "Gelu"),
-    "Swish": single(activation(_swish), "Swish"),
+    "Swish": single(swish, "Swish"),
     "Clip": single(activation(_clip), "Relu, ClippedRelu, HardTanh"),
     "Abs": _function("absolute"),
     "Neg": _function("negative"),
@@ -132,8 +143,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Reciprocal": _function("reciprocal"),
     "Exp": _function("exponential"),
     "Softmax": single(softmax, "Softmax"),
-    "Add": single(addition, "Addition"),
-    "Sum": single(addition, "Addition"),
     "Identity": single(identity, "nothing"),
+    "Cast": single(cast, "nothing"),
     "Dropout": single(dropout, "Dropout"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.onnx.node import Node
+from gncodegen.exchange.onnx.operators.reduction import reduced
 from gncodegen.exchange.onnx.operators.row import Operator, single
 
 
@@ -59,11 +60,9 @@ def group_normalization(node: Node) -> Value:
     return _with_channels(node, gnc.GroupNormalizationLayer(groups, scale=scale, offset=offset, epsilon=_epsilon(node)))
 
 
-def layer_normalization(node: Node) -> Value:
-    """Over the axes from `axis` on; over one of them, or over all of an observation."""
+def layer_normalization(node: Node) -> Sequence[Value]:
+    """Over the axes from `axis` on; and, where they are asked for, the mean and 1 / sqrt(variance + epsilon)."""
     value = node.value()
-    if len(node.proto.output) > 1:
-        raise Unsupported("its outputs Mean and InvStdDev; allowed: the first output alone")
     axis = node.axis(int(node.attributes.get("axis", -1)), value.rank)
     scale = node.constant(1)
     offset = node.constant_or(2, np.zeros(scale.shape, scale.dtype))
@@ -76,12 +75,26 @@ def layer_normalization(node: Node) -> Value:
         scale=scale.ravel(), offset=offset.ravel(), epsilon=_epsilon(node), operation_dimension="channel-only"
     )
     normalized = node.construction.in_layout(flat, tuple(range(flat.rank)), lambda _: layer)
-    return node.construction.reshaped(normalized, value.shape)
+    results = [node.construction.reshaped(normalized, value.shape)]
+    if len(node.proto.output) > 1:
+        results += _statistics(node, value, tuple(range(axis, value.rank)))
+    return results
+
+
+def _statistics(node: Node, value: Value, axes: tuple[int, ...]) -> list[Value]:
+    """The mean over axes, and 1 / sqrt(variance + epsilon)."""
+    construction = node.construction
+    mean = reduced(node, value, axes, "mean")
+    centred = construction.joined([value, mean], gnc.ElementwiseLayer("subtract"))
+    variance = reduced(node, construction.alike(centred, gnc.UnaryLayer("square")), axes, "mean")
+    shifted = construction.with_constant("add", variance, np.asarray(_epsilon(node)))
+    deviation = construction.alike(shifted, gnc.UnaryLayer("square-root"))
+    return [mean, construction.alike(deviation, gnc.UnaryLayer("reciprocal"))]
 
 
 OPERATORS: Mapping[str, Operator] = {
     "BatchNormalization": single(batch_normalization, "BatchNormalization"),
     "InstanceNormalization": single(instance_normalization, "InstanceNormalization"),
     "GroupNormalization": single(group_normalization, "GroupNormalization"),
-    "LayerNormalization": single(layer_normalization, "LayerNormalization"),
+    "LayerNormalization": Operator(layer_normalization, "LayerNormalization"),
 }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import gncodegen as gnc
-from gncodegen.exchange.construction import Unsupported, Value
+from gncodegen.exchange.construction import Construction, Unsupported, Value, last
 from gncodegen.exchange.onnx.node import Node
 from gncodegen.exchange.onnx.operators.row import Operator, single
 
@@ -32,21 +33,35 @@ def linear(node: Node, value: Value, weights: NDArray[Any], bias: NDArray[Any] |
     return construction.reshaped(product, (*value.shape[:-1], outputs))
 
 
+def mapped(construction: Construction, value: Value, axis: int, matrix: NDArray[Any]) -> Value:
+    """Y = matrix · x along one axis, with a matrix (outputs, inputs) that is not learned."""
+    layout = last(axis, value.rank)
+    frozen: dict[str, Any] = {"weight_learn_rate_factor": 0.0, "bias_learn_rate_factor": 0.0}
+    outputs, inputs = matrix.shape
+    extents = tuple(value.shape[own] for own in layout)
+    rows = construction.add(gnc.ReshapeLayer((prod(extents[:-1]), 1, inputs)), construction.stored(value, layout))
+    layer = gnc.Convolution2dLayer(1, outputs, weights=matrix.T[None, None], bias=np.zeros(outputs), **frozen)
+    back = construction.add(gnc.ReshapeLayer((*extents[:-1], outputs)), construction.add(layer, rows))
+    return Value((*value.shape[:axis], outputs, *value.shape[axis + 1 :]), {layout: back})
+
+
 def gemm(node: Node) -> Value:
     """Alpha · x · w + beta · c."""
     value, weights = node.value(), node.constant(1)
     if node.attributes.get("transA", 0):
-        raise Unsupported("transA = 1; allowed: 0")
+        if node.batching.batched:
+            raise Unsupported("transA = 1, which moves the axis of observations; allowed: 0")
+        value = node.construction.permuted(value, (1, 0))
     weights = weights if node.attributes.get("transB", 0) else weights.T
     weights = weights * np.asarray(node.attributes.get("alpha", 1.0), weights.dtype)
     bias = None
     if node.has(2):
         bias = node.constant(2) * np.asarray(node.attributes.get("beta", 1.0), weights.dtype)
-        if bias.size not in (1, weights.shape[0]) or (bias.ndim == 2 and bias.shape[0] != 1):
-            raise Unsupported(f"C of shape {bias.shape}; allowed: one number per output")
     if value.rank != node.batching.skipped and value.rank != 2 - node.batching.skipped:
         raise Unsupported(f"an array of {value.rank + node.batching.skipped} axes; allowed: 2")
-    return linear(node, value, weights, bias)
+    if bias is None or (bias.size in (1, len(weights)) and bias.shape[:-1] in ((), (1,))):
+        return linear(node, value, weights, bias)
+    return node.construction.with_constant("add", linear(node, value, weights, None), node.own(bias, value))
 
 
 def matmul(node: Node) -> Value:

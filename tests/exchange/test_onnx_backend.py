@@ -1,0 +1,192 @@
+"""The node tests of the package onnx itself: every case of an operator in our table, or the reason why not."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from support import numpy_gn
+
+import gncodegen as gnc
+from gncodegen.errors import NetworkError
+from gncodegen.exchange.onnx.operators import OPERATORS
+from gncodegen.ir.build import build_module
+from gncodegen.layers.network import Network, argument_name, result_name
+from gncodegen.options import CompileOptions
+from gncodegen.passes.pipeline import pipeline, run
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+SKIPPED = {
+    r"maxpool_with_argmax": "the indices of the maxima are no output of a pool",
+    r"dropout.*mask": "the mask is no output of dropout",
+    r"training_dropout(_default)?$": "a network drops in training steps alone, with random numbers of its own",
+    r"batchnorm_.*training_mode": "the running statistics are no outputs",
+    r"_empty_set": "an extent of 0 is no shape of a layer",
+    r"reshape_allowzero": "an extent of 0 is no shape of a layer",
+    r"resize_.*(cubic|antialias|tf_crop|not_larger|not_smaller)": "Resize is nearest or linear, of given sizes",
+    r"matmul_(1d_1d|1d_3d|3d|4d|4d_1d|bcast)$": "a product of arrays; the second must be a constant matrix",
+    r"pool_.*dilations": "windows of pools have no holes",
+    r"averagepool_2d_ceil_last_window": "count_include_pad together with ceil_mode",
+    r"(convtranspose|pool)_(1d|3d)": "there is no such layer for 1 and 3 axes",
+    r"convtranspose_(dilations|group)": "transposed convolution is of one group, without holes",
+}
+"""Pattern of names → why a case is not run."""
+
+
+COUNTS = (351, 63)
+"""Cases that run and that are skipped, with onnx 1.23."""
+
+
+def reason(name: str) -> str:
+    """Why a case is not run; "" where it is."""
+    return next((text for pattern, text in SKIPPED.items() if re.search(pattern, name)), "")
+
+
+@cache
+def cases() -> dict[str, Any]:
+    """Name → case, of models whose nodes are all in the table and that take and give floats."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = collect_testcases(None)
+    return {
+        case.name: case
+        for case in found
+        if all(node.op_type in OPERATORS for node in case.model.graph.node)
+        and all(map(of_floats, (case.data_sets[0][0][0], *case.data_sets[0][1])))
+    }
+
+
+def array_of(given) -> np.ndarray:
+    """Cases hold arrays, or tensors of ONNX."""
+    return numpy_helper.to_array(given) if isinstance(given, onnx.TensorProto) else np.asarray(given)
+
+
+def of_floats(given) -> bool:
+    """Whether it is an array of a type that networks have."""
+    return isinstance(given, (np.ndarray, np.generic, onnx.TensorProto)) and array_of(given).dtype in FLOATS
+
+
+def of_operator(operator: str) -> dict[str, Any]:
+    """The cases whose last node is this operator."""
+    return {name: case for name, case in cases().items() if case.model.graph.node[-1].op_type == operator}
+
+
+def bound(model, arrays, kept):
+    """The model with its inputs from number `kept` on, and those that are no floats, as initializers."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    entries = list(copy.graph.input)
+    del copy.graph.input[:]
+    given = {}
+    for number, (entry, array) in enumerate(zip(entries, arrays, strict=False)):
+        if number < kept and array.dtype in FLOATS:
+            copy.graph.input.append(entry)
+            given[entry.name] = array
+        else:
+            copy.graph.initializer.append(numpy_helper.from_array(array, entry.name))
+    return copy, given
+
+
+def imported(case):
+    """The graph, and the arrays it takes: with all inputs at run time, else with the first alone."""
+    arrays = [array_of(array) for array in case.data_sets[0][0]]
+    for kept in sorted({len(arrays), 1}, reverse=True):
+        model, given = bound(case.model, arrays, kept)
+        try:
+            return gnc.from_onnx(model), given
+        except NetworkError as error:
+            if kept == 1:
+                raise
+            del error
+    raise AssertionError
+
+
+def interpreted(graph, given):
+    """The outputs in float64, by NumPy on the gn IR."""
+    network = Network.build(graph, require_output=False)
+    given = {node.name: given[node.name] for node in network.inputs}
+    batched = {name: network[name].layer.batched for name in given}
+    arrays = {name: array if batched[name] else array[None] for name, array in given.items()}
+    size = next(iter(arrays.values())).shape[0]
+    module = build_module(network, "predict", batch_size=size, dtype="float64")
+    for step in pipeline(CompileOptions()):
+        run(module, [step])
+        if step.name == "canonicalize":
+            break
+    known = {("hyperparameters", "hyperparameters"): np.zeros(64)}
+    for node in network.inputs:
+        known["input", argument_name(network, node)] = arrays[node.name].reshape(size, *node.size.shape)
+    for key, parameter in network.parameters.items():
+        known["parameter" if parameter.learnable else "state", key] = np.asarray(parameter.value, np.float64)
+    found = numpy_gn.run_module(module, known)
+    outputs = [found["output", result_name(network, network[name])] for name in network.outputs]
+    return [array if all(batched.values()) else array[0] for array in outputs]
+
+
+def check(case) -> None:
+    graph, given = imported(case)
+    got = interpreted(graph, given)
+    expected = [array_of(array) for array in case.data_sets[0][1]]
+    assert len(got) == len(expected)
+    for found, wanted in zip(got, expected, strict=True):
+        np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=case.rtol, atol=max(case.atol, 1e-6))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("operator", sorted(OPERATORS))
+def test_cases_of_an_operator(operator: str) -> None:
+    for name, case in of_operator(operator).items():
+        if not reason(name):
+            check(case)
+
+
+@pytest.mark.full
+def test_skipped_cases_are_refused_with_a_sentence() -> None:
+    skipped = {name: case for name, case in cases().items() if "random" not in (reason(name) or "random")}
+    assert skipped
+    for case in skipped.values():
+        with pytest.raises(NetworkError, match="from_onnx: "):
+            imported(case)
+
+
+@pytest.mark.full
+def test_counts() -> None:
+    """Neither a change of the table nor one of the importer may lose cases unseen."""
+    skipped = [name for name in cases() if reason(name)]
+    assert (len(cases()) - len(skipped), len(skipped)) == COUNTS
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_conv_with_strides_and_asymmetric_padding",
+        "test_group_normalization_example",
+        "test_averagepool_2d_same_lower",
+        "test_prelu_broadcast",
+        "test_pow_bcast_array",
+        "test_reduce_mean_do_not_keepdims_example",
+        "test_logsoftmax_axis_1",
+        "test_lrn",
+        "test_resize_upsample_scales_linear_align_corners",
+    ],
+)
+def test_some_of_them(name: str) -> None:
+    check(cases()[name])
+
+
+def test_compiled() -> None:
+    """One of them all the way, with float32 kernels."""
+    case = cases()["test_lrn"]
+    graph, given = imported(case)
+    compiled = gnc.compile(graph, batch_size=2)
+    np.testing.assert_allclose(compiled.predict(*given.values()), case.data_sets[0][1][0], rtol=1e-4, atol=1e-6)
