@@ -12,6 +12,7 @@ from gncodegen.exchange.construction import Construction, Unsupported, Value
 from gncodegen.exchange.onnx.folding import fold
 from gncodegen.exchange.onnx.node import MANY, Batching, Node, Operand
 from gncodegen.exchange.onnx.operators import OPERATORS
+from gncodegen.exchange.onnx.patterns import recognised
 from gncodegen.exchange.onnx.reading import Model, Shape, read
 
 if TYPE_CHECKING:
@@ -74,21 +75,39 @@ class _Translation:
     batching: Batching
     issues: list[str] = field(default_factory=list[str])
 
+    def __post_init__(self) -> None:
+        self._construction = Construction()
+        self._known: dict[str, Operand | None] = dict(self.model.constants)
+        self._producers = {name: proto for proto in self.model.graph.node for name in proto.output}
+        self._reads: dict[str, Sequence[str]] = {}
+        self._faults: list[tuple[Sequence[str], str]] = []
+
     def run(self) -> LayerGraph | None:
         """The graph; None where something is not supported."""
-        construction = Construction()
-        known: dict[str, Operand | None] = dict(self.model.constants)
         for name, shape in self.model.inputs.items():
-            known[name] = self._input(construction, name, shape)
+            self._known[name] = self._input(self._construction, name, shape)
         for number, proto in enumerate(self.model.graph.node, 1):
-            results = self._node(construction, known, proto, number)
-            known |= dict(zip(proto.output, results, strict=False))
+            results = self._node(proto, number)
+            self._known |= dict(zip(proto.output, results, strict=False))
         names = [entry.name for entry in self.model.graph.output]
-        constant = [name for name in names if isinstance(known.get(name), np.ndarray)]
+        needed = self._needed(names)
+        self.issues += [issue for outputs, issue in self._faults if not needed.isdisjoint(outputs)]
+        constant = [name for name in names if isinstance(self._known.get(name), np.ndarray)]
         if constant:
             self.issues.append(f"from_onnx: output {constant[0]!r} is a constant; allowed: outputs of the inputs")
-        values = [value for value in map(known.get, names) if isinstance(value, Value)]
-        return None if self.issues else construction.returning(values, names)
+        values = [value for value in map(self._known.get, names) if isinstance(value, Value)]
+        return None if self.issues else self._construction.returning(values, names)
+
+    def _needed(self, names: Sequence[str]) -> set[str]:
+        """The arrays on which these depend."""
+        needed: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in needed:
+                needed.add(name)
+                waiting += self._reads.get(name, ())
+        return needed
 
     def _input(self, construction: Construction, name: str, shape: Shape) -> Value | None:
         own = shape[self.batching.skipped :]
@@ -102,29 +121,36 @@ class _Translation:
             return None
         return construction.input(name, extents, self.batching.batched)
 
-    def _node(
-        self, construction: Construction, known: Mapping[str, Operand | None], proto: Any, number: int
-    ) -> Sequence[Operand | None]:
+    def _node(self, proto: Any, number: int) -> Sequence[Operand | None]:
         """What the node's outputs stand for; None where that is not known, since something is not supported."""
-        operands = tuple(known.get(name) if name else None for name in proto.input)
-        if any(operand is None and name for operand, name in zip(operands, proto.input, strict=True)):
-            return [None] * len(proto.output)  # what it reads is on the list already
+        operands = tuple(self._known.get(name) if name else None for name in proto.input)
+        missing = any(operand is None and name for operand, name in zip(operands, proto.input, strict=True))
         title = proto.name or f"{proto.op_type}_{number}"
+        self._reads |= dict.fromkeys(proto.output, proto.input)
+        construction = self._construction.titled(title)
         try:
-            attributes = _attributes(proto)
-            node = Node(proto, operands, self.model.opset, self.batching, construction.titled(title), attributes)
-            if proto.op_type in ("Shape", "Size") and isinstance(operands[0], Value):
-                return [_shape_of(node)]
-            if all(operand is None or isinstance(operand, np.ndarray) for operand in operands):
-                arrays = [operand for operand in operands if not isinstance(operand, Value)]
-                return fold(proto, self.model.opset, arrays)
-            row = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
-            if row is None:
-                raise Unsupported("no layer computes it; allowed: the operators of docs/exchange.md")
-            return row.convert(node)
+            node = Node(proto, operands, self.model.opset, self.batching, construction, _attributes(proto))
+            whole = recognised(node, self._known, self._producers)
+            if whole:
+                value, self._reads[proto.output[0]] = whole
+                return [value]
+            return [None] * len(proto.output) if missing else _converted(node)
         except Unsupported as reason:
-            self.issues.append(f"from_onnx: node {number} {title!r} ({proto.op_type}): {reason}")
+            self._faults.append((proto.output, f"from_onnx: node {number} {title!r} ({proto.op_type}): {reason}"))
             return [None] * len(proto.output)
+
+
+def _converted(node: Node) -> Sequence[Operand]:
+    """The outputs of a node whose inputs are all there: computed now, or by layers."""
+    proto = node.proto
+    if proto.op_type in ("Shape", "Size") and isinstance(node.operands[0], Value):
+        return [_shape_of(node)]
+    if not any(isinstance(operand, Value) for operand in node.operands):
+        return fold(proto, node.opset, [operand for operand in node.operands if not isinstance(operand, Value)])
+    row = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
+    if row is None:
+        raise Unsupported("no layer computes it; allowed: the operators of docs/exchange.md")
+    return row.convert(node)
 
 
 def _attributes(proto: Any) -> dict[str, Any]:
