@@ -25,8 +25,8 @@ COMPARED = [each for each in ZOO if each.name != DROPOUT]
 
 
 def _specimens(first: int, of: list[Specimen]) -> Any:
-    """Every other specimen by default: what `first` leaves to the other test; a training step has gradients, too."""
-    kept = [each.name for each in COMPARED if not each.training] + [each.name for each in COMPARED[first::2]]
+    """A fourth of the specimens by default, others in the other test: a training step has gradients, too."""
+    kept = [each.name for each in COMPARED if not each.training] + [each.name for each in COMPARED[first::4]]
     marks = {each.name: [] if each.name in kept else [pytest.mark.full] for each in of}
     return pytest.mark.parametrize(
         "specimen", [pytest.param(each, id=each.name, marks=marks[each.name]) for each in of]
