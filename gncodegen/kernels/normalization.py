@@ -16,4 +16,6 @@ def view(problem: Problem) -> tuple[int, int, int, int]:
         return shape[0] * positions, 1, channels, groups
     if reduced == "batch-spatial":
         return 1, shape[0] * positions, channels, groups
+    if reduced == "step":
+        return shape[0] * shape[1], prod(shape[2:-1]), channels, groups
     return shape[0], positions, channels, groups

@@ -72,7 +72,7 @@ class LayerNormalizationLayer(AffineLayer):
     Args:
         operation_dimension: "channel-only" = at each position over the channels; "spatial-channel" = over positions and
             channels, each time step alone; "batch-excluded" = over everything but the batch; "auto" = spatial-channel
-            for images, channel-only for sequences and features.
+            for images and their sequences, channel-only for other sequences and features.
 
     The other properties are those of `AffineLayer`.
 
@@ -85,13 +85,14 @@ class LayerNormalizationLayer(AffineLayer):
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         axes = inputs[0].format
-        over_positions = {
-            "auto": "S" in axes,
-            "channel-only": False,
-            "spatial-channel": "S" in axes,
-            "batch-excluded": axes != "C",
+        of_images = ("step" if "T" in axes else "spatial-channel") if "S" in axes else "channel"
+        reduced = {
+            "auto": of_images,
+            "channel-only": "channel",
+            "spatial-channel": of_images,
+            "batch-excluded": "channel" if axes == "C" else "spatial-channel",
         }[self.operation_dimension]
-        return (_group_norm("all-channels", self.epsilon, "spatial-channel" if over_positions else "channel"),)
+        return (_group_norm("all-channels", self.epsilon, reduced),)
 
 
 @dataclass(frozen=True, eq=False)

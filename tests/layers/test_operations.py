@@ -11,6 +11,7 @@ from gncodegen.layers.base import Operation, Size
 IMAGE = Size("SSC", (8, 6, 4))
 FEATURES = Size("C", (12,))
 SEQUENCE = Size("TC", (5, 12))
+IMAGES = Size("TSSC", (5, 8, 6, 4))
 
 
 def chain(layer, *sizes):
@@ -116,6 +117,10 @@ def test_group_norm_keeps_the_users_words(groups):
         ("spatial-channel", SEQUENCE, "channel"),
         ("batch-excluded", IMAGE, "spatial-channel"),
         ("batch-excluded", SEQUENCE, "spatial-channel"),
+        ("auto", IMAGES, "step"),
+        ("spatial-channel", IMAGES, "step"),
+        ("channel-only", IMAGES, "channel"),
+        ("batch-excluded", IMAGES, "spatial-channel"),
     ],
 )
 def test_layer_norm_dimensions(dimension, size, reduced):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import reference as ref
 from support.comparison import assert_same_network
+from support.formats import entrance
 from support.targets import TARGETS
 
 import gncodegen as gnc
@@ -80,17 +81,6 @@ class Case:
             return y[:, 0], lambda dy: backward(np.asarray(dy)[:, None])
 
         return pooled
-
-
-def entrance(letters, shape):
-    """An input layer of this size that does nothing."""
-    if letters.startswith("T"):
-        size = shape[1:] if len(shape) > 2 else shape[1]
-        return gnc.SequenceInputLayer(size, min_length=shape[0])
-    if letters == "SC":
-        return gnc.TensorInputLayer(shape)
-    layer = {"SSC": gnc.ImageInputLayer, "SSSC": gnc.Image3dInputLayer}[letters]
-    return layer(shape, normalization="none")
 
 
 LINE, SEQUENCE, LINES = ("SC", (11, 4)), ("TC", (9, 4)), ("TSC", (3, 8, 4))

@@ -50,8 +50,9 @@ def _norm(x: Array, scale: Array, offset: Array, a: Mapping[str, Any]) -> tuple[
     epsilon, reduced = a["epsilon"], a.get("reduced", "spatial-channel")
     if reduced == "batch-spatial":
         return ref.batch_norm(x, scale, offset, epsilon=epsilon)
-    if reduced == "channel":
-        y, back = ref.group_norm(x.reshape(-1, x.shape[-1]), scale, offset, groups=a["groups"], epsilon=epsilon)
+    if reduced in ("channel", "step"):
+        rows = x.reshape(-1, *x.shape[2 if reduced == "step" else -1 :])
+        y, back = ref.group_norm(rows, scale, offset, groups=a["groups"], epsilon=epsilon)
 
         def backward(dy: Array) -> tuple[Array, Array, Array]:
             dx, dscale, doffset = back(dy.reshape(y.shape))
@@ -64,7 +65,8 @@ def _norm(x: Array, scale: Array, offset: Array, a: Mapping[str, Any]) -> tuple[
 def _statistics(x: Array, a: Mapping[str, Any]) -> Array:
     reduced, groups = a.get("reduced", "spatial-channel"), a["groups"]
     groups = {"all-channels": 1, "channel-wise": x.shape[-1]}.get(groups, groups)
-    rows = {"batch-spatial": 1, "channel": x[..., 0].size, "spatial-channel": len(x)}[reduced]
+    axes = {"batch-spatial": (), "channel": x.shape[:-1], "spatial-channel": x.shape[:1], "step": x.shape[:2]}
+    rows = int(np.prod(axes[reduced], dtype=np.int64))
     blocks = x.reshape(rows, -1, groups, x.shape[-1] // groups).transpose(0, 2, 1, 3).reshape(rows, groups, -1)
     mean, variance = blocks.mean(-1), blocks.var(-1)
     return np.stack([mean, np.zeros_like(mean), 1 / np.sqrt(variance + a["epsilon"])], -1)

@@ -42,6 +42,9 @@ Partials (N, parts, 3, channels), float64: per channel the sum and the sum of sq
 deviate from. Part i of n holds the rows from rows·i // n on.
 """
 
+REDUCED = Declared("reduced", "text", "spatial-channel", ("spatial-channel", "channel", "batch-spatial", "step"))
+"""What a norm's statistics are over: all of an observation, its channels at a position, the batch, or a time step."""
+
 NORMALIZED = (
     Declared("norm_groups", "int", 0),
     Declared("norm_activation", "text", "", EPILOGUES),

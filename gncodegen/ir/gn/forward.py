@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import ClassVar
 
 from xdsl.builder import Builder
@@ -15,6 +16,7 @@ from gncodegen.ir.gn.base import (
     NORMALIZED,
     PARTS,
     POOL,
+    REDUCED,
     RESIDUAL,
     WINDOW,
     Cotangents,
@@ -34,7 +36,6 @@ from gncodegen.ir.values import Values, tensor_of
 from gncodegen.kernels.schedule import Tensor
 
 PAD_MODES = ("constant", "symmetric-include-edge", "symmetric-exclude-edge", "replicate")
-REDUCED = ("spatial-channel", "channel", "batch-spatial")
 METHODS = {"zerocenter": 1, "zscore": 2, "rescale-symmetric": 2, "rescale-zero-one": 2}
 """Input normalization → how many statistics it takes."""
 
@@ -234,14 +235,14 @@ class GroupNorm(GnOperation):
 
     With `parts`, the partials that a convolution left take the place of a pass over x.
     statistics (rows, groups, 3): mean high, mean low, 1/sqrt(variance + epsilon); mean = high + low. One row per
-    observation; per position for reduced = "channel"; one in all for "batch-spatial".
+    observation; per position for reduced = "channel"; per time step for "step"; one in all for "batch-spatial".
     """
 
     name = "gn.group_norm"
     ATTRIBUTES: ClassVar = (
         Declared("groups", "int or text"),
         Declared("epsilon", "float"),
-        Declared("reduced", "text", "spatial-channel", REDUCED),
+        REDUCED,
         *EPILOGUE,
         RESIDUAL,
         PARTS,
@@ -264,8 +265,8 @@ class GroupNorm(GnOperation):
             reduced != "batch-spatial" or groups == channels(x),
             f"groups = {groups} with reduced = 'batch-spatial'; it must be {channels(x)}, one per channel",
         )
-        rows = {"spatial-channel": x.shape[0], "batch-spatial": 1, "channel": Tensor(x.shape[:-1], x.dtype).count}
-        return x, Tensor((rows[reduced], groups, 3), statistics_dtype(x.dtype))
+        axes = {"spatial-channel": x.shape[:1], "batch-spatial": (), "channel": x.shape[:-1], "step": x.shape[:-1][:2]}
+        return x, Tensor((prod(axes[reduced]), groups, 3), statistics_dtype(x.dtype))
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         dy = cotangents[0]

@@ -10,6 +10,7 @@ from gncodegen.ir.gn.base import (
     EPILOGUE,
     FUNCTION,
     POOL,
+    REDUCED,
     RESIDUAL,
     WINDOW,
     GnOperation,
@@ -104,7 +105,7 @@ class GroupNormGradient(GnOperation):
     ATTRIBUTES: ClassVar = (
         Declared("groups", "int"),
         Declared("epsilon", "float"),
-        Declared("reduced", "text", "spatial-channel", ("spatial-channel", "channel", "batch-spatial")),
+        REDUCED,
         *EPILOGUE,
         RESIDUAL,
     )
