@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.full(like="test_packaging.py::test_the_wheel_works_in_another_folder")
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -115,7 +115,7 @@ def check(case) -> None:
         np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=case.rtol, atol=max(case.atol, 1e-6))
 
 
-@pytest.mark.full
+@pytest.mark.full(like="exchange/test_onnx_backend.py::test_some_of_them")
 @pytest.mark.parametrize("operator", sorted(OPERATORS))
 def test_cases_of_an_operator(operator: str) -> None:
     for name, case in of_operator(operator).items():
@@ -123,7 +123,7 @@ def test_cases_of_an_operator(operator: str) -> None:
             check(case)
 
 
-@pytest.mark.full
+@pytest.mark.full(like="exchange/test_onnx_backend.py::test_some_of_them")
 def test_skipped_cases_are_refused_with_a_sentence() -> None:
     skipped = {name: case for name, case in cases().items() if "random" not in (reason(name) or "random")}
     assert skipped
@@ -132,7 +132,7 @@ def test_skipped_cases_are_refused_with_a_sentence() -> None:
             imported(case)
 
 
-@pytest.mark.full
+@pytest.mark.full(like="exchange/test_onnx_backend.py::test_some_of_them")
 def test_counts() -> None:
     """Neither a change of the table nor one of the importer may lose cases unseen."""
     skipped = [name for name in cases() if reason(name)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
+from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -17,7 +20,8 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     left_out = [] if config.getoption("--full") else [item for item in items if _only_full(item)]
     gone = set(left_out)
     items[:] = [item for item in items if item not in gone]
-    config.stash[ALONE] = {_group(item) for item in left_out} - {_group(item) for item in items}
+    kept = {_group(item) for item in items}
+    config.stash[ALONE] = {_group(item) for item in left_out if not _like(item)} - kept
     if left_out:
         config.hook.pytest_deselected(items=left_out)
 
@@ -31,6 +35,22 @@ def _family(item: pytest.Item) -> str:
     """The family of targets that a test runs on, by its parameter `target`; "" where it has none."""
     target = str(getattr(getattr(item, "callspec", None), "params", {}).get("target", ""))
     return "cuda" if target.startswith("sm_") else target
+
+
+def _like(item: pytest.Item) -> bool:
+    """Marked `full(like="folder/test_file.py::test_name")`, and that test, counted from tests/, is there and stays."""
+    for mark in item.iter_markers("full"):
+        name, _, function = mark.kwargs.get("like", "").partition("::")
+        found = re.search(rf"^((?:@.*\n)*)def {function}\(", _text(name), re.MULTILINE) if function else None
+        if found and "mark.full\n" not in found[1]:
+            return True
+    return False
+
+
+@cache
+def _text(name: str) -> str:
+    path = Path(__file__).parents[1] / name
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _group(item: pytest.Item) -> tuple[str, str, str]:

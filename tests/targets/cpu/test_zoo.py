@@ -160,7 +160,7 @@ def test_a_kernel_of_each_template_compiles_as_planned(number):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.full
+@pytest.mark.full(like="targets/cpu/test_zoo.py::test_a_kernel_of_each_template_compiles_as_planned")
 @each_cpu
 def test_every_kernel_compiles_as_planned(cpu):
     found: list[str] = []
