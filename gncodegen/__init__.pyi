@@ -86,6 +86,7 @@ from .layers.outputs import (
     ClassificationLayer as ClassificationLayer,
     RegressionLayer as RegressionLayer,
 )
+from .layers.padding import PaddingLayer as PaddingLayer
 from .layers.pooling import (
     AveragePooling1dLayer as AveragePooling1dLayer,
     AveragePooling2dLayer as AveragePooling2dLayer,

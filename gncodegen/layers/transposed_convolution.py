@@ -10,7 +10,7 @@ from gncodegen.errors import LayerError
 from gncodegen.layers.base import Operation, Parameter, Size
 from gncodegen.layers.checks import Channels, PositiveInt, per_axis, positive_int
 from gncodegen.layers.geometry import per_axis as one_per_axis
-from gncodegen.layers.geometry import same_cropping, transposed_output
+from gncodegen.layers.geometry import same_cropping, transposed_output, window_span
 from gncodegen.layers.learnables import WeightedLayer, channel_shape_errors
 from gncodegen.layers.windows import padding_check, resized, times, windowed
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 class TransposedConvolutionLayer(WeightedLayer):
     """The adjoint of a convolution over `rank` axes, plus a bias.
 
-    y[p · stride + q - before, k] += Σ_c weights[q, k, c] · x[p, c], then + bias[k].
-    The output has stride · (input - 1) + filter_size - cropping elements per axis.
+    y[p · stride + q · dilation - before, k] += Σ_c weights[q, k, c] · x[p, c], then + bias[k].
+    The output has stride · (input - 1) + dilation · (filter_size - 1) + 1 - cropping elements per axis.
 
     Args:
         filter_size: window extents, one int or one per axis.
         num_filters: output channels K.
         stride: distance of neighbouring inputs in the output, one int or one per axis.
+        dilation_factor: step between the window's elements, one int or one per axis.
         cropping: what is cut off the output: 0; "same" (output = input · stride); one int for every side;
             one per axis, such as (vertical, horizontal); or two per axis, such as (top, bottom, left, right).
         num_channels: input channels C; "auto" = as many as the input has.
@@ -45,6 +46,7 @@ class TransposedConvolutionLayer(WeightedLayer):
     num_filters: PositiveInt
     _: KW_ONLY
     stride: int | tuple[int, ...] = 1
+    dilation_factor: int | tuple[int, ...] = 1
     cropping: int | str | tuple[int, ...] = 0
     num_channels: Channels = "auto"
     kind: ClassVar[str] = "transposedconv"
@@ -54,10 +56,18 @@ class TransposedConvolutionLayer(WeightedLayer):
         super().__post_init__()
         self._settle("filter_size", per_axis(positive_int, self.rank))
         self._settle("stride", per_axis(positive_int, self.rank))
+        self._settle("dilation_factor", per_axis(positive_int, self.rank))
         self._settle("cropping", padding_check(self.rank))
 
     def _window(self) -> tuple[int, ...]:
         return one_per_axis(self.filter_size, self.rank)
+
+    def _dilation(self) -> tuple[int, ...]:
+        return one_per_axis(self.dilation_factor, self.rank)
+
+    def _spans(self) -> tuple[int, ...]:
+        """What the window covers, one per axis."""
+        return tuple(window_span(*axis) for axis in zip(self._window(), self._dilation(), strict=True))
 
     def _stride(self) -> tuple[int, ...]:
         return one_per_axis(self.stride, self.rank)
@@ -65,13 +75,13 @@ class TransposedConvolutionLayer(WeightedLayer):
     def _cropping(self) -> tuple[int, ...]:
         """What is cut off, two sides per axis."""
         if isinstance(self.cropping, str):
-            axes = zip(self._window(), self._stride(), strict=True)
+            axes = zip(self._spans(), self._stride(), strict=True)
             return tuple(side for axis in axes for side in same_cropping(*axis))
         return one_per_axis(self.cropping, 2 * self.rank)
 
     def _whole(self, size: Size) -> tuple[int, ...]:
         """The output's extents before cropping; "same" first fills what a short window does not reach."""
-        axes = zip(windowed(size, self.rank), self._window(), self._stride(), strict=True)
+        axes = zip(windowed(size, self.rank), self._spans(), self._stride(), strict=True)
         if self.cropping == "same":
             return tuple(transposed_output(n, max(window, stride), stride) for n, window, stride in axes)
         return tuple(transposed_output(*axis) for axis in axes)
@@ -104,7 +114,7 @@ class TransposedConvolutionLayer(WeightedLayer):
         attributes = {
             "extents": self._output_extents(inputs[0]),
             "stride": self._stride(),
-            "dilation": (1,) * self.rank,
+            "dilation": self._dilation(),
             "padding": self._cropping(),
         }
         return (Operation("transposed_convolution", ("weights",), attributes), Operation("bias", ("bias",)))

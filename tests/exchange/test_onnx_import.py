@@ -167,10 +167,10 @@ def test_clip(low, high, layer) -> None:
     assert replace(graph["f"], name="") == layer
 
 
-def test_a_layer_that_is_not_there_is_a_sentence() -> None:
-    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up", group=2)
-    model = model_of([node], {"x": ["N", 2, 4, 4]}, {"y": ["N", 2, 6, 6]}, {"w": np.ones((2, 1, 3, 3), np.float32)})
-    with pytest.raises(NetworkError, match=r"'up' \(ConvTranspose\): group = 2"):
+def test_what_a_row_does_not_cover_is_a_sentence() -> None:
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up", group=64)
+    model = model_of([node], {"x": ["N", 64, 4, 4]}, {"y": ["N", 64, 6, 6]}, {"w": np.ones((64, 1, 3, 3), np.float32)})
+    with pytest.raises(NetworkError, match=r"'up' \(ConvTranspose\): group = 64"):
         gnc.from_onnx(model)
 
 
@@ -216,3 +216,20 @@ def test_observations_are_not_mixed() -> None:
     ]
     with pytest.raises(NetworkError, match="different numbers of axes"):
         gnc.from_onnx(model_of(rows, {"x": ["N", 2, 4]}, {"y": ["N", 2, 4]}, opset=13))
+
+
+def test_pieces_keep_the_layout() -> None:
+    """Slices and pads of channels-last images move nothing else."""
+    constants = {
+        "w": np.ones((4, 3, 1, 1), np.float32), "starts": np.array([1]), "ends": np.array([3]), "axes": np.array([1]),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="conv"),
+        helper.make_node("Slice", ["a", "starts", "ends", "axes"], ["b"], name="part"),
+        helper.make_node("Pad", ["b", "pads"], ["c"], name="pad", mode="reflect"),
+        helper.make_node("GlobalAveragePool", ["c"], ["y"], name="pool"),
+    ]
+    graph = gnc.from_onnx(model_of(nodes, {"x": ["N", 3, 5, 5]}, {"y": ["N", 2, 1, 1]}, constants))
+    moving = [layer for layer in graph if isinstance(layer, gnc.PermuteLayer)]
+    assert len(moving) == 2  # in front of the convolution and behind the pool

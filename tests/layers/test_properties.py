@@ -24,6 +24,7 @@ EXAMPLES = {
     **{f"TransposedConvolution{rank}dLayer": (2, 16) for rank in (1, 2, 3)},
     **{f"{kind}Pooling{rank}dLayer": (2,) for kind in ("Max", "Average") for rank in (1, 2, 3)},
     "UnaryLayer": ("square",),
+    "PaddingLayer": ((1, 1, 1, 1),),
     "AdditionLayer": (2,),
     "MultiplicationLayer": (2,),
     "ElementwiseLayer": ("maximum",),
@@ -110,7 +111,7 @@ def test_convolution_defaults():
 def test_transposed_convolution_defaults():
     layer = defaults(gnc.TransposedConvolution2dLayer(2, 16))
     convolution = defaults(gnc.Convolution2dLayer(2, 16))
-    for name in ("dilation_factor", "padding", "padding_value"):
+    for name in ("padding", "padding_value"):
         del convolution[name]
     assert layer == convolution | {"cropping": (0, 0, 0, 0)}
 

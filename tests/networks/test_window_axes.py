@@ -112,6 +112,9 @@ CASES = {
     "transposed TC": Case(SEQUENCE, ("TransposedConvolution", 3, 5), {"stride": 2, "cropping": "same"}),
     "transposed TSC, 1-D": Case(LINES, ("TransposedConvolution", 2, 5), {"stride": 2}, steps=True),
     "transposed SSSC": Case(VOLUME, ("TransposedConvolution", (2, 3, 1), 3), {"stride": 2, "cropping": CROPPED}),
+    "transposed SSSC, dilated": Case(
+        VOLUME, ("TransposedConvolution", (2, 3, 1), 3), {"stride": (2, 1, 3), "dilation_factor": (3, 2, 1)}
+    ),
     "transposed TSSC, 2-D": Case(IMAGES, ("TransposedConvolution", 2, 3), {"stride": 2}, steps=True),
     "max SC": Case(LINE, ("MaxPooling", 3), {"stride": 2, "padding": "same"}),
     "max TC": Case(SEQUENCE, ("MaxPooling", 2), {"stride": 2}),

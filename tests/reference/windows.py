@@ -126,6 +126,7 @@ def transposed_convolution(
     bias: ArrayLike,
     *,
     stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
     cropping: str | int | Padding = 0,
 ) -> tuple[Array, Callable[[ArrayLike], tuple[Array, Array, Array]]]:
     """Every element of x (N, spatial …, C) paints weights (window …, K, C) times it, `stride` apart; then + bias (K,).
@@ -136,7 +137,9 @@ def transposed_convolution(
     rank = x.ndim - 2
     spatial, window, outputs = x.shape[1:-1], weights.shape[:rank], weights.shape[-2]
     strides = (stride,) * rank if isinstance(stride, int) else tuple(stride)
-    canvas = [(n - 1) * s + f for n, s, f in zip(spatial, strides, window, strict=True)]
+    steps = (dilation,) * rank if isinstance(dilation, int) else tuple(dilation)
+    spans = [(f - 1) * d + 1 for f, d in zip(window, steps, strict=True)]
+    canvas = [(n - 1) * s + span for n, s, span in zip(spatial, strides, spans, strict=True)]
     if cropping == "same":
         canvas = [max(n * s, painted) for n, s, painted in zip(spatial, strides, canvas, strict=True)]
         excess = [n - e * s for n, e, s in zip(canvas, spatial, strides, strict=True)]
@@ -147,7 +150,8 @@ def transposed_convolution(
     inside = (slice(None), *(slice(a, n - b) for n, (a, b) in zip(canvas, cropping, strict=True)), slice(None))
 
     def painted_at(tap: tuple[int, ...]) -> Slices:
-        runs = [slice(q, q + (n - 1) * s + 1, s) for q, n, s in zip(tap, spatial, strides, strict=True)]
+        starts = [q * d for q, d in zip(tap, steps, strict=True)]
+        runs = [slice(q, q + (n - 1) * s + 1, s) for q, n, s in zip(starts, spatial, strides, strict=True)]
         return (slice(None), *runs, slice(None))
 
     painting = np.zeros((len(x), *canvas, outputs))

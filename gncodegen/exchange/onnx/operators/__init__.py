@@ -9,6 +9,7 @@ from gncodegen.exchange.onnx.operators import (
     elementwise,
     movement,
     normalization,
+    pieces,
     products,
     reduction,
     resizing,
@@ -24,6 +25,7 @@ OPERATORS: Mapping[str, Operator] = {
     **arithmetic.OPERATORS,
     **reduction.OPERATORS,
     **movement.OPERATORS,
+    **pieces.OPERATORS,
     **resizing.OPERATORS,
 }
 """Operator of the default domain → how it becomes layers."""

@@ -142,6 +142,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Sqrt": _function("square-root"),
     "Reciprocal": _function("reciprocal"),
     "Exp": _function("exponential"),
+    "Log": _function("logarithm"),
     "Softmax": single(softmax, "Softmax"),
     "Identity": single(identity, "nothing"),
     "Cast": single(cast, "nothing"),

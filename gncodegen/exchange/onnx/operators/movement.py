@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 import gncodegen as gnc
-from gncodegen.exchange.construction import Unsupported, Value, last
+from gncodegen.exchange.construction import Construction, Unsupported, Value, last
 from gncodegen.exchange.onnx.node import Node
 from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.layers.base import Layer
 
 
 def reshape(node: Node) -> Value:
@@ -62,18 +63,36 @@ def transpose(node: Node) -> Value:
     )
 
 
-def concat(node: Node) -> Value:
-    """Along one axis, which is brought to the end."""
-    values = node.values()
-    axis = node.axis(int(node.attributes.get("axis", 1)), values[0].rank)
+def joined_along(construction: Construction, values: Sequence[Value], axis: int) -> Value:
+    """The values one after another along one axis, which is brought to the end."""
     if len(values) == 1:
         return values[0]
     layout = last(axis, values[0].rank)
-    stored = [node.construction.stored(value, layout) for value in values]
-    added = node.construction.add(gnc.DepthConcatenationLayer(len(values)), *stored)
+    stored = [construction.stored(value, layout) for value in values]
+    added = construction.add(gnc.DepthConcatenationLayer(len(values)), *stored)
     shape = list(values[0].shape)
     shape[axis] = sum(value.shape[axis] for value in values)
     return Value(tuple(shape), {layout: added})
+
+
+def concat(node: Node) -> Value:
+    """Along any axis but that of observations."""
+    values = node.values()
+    axis = node.axis(int(node.attributes.get("axis", 1)), values[0].rank)
+    return joined_along(node.construction, values, axis)
+
+
+def blocks(layer: Callable[..., Layer]) -> Callable[[Node], Value]:
+    """The conversion of channels to positions, or back."""
+
+    def convert(node: Node) -> Value:
+        value = node.value()
+        if not node.batching.batched or value.rank != 3:
+            raise Unsupported("its input must be images (N, C, H, W)")
+        order = "column-first" if node.attributes.get("mode", "DCR") == "CRD" else "depth-first"
+        return node.construction.channels_last(value, lambda _: layer(int(node.attributes["blocksize"]), order=order))
+
+    return convert
 
 
 OPERATORS: Mapping[str, Operator] = {
@@ -82,5 +101,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Squeeze": single(squeeze, "Reshape"),
     "Unsqueeze": single(unsqueeze, "Reshape"),
     "Transpose": single(transpose, "nothing, or Permute where an array is read in another order"),
+    "DepthToSpace": single(blocks(gnc.DepthToSpaceLayer), "DepthToSpace"),
+    "SpaceToDepth": single(blocks(gnc.SpaceToDepthLayer), "SpaceToDepth"),
     "Concat": single(concat, "DepthConcatenation"),
 }

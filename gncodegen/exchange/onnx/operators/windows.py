@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.onnx.node import Node
+from gncodegen.exchange.onnx.operators.arithmetic import with_constant
+from gncodegen.exchange.onnx.operators.movement import joined_along
+from gncodegen.exchange.onnx.operators.pieces import taken
 from gncodegen.exchange.onnx.operators.row import Operator, single
 from gncodegen.layers.geometry import window_span
 
@@ -78,28 +82,45 @@ def convolution(node: Node) -> Value:
     return node.construction.channels_last(node.value(), lambda _: layer)
 
 
+MOST_GROUPS = 32
+"""Groups of a transposed convolution, each of which becomes a layer."""
+
+
 def transposed_convolution(node: Node) -> Value:
     """The adjoint of a convolution, plus b; weights are (channels, filters / groups, *window)."""
-    weights, extents = node.constant(1), _spatial(node)
-    window, rank = weights.shape[2:], len(extents)
+    weights, groups = node.constant(1), int(node.attributes.get("group", 1))
+    value, construction = node.value(), node.construction
+    if groups > MOST_GROUPS:
+        raise Unsupported(f"group = {groups}; allowed: up to {MOST_GROUPS}, since each group becomes a layer")
+    bias = node.constant_or(2, np.zeros(weights.shape[1] * groups, weights.dtype))
+    size = value.shape[0] // groups
+    parts: list[Value] = []
+    for group, (own, own_bias) in enumerate(zip(np.split(weights, groups), np.split(bias, groups), strict=True)):
+        part = taken(node, value, 0, range(group * size, (group + 1) * size))
+        layer = _transposed(node, own, own_bias)
+        parts.append(construction.channels_last(part, lambda _, layer=layer: layer))
+    return joined_along(construction, parts, 0)
+
+
+def _transposed(node: Node, weights: NDArray[Any], bias: NDArray[Any]) -> Any:
+    """The layer of one group."""
+    window, rank = weights.shape[2:], len(_spatial(node))
     stride, dilation = _per_axis(node, "strides", rank), _per_axis(node, "dilations", rank)
-    groups = node.attributes.get("group", 1)
-    if groups != 1 or set(dilation) != {1}:
-        raise Unsupported(f"group = {groups}, dilations = {dilation}; allowed: 1 for both")
-    sides, missing = _cropping(node, window, stride)
+    sides, missing = _cropping(node, tuple(map(window_span, window, dilation)), stride)
+    if any(missing) and set(dilation) != {1}:
+        raise Unsupported(f"dilations = {dilation} with more output_padding than padding; allowed: one of them")
     # What output_padding adds behind the last window is as if the window had zeros there.
     weights = np.pad(weights, ((0, 0), (0, 0), *((0, more) for more in missing)))
-    filters = weights.shape[1]
-    layer = _layer("TransposedConvolution", rank)(
+    return _layer("TransposedConvolution", rank)(
         weights.shape[2:],
-        filters,
+        weights.shape[1],
         stride=stride,
+        dilation_factor=dilation,
         cropping=sides,
         weights=np.moveaxis(weights, (0, 1), (-1, -2)),
-        bias=node.constant_or(2, np.zeros(filters, weights.dtype)),
+        bias=bias,
         **({} if node.has(2) else {"bias_learn_rate_factor": 0.0}),
     )
-    return node.construction.channels_last(node.value(), lambda _: layer)
 
 
 def _cropping(node: Node, window: Sequence[int], stride: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -167,6 +188,21 @@ def average_pool(node: Node) -> Value:
     return node.construction.channels_last(node.value(), lambda _: layer)
 
 
+def power_pool(node: Node) -> Value:
+    """The p-norm of every window: powers, their mean, times how many they are, the root."""
+    power, construction = int(node.attributes.get("p", 2)), node.construction
+    powers = construction.alike(node.value(), gnc.UnaryLayer("absolute"))
+    powers = with_constant(node, "power", powers, np.asarray(float(power)))
+    if node.proto.op_type == "GlobalLpPool":
+        window, layer = _spatial(node), _layer("GlobalAveragePooling", len(_spatial(node)))()
+    else:
+        window, shared = _window(node)
+        layer = _layer("AveragePooling", len(window))(window, padding_value=0.0, **shared)
+    means = construction.channels_last(powers, lambda _: layer)
+    total = construction.with_constant("multiply", means, np.asarray(float(np.prod(window))))
+    return with_constant(node, "power", total, np.asarray(1 / power))
+
+
 def global_pool(node: Node) -> Value:
     """One window over all positions."""
     stem = node.proto.op_type.removesuffix("Pool") + "Pooling"
@@ -179,6 +215,8 @@ OPERATORS: Mapping[str, Operator] = {
     "ConvTranspose": single(transposed_convolution, "TransposedConvolution"),
     "MaxPool": single(max_pool, "MaxPooling"),
     "AveragePool": single(average_pool, "AveragePooling"),
+    "LpPool": single(power_pool, "Unary, AveragePooling, Elementwise"),
+    "GlobalLpPool": single(power_pool, "Unary, GlobalAveragePooling, Elementwise"),
     "GlobalAveragePool": single(global_pool, "GlobalAveragePooling"),
     "GlobalMaxPool": single(global_pool, "GlobalMaxPooling"),
 }

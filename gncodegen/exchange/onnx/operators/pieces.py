@@ -1,0 +1,100 @@
+"""Parts of arrays, and arrays with more around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+import gncodegen as gnc
+from gncodegen.exchange.construction import Unsupported, Value
+from gncodegen.exchange.onnx.node import MANY, Node, Operand
+from gncodegen.exchange.onnx.operators.products import mapped
+from gncodegen.exchange.onnx.operators.reduction import without
+from gncodegen.exchange.onnx.operators.row import Operator, single
+
+MODES = {"constant": "constant", "reflect": "symmetric-exclude-edge", "edge": "replicate"}
+
+
+def taken(node: Node, value: Value, axis: int, places: range) -> Value:
+    """The elements at these places along one axis."""
+    extent = value.shape[axis]
+    if places == range(extent):
+        return value
+    if not len(places):
+        raise Unsupported("its result is empty; allowed: at least one element")
+    if places.step != 1:
+        return mapped(node.construction, value, axis, np.eye(extent)[list(places)])
+    crop = gnc.CropLayer((0, 0, places.start, extent - places.stop))
+    return node.construction.along(value, axis, crop)
+
+
+def slice_(node: Node) -> Value:
+    """Start, end and step along some axes, as in NumPy."""
+    value, whole = node.value(), len(node.shape(node.value()))
+    starts, ends = node.integers(1, "starts") or (), node.integers(2, "ends") or ()
+    axes = node.integers(3, "axes") or tuple(range(len(starts)))
+    steps = (node.integers(4, "steps") if node.has(4) else None) or (1,) * len(starts)
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if node.batching.batched and axis % whole == 0 and start == 0 and step == 1 and end >= MANY:
+            continue
+        own = node.axis(axis, value.rank)
+        value = taken(node, value, own, range(*slice(start, end, step).indices(value.shape[own])))
+    return value
+
+
+def split(node: Node) -> Sequence[Operand]:
+    """Parts one after another along one axis."""
+    value, count = node.value(), len(node.proto.output)
+    axis = node.axis(int(node.attributes.get("axis", 0)), value.rank)
+    extent = value.shape[axis]
+    equal = -(-extent // count)
+    sizes = node.integers(1, "split") or tuple(min(equal, extent - i * equal) for i in range(count))
+    ends = np.cumsum(sizes)
+    if ends[-1] != extent:
+        raise Unsupported(f"split = {sizes} of {extent} elements; allowed: parts that add up")
+    return [taken(node, value, axis, range(end - size, end)) for end, size in zip(ends.tolist(), sizes, strict=True)]
+
+
+def gather(node: Node) -> Value:
+    """The elements at constant places along one axis."""
+    value, places = node.value(), node.constant(1)
+    axis = node.axis(int(node.attributes.get("axis", 0)), value.rank)
+    extent = value.shape[axis]
+    if places.ndim > 1 or np.any(places >= extent) or np.any(places < -extent):
+        raise Unsupported(f"indices of shape {places.shape}; allowed: one number or a vector, within the axis")
+    indices = np.atleast_1d(places % extent).tolist()
+    if indices == list(range(indices[0], indices[0] + len(indices))):
+        part = taken(node, value, axis, range(indices[0], indices[0] + len(indices)))
+    else:
+        part = mapped(node.construction, value, axis, np.eye(extent)[indices])
+    return part if places.ndim else without(node, part, (axis,))
+
+
+def pad(node: Node) -> Value:
+    """Constants, mirrored or repeated elements at the ends of axes; negative numbers cut off."""
+    value, mode = node.value(), node.attributes.get("mode", "constant")
+    if mode not in MODES:
+        raise Unsupported(f"mode = {mode}; allowed: {', '.join(MODES)}")
+    number = float(node.constant_or(2, node.attributes.get("value", 0.0)).item())
+    whole = range(len(node.shape(value)))
+    pads = node.integers(1, "pads") or ()
+    axes = (node.integers(3, "axes") if node.has(3) else None) or tuple(whole)
+    for place, axis in enumerate(axes):
+        low, high = pads[place], pads[place + len(axes)]
+        if low == high == 0:
+            continue
+        own = node.axis(axis, value.rank)
+        value = taken(node, value, own, range(max(-low, 0), value.shape[own] - max(-high, 0)))
+        if max(low, high) > 0:
+            sides = (0, 0, max(low, 0), max(high, 0))
+            value = node.construction.along(value, own, gnc.PaddingLayer(sides, mode=MODES[mode], value=number))
+    return value
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "Slice": single(slice_, "Crop; Convolution with a window of 1 where the step is not 1"),
+    "Split": Operator(split, "Crop"),
+    "Gather": single(gather, "Crop, or Convolution with a window of 1"),
+    "Pad": single(pad, "Padding, Crop"),
+}
