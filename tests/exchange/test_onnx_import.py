@@ -233,3 +233,11 @@ def test_pieces_keep_the_layout() -> None:
     graph = gnc.from_onnx(model_of(nodes, {"x": ["N", 3, 5, 5]}, {"y": ["N", 2, 1, 1]}, constants))
     moving = [layer for layer in graph if isinstance(layer, gnc.PermuteLayer)]
     assert len(moving) == 2  # in front of the convolution and behind the pool
+
+
+def test_outputs_that_no_layer_has_are_issues_only_where_they_are_read() -> None:
+    nodes = [helper.make_node("Dropout", ["x"], ["y", "mask"], name="drop")]
+    assert len(gnc.from_onnx(model_of(nodes, {"x": ["N", 3]}, {"y": ["N", 3]}, opset=9))) == 2
+    read = [helper.make_node("Dropout", ["x"], ["d", "mask"], name="drop"), helper.make_node("Relu", ["mask"], ["y"])]
+    with pytest.raises(NetworkError, match="'drop' \\(Dropout\\): its outputs mask; allowed: the first 1"):
+        gnc.from_onnx(model_of(read, {"x": ["N", 3]}, {"y": ["N", 3]}, opset=9))

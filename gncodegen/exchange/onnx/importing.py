@@ -134,10 +134,19 @@ class _Translation:
             if whole:
                 value, self._reads[proto.output[0]] = whole
                 return [value]
-            return [None] * len(proto.output) if missing else _converted(node)
+            results = [None] * len(proto.output) if missing else _converted(node)
         except Unsupported as reason:
-            self._faults.append((proto.output, f"from_onnx: node {number} {title!r} ({proto.op_type}): {reason}"))
+            self._fault(proto.output, number, proto, str(reason))
             return [None] * len(proto.output)
+        if len(results) < len(proto.output):
+            others = proto.output[len(results) :]
+            self._fault(others, number, proto, f"its outputs {', '.join(others)}; allowed: the first {len(results)}")
+        return results
+
+    def _fault(self, outputs: Sequence[str], number: int, proto: Any, reason: str) -> None:
+        """Notes what is an issue if the model's outputs need one of these arrays."""
+        title = proto.name or f"{proto.op_type}_{number}"
+        self._faults.append((outputs, f"from_onnx: node {number} {title!r} ({proto.op_type}): {reason}"))
 
 
 def _converted(node: Node) -> Sequence[Operand]:

@@ -112,8 +112,6 @@ def cast(node: Node) -> Operand:
 
 def dropout(node: Node) -> Value:
     """Active in training alone."""
-    if len(node.proto.output) > 1:
-        raise Unsupported("its second output, the mask; allowed: the first alone")
     ratio = float(node.constant_or(1, node.attributes.get("ratio", 0.5)))
     return node.construction.alike(node.value(), gnc.DropoutLayer(ratio))
 

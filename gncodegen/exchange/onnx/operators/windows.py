@@ -171,8 +171,6 @@ def _ceiled(extents: Sequence[int], window: Sequence[int], stride: Sequence[int]
 
 def max_pool(node: Node) -> Value:
     """The maximum of every window."""
-    if len(node.proto.output) > 1:
-        raise Unsupported("its second output, the indices; allowed: the maxima alone")
     window, shared = _window(node)
     layer = _layer("MaxPooling", len(window))(window, **shared)
     return node.construction.channels_last(node.value(), lambda _: layer)
