@@ -43,6 +43,8 @@ class Specification:
             network, _ = self.network.to_json()
         except NetworkError:
             return None
+        # A parameter without a value yet is null, one with a value stands among the arrays: both have one Program.
+        network["layers"] = [{n: v for n, v in each.items() if v is not None} for each in network["layers"]]
         shapes = {name: parameter.shape for name, parameter in self.network.parameters.items()}
         facts = [
             network, shapes, self.function, self.options.deciding, asdict(self.machine), self.activations,

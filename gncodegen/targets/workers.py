@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gncodegen.cache import files, locks
 from gncodegen.cache.folder import is_private, log
@@ -36,6 +36,10 @@ def command(module: str) -> list[str]:
     return [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2]), module]
 
 
+MOST_HERE = 64
+"""Kernels that one process compiles by itself: Numba keeps half a megabyte of each, other processes give it back."""
+
+
 @dataclass
 class _Queue:
     """Sources to compile, the longest first, so that no process is left with one of them at the end.
@@ -50,6 +54,7 @@ class _Queue:
     suffix: str
     module: str
     failures: list[str] = field(default_factory=list[str])
+    here: ClassVar[int] = 0  # kernels that this process has compiled
 
     def next(self) -> Path | None:
         """The next path, unless all are done."""
@@ -74,12 +79,15 @@ def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
     if not found:
         return 0
     queue = _Queue(deque(sorted(found, key=_size, reverse=True)), suffix, module)
-    threads = [threading.Thread(target=_drive_worker, args=(queue,), daemon=True) for _ in range(_workers(found))]
+    helpers = _workers(found)
+    waits = _Queue.here >= MOST_HERE and environment().compile_workers != 1
+    threads = [threading.Thread(target=_drive_worker, args=(queue,), daemon=True) for _ in range(helpers + waits)]
     for thread in threads:
         thread.start()
     try:
         compile_source = import_module(module).compile_source
-        _compile_all(queue, compile_source)
+        if not waits:
+            _compile_all(queue, compile_source)
         for thread in threads:
             thread.join()
         _compile_all(queue, compile_source)  # what a worker that died gave back
@@ -109,6 +117,7 @@ def _compile_all(queue: _Queue, compile_source: Callable[[Path], None]) -> None:
     while (path := queue.next()) is not None:
         if compile_once(path, queue.suffix, compile_source, wait=busy > len(queue.paths)):
             busy = 0
+            _Queue.here += 1
         else:
             queue.paths.append(path)
             busy += 1

@@ -61,3 +61,13 @@ def test_what_failed_is_told_with_its_file(tmp_path: Path, started: list[object]
     with pytest.raises(CompileError, match=r"(?s)source_\d\.py does not compile.*no_such_name"):
         compiler.compile_missing(sources(tmp_path, ["no_such_name"] * 4))
     assert len(started) == 1
+
+
+def test_a_process_that_compiled_much_leaves_the_rest_to_workers(
+    tmp_path: Path, started: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers._Queue, "here", workers.MOST_HERE)
+    (path,) = sources(tmp_path, ["1.0"])
+    assert compiler.compile_missing([path]) == 1
+    assert len(started) == 1
+    assert workers._Queue.here == workers.MOST_HERE, "nothing was compiled here"
