@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="measured rounds (default 15)")
     parser.add_argument("--peers", default="eager,compiled,jax", help="which (default eager,compiled,jax)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of every contender")
-    parser.add_argument("--no-save", action="store_true", help="do not write bench/results/kernels.json")
+    parser.add_argument("--no-save", action="store_true", help="do not write bench/results/<cpu>/kernels.json")
     given = parser.parse_args()
     os.environ["GNCODEGEN_THREADS"] = str(given.threads)
     import torch

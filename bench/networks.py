@@ -1,7 +1,7 @@
 """Training steps and predictions of five networks against PyTorch, torch.compile, JAX and ONNX Runtime: medians.
 
 python bench/networks.py [--only TEXT] [--rounds 20] [--peers eager,compiled,jax,onnx] [--kinds step,predict]
-    [--threads 2] [--readme] [--save NAME]
+    [--threads 2] [--save NAME]
 
 All contenders start from the same weights, see the same data, must predict the same, and take turns in one process;
 predictions are timed for batches of 1 and 32 too. `--memory` measures the peak memory of a step instead, one process
@@ -21,7 +21,7 @@ from statistics import geometric_mean, median
 from time import perf_counter, sleep
 from typing import Any
 
-from record import fill_readme, save
+from record import save
 
 RATE, L2 = 0.01, 1e-4
 TOLERANCE = 1e-4
@@ -211,19 +211,6 @@ def _rows(given: argparse.Namespace, net: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _readme(rows: list[dict[str, Any]], threads: int) -> list[str]:
-    names = list(dict.fromkeys(name for row in rows for name in row["milliseconds"]))
-    lines = [
-        f"| {threads} cores, ms | | " + " | ".join(names) + " | best peer / ours |",
-        "|" + "---|" * (len(names) + 3),
-    ]
-    for row in rows:
-        cells = " | ".join(f"{row['milliseconds'][n]:.3g}" if n in row["milliseconds"] else "" for n in names)
-        what = {"step": "training step", "predict": f"prediction of {row['batch']}"}[row["what"]]
-        lines.append(f"| {row['net']} | {what} | {cells} | {row['ratio']:.2f} × |")
-    return lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="networks whose name contains this")
@@ -232,8 +219,7 @@ def main() -> None:
     parser.add_argument("--kinds", default="step,predict", help="what to measure (default both)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of every contender")
     parser.add_argument("--memory", action="store_true", help="peak memory of a step instead")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
-    parser.add_argument("--save", default="networks", help="name of the file in bench/results (default networks)")
+    parser.add_argument("--save", default="networks", help="name of the file in bench/results/<cpu> (default networks)")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     os.environ["GNCODEGEN_THREADS"] = str(given.threads)
@@ -255,8 +241,6 @@ def main() -> None:
         ratios = [row["ratio"] for row in rows if row["what"] == kind] or [float("nan")]
         print(f"{kind}: geomean {geometric_mean(ratios):.2f} ×, worst {min(ratios):.2f} ×")
     print(save(given.save, {"threads": given.threads, "rounds": given.rounds, "rows": rows}))
-    if given.readme:
-        fill_readme(_readme(rows, given.threads))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from llvmlite import binding
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -45,20 +47,21 @@ def environment() -> dict[str, object]:
     }
 
 
+def cpu_name() -> str:
+    """LLVM's name of this CPU, such as "znver3": results of one kind of CPU lie in a folder of their own."""
+    return binding.get_host_cpu_name()
+
+
 def save(name: str, results: object) -> Path:
-    """Writes bench/results/<name>.json."""
-    path = ROOT / "bench" / "results" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
+    """Writes bench/results/<cpu>/<name>.json; results of other CPUs stay."""
+    path = ROOT / "bench" / "results" / cpu_name() / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     record = {"environment": environment(), "results": results}
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
-def fill_readme(lines: list[str]) -> None:
-    """Puts a table between the README's markers."""
-    path = ROOT / "README.md"
-    start, end = "<!-- results: `python bench/networks.py --readme` writes this table -->\n", "\n<!-- /results -->"
-    text = path.read_text(encoding="utf-8")
-    before, _, rest = text.partition(start)
-    _, _, after = rest.partition(end)
-    path.write_text(before + start + "\n".join(["", *lines, ""]) + end + after, encoding="utf-8")
+def recorded(name: str) -> dict[str, dict[str, object]]:
+    """CPU → what bench/results/<cpu>/<name>.json holds."""
+    files = sorted((ROOT / "bench" / "results").glob(f"*/{name}.json"))
+    return {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in files}
