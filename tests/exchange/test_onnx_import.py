@@ -7,47 +7,15 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from support.onnx_models import model_of, small_model
 
 import gncodegen as gnc
 from gncodegen.errors import NetworkError
 
 
-def model_of(nodes, inputs, outputs, constants=None, opset=21):
-    """A ModelProto of float32 arrays: name → shape for inputs and outputs, name → array for initializers."""
-    graph = helper.make_graph(
-        nodes,
-        "test",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-        [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-
-
-def small(**changes):
-    """Convolution, norm, relu, pool, flatten, product."""
-    rng = np.random.default_rng(0)
-    constants = {
-        "w": rng.standard_normal((8, 3, 3, 3)).astype(np.float32),
-        "scale": np.ones(8, np.float32),
-        "offset": np.zeros(8, np.float32),
-        "m": rng.standard_normal((5, 8 * 2 * 2)).astype(np.float32),
-        "c": np.zeros(5, np.float32),
-    }
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["a"], name="conv", pads=[1, 1, 1, 1]),
-        helper.make_node("GroupNormalization", ["a", "scale", "offset"], ["b"], name="norm", num_groups=4),
-        helper.make_node("Relu", ["b"], ["r"], name="relu"),
-        helper.make_node("MaxPool", ["r"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("Flatten", ["p"], ["f"], name="flat"),
-        helper.make_node("Gemm", ["f", "m", "c"], ["y"], name="fc", transB=1),
-    ]
-    return model_of(nodes, {"x": ["N", 3, 4, 4]}, {"y": ["N", 5]}, constants | changes)
-
-
 def test_layers_carry_names_weights_and_order() -> None:
-    graph = gnc.from_onnx(small())
+    graph = gnc.from_onnx(small_model())
     assert [layer.name for layer in graph][:4] == ["x", "conv", "conv_2", "norm"]
     convolution = graph["conv_2"]
     assert isinstance(convolution, gnc.Convolution2dLayer)
@@ -89,12 +57,12 @@ def test_what_is_no_model(given, message) -> None:
 
 
 def test_versions_and_shapes() -> None:
-    old = small()
+    old = small_model()
     old.opset_import[0].version = 6
     with pytest.raises(NetworkError, match=r"opset 6; allowed: 7 to \d+"):
         gnc.from_onnx(old)
     with pytest.raises(NetworkError, match=r"shapes names 'z'; allowed: inputs of the model: x"):
-        gnc.from_onnx(small(), shapes={"z": (1, 2)})
+        gnc.from_onnx(small_model(), shapes={"z": (1, 2)})
     open_model = model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": ["N", 3, "h"]}, {"y": ["N", None, None]})
     with pytest.raises(NetworkError, match=r"input 'x' has the shape \(None, 3, None\)"):
         gnc.from_onnx(open_model)
@@ -116,8 +84,8 @@ def test_shapes_are_computed_and_folded() -> None:
 def test_external_data_stays_in_its_folder(tmp_path) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()
-    onnx.save(small(), inside / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
-    assert len(gnc.from_onnx(inside / "m.onnx")) == len(gnc.from_onnx(small()))
+    onnx.save(small_model(), inside / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert len(gnc.from_onnx(inside / "m.onnx")) == len(gnc.from_onnx(small_model()))
     (inside / "w.bin").rename(tmp_path / "w.bin")
     model = onnx.load(inside / "m.onnx", load_external_data=False)
     for tensor in model.graph.initializer:

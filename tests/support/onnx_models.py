@@ -1,8 +1,9 @@
-"""Imported graphs run in NumPy, without kernels."""
+"""Small ONNX models, and imported graphs run in NumPy, without kernels."""
 
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 from gncodegen.ir.build import build_module
 from gncodegen.layers.network import Network, argument_name, result_name
@@ -31,3 +32,36 @@ def interpreted(graph, given):
     found = numpy_gn.run_module(module, known)
     outputs = [found["output", result_name(network, network[name])] for name in network.outputs]
     return [array if all(batched.values()) else array[0] for array in outputs]
+
+
+def model_of(nodes, inputs, outputs, constants=None, opset=21):
+    """A ModelProto of float32 arrays: name → shape for inputs and outputs, name → array for initializers."""
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def small_model():
+    """Convolution, norm, relu, pool, flatten, product."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.standard_normal((8, 3, 3, 3)).astype(np.float32),
+        "scale": np.ones(8, np.float32),
+        "offset": np.zeros(8, np.float32),
+        "m": rng.standard_normal((5, 8 * 2 * 2)).astype(np.float32),
+        "c": np.zeros(5, np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("GroupNormalization", ["a", "scale", "offset"], ["b"], name="norm", num_groups=4),
+        helper.make_node("Relu", ["b"], ["r"], name="relu"),
+        helper.make_node("MaxPool", ["r"], ["p"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["p"], ["f"], name="flat"),
+        helper.make_node("Gemm", ["f", "m", "c"], ["y"], name="fc", transB=1),
+    ]
+    return model_of(nodes, {"x": ["N", 3, 4, 4]}, {"y": ["N", 5]}, constants)
