@@ -192,7 +192,7 @@ class Compiled:
 
     @property
     def last_scores(self) -> NDArray[Any]:
-        """The network's outputs in the last training step, on the host; the next step overwrites them.
+        """The network's outputs in the last training step, B first and C last; the next step overwrites them.
 
         Raises:
             CompileError: there was none.
@@ -200,10 +200,11 @@ class Compiled:
         if self._last_step is None:
             raise CompileError("last_scores: no training step was done; allowed: after one; call train_step(x, t)")
         with self._backend.lock:
-            return self._conversion.outward(self._last_step.result(Y), self._conversion.results[Y], "")
+            letters = self._conversion.results[Y]
+            return self._conversion.outward(self._last_step.result(Y), letters, letters)
 
     def evaluate(self, x: Any, t: Any, data_format: str = "") -> tuple[float, NDArray[Any]]:
-        """(mean loss, outputs) of any number of observations in prediction mode."""
+        """(mean loss, outputs with B first and C last) of any number of observations in prediction mode."""
         arrays, size, total = self._conversion.inward((x,), data_format), self.options.batch_size, 0.0
         count = self._conversion.count(arrays)
         targets, y = self._conversion.targets(t, count), None
@@ -220,7 +221,8 @@ class Compiled:
             lowered.runner.run({**given, T: target, LOSS: loss, Y: batch.of(y)})
             total += float(loss) * batch.rows
         assert y is not None
-        return total / count, self._conversion.outward(y[:count], self._conversion.results[Y], data_format)
+        letters = self._conversion.results[Y]
+        return total / count, self._conversion.outward(y[:count], letters, letters)
 
     def _forward(
         self, x: tuple[Any, ...], data_format: str, wanted: Mapping[Key, str], activations: tuple[str, ...]

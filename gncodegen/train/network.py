@@ -15,6 +15,7 @@ from gncodegen import compiler
 from gncodegen.compiled import Compiled
 from gncodegen.errors import ArrayError, NetworkError, OptionsError
 from gncodegen.layers.base import Layer
+from gncodegen.layers.formats import axis_order
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
@@ -88,8 +89,10 @@ class TrainedNetwork:
                 "classify: the network has no classes; allowed: networks with a ClassificationLayer; use net.predict(x)"
             )
             raise NetworkError([issue])
-        # A network that ends in pooling has scores of size 1×1×K.
-        scores = self.predict(x, data_format).reshape(-1, len(self.classes))
+        scores = self.predict(x, data_format)
+        if axis_order(data_format or self.compiled.options.data_format or "", "BC") == "CB":
+            scores = scores.T
+        scores = scores.reshape(-1, len(self.classes))
         return np.asarray(self.classes)[np.argmax(scores, axis=1)], scores
 
     def activations(self, x: Any, layer: str, data_format: str = "") -> NDArray[Any]:

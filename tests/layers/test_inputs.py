@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference as ref
 
 import gncodegen as gnc
 from gncodegen.errors import ArrayError
@@ -33,6 +34,38 @@ def test_statistics_agree_with_numpy(method, dimension, monkeypatch):
         assert not parameter.learnable
         expected = REFERENCE[parameter.name](x.astype(np.float64), axis=DIMENSIONS[dimension])
         np.testing.assert_allclose(value, np.reshape(expected, parameter.shape), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("layer", "size", "dimension", "axes"),
+    [
+        (gnc.SequenceInputLayer, 3, "auto", (0, 1)),
+        (gnc.SequenceInputLayer, 3, "channel", (0, 1)),
+        (gnc.SequenceInputLayer, 3, "element", (0, 1)),
+        (gnc.SequenceInputLayer, 3, "all", (0, 1, 2)),
+        (gnc.SequenceInputLayer, (5, 4, 3), "auto", (0, 1, 2, 3)),
+        (gnc.SequenceInputLayer, (5, 4, 3), "element", (0, 1)),
+        (gnc.Image3dInputLayer, (5, 4, 2, 3), "auto", (0, 1, 2, 3)),
+        (gnc.Image3dInputLayer, (5, 4, 2, 3), "element", (0,)),
+        (gnc.Image3dInputLayer, (5, 4, 2, 3), "all", (0, 1, 2, 3, 4)),
+    ],
+    ids=str,
+)
+def test_sequences_and_volumes_are_normalized(layer, size, dimension, axes, method):
+    """A statistic per element of a sequence is that of a step; the network subtracts it at every step."""
+    steps = {"min_length": 6} if layer is gnc.SequenceInputLayer else {}
+    entrance = layer(size, normalization=method, normalization_dimension=dimension, name="in", **steps)
+    x = np.random.default_rng(0).normal(3, 2, (7, *entrance.output_size(()).shape)).astype(np.float32)
+    found = entrance.statistics(x)
+    for parameter in entrance.parameters(()):
+        expected = REFERENCE[parameter.name](x.astype(np.float64), axis=axes)
+        np.testing.assert_allclose(found[parameter.name], np.reshape(expected, parameter.shape), rtol=1e-12)
+    wanted, _ = ref.input_normalization(x, method, **found)
+    compiled = gnc.compile([entrance, gnc.LeakyReluLayer(1)], batch_size=7, training=False)
+    for name, value in found.items():
+        compiled.parameters[f"in.{name}"] = value
+    np.testing.assert_allclose(compiled.predict(x), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("offset", [0.1, 1e6, -7])

@@ -154,3 +154,26 @@ def test_arrays_in_any_order_of_axes(order):
     np.testing.assert_array_equal(found.pop("input"), wanted.pop("input").transpose(there))
     for name, gradient in wanted.items():
         np.testing.assert_array_equal(found[name], gradient)
+
+
+def test_training_and_classes_of_arrays_whose_batch_is_not_first():
+    """Accuracy and labels are those of channel-last arrays, where scores are (K, N)."""
+    draw = np.random.default_rng(0)
+    x, y = draw.standard_normal((12, 5, 4)).astype(np.float32), draw.integers(0, 3, 12)
+    layers = [
+        gnc.SequenceInputLayer(4, min_length=5),
+        gnc.Convolution1dLayer(3, 6, padding="same"),
+        gnc.GlobalAveragePooling1dLayer(),
+        gnc.FullyConnectedLayer(3),
+        gnc.SoftmaxLayer(),
+        gnc.ClassificationLayer(),
+    ]
+    found = []
+    for order, array in (("BTC", x), ("CTB", x.transpose(2, 1, 0))):
+        options = gnc.training_options(
+            "sgdm", max_epochs=2, mini_batch_size=6, seed=0, verbose=False, validation_data=(array, y)
+        )
+        net, info = gnc.train_network(array, y, layers, options, data_format=order)
+        found.append((*net.classify(array), info.training_accuracy, info.validation_accuracy))
+    for plain, moved in zip(*found, strict=True):
+        np.testing.assert_array_equal(plain, moved)
