@@ -65,7 +65,7 @@ def write(path: Path, content: bytes) -> Path:
 def keep(path: Path, content: bytes) -> None:
     """Writes a file that only saves time later: where it cannot be written, nothing is lost."""
     with suppress(OSError):
-        _write(path, content + _seal(path.name, content))
+        _write(path, content + _seal(path.name, content), flush=False)
 
 
 def _seal(name: str, content: bytes) -> bytes:
@@ -102,7 +102,7 @@ def _read(path: Path, quiet: bool = False) -> bytes | None:
     return None
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, flush: bool = True) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     check(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".unfinished")
@@ -110,7 +110,8 @@ def _write(path: Path, content: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if flush:  # takes milliseconds; a file that is lost shows by its digest
+                os.fsync(file.fileno())
         Path(temporary).replace(path)
     except BaseException:
         with suppress(OSError):
