@@ -75,7 +75,7 @@ def test_only_where_y_is_far_beyond_l2() -> None:
 
 def test_not_from_winograd_kernels_nor_on_a_gpu() -> None:
     assert catalog.parts(problem(112, 64, 64, window=3)) == 0
-    assert catalog.parts(problem(56, 64, 256, target="sm_90")) == 0
+    assert catalog.parts(problem(56, 64, 256, target="sm_90", family="cuda")) == 0
 
 
 def test_the_number_does_not_depend_on_the_batch_or_the_cores() -> None:

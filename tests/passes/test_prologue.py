@@ -92,4 +92,4 @@ def test_where_x_is_beyond_l2_and_copied() -> None:
     assert not catalog.takes_norm(problem(7, 4096))
     assert not catalog.takes_norm(problem(56, 64, window=3))
     assert not catalog.takes_norm(problem(56, 64, window=3, groups=64))
-    assert not catalog.takes_norm(problem(56, 64, target="sm_90"))
+    assert not catalog.takes_norm(problem(56, 64, target="sm_90", family="cuda"))

@@ -26,14 +26,14 @@ SMALL = [
 
 @pytest.mark.parametrize(("shape", "groups", "members"), diagonal(SMALL, [2, 4, 8]))
 def test_several_observations_of_a_block(execute: Execute, monkeypatch, shape, groups, members):
-    every, used = normalization_tiers.cuts, []
+    every, used = normalization_tiers.panels, []
 
     def some(*given):
         found = [cut for cut in every(*given) if cut.members == members]
         used.extend(found)
         return found
 
-    monkeypatch.setattr(normalization_tiers, "cuts", some)
+    monkeypatch.setattr(normalization_tiers, "panels", some)
     monkeypatch.setattr(normalization_tiers, "wide_panel", lambda *given: pytest.fail("no such cut"))
     check(execute, shape, groups, "float32", "relu", machine("sm_80"))
     assert used
@@ -58,7 +58,7 @@ def test_a_missing_meeting_is_found(execute: Execute, monkeypatch, kind, target,
     """Blocks that read the partials of others before these are known to be written."""
 
     def fixed(*given):
-        cut = next(normalization_tiers.cuts(*given, 3))
+        cut = next(normalization_tiers.panels(*given, 3))
         return normalization_tiers.Tier(kind, cut, cut.panels)
 
     def broken(schedule):
@@ -68,7 +68,7 @@ def test_a_missing_meeting_is_found(execute: Execute, monkeypatch, kind, target,
             text = text.replace(meeting, "")
         return text
 
-    monkeypatch.setattr(normalization, "choose", fixed)
+    monkeypatch.setattr(normalization, "choose_tier", fixed)
     monkeypatch.setattr(store, "render", broken)
     x, scale = np.random.default_rng(7).standard_normal((2, 6, 7, 32)).astype(np.float32), np.ones(32, np.float32)
     with pytest.raises(EmulationFault, match="race"):

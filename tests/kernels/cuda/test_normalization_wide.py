@@ -90,12 +90,12 @@ def test_a_slice_of_the_batch_keeps_its_bits(execute, monkeypatch, kind, target,
             cut = normalization_tiers.wide_panel(1, rows, channels, groups, item, held, on)
         else:
             parts = 1 if kind == "resident" else 3
-            cut = next(normalization_tiers.cuts(1, rows, channels, groups, item, held, on, parts))
+            cut = next(normalization_tiers.panels(1, rows, channels, groups, item, held, on, parts))
         cut = replace(cut, observations=observations)
         named = kind if kind != "wide" else "resident" if cut.parts == 1 else "split"
         return normalization_tiers.Tier(named, cut, cut.panels)
 
-    monkeypatch.setattr(normalization, "choose", fixed)
+    monkeypatch.setattr(normalization, "choose_tier", fixed)
     rng, c, on = np.random.default_rng(6), shape[-1], machine(target, cores=4)
     x, dy = rng.standard_normal((2, *shape)).astype(np.float32)
     scale, bias = rng.standard_normal((2, c)).astype(np.float32)

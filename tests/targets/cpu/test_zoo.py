@@ -39,9 +39,15 @@ class Cpu:
 
 X86, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 CPUS = [
-    Cpu("skylake-avx512", X86, Machine("cpu", 64, 32, l1=32 << 10, l2=1 << 20, l3=24 << 20, cores=2)),
-    Cpu("znver3", X86, Machine("cpu", 32, 16, l1=32 << 10, l2=512 << 10, l3=32 << 20, cores=2)),
-    Cpu("neoverse-n1", ARM, Machine("cpu", 16, 32, l1=64 << 10, l2=1 << 20, l3=32 << 20, cores=2)),
+    Cpu(
+        "skylake-avx512",
+        X86,
+        Machine(vector_bytes=64, vector_registers=32, l1=32 << 10, l2=1 << 20, l3=24 << 20, cores=2),
+    ),
+    Cpu("znver3", X86, Machine(vector_bytes=32, vector_registers=16, l1=32 << 10, l2=512 << 10, l3=32 << 20, cores=2)),
+    Cpu(
+        "neoverse-n1", ARM, Machine(vector_bytes=16, vector_registers=32, l1=64 << 10, l2=1 << 20, l3=32 << 20, cores=2)
+    ),
 ]
 
 PADDED = {"padding": (1, 1, 1, 1)}

@@ -204,9 +204,9 @@ class TestLaunches:
     def launched(self, monkeypatch, tmp_path, legacy, **tiles):
         fake = install(monkeypatch, FakeCuda(legacy=legacy))
         gpu = Gpu()
-        (tmp_path / "a_1.cubin").write_bytes(b"\x7fELF")
         path = tmp_path / "a_1.py"
-        source = SimpleNamespace(path=path, beside=path.with_suffix)
+        read = {".cubin": b"\x7fELF"}.__getitem__
+        source = SimpleNamespace(path=path, beside=path.with_suffix, read=read)
         kernel = gpu.load(source, SimpleNamespace(tiles={"threads": 128, **tiles}))
         assert isinstance(kernel, LoadedKernel)
         monkeypatch.setattr(fake, "_run", lambda *_: None)

@@ -118,7 +118,7 @@ def _kernels(target: str) -> dict[Schedule, bool]:
     for specimen in ZOO:
         network = specimen.compile(target=target)
         for function in specimen.functions:
-            program = network._specification(function, specimen.batch, ()).lowering().program()
+            program = Lowering(network._functions._specification(function, specimen.batch)).program()
             for call in program.calls:
                 buffers = [program.buffers[index] for index in call.arguments]
                 wide = any(b.dtype == "float64" and b.kind != "hyperparameters" for b in buffers)
