@@ -38,16 +38,21 @@ class Cpu:
 
 
 X86, ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
+
+
+def _machine(vector_bytes: int, vector_registers: int, *caches: int) -> Machine:
+    l1, l2, l3 = caches
+    return Machine(vector_bytes=vector_bytes, vector_registers=vector_registers, l1=l1, l2=l2, l3=l3, cores=2)
+
+
 CPUS = [
     Cpu(
         "skylake-avx512",
         X86,
         Machine(vector_bytes=64, vector_registers=32, l1=32 << 10, l2=1 << 20, l3=24 << 20, cores=2),
     ),
-    Cpu("znver3", X86, Machine(vector_bytes=32, vector_registers=16, l1=32 << 10, l2=512 << 10, l3=32 << 20, cores=2)),
-    Cpu(
-        "neoverse-n1", ARM, Machine(vector_bytes=16, vector_registers=32, l1=64 << 10, l2=1 << 20, l3=32 << 20, cores=2)
-    ),
+    Cpu("znver3", X86, _machine(32, 16, 32 << 10, 512 << 10, 32 << 20)),
+    Cpu("neoverse-n1", ARM, _machine(16, 32, 64 << 10, 1 << 20, 32 << 20)),
 ]
 
 PADDED = {"padding": (1, 1, 1, 1)}
@@ -56,6 +61,9 @@ PROBLEMS = {
     "loss": ("cross_entropy", [(601, 9), (601, 9)], [()], {}),
     "loss-gradient": ("cross_entropy_gradient", [(601, 9), (601, 9)], [(601, 9)], {}),
     "statistics": ("group_statistics", [(4, 56, 56, 64)], [(4, 8, 3)], {"groups": 8, "epsilon": 1e-5}),
+    "waves": (
+        "group_norm", [(4, 128, 128, 64), (64,), (64,)], [(4, 128, 128, 64), (4, 8, 3)], {"groups": 8, "epsilon": 1e-5},
+    ),
     "copy": ("transpose", [(3, 4)], [(3, 4)], {"permutation": (0, 1)}),
     "rows": ("transpose", [(2, 5, 6, 8)], [(2, 6, 5, 8)], {"permutation": (0, 2, 1, 3)}),
     "channelwise": (

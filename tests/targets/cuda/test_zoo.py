@@ -14,6 +14,7 @@ from bench.zoo import ALWAYS_FUSED, ZOO, Specimen, demo
 from gncodegen.ir.text import parse_module
 from gncodegen.kernels.cuda import PLANS
 from gncodegen.kernels.schedule import Schedule
+from gncodegen.passes.lower import Lowering
 
 BAR = {"float32": 2e-5, "float64": 1e-11}
 """Largest difference from float64 NumPy, relative to the largest magnitude of the array or 0.01."""
