@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gncodegen.emulator.barriers import Barriers
 from gncodegen.emulator.isa.packs import Pack
 from gncodegen.emulator.ptx.module import Step
 from gncodegen.emulator.state.lanes import ActiveLanes, union
+from gncodegen.emulator.state.threads import NOBODY
 from gncodegen.emulator.state.wave import Wave
 
 MOST_FRUITLESS = 256
@@ -19,7 +21,8 @@ MOST_FRUITLESS = 256
 class Interpreter:
     """The lanes' places in the program.
 
-    Lanes that spin on a flag (a strong access, then a branch backwards) are parked until nobody else can run.
+    Lanes that spin on a flag (a strong access, then a branch backwards) are parked until nobody else can run. Lanes at
+    an instruction of the whole warp are held until the warp's other lanes come, wherever a compiler put their branch.
 
     Args:
         wave: the blocks that run.
@@ -31,6 +34,7 @@ class Interpreter:
         self._wave, self._budget = wave, budget
         self._ready: dict[int, list[ActiveLanes]] = {0: [ActiveLanes(wave.size)]}
         self._parked: list[tuple[int, ActiveLanes]] = []
+        self._held: dict[int, tuple[list[ActiveLanes], npt.NDArray[np.uint32]]] = {}
         self._fruitless = 0
         self._packs = [pack if pack is not None and pack.fits(wave) else None for pack in packs]
         self._end = len(wave.module.steps)
@@ -43,12 +47,38 @@ class Interpreter:
             EmulationFault: a check failed, a barrier is never complete, or nothing makes progress.
         """
         with np.errstate(all="ignore"):
-            while self._ready or self._release():
+            while self._ready or self._resume() or self._release():
                 pc = min(self._ready)
                 active = union(self._ready.pop(pc))
                 active.whole = active.count == self._wave.live
                 self._advance(pc, active)
         self._wave.barrier(None, "exit")
+
+    def _resume(self) -> bool:
+        """Let held lanes go on, since nobody else can come."""
+        if not self._held:
+            return False
+        pc = min(self._held)
+        lanes, expected = self._held[pc]
+        self._held[pc] = [], expected
+        self._place(pc, union(lanes))
+        return True
+
+    def _gathered(self, pc: int, active: ActiveLanes) -> ActiveLanes | None:
+        """All lanes that have come to an instruction of the whole warp; None where others may still come."""
+        wave = self._wave
+        lanes, expected = self._held.pop(pc, ([], np.zeros(wave.warps, np.uint32)))
+        active = union([*lanes, active])
+        # Who ran when the first lanes came, and does not come, is missed; also if it has exited since.
+        expected = expected | wave.running()
+        warps = np.zeros(wave.warps, np.bool_)
+        warps[wave.warp[active.index]] = True
+        if any(warps[wave.warp[other.index]].any() for group in self._ready.values() for other in group):
+            self._held[pc] = [active], expected
+            return None
+        wave.expected = expected
+        active.whole = active.count == wave.live
+        return active
 
     def _release(self) -> bool:
         """Let lanes go on that wait at a complete barrier, else those that spin."""
@@ -90,15 +120,22 @@ class Interpreter:
                 continue
             step = steps[pc]
             wave.time += 1
+            if step.gathers and (self._held or (self._ready and not active.whole)):
+                gathered = self._gathered(pc, active)
+                if gathered is None:
+                    return
+                active = gathered
             lanes = active if step.guard < 0 else self._guarded(step, active)
             if step.control:
                 following = self._control(step, pc, active, lanes)
+                wave.expected = NOBODY
                 if following < 0:
                     return
                 pc = following
                 continue
             if lanes.count:
                 step.execute(wave, lanes)
+            wave.expected = NOBODY
             pc += 1
         if pc >= self._end:
             wave.exit(active)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from emulator.ptx import compute, launch
 
+from gncodegen.errors import EmulationFault
+
 VALUES = np.arange(64, dtype=np.uint32) * 10
 LANE = np.arange(32)
 FULL = "-1"
@@ -124,3 +126,31 @@ def test_special_registers():
     (found,) = launch(body, (96, np.uint32), grid=2, block=48)
     thread = np.arange(96) % 48
     same(found, (200 + thread % 32 + thread // 32 * 10000).astype(np.uint32))
+
+
+def test_a_branch_placed_behind_the_shuffle_comes_back_to_it():
+    body = """setp.lt.u32 %p1, %t, 3;
+    mov.u32 %d0, %a0;
+    @%p1 bra COLD;
+    MEET:
+    shfl.sync.bfly.b32 %d0, %d0, 1, 31, -1;
+    bra.uni END;
+    COLD:
+    add.u32 %d0, %d0, 5;
+    bra.uni MEET;
+    END:"""
+    wanted = np.where(LANE < 3, VALUES[:32] + 5, VALUES[:32])[LANE ^ 1].astype(np.uint32)
+    same(compute(body, [VALUES[:32]], "u4"), wanted)
+
+
+def test_lanes_that_leave_before_a_shuffle_are_missed():
+    body = """setp.lt.u32 %p1, %t, 3;
+    mov.u32 %d0, %a0;
+    @%p1 bra COLD;
+    shfl.sync.bfly.b32 %d0, %d0, 1, 31, -1;
+    bra.uni END;
+    COLD:
+    add.u32 %d0, %d0, 5;
+    END:"""
+    with pytest.raises(EmulationFault, match=r"divergent shuffle: the mask names lanes \[0, 1, 2\]"):
+        compute(body, [VALUES[:32]], "u4")

@@ -12,6 +12,7 @@ from gncodegen.emulator.ptx.operands import Decoder, unsupported
 from gncodegen.emulator.ptx.scalars import DTYPE, Array
 from gncodegen.emulator.ptx.text import Instruction
 from gncodegen.emulator.state.lanes import ActiveLanes
+from gncodegen.emulator.state.threads import NOBODY
 from gncodegen.emulator.state.wave import Wave
 
 _U32, _PRED = DTYPE["u32"], DTYPE["pred"]
@@ -39,7 +40,8 @@ def gathered(wave: Wave, mask: Array, active: ActiveLanes, what: str) -> npt.NDA
     if not (mask & own).all():
         lane = int(np.flatnonzero((mask & own) == 0)[0])
         wave.fault(f"{what} by a lane that its member mask {int(mask[lane]):#x} does not name", active, lane)
-    absent = mask & wave.running()[wave.warp[active.index]] & ~here
+    awaited = wave.running() if wave.expected is NOBODY else wave.running() | wave.expected
+    absent = mask & awaited[wave.warp[active.index]] & ~here
     if absent.any():
         lane = int(np.flatnonzero(absent)[0])
         names = [i for i in range(32) if int(absent[lane]) >> i & 1]

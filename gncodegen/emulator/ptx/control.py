@@ -8,6 +8,12 @@ from gncodegen.emulator.ptx.text import Instruction
 _STEERING = {"bra": "branch", "ret": "exit", "exit": "exit", "trap": "trap", "brkpt": "trap"}
 
 
+def gathers(instruction: Instruction) -> bool:
+    """Whether lanes wait at an instruction for the other lanes of their warp that its member mask names."""
+    name, parts = instruction.opcode[0], instruction.opcode
+    return "warp" in parts if name in {"bar", "barrier"} else "sync" in parts
+
+
 def control(instruction: Instruction) -> str:
     """How an instruction steers its lanes, "" if it does not.
 

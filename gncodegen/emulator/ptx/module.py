@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gncodegen.emulator.ptx import text
-from gncodegen.emulator.ptx.control import control
+from gncodegen.emulator.ptx.control import control, gathers
 from gncodegen.emulator.ptx.inline import InlinedKernel
 from gncodegen.emulator.ptx.layout import Layout
 from gncodegen.emulator.ptx.operands import Builder, Decoder, Effect, nothing, unsupported
@@ -19,7 +19,7 @@ from gncodegen.errors import EmulationFault
 class Step(NamedTuple):
     """A decoded instruction: its guard's operand (-1: none), and either what it executes or how it steers.
 
-    `target`: a branch's target, or the operand of a warp barrier's mask.
+    `target`: a branch's target, or the operand of a warp barrier's mask. `gathers`: whether lanes wait for their warp.
     """
 
     instruction: Instruction
@@ -28,6 +28,7 @@ class Step(NamedTuple):
     execute: Effect
     control: str
     target: int
+    gathers: bool
 
 
 class Module:
@@ -100,7 +101,7 @@ class Module:
                 f"the emulator does not know this instruction ({type(error).__name__}: {error})",
                 kernel=self.entry, line=instruction.line, instruction=instruction.text,
             ) from error  # fmt: skip
-        return Step(instruction, guard, instruction.negated, execute, steering, target)
+        return Step(instruction, guard, instruction.negated, execute, steering, target, gathers(instruction))
 
     def _build(self, decoder: Decoder, instruction: Instruction) -> Effect:
         builder = self._builders.get(instruction.opcode[0])

@@ -11,6 +11,8 @@ from gncodegen.emulator.ptx.module import Module
 from gncodegen.emulator.state.lanes import ActiveLanes
 from gncodegen.errors import EmulationFault
 
+NOBODY = np.zeros(1, np.uint32)
+
 
 class Threads:
     """Blocks [first, first + blocks) of a launch, all their threads in lock step.
@@ -18,6 +20,7 @@ class Threads:
     Lane ℓ is thread ℓ % threads of block first + ℓ // threads.
 
     Attributes: by lane `block` (counted from the wave's first), `thread`, `lane` (within its warp), `warp` and `alive`;
+    `expected`, by warp the bits of lanes that must execute the instruction at work, exited or not (or NOBODY);
     `pc`, the instruction at work, and `time`, how many the launch has executed.
 
     Args:
@@ -37,6 +40,7 @@ class Threads:
         per_block = -(-threads // 32)
         self.warp = self.block * per_block + self.thread // 32
         self.warps, self.full_warps = blocks * per_block, threads % 32 == 0
+        self.expected: npt.NDArray[np.uint32] = NOBODY
         self.alive = np.ones(self.size, np.bool_)
         self.live = self.size
         self.pc = self.time = 0
