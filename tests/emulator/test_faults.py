@@ -207,3 +207,12 @@ def test_unknown_instruction():
         Executable(kernel("mov.u32 %r1, %nothing;"))
     with pytest.raises(EmulationFault, match="cannot be launched"):
         run(Executable(kernel("")), grid=1, block=2000, arguments=[], memory=DeviceMemory())
+
+
+def test_what_a_wide_load_brings_and_nobody_reads_need_not_be_written():
+    head = "mov.u32 %r1, tile;\n"
+    wide = "ld.shared.v4.u32 {%r2, %r3, %r4, %r5}, [%r1];\n"
+    body = head + "st.shared.v2.u32 [%r1], {7, 8};\n" + wide + "add.u32 %r6, %r2, %r3;\n"
+    launch(body, variables=TILE, block=1)
+    found("read before it is written: shared byte 8", body + "add.u32 %r6, %r6, %r4;", variables=TILE, block=1)
+    found("out of", head + "add.u32 %r1, %r1, 256;\n" + wide + "add.u32 %r6, %r2, %r3;", variables=TILE, block=1)

@@ -39,6 +39,19 @@ def load(decoder: Decoder, instruction: Instruction) -> Effect:
     if nbytes not in {1, 2, 4, 8, 16}:
         raise unsupported(instruction)
 
+    # A compiler may widen a load beyond what is used: only alignment and bounds hold for the rest.
+    used = [i for i, text in enumerate(vector(instruction.operands[0])) if not decoder.unread(text)]
+    if 0 < len(used) < count and not strong:
+
+        def execute_some(wave: Wave, active: ActiveLanes) -> None:
+            address = addresses(wave.values, base, offset, active)
+            wave.spaces.resolve(wave, space, address, active, nbytes)
+            for i in used:
+                data = read_bytes(wave, space, address + i * dtype.itemsize, active, dtype.itemsize)
+                put(wave.values, targets[i], active, data.view(dtype))
+
+        return execute_some
+
     def execute(wave: Wave, active: ActiveLanes) -> None:
         address = addresses(wave.values, base, offset, active)
         data = read_bytes(wave, space, address, active, nbytes, strong=strong).view(dtype)

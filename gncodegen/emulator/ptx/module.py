@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -54,6 +56,7 @@ class Module:
         kernel = InlinedKernel(file, function)
         self.layout = Layout([*file.variables, *kernel.variables])
         decoder = Decoder(kernel.registers, [one.name for one in function.parameters], self.layout.symbols)
+        decoder.named = _named(kernel)
         self.steps = self._steps(decoder, kernel)
         self.labelled = frozenset(kernel.labels.values())
         self.operands, self.registers = decoder.operands, RegisterLayout(decoder.registers)
@@ -123,6 +126,12 @@ def _target(decoder: Decoder, kernel: InlinedKernel, instruction: Instruction, s
     if steering == "branch":
         return kernel.labels[instruction.operands[0]]
     return decoder.source(instruction.operands[0], DTYPE["u32"]) if steering == "warp" else -1
+
+
+def _named(kernel: InlinedKernel) -> Counter[str]:
+    """How often the code names each register."""
+    texts = (text for one in kernel.code for text in (*one.operands, one.guard))
+    return Counter(name for text in texts for name in re.findall(r"%[\w.$@]+", text))
 
 
 def _granules(code: list[Instruction]) -> dict[str, int]:

@@ -7,7 +7,7 @@ register, with one entry a lane, or a NumPy scalar.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +43,8 @@ class Operand(NamedTuple):
 class Decoder:
     """Numbers operands; the same operand at the same type gets the same number.
 
+    Attributes: `operands`; `named`, how often the code names each register.
+
     Args:
         registers: name → PTX type.
         parameters: the kernel's parameters' names.
@@ -55,9 +57,14 @@ class Decoder:
         self.registers[CARRY] = np.dtype(np.bool_)
         self._parameters = set(parameters)
         self._symbols = symbols
+        self.named: Mapping[str, int] = {}
         self._sources: dict[tuple[str, np.dtype[Any]], int] = {}
         self._destinations: dict[tuple[str, np.dtype[Any]], int] = {}
         self._numbers: dict[tuple[str, str, np.dtype[Any], int], int] = {}
+
+    def unread(self, text: str) -> bool:
+        """Whether the code names a register but once: what is written there, nobody reads."""
+        return self.named.get(text, 2) == 1
 
     def source(self, text: str, dtype: np.dtype[Any]) -> int:
         """The number of what an operand's text reads at a type; of a wider register, its low part.
