@@ -243,3 +243,17 @@ def test_scoped_names_of_inline_assembly():
     add.u32 %d0, %r1, %r2;"""
     values = np.arange(16, dtype=np.uint32)
     same(compute(body, [values], "u4"), np.where(values > 8, values + 5, 2 * values + 5).astype(np.uint32))
+
+
+def test_lanes_choose_among_parameters():
+    body = """mov.b64 %rd4, x0;
+    mov.b64 %rd5, x1;
+    setp.lt.u32 %p1, %t, 16;
+    selp.b64 %rd6, %rd4, %rd5, %p1;
+    ld.param.b64 %rd7, [%rd6];
+    mul.wide.u32 %rd1, %i, 4;
+    add.s64 %rd7, %rd7, %rd1;
+    ld.global.u32 %d0, [%rd7];"""
+    ones, twos = np.full(32, 1, np.uint32), np.full(32, 2, np.uint32)
+    found = compute(body, [ones, twos], "u4")
+    np.testing.assert_array_equal(np.ravel(found), np.where(np.arange(32) < 16, 1, 2))

@@ -30,6 +30,8 @@ def load(decoder: Decoder, instruction: Instruction) -> Effect:
     targets = [decoder.destination(text, dtype) for text in vector(instruction.operands[0])]
     if space == "param":
         name, offset = decoder.place(instruction.operands[1])
+        if name.startswith("%") and name in decoder.registers:
+            return _chosen_parameter(decoder, instruction, name, targets, dtype)
         passed = [decoder.parameter(name, offset + i * dtype.itemsize, dtype) for i in range(count)]
         return _together([pure(np.asarray, [one], target) for one, target in zip(passed, targets, strict=True)])
     base, offset = decoder.address(instruction.operands[1])
@@ -63,6 +65,28 @@ def load(decoder: Decoder, instruction: Instruction) -> Effect:
         rows = data.reshape(-1, count)
         for i, target in enumerate(targets):
             put(wave.values, target, active, rows[:, i])
+
+    return execute
+
+
+def _chosen_parameter(
+    decoder: Decoder, instruction: Instruction, base: str, targets: list[int], dtype: np.dtype[Any]
+) -> Effect:
+    """Ld.param of the address of a kernel parameter, which lanes chose among those of 8 bytes."""
+    if len(targets) != 1 or dtype.itemsize != 8:
+        raise unsupported(instruction)
+    address = decoder.source(base, DTYPE["u64"])
+    numbers = {decoder.place_of(name): decoder.parameter(name, 0, dtype) for name in decoder.addressed}
+
+    def execute(wave: Wave, active: ActiveLanes) -> None:
+        chosen = np.broadcast_to(fetch(wave.values, address, active), (active.count,))
+        data, found = np.zeros(active.count, dtype), np.zeros(active.count, np.bool_)
+        for place, number in numbers.items():
+            here = chosen == place
+            data[here], found[here] = wave.values[number], True
+        if not found.all():
+            wave.fault("a parameter is read at an address that is none's", active, int(np.argmin(found)))
+        put(wave.values, targets[0], active, data)
 
     return execute
 

@@ -57,6 +57,7 @@ class Module:
         self.layout = Layout([*file.variables, *kernel.variables])
         decoder = Decoder(kernel.registers, [one.name for one in function.parameters], self.layout.symbols)
         decoder.named = _named(kernel)
+        decoder.addressed = [one.name for one in function.parameters if one.kind.endswith("64")]
         self.steps = self._steps(decoder, kernel)
         self.labelled = frozenset(kernel.labels.values())
         self.operands, self.registers = decoder.operands, RegisterLayout(decoder.registers)

@@ -40,10 +40,15 @@ class Operand(NamedTuple):
     value: Any = None
 
 
+_PARAMETERS = 1 << 60
+"""From here on kernel parameters have addresses."""
+
+
 class Decoder:
     """Numbers operands; the same operand at the same type gets the same number.
 
-    Attributes: `operands`; `named`, how often the code names each register.
+    Attributes: `operands`; `parameters`, the kernel's, and `addressed`, those of 8 bytes; `named`, how often the code
+    names each register.
 
     Args:
         registers: name → PTX type.
@@ -55,9 +60,10 @@ class Decoder:
         self.operands: list[Operand] = []
         self.registers = {name: _storage(kind) for name, kind in registers.items()}
         self.registers[CARRY] = np.dtype(np.bool_)
-        self._parameters = set(parameters)
+        self.parameters = tuple(parameters)
         self._symbols = symbols
         self.named: Mapping[str, int] = {}
+        self.addressed: Sequence[str] = ()
         self._sources: dict[tuple[str, np.dtype[Any]], int] = {}
         self._destinations: dict[tuple[str, np.dtype[Any]], int] = {}
         self._numbers: dict[tuple[str, str, np.dtype[Any], int], int] = {}
@@ -89,9 +95,15 @@ class Decoder:
             return literal(text, dtype)
         if text in self._symbols:
             return dtype.type(self._symbols[text])
+        if text in self.parameters:
+            return dtype.type(self.place_of(text))
         if text == "WARP_SZ":
             return dtype.type(32)
         raise EmulationFault(f"operand {text} is not known to the emulator")
+
+    def place_of(self, parameter: str) -> int:
+        """The address of a kernel parameter: a number that no memory has."""
+        return _PARAMETERS + 16 * self.parameters.index(parameter)
 
     def destination(self, text: str, dtype: np.dtype[Any]) -> int:
         """The number of the register to write; a wider one is filled by zero or sign extension; -1 for `_`.
@@ -115,7 +127,7 @@ class Decoder:
 
     def parameter(self, name: str, offset: int, dtype: np.dtype[Any]) -> int:
         """The number of a kernel parameter, or of a call's parameter at an offset."""
-        if name in self._parameters:
+        if name in self.parameters:
             return self._number("parameter", name, dtype, offset)
         spelled = f"{name}+{offset}"
         self.registers.setdefault(spelled, np.dtype(f"u{dtype.itemsize}"))
