@@ -88,3 +88,16 @@ class UpdateProblem:
         """Results take the place of the old values."""
         state = ((i, i + self.count) for i in range(self.count, (1 + self.arrays) * self.count))
         return (*((i, i) for i in range(self.count)), *state)
+
+
+def statistics_constants(problem: Problem) -> dict[str, Constant]:
+    """The constants of new running statistics from those of a batch: operands statistics, mean and variance."""
+    statistics, mean, _ = problem.operands
+    mean_decay, variance_decay = problem.numbers("decays", (1.0, 1.0))
+    return {
+        "channels": mean.count,
+        "mean_decay": mean_decay,
+        "variance_decay": variance_decay,
+        "epsilon": problem.number("epsilon"),
+        "statistics_dtype": statistics.dtype,
+    }

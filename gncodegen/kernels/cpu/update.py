@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
-from gncodegen.kernels.update_problem import UpdateProblem
+from gncodegen.kernels.update_problem import UpdateProblem, statistics_constants
 
 CHUNK = 16384
 """Elements of a parameter that one tile updates; partial sums of squares are of such chunks."""
@@ -64,15 +64,7 @@ def _gradient_norms(problem: Problem) -> Plan:
 
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
-    statistics, mean, _ = problem.operands
-    mean_decay, variance_decay = problem.numbers("decays", (1.0, 1.0))
-    shape: dict[str, Constant] = {
-        "channels": mean.count,
-        "mean_decay": mean_decay,
-        "variance_decay": variance_decay,
-        "epsilon": problem.number("epsilon"),
-        "statistics_dtype": statistics.dtype,
-    }
+    mean, shape = problem.operands[1], statistics_constants(problem)
     schedule = problem.schedule("update_statistics", mean.dtype, shape=shape)
     launch = Launch(schedule, slots(problem), 1, writes=(3, 4), bytes=traffic(problem), flops=9 * mean.count)
     return Plan((launch,), in_place=((0, 1), (1, 2)))

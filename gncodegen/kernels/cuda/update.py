@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gncodegen.kernels.cuda.elementwise import THREADS, UNROLL
 from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
-from gncodegen.kernels.update_problem import UpdateProblem
+from gncodegen.kernels.update_problem import UpdateProblem, statistics_constants
 
 MOST_ADDRESSES = 500
 """Buffers of one launch: parameters of a kernel may take 4 KB."""
@@ -113,15 +113,7 @@ def _gradient_norms(problem: Problem) -> Plan:
 
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
-    statistics, mean, _ = problem.operands
-    mean_decay, variance_decay = problem.numbers("decays", (1.0, 1.0))
-    shape: dict[str, Constant] = {
-        "channels": mean.count,
-        "mean_decay": mean_decay,
-        "variance_decay": variance_decay,
-        "epsilon": problem.number("epsilon"),
-        "statistics_dtype": statistics.dtype,
-    }
+    mean, shape = problem.operands[1], statistics_constants(problem)
     grid = -(-mean.count // THREADS)
     schedule = problem.schedule("update_statistics", mean.dtype, shape=shape, tiles={"threads": THREADS})
     launch = Launch(schedule, slots(problem), grid, writes=(3, 4), bytes=traffic(problem), flops=9 * mean.count)
