@@ -15,7 +15,7 @@ from support.onnx_models import interpreted
 
 import gncodegen as gnc
 from gncodegen.errors import NetworkError
-from gncodegen.exchange.onnx.operators import OPERATORS
+from gncodegen.exchange.operators import OPERATORS
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gncodegen.exchange.onnx.operators import OPERATORS
-from gncodegen.exchange.onnx.patterns import PATTERNS
 from gncodegen.exchange.onnx.reading import FLOATS, OLDEST_OPSET
+from gncodegen.exchange.operators import OPERATORS
+from gncodegen.exchange.patterns import PATTERNS
 
 PAGE = Path(__file__).parents[2] / "docs" / "exchange.md"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gncodegen.errors import NetworkError
+from gncodegen.exchange.translation import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +21,6 @@ OLDEST_OPSET = 7
 """Before it, broadcasting was said by attributes."""
 
 FLOATS = ("float32", "float64")
-
-Shape = tuple[int | None, ...]
-"""Extents; None = not known."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
-from gncodegen.exchange.onnx.node import Node, Operand
+from gncodegen.exchange.node import Node, Operand, Step
 
 # ---- the terms of a pattern --------------------------------------------------------------------------------------
 
@@ -70,12 +70,12 @@ class Found:
     Args:
         known: name of an array → what it stands for.
         names: label → name of an array, or of a node's first output.
-        nodes: label → NodeProto.
+        nodes: label → step.
     """
 
     known: Mapping[str, Operand | None]
     names: Mapping[str, str] = field(default_factory=dict[str, str])
-    nodes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    nodes: Mapping[str, Step] = field(default_factory=dict[str, Step])
 
     def value(self, label: str) -> Value:
         """The array that was computed at run time."""
@@ -92,7 +92,7 @@ class Found:
         return [name for label, name in self.names.items() if label not in self.nodes]
 
 
-def matches(term: Term, name: str, producers: Mapping[str, Any], found: Found) -> Iterator[Found]:
+def matches(term: Term, name: str, producers: Mapping[str, Step], found: Found) -> Iterator[Found]:
     """Every way to read the array `name` as a term.
 
     Args:
@@ -114,17 +114,17 @@ def matches(term: Term, name: str, producers: Mapping[str, Any], found: Found) -
                 yield _bound(found, label, name)
         case Op(operator, inputs, label, attributes):
             node = producers.get(name)
-            if node is None or node.op_type != operator or len(node.input) < len(inputs) or node.output[0] != name:
+            if node is None or node.operator != operator or len(node.inputs) < len(inputs) or node.outputs[0] != name:
                 return
-            given = {entry.name: entry.f for entry in node.attribute}
+            given = node.attributes
             if any(not np.isclose(given.get(key, default), want) for key, (want, default) in attributes.items()):
                 return
             begun = Found(found.known, found.names, {**found.nodes, label: node} if label else found.nodes)
-            for order in permutations(node.input) if operator in ("Add", "Mul") else [node.input[: len(inputs)]]:
+            for order in permutations(node.inputs) if operator in ("Add", "Mul") else [node.inputs[: len(inputs)]]:
                 yield from _all(list(zip(inputs, order, strict=True)), producers, begun)
 
 
-def _all(pairs: Sequence[tuple[Term, str]], producers: Mapping[str, Any], found: Found) -> Iterator[Found]:
+def _all(pairs: Sequence[tuple[Term, str]], producers: Mapping[str, Step], found: Found) -> Iterator[Found]:
     """Every way to read several arrays as a term each."""
     if not pairs:
         yield found
@@ -197,12 +197,12 @@ def _activation(make: Callable[[], Any]) -> Callable[[Node, Found], Value]:
 
 def _reduced(node: Node, found: Found, label: str, rank: int) -> tuple[int, ...]:
     """The axes of a ReduceMean that keeps them."""
-    proto = found.nodes[label]
-    given = {entry.name: entry for entry in proto.attribute}
-    axes = given["axes"].ints if "axes" in given else found.known.get(proto.input[1]) if len(proto.input) > 1 else None
+    step = found.nodes[label]
+    given = step.attributes
+    axes = given["axes"] if "axes" in given else found.known.get(step.inputs[1]) if len(step.inputs) > 1 else None
     if not isinstance(axes, Sequence) and not isinstance(axes, np.ndarray):
         raise Unsupported("its axes are not said")
-    if "keepdims" in given and not given["keepdims"].i:
+    if not given.get("keepdims", 1):
         raise Unsupported("it drops its axes")
     return tuple(sorted(node.axes([int(axis) for axis in axes], rank)))
 
@@ -251,7 +251,7 @@ def _frozen(found: Found) -> dict[str, Any]:
 
 def group_normalization(node: Node, found: Found) -> Value:
     """Groups of channels as the channels of an instance normalization."""
-    value, grouped = found.value("x"), found.known[found.nodes["grouped"].output[0]]
+    value, grouped = found.value("x"), found.known[found.nodes["grouped"].outputs[0]]
     target = [int(n) for n in found.constant("shape")]
     whole = node.shape(value)
     target = [whole[i] if n == 0 and i < len(whole) else n for i, n in enumerate(target)]
@@ -264,8 +264,7 @@ def group_normalization(node: Node, found: Found) -> Value:
         _per_axis(node, found, label, value, (0,), default) for label, default in (("scale", 1.0), ("offset", 0.0))
     )
     if "norm" in found.nodes:
-        given = {entry.name: entry.f for entry in found.nodes["norm"].attribute}
-        epsilon = given.get("epsilon", 1e-5)
+        epsilon = found.nodes["norm"].attributes.get("epsilon", 1e-5)
         own_scale, own_offset = (
             np.repeat(found.constant(label), channels // groups) for label in ("group_scale", "group_offset")
         )
@@ -317,11 +316,11 @@ PATTERNS: Sequence[Pattern] = (
 
 
 def recognised(
-    node: Node, known: Mapping[str, Operand | None], producers: Mapping[str, Any]
+    node: Node, known: Mapping[str, Operand | None], producers: Mapping[str, Step]
 ) -> tuple[Value, Sequence[str]] | None:
     """The layer that a node and those in front of it are, and the arrays it takes; None where they are none."""
     for pattern in PATTERNS:
-        for found in matches(pattern.term, node.proto.output[0], producers, Found(known)):
+        for found in matches(pattern.term, node.step.outputs[0], producers, Found(known)):
             try:
                 return pattern.make(node, found), found.reads()
             except Unsupported:

@@ -9,9 +9,9 @@ import numpy as np
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
-from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.reduction import reduced
-from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.exchange.node import Node
+from gncodegen.exchange.operators.reduction import reduced
+from gncodegen.exchange.operators.row import Operator, single
 
 
 def _epsilon(node: Node) -> float:
@@ -76,7 +76,7 @@ def layer_normalization(node: Node) -> Sequence[Value]:
     )
     normalized = node.construction.in_layout(flat, tuple(range(flat.rank)), lambda _: layer)
     results = [node.construction.reshaped(normalized, value.shape)]
-    if len(node.proto.output) > 1:
+    if len(node.step.outputs) > 1:
         results += _statistics(node, value, tuple(range(axis, value.rank)))
     return results
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
-from gncodegen.exchange.onnx.node import Node, Operand
-from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.exchange.node import Node, Operand
+from gncodegen.exchange.operators.row import Operator, single
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
-from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.arithmetic import with_constant
-from gncodegen.exchange.onnx.operators.movement import joined_along
-from gncodegen.exchange.onnx.operators.pieces import taken
-from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.exchange.node import Node
+from gncodegen.exchange.operators.arithmetic import with_constant
+from gncodegen.exchange.operators.movement import joined_along
+from gncodegen.exchange.operators.pieces import taken
+from gncodegen.exchange.operators.row import Operator, single
 from gncodegen.layers.geometry import window_span
 
 
@@ -191,7 +191,7 @@ def power_pool(node: Node) -> Value:
     power, construction = int(node.attributes.get("p", 2)), node.construction
     powers = construction.alike(node.value(), gnc.UnaryLayer("absolute"))
     powers = with_constant(node, "power", powers, np.asarray(float(power)))
-    if node.proto.op_type == "GlobalLpPool":
+    if node.step.operator == "GlobalLpPool":
         window, layer = _spatial(node), _layer("GlobalAveragePooling", len(_spatial(node)))()
     else:
         window, shared = _window(node)
@@ -203,7 +203,7 @@ def power_pool(node: Node) -> Value:
 
 def global_pool(node: Node) -> Value:
     """One window over all positions."""
-    stem = node.proto.op_type.removesuffix("Pool") + "Pooling"
+    stem = node.step.operator.removesuffix("Pool") + "Pooling"
     layer = _layer(stem, len(_spatial(node)))()
     return node.construction.channels_last(node.value(), lambda _: layer)
 

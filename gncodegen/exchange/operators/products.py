@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Construction, Unsupported, Value, last
-from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.exchange.node import Node
+from gncodegen.exchange.operators.row import Operator, single
 
 
 def linear(node: Node, value: Value, weights: NDArray[Any], bias: NDArray[Any] | None) -> Value:

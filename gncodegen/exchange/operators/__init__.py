@@ -1,10 +1,10 @@
-"""The operator table: one row per ONNX operator, the only place that knows its name."""
+"""The operator table: one row per operator, named as ONNX names it; importers of other frameworks speak these names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gncodegen.exchange.onnx.operators import (
+from gncodegen.exchange.operators import (
     arithmetic,
     elementwise,
     movement,
@@ -15,7 +15,7 @@ from gncodegen.exchange.onnx.operators import (
     resizing,
     windows,
 )
-from gncodegen.exchange.onnx.operators.row import Operator
+from gncodegen.exchange.operators.row import Operator
 
 OPERATORS: Mapping[str, Operator] = {
     **windows.OPERATORS,

@@ -9,8 +9,8 @@ import numpy as np
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value, last
-from gncodegen.exchange.onnx.node import Node, Operand
-from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.exchange.node import Node, Operand
+from gncodegen.exchange.operators.row import Operator, single
 
 LARGEST = float(np.finfo(np.float32).max)
 """A bound beyond which there is none."""

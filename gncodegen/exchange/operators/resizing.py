@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Construction, Unsupported, Value, channel_last
-from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.products import mapped
-from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.exchange.node import Node
+from gncodegen.exchange.operators.products import mapped
+from gncodegen.exchange.operators.row import Operator, single
 
 Places = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ NEAREST: Mapping[str, Callable[[Places], Places]] = {
 def matrix_of(node: Node, n: int, m: int, scale: float) -> NDArray[np.float64]:
     """The weights (m, n) of the inputs in each output."""
     mode = node.attributes.get("mode", "nearest")
-    default = "half_pixel" if node.opset >= 11 and node.proto.op_type == "Resize" else "asymmetric"
+    default = "half_pixel" if node.opset >= 11 and node.step.operator == "Resize" else "asymmetric"
     transformation = node.attributes.get("coordinate_transformation_mode", default)
     if mode not in ("nearest", "linear") or transformation not in COORDINATES:
         allowed = f"nearest or linear, with {', '.join(COORDINATES)}"
@@ -72,7 +72,7 @@ def _targets(node: Node, value: Value) -> list[tuple[int, int, int, float]]:
         raise Unsupported("antialias, or a keep_aspect_ratio_policy; allowed: neither")
     whole = range(value.rank + node.batching.skipped)
     axes = [int(axis) % len(whole) for axis in node.attributes.get("axes", whole)]
-    resize = node.proto.op_type == "Resize" and node.opset >= 11
+    resize = node.step.operator == "Resize" and node.opset >= 11
     scales: Any = node.constant(2 if resize else 1) if node.has(2 if resize else 1) else node.attributes.get("scales")
     sizes = node.constant(3) if resize and node.has(3) else None
     shape = node.shape(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gncodegen.exchange.onnx.node import Node, Operand
+from gncodegen.exchange.node import Node, Operand
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
-from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.products import mapped
-from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.exchange.node import Node
+from gncodegen.exchange.operators.products import mapped
+from gncodegen.exchange.operators.row import Operator, single
 
 
 def reduced(node: Node, value: Value, axes: tuple[int, ...], function: str) -> Value:

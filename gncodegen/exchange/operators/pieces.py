@@ -8,10 +8,10 @@ import numpy as np
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
-from gncodegen.exchange.onnx.node import MANY, Node, Operand
-from gncodegen.exchange.onnx.operators.products import mapped
-from gncodegen.exchange.onnx.operators.reduction import without
-from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.exchange.node import MANY, Node, Operand
+from gncodegen.exchange.operators.products import mapped
+from gncodegen.exchange.operators.reduction import without
+from gncodegen.exchange.operators.row import Operator, single
 
 MODES = {"constant": "constant", "reflect": "symmetric-exclude-edge", "edge": "replicate"}
 
@@ -34,7 +34,7 @@ def slice_(node: Node) -> Value:
     value, whole = node.value(), len(node.shape(node.value()))
     starts, ends = node.integers(1, "starts") or (), node.integers(2, "ends") or ()
     axes = node.integers(3, "axes") or tuple(range(len(starts)))
-    steps = (node.integers(4, "steps") if node.has(4) else None) or (1,) * len(starts)
+    steps = node.integers(4, "steps") or (1,) * len(starts)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if node.batching.batched and axis % whole == 0 and start == 0 and step == 1 and end >= MANY:
             continue
@@ -45,7 +45,7 @@ def slice_(node: Node) -> Value:
 
 def split(node: Node) -> Sequence[Operand]:
     """Parts one after another along one axis."""
-    value, count = node.value(), len(node.proto.output)
+    value, count = node.value(), len(node.step.outputs)
     axis = node.axis(int(node.attributes.get("axis", 0)), value.rank)
     extent = value.shape[axis]
     equal = -(-extent // count)
@@ -79,7 +79,7 @@ def pad(node: Node) -> Value:
     number = float(node.constant_or(2, node.attributes.get("value", 0.0)).item())
     whole = range(len(node.shape(value)))
     pads = node.integers(1, "pads") or ()
-    axes = (node.integers(3, "axes") if node.has(3) else None) or tuple(whole)
+    axes = node.integers(3, "axes") or tuple(whole)
     for place, axis in enumerate(axes):
         low, high = pads[place], pads[place + len(axes)]
         if low == high == 0:

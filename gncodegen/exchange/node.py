@@ -1,4 +1,4 @@
-"""One node of an ONNX graph, as the rows of the operator table see it."""
+"""One step of a source's computation, as the rows of the operator table see it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gncodegen.exchange.construction import Construction, Unsupported, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Operand = Value | NDArray[Any]
 """What a name of the graph stands for: an array computed at run time, or a constant."""
@@ -40,24 +40,50 @@ MANY = 1_000_003
 
 
 @dataclass(frozen=True)
-class Node:
-    """A node with its operands.
+class Step:
+    """One operation of the source, in ONNX's terms.
 
     Args:
-        proto: the NodeProto.
-        operands: one per input; None where an optional one is left out.
-        opset: version of the default operator set.
-        batching: how arrays hold observations.
-        construction: where layers are added.
-        attributes: its attributes as Python values.
+        operator: a row of the operator table; "" where there is none.
+        kind: the operation as the source names it, for messages.
+        title: the source's name of it, for messages and layers.
+        inputs: names of its arrays; "" where an optional one is left out.
+        outputs: names of its results.
+        attributes: as Python values.
+        number: position in the source, from 1.
     """
 
-    proto: Any
+    operator: str
+    kind: str
+    title: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step with its operands.
+
+    Args:
+        step: what is computed.
+        operands: one per input; None where an optional one is left out.
+        opset: version of ONNX's default operator set, in which the step is said.
+        batching: how arrays hold observations.
+        construction: where layers are added.
+    """
+
+    step: Step
     operands: tuple[Operand | None, ...]
     opset: int
     batching: Batching
     construction: Construction
-    attributes: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Its attributes as Python values."""
+        return self.step.attributes
 
     def has(self, index: int) -> bool:
         """Whether input `index` is given."""
@@ -78,7 +104,7 @@ class Node:
         """Input `index`, which must be known."""
         operand = self.operands[index] if self.has(index) else None
         if not isinstance(operand, np.ndarray):
-            name = self.proto.input[index] if index < len(self.proto.input) else ""
+            name = self.step.inputs[index] if index < len(self.step.inputs) else ""
             raise Unsupported(f"its input {name!r} is computed at run time; allowed: a constant")
         return operand
 

@@ -7,8 +7,8 @@ from math import prod
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Construction, Unsupported, Value, last
-from gncodegen.exchange.onnx.node import Node
-from gncodegen.exchange.onnx.operators.row import Operator, single
+from gncodegen.exchange.node import Node
+from gncodegen.exchange.operators.row import Operator, single
 from gncodegen.layers.base import Layer
 
 
