@@ -21,11 +21,13 @@ settings.register_profile("full", deadline=None, database=None, max_examples=25)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also all architectures, whole grids and newly drawn examples")
+    parser.addoption("--rest", action="store_true", help="only what `--full` adds to a default run")
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files of generated source")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    config.option.full |= config.option.rest
     # Kernels are kept by content from run to run, apart from the user's own.
     os.environ.setdefault("GNCODEGEN_CACHE_DIR", str(ROOT / ".pytest_cache" / "gncodegen"))
     if os.environ.get("PYTEST_XDIST_WORKER"):

@@ -1,7 +1,7 @@
 """Compiles many kernels at once: this process and worker processes take paths from one queue.
 
 Numba's compiler holds a lock, so processes, not threads, share the work. A worker imports a module and calls its
-`compile_source(path)`; it reads a path and answers a word and a text, a JSON value per line each.
+`compile_source(path)`; it reads a request and answers a word and a text, a JSON value per line each.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _drive_worker(queue: _Queue) -> None:
             if process.stdout.readline().strip() != "ready":
                 return
             while (path := queue.next()) is not None:
-                print(json.dumps([str(path), queue.suffix]), file=process.stdin, flush=True)
+                print(json.dumps([str(path), queue.suffix, False]), file=process.stdin, flush=True)
                 word, text = json.loads(process.stdout.readline())
                 if word == "failed":
                     queue.failures.append(text)
@@ -168,16 +168,19 @@ def _drive_worker(queue: _Queue) -> None:
 
 
 def serve(module: str) -> None:
-    """A worker: a path and a suffix per line on stdin, ["done" or "busy" or "failed", text] per line on stdout."""
+    """A worker: requests on stdin, ["done" or "busy" or "failed", text] on stdout, one a line.
+
+    A request is [path, suffix, whether to wait for another process that compiles it instead of answering "busy"].
+    """
     # Imported before the first path arrives, so that no path waits for it.
     compiler = import_module(module)
     compiler.prepare()
 
     print("ready", flush=True)
     for line in sys.stdin:
-        path, suffix = json.loads(line)
+        path, suffix, wait = json.loads(line)
         try:
-            done = compile_once(Path(path), suffix, compiler.compile_source, wait=False)
+            done = compile_once(Path(path), suffix, compiler.compile_source, wait)
             answer = ("done" if done else "busy", "")
         except GncodegenError as error:
             answer = ("failed", str(error))

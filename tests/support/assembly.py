@@ -101,10 +101,10 @@ def cross_compiler(processor: Processor) -> Iterator[Callable[[Path], None]]:
         def compile_source(path: Path) -> None:
             if path.with_suffix(".ll").exists():
                 return
-            print(json.dumps([str(path), ".o"]), file=question, flush=True)
+            print(json.dumps([str(path), ".o", True]), file=question, flush=True)
             word, text = json.loads(answer.readline())
             if word != "done":
-                raise CompileError(text or word)
+                raise CompileError(text)
 
         yield compile_source
         question.close()

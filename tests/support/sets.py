@@ -1,4 +1,4 @@
-"""The two sets of tests: the default run and what `pytest --full` adds."""
+"""The sets of tests: the default run, `pytest --full`, and what the second adds to the first."""
 
 from __future__ import annotations
 
@@ -10,20 +10,30 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
+from hypothesis import is_hypothesis_test
 
 ALONE = pytest.StashKey[set[tuple[str, str, str]]]()
 """Groups of tests of which the default run has none; empty, or a mistake."""
 
 
 def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects the tests marked `full`, unless the run has --full."""
-    left_out = [] if config.getoption("--full") else [item for item in items if _only_full(item)]
+    """Deselects the tests marked `full`, unless the run has --full; with --rest, those that a default run has done."""
+    only_full = {item for item in items if _only_full(item)}
+    if config.getoption("--rest"):
+        left_out = [item for item in items if item not in only_full and not _draws(item)]
+    else:
+        left_out = [] if config.getoption("--full") else [item for item in items if item in only_full]
     gone = set(left_out)
     items[:] = [item for item in items if item not in gone]
     kept = {_group(item) for item in items}
-    config.stash[ALONE] = {_group(item) for item in left_out if not _like(item)} - kept
+    config.stash[ALONE] = {_group(item) for item in gone & only_full if not _like(item)} - kept
     if left_out:
         config.hook.pytest_deselected(items=left_out)
+
+
+def _draws(item: pytest.Item) -> bool:
+    """Whether a full run gives the test other examples than a default run."""
+    return is_hypothesis_test(getattr(item, "function", None))
 
 
 def _only_full(item: pytest.Item) -> bool:

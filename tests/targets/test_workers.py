@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import select
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gncodegen import environment as module
-from gncodegen.cache import files
+from gncodegen.cache import files, locks
 from gncodegen.errors import CompileError
 from gncodegen.targets import workers
 from gncodegen.targets.cpu import compile as compiler
@@ -72,3 +75,21 @@ def test_a_process_that_compiled_much_leaves_the_rest_to_workers(
     assert compiler.compile_missing([path]) == 1
     assert len(started) == 1
     assert workers._Queue.here == workers.MOST_HERE, "nothing was compiled here"
+
+
+def test_a_worker_waits_for_another_process_where_it_is_asked_to(tmp_path: Path) -> None:
+    (path,) = sources(tmp_path, ["1.0"])
+    with subprocess.Popen(
+        workers.command("gncodegen.targets.cpu.compile"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        with locks.held(path, wait=True):
+            print(json.dumps([str(path), ".o", False]), file=process.stdin, flush=True)
+            assert json.loads(process.stdout.readline()) == ["busy", ""]
+            print(json.dumps([str(path), ".o", True]), file=process.stdin, flush=True)
+            assert not select.select([process.stdout], [], [], 0.3)[0], "it does not wait"
+        assert json.loads(process.stdout.readline()) == ["done", ""]
+        process.stdin.close()
+    assert path.with_suffix(".o").exists()
