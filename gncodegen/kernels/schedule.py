@@ -136,6 +136,10 @@ class Problem:
         """An attribute that is a list of numbers."""
         return tuple(map(float, self._read(name, default, tuple)))
 
+    def texts(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """An attribute that is a list of texts."""
+        return tuple(map(str, self._read(name, default, tuple)))
+
     def _read(self, name: str, default: Constant, allowed: type | tuple[type, ...]) -> Any:
         value = self.attributes.get(name, default)
         if not isinstance(value, allowed):

@@ -15,6 +15,7 @@ from gncodegen.ir.text import context, parse_module, print_module, reported
 from gncodegen.kernels.schedule import Machine
 from gncodegen.options import CompileOptions
 from gncodegen.passes.canonicalize import Canonicalize
+from gncodegen.passes.fold import Fold
 from gncodegen.passes.fuse import Fuse
 from gncodegen.passes.gradients import Gradients
 from gncodegen.passes.hoist import Hoist
@@ -42,6 +43,7 @@ def pipeline(
         Canonicalize(),  # one spelling; training or prediction decided
         Gradients(clip=options.clip, solver=options.solver),  # gradient ops and the update
         DeadCodeElimination(),  # gradients nobody asked for
+        Fold(),  # affine maps of channels into the weights before them, in prediction
         Fuse(),  # one op per pass over memory
         CommonSubexpressionElimination(),  # what two gradients both compute
         Layout(data_format=options.data_format or ""),  # the caller's axis order, at the edges

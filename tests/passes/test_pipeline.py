@@ -34,6 +34,7 @@ def test_the_list() -> None:
         "canonicalize",
         "gradients",
         "dce",
+        "fold",
         "fuse",
         "cse",
         "layout",

@@ -54,12 +54,13 @@ def features() -> Network:
 
 
 def larger() -> Network:
-    """Transposed convolutions, one with relu behind it, one whose window is shorter than its stride."""
+    """Transposed convolutions, one with a constant and relu behind it, one whose window is shorter than its stride."""
     return Network.build([
         gnc.ImageInputLayer((3, 2, 2), normalization="none"),
-        gnc.TransposedConvolution2dLayer((3, 2), 4, stride=2, cropping=(0, 1, 1, 0)), gnc.ReluLayer(),
+        gnc.TransposedConvolution2dLayer((3, 2), 4, stride=2, cropping=(0, 1, 1, 0)),
+        gnc.ElementwiseLayer("subtract", 1, constant=np.array([[[0.5, 2, -1, 3]]])), gnc.ReluLayer(),
         gnc.TransposedConvolution2dLayer(1, 3, stride=2, cropping="same"), gnc.GroupNormalizationLayer(3),
-        gnc.FullyConnectedLayer(2), gnc.RegressionLayer(),
+        gnc.FullyConnectedLayer(2), gnc.BatchNormalizationLayer(), gnc.RegressionLayer(),
     ])  # fmt: skip
 
 

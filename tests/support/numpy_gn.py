@@ -119,6 +119,19 @@ def _input(x: Array, statistics: Sequence[Array], a: Mapping[str, Any]) -> tuple
     return ref.input_normalization(x, a["method"], **dict(zip(names, statistics, strict=False)))
 
 
+def _folded(weights: Array, given: Sequence[Array], a: Mapping[str, Any]) -> list[Array]:
+    """Weights and bias whose product is the steps' result: the steps at 0 and at the weights."""
+    moved = np.moveaxis(weights, a["axis"], -1)
+    at, left = np.concatenate([moved.reshape(-1, moved.shape[-1]), np.zeros((1, moved.shape[-1]))]), list(given)
+    for step, epsilon in zip(a["steps"], a["epsilons"], strict=True):
+        if step == "normalize":
+            at, left = ref.channel_normalize(at, *left[:4], epsilon=epsilon)[0], left[4:]
+        else:
+            at, left = ref.elementwise(step, at, left[0].ravel())[0], left[1:]
+    folded = (at[:-1] - at[-1]).reshape(moved.shape)
+    return [np.moveaxis(folded, -1, a["axis"]), at[-1]]
+
+
 def _mask(shape: Sequence[int], a: Mapping[str, Any]) -> Array:
     return np.random.default_rng(a["index"]).random(tuple(shape)) >= a["probability"]
 
@@ -196,6 +209,8 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "channel_normalize_gradient":
             y, back = ref.channel_normalize(o[0], *o[2:], epsilon=a["epsilon"])
             return back(_masked(y, o[1], a))
+        case "folded_parameters":
+            return _folded(o[0], o[1:], a)
         case "activation":
             return [_activation(o[0], a)[0]]
         case "activation_gradient":

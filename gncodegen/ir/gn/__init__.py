@@ -4,6 +4,7 @@ from xdsl.ir import Dialect
 
 from gncodegen.ir.gn.base import CLIPS, Cotangents, GnOperation
 from gncodegen.ir.gn.elementwise import ELEMENTWISE
+from gncodegen.ir.gn.folded import FoldedParameters
 from gncodegen.ir.gn.forward import PARAMETRIC
 from gncodegen.ir.gn.gradient import GRADIENTS
 from gncodegen.ir.gn.pointwise import POINTWISE, Loss
@@ -12,7 +13,15 @@ from gncodegen.ir.gn.update import HYPERPARAMETERS, NORM_CLIPS, UPDATES
 
 OPERATIONS: dict[str, type[GnOperation]] = {
     operation.name.removeprefix("gn."): operation
-    for operation in (*PARAMETRIC, TransposedConvolution, *POINTWISE, *ELEMENTWISE, *GRADIENTS, *UPDATES)
+    for operation in (
+        *PARAMETRIC,
+        TransposedConvolution,
+        FoldedParameters,
+        *POINTWISE,
+        *ELEMENTWISE,
+        *GRADIENTS,
+        *UPDATES,
+    )
 }
 """Op name without "gn." → class."""
 
