@@ -1,4 +1,4 @@
-"""Parameters that take in steps behind a product, on every target: the product with them is the product and the steps."""
+"""Parameters that take in what follows a product, channel by channel, on every target."""
 
 import numpy as np
 import pytest

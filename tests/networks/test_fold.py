@@ -36,11 +36,8 @@ def test_predictions_follow_the_parameters(target: str) -> None:
         assert_near(compiled.predict(x), ref.ReferenceNetwork(NODES, dict(compiled.parameters)).predict(x), 1e-6)
 
     follows()
-    kept = {
-        name: np.array(compiled.parameters[name]) for name in ("conv.weights", "norm.trained_mean", "factor.constant")
-    }
-    for name, value in kept.items():
-        compiled.parameters[name] = value * 0.5 + 0.25
+    for name in ("conv.weights", "norm.trained_mean", "factor.constant"):
+        compiled.parameters[name] = np.array(compiled.parameters[name]) * 0.5 + 0.25
         follows()
     program = compiled.lowered("predict").program
     kernels = [program.kernels[call.kernel].op for call in program.calls[program.hoisted :]]

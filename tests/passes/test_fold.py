@@ -45,7 +45,7 @@ def test_weights_and_channels_of_a_fully_connected_layer() -> None:
     weights = "%v = gn.reshape(%w) {shape = [6, 6]} : (tensor<1x1x6x6xf32>) -> tensor<6x6xf32>"
     product = f"%c = gn.fully_connected(%x, %v) : ({rows}, tensor<6x6xf32>) -> {rows}"
     shift = f'%y = gn.elementwise(%c, %b) {{function = "subtract"}} : ({rows}, {vector}) -> {rows}'
-    text = function("\n".join([weights, product, shift]), f"%y : {rows}").replace(f"%x: {IMAGE}", f"%x: {rows}")
+    text = function(f"{weights}\n{product}\n{shift}", f"%y : {rows}").replace(f"%x: {IMAGE}", f"%x: {rows}")
     assert "gn.folded_parameters" not in run_pipeline(text, "fold"), "its weights are computed"
     text = text.replace(weights, "").replace("%v", "%w").replace("1x1x6x6", "6x6")
     assert "axis = 0" in run_pipeline(text, "fold")

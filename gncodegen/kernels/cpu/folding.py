@@ -13,7 +13,7 @@ BLOCK = 64
 
 
 def _folded_parameters(problem: Problem) -> Plan:
-    """Weights · factor, and shift, of what the steps do to a channel: v → factor·v + shift."""
+    """The weights times factor, and shift, of what the steps do to a channel: v → factor·v + shift."""
     weights, shape = problem.operands[0], constants(problem)
     schedule = problem.schedule("folded_parameters", weights.dtype, shape=shape, tiles={"block": BLOCK})
     first = len(problem.operands)

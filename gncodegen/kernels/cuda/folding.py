@@ -11,7 +11,7 @@ from gncodegen.kernels.schedule import Launch, Plan, Problem
 
 
 def _folded_parameters(problem: Problem) -> Plan:
-    """Weights · factor, and shift, of what the steps do to a channel: v → factor·v + shift."""
+    """The weights times factor, and shift, of what the steps do to a channel: v → factor·v + shift."""
     weights = problem.operands[0]
     shape = constants(problem) | {"count": weights.count}
     schedule = problem.schedule("folded_parameters", weights.dtype, shape=shape, tiles={"threads": THREADS})
