@@ -16,6 +16,7 @@ from gncodegen.batching import batches, rows_of
 from gncodegen.errors import CompileError, NetworkError
 from gncodegen.inspection import CompiledKernel, MemoryPlan, kernels_of
 from gncodegen.kernels.program import OUTPUT_KINDS, Program
+from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.lowering import Functions, Lowered
@@ -67,6 +68,11 @@ class Compiled:
     def target(self) -> str:
         """What it runs on."""
         return self.options.target
+
+    @property
+    def graph(self) -> LayerGraph:
+        """The layers with their connections; each carries the values of its parameters as they are now."""
+        return self.network.with_values(dict(self.parameters)).graph
 
     @property
     def program(self) -> Program:

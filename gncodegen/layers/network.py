@@ -14,7 +14,7 @@ from gncodegen.layers.base import Layer, Parameter, Size
 from gncodegen.layers.examine import examine
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.initializers import initialize
-from gncodegen.layers.wiring import Placed
+from gncodegen.layers.wiring import LayerArray, Placed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,8 +118,19 @@ class Network:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The layers, named, in the order the user wrote them."""
-        return tuple(node.layer for node in sorted(self.nodes, key=lambda node: node.index))
+        """The layers, named, in the order the user wrote them; those of a graph are no chain, `graph` connects them."""
+        ordered = sorted(self.nodes, key=lambda node: node.index)
+        return LayerArray((node.layer for node in ordered), {node.name: node.inputs for node in ordered})
+
+    @property
+    def graph(self) -> LayerGraph:
+        """The layers with their connections, as a graph of its own."""
+        graph = LayerGraph()
+        for layer in self.layers:
+            graph.add(layer)
+        for source, destination in self.connections:
+            graph.connect(source, destination)
+        return graph.returning(*(self.outputs if self.output_layer is None else ()))
 
     @property
     def placed(self) -> tuple[Placed, ...]:

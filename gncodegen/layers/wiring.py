@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, overload, runtime_checkable
 
 from gncodegen.layers.base import Layer
 from gncodegen.layers.checks import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 UNKNOWN = -1
 """The source of an input that is fed by something that is no layer."""
@@ -51,6 +53,40 @@ class Wired(Protocol):
         ...
 
 
+class LayerArray(tuple[Layer, ...]):
+    """The layers of a network, which know what fed them, so that nobody takes those of a graph for a chain.
+
+    Args:
+        layers: named, in the order the user wrote them.
+        fed_by: name → the layers that feed it.
+    """
+
+    fed_by: Mapping[str, tuple[str, ...]]
+
+    def __new__(cls, layers: Iterable[Layer] = (), fed_by: Mapping[str, tuple[str, ...]] | None = None) -> LayerArray:
+        array = super().__new__(cls, layers)
+        array.fed_by = fed_by or {}
+        return array
+
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> Layer: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> LayerArray: ...
+    def __getitem__(self, key: Any, /) -> Any:
+        found = super().__getitem__(key)
+        return LayerArray(found, self.fed_by) if isinstance(key, slice) else found
+
+    def breaks(self) -> list[str]:
+        """Where it is no chain."""
+        return [
+            f"layer {index} {layer.name!r}: it is fed by {', '.join(map(repr, self.fed_by[layer.name])) or 'nothing'}, "
+            f"and {before.name!r} stands before it; allowed: arrays in which each layer feeds the next; "
+            "take the graph of the network, net.graph"
+            for index, (before, layer) in enumerate(pairwise(self), 2)
+            if self.fed_by.get(layer.name, (before.name,)) != (before.name,)
+        ]
+
+
 def name_layers(layers: Iterable[Layer], taken: Iterable[str] = ()) -> list[Layer]:
     """Gives unnamed layers automatic names: the kind and the first free number, "conv_1"; for some the kind alone."""
     named = list(layers)
@@ -80,6 +116,8 @@ def wire(layers: object) -> tuple[tuple[Placed, ...], list[str]]:
         return layers.placed, []
     if isinstance(layers, Layer):
         layers = [layers]
+    if isinstance(layers, LayerArray) and (breaks := layers.breaks()):
+        return (), breaks
     if not isinstance(layers, (list, tuple)):
         fault = (
             f"the network is {shown(layers)}; allowed: a list of layers, a LayerGraph or a Network; "

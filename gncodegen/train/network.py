@@ -54,6 +54,11 @@ class TrainedNetwork:
         return self.network.layers
 
     @property
+    def graph(self) -> LayerGraph:
+        """The layers with their connections, the learned values as their properties: to change, or to train again."""
+        return self.compiled.graph
+
+    @property
     def classes(self) -> tuple[Any, ...] | None:
         """The labels in the order of the outputs; None for regression."""
         layer = self.compiled.network.output_layer

@@ -102,3 +102,28 @@ def test_outputs_follow_changes_of_their_layers():
     assert graph.copy().remove("v").outputs == ("u",)
     with pytest.raises(NetworkError, match="there is no layer 'x'"):
         graph.returning("x")
+
+
+def test_the_graph_of_a_network_is_what_it_was_built_from(residual):
+    network = Network.build(residual)
+    twin = network.graph
+    assert twin.layers == residual.layers
+    assert sorted(twin.connections) == sorted(residual.connections)
+    twin.remove("add")
+    assert "add" in Network.build(network), "a graph of its own"
+
+
+def test_the_graph_of_several_outputs_returns_them():
+    graph = LayerGraph([gnc.FeatureInputLayer(2), gnc.ReluLayer(name="a"), gnc.TanhLayer(name="b")]).returning("b", "a")
+    assert Network.build(Network.build(graph, require_output=False).graph, require_output=False).outputs == ("b", "a")
+
+
+def test_the_layers_of_a_graph_are_no_chain(residual):
+    layers = Network.build(residual).layers
+    message = r"'skip': it is fed by 'imageinput', and '\w+' stands before it; .* take the graph of the network, net.graph"
+    for use in (LayerGraph, lambda array: Network.build(array, require_output=False), LayerGraph().add):
+        with pytest.raises(NetworkError, match=message):
+            use(layers)
+    assert len(LayerGraph(layers[:2])) == 2
+    chain = Network.build([gnc.FeatureInputLayer(2), gnc.ReluLayer(), gnc.RegressionLayer()])
+    assert LayerGraph(chain.layers).connections == chain.connections

@@ -118,6 +118,8 @@ class TestNetwork:
         by_name = {layer.name: layer for layer in net.layers}
         assert np.array_equal(by_name["gn"].scale, net.compiled.parameters["gn.scale"])
         assert np.array_equal(by_name["fc"].weights, net.compiled.parameters["fc.weights"])
+        assert net.graph.layers == net.layers
+        assert net.graph.connections == net.network.connections
         assert not np.array_equal(by_name["gn"].scale, np.ones(2))
         assert by_name["classoutput"].classes == ("left", "right")
 
