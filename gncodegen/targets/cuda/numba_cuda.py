@@ -54,7 +54,31 @@ def _remember_locations() -> None:
     builder._di_location = location
 
 
+def _remember_signatures() -> None:
+    """Keep what operators and intrinsics resolve to: Numba searches all templates again at each call, half its work."""
+    context: Any = import_module("numba.cuda.target").CUDATypingContext
+    resolve: Any = context.resolve_function_type
+
+    def resolve_function_type(self: Any, func: Any, args: Any, kws: Any) -> Any:
+        if not isinstance(func, types.Function) or kws:
+            return resolve(self, func, args, kws)
+        known: dict[Any, Any] = self.__dict__.setdefault("_resolved", {})
+        key = func, tuple(args)
+        if key not in known:
+            found = resolve(self, func, args, kws)
+            if found is None:
+                return None
+            known[key] = found, func._impl_keys[found.args]
+        found, implementation = known[key]
+        # All targets share the type of a function such as `max`, which keeps what was resolved last, for any of them.
+        func._impl_keys[found.args] = implementation
+        return found
+
+    context.resolve_function_type = resolve_function_type
+
+
 _remember_locations()
+_remember_signatures()
 
 
 def compile_kernel(
