@@ -21,9 +21,9 @@ from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.lowering import Functions, Lowered
 from gncodegen.options import CompileOptions
+from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.runtime.conversion import ArrayConversion, Key
-from gncodegen.runtime.signals import Uninterrupted
 from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
 from gncodegen.targets.registry import row_of

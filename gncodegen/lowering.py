@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import RLock
 
 from gncodegen.cache.cleaning import clean_sometimes
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
+from gncodegen.process import forks
 from gncodegen.programs import load_program, store_program
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.specification import Specification
@@ -55,7 +55,7 @@ class Functions:
         self._network, self._options, self._data_format = network, options, data_format
         self._backend, self._persistent = backend, persistent
         self._known: dict[tuple[str, int, tuple[str, ...]], Lowered] = {}
-        self._lock = RLock()
+        self._lock = forks.lock(forks.Rank.LOWERING)
 
     def lowered(self, function: str, batch_size: int = 0, activations: tuple[str, ...] = ()) -> Lowered:
         """One function, ready to run.

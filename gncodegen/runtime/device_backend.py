@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gncodegen.errors import TargetError
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
+from gncodegen.process import forks
 from gncodegen.runtime.arrays import aligned, on_gpu
 from gncodegen.runtime.backend import Array, Key, PersistentBuffers
 from gncodegen.runtime.device_array import DeviceArray
@@ -131,7 +132,7 @@ class InspectionBackend:
     """
 
     def __init__(self, target: CudaTarget) -> None:
-        self.target, self.lock = target, RLock()
+        self.target, self.lock = target, forks.lock(forks.Rank.RUN)
 
     def values(self, initial: Mapping[str, NDArray[Any]], dtype: str) -> HostValues:
         """Copies on the host, so that a network can be loaded, changed and saved."""

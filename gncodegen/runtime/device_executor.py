@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import TargetError
 from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program
+from gncodegen.process import forks
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.execution import Execution, Key
 from gncodegen.runtime.state import Values
@@ -54,7 +54,7 @@ class DeviceArena:
     """
 
     def __init__(self, device: Device) -> None:
-        self.lock = RLock()
+        self.lock = forks.lock(forks.Rank.RUN)
         self._device, self._size = device, 0
         self._allocation: Allocation | None = None
 

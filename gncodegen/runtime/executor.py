@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program
+from gncodegen.process import forks
 from gncodegen.runtime.arrays import address, lasting
 from gncodegen.runtime.execution import Execution, Key
 from gncodegen.runtime.state import Values
@@ -26,7 +26,7 @@ class Arena:
     """
 
     def __init__(self) -> None:
-        self.lock = RLock()
+        self.lock = forks.lock(forks.Rank.RUN)
         self._memory = lasting(0, np.uint8)
 
         self.address = address(self._memory)

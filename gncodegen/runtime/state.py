@@ -11,8 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 from gncodegen.errors import ArrayError
 from gncodegen.kernels.hyperparameters import COUNT, slots
 from gncodegen.kernels.solvers import SOLVERS
+from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.arrays import aligned, as_array, lasting
-from gncodegen.runtime.signals import Uninterrupted
 
 
 class Hyperparameters:

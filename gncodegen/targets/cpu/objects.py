@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from threading import RLock
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,10 +13,11 @@ import llvmlite.binding as llvm
 from gncodegen.cache import files
 from gncodegen.errors import CompileError
 from gncodegen.kernels.store import Source
+from gncodegen.process import forks
 from gncodegen.targets.cpu.compile import compile_source, symbol
 from gncodegen.targets.cpu.host import processor, target_machine
 
-_lock = RLock()  # LLVM links in one thread at a time
+_lock = forks.lock(forks.Rank.LINK)  # LLVM links in one thread at a time
 
 
 class _Engine:
@@ -87,4 +87,5 @@ def _object(path: Path) -> bytes:
 
 def assembly(source: Source) -> str:
     """The assembly of a kernel, from its kept LLVM IR."""
-    return target_machine().emit_assembly(llvm.parse_assembly(source.read(".ll").decode()))
+    with _lock:
+        return target_machine().emit_assembly(llvm.parse_assembly(source.read(".ll").decode()))

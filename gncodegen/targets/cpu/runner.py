@@ -6,12 +6,12 @@ It is the only parallel Numba function, so it is compiled once per machine and k
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from numba.np.ufunc import threading_layer
 from numpy.typing import NDArray
 
 from gncodegen.cache.foreign import checked
+from gncodegen.process import forks
 from gncodegen.targets.cpu.atomics import fetch, fetch_add, give_way, pause
 from gncodegen.targets.cpu.threads import cores, starting
 
@@ -169,14 +170,24 @@ def _most() -> int:
 def _turn() -> AbstractContextManager[Any]:
     """Held during a run: Numba's workqueue threads end the process where two callers run something at once."""
     try:
-        return Lock() if threading_layer() == "workqueue" else nullcontext()
+        return forks.lock(forks.Rank.THREADS) if threading_layer() == "workqueue" else nullcontext()
     except ValueError:  # nothing runs in parallel
         return nullcontext()
 
 
+_home = os.getpid()  # whose threads Numba's are
+
+
 @cache
 def _workers() -> int:
-    """Threads of a run; warns where Numba has only its slow kind."""
+    """Threads of a run; warns where Numba has only its slow kind, or none."""
+    if os.getpid() != _home:
+        warnings.warn(
+            "this process was forked from one that had started threads, of which it has none: networks run on one "
+            'thread; for all, start processes by multiprocessing.get_context("spawn") or "forkserver"',
+            stacklevel=4,
+        )
+        return 1
     workers = min(cores(), get_num_threads())
     none = np.zeros(0, np.int64)
     _run(none, none, none, none, np.zeros(1, np.int64), none, workers)
@@ -190,6 +201,9 @@ def _workers() -> int:
             stacklevel=2,
         )
     return workers
+
+
+forks.after_in_child(_workers.cache_clear)
 
 
 def run(
@@ -211,6 +225,9 @@ def run(
         starts: where in `argv` each launch's arguments begin.
     """
     workers = _workers()
+    if workers == 1:  # none of Numba's threads, nor its number of them
+        _run(functions, grids, firsts, costs, argv, starts, 1)
+        return
     with _turn():
         if workers == _most():
             _run(functions, grids, firsts, costs, argv, starts, workers)

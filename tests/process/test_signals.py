@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
-from gncodegen.runtime.signals import Uninterrupted
+from gncodegen.process.signals import Uninterrupted
 
 LAYERS = [
     gnc.ImageInputLayer((8, 8, 3), normalization="none"),
