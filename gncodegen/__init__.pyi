@@ -12,6 +12,7 @@ from .errors import (
     LayerError as LayerError,
     NetworkError as NetworkError,
     OptionsError as OptionsError,
+    SaveError as SaveError,
     TargetError as TargetError,
 )
 from .exchange.onnx.importing import from_onnx as from_onnx

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen import saving
+from gncodegen import loading, saving
 from gncodegen.batching import batches, rows_of
 from gncodegen.errors import CompileError, NetworkError
 from gncodegen.inspection import CompiledKernel, MemoryPlan, kernels_of
@@ -327,7 +327,7 @@ class Compiled:
             NetworkError: the folder holds none, or one with other parameters.
             ArrayError: a parameter has another shape.
         """
-        state = saving.read(directory, {})
+        state = loading.read(directory, {})
         self._learn(state)
         self.hyperparameters.steps = state.steps
         self.hyperparameters.update(state.hyperparameters)

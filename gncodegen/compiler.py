@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gncodegen import saving
+from gncodegen import loading
 from gncodegen.cache import files
 from gncodegen.cache.folder import root
 from gncodegen.compiled import Compiled
@@ -27,6 +27,7 @@ from gncodegen.runtime.state import Hyperparameters
 if TYPE_CHECKING:
     from gncodegen.layers.base import Layer
     from gncodegen.layers.graph import LayerGraph
+    from gncodegen.saving import NetworkState
 
 
 @takes_options("caller", "compile")
@@ -86,7 +87,17 @@ def load(directory: str | Path, **choices: Any) -> Compiled:
     Raises:
         NetworkError: the folder holds none.
     """
-    return Compiled.of_state(saving.read(directory, choices))
+    return of_state(loading.read(directory, choices))
+
+
+def of_state(state: NetworkState) -> Compiled:
+    """The network of a state, compiled again, or taken from the cache.
+
+    Raises:
+        OptionsError: its inputs cannot have the axis order.
+    """
+    _check_format(state.network, state.options.data_format)
+    return Compiled.of_state(state)
 
 
 def _record() -> Path:

@@ -56,6 +56,10 @@ class CacheError(GncodegenError, RuntimeError):
     """The cache's folder cannot be used, or cannot be believed."""
 
 
+class SaveError(GncodegenError, OSError):
+    """A file that was to be written cannot be; what was in its place before is there still."""
+
+
 class EmulationFault(GncodegenError, RuntimeError):  # noqa: N818
     """A kernel run in the PTX emulator did what a GPU would punish or leave undefined; where is told by its attributes.
 

@@ -1,9 +1,16 @@
-"""A network's state on disk: the network and its numbers as JSON, the arrays as safetensors."""
+"""A network's state to disk: the network and its numbers as JSON, the arrays as safetensors.
+
+A folder holds `network.json` and the two files of arrays that it names, whose names carry a digest of their content.
+`network.json` is replaced last, so that the folder holds the old state or the new, whole, at any moment.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.errors import NetworkError, OptionsError
+from gncodegen.cache import disk, locks
+from gncodegen.errors import GncodegenError, SaveError
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
-from gncodegen.runtime.state import Hyperparameters
+
+RECORD = "network.json"
+PARTS = ("arrays", "solver")
+"""The files of arrays. The solver's are in one of their own, so that no layer's name can stand for one of them."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class NetworkState:
         steps: that the solver has done.
         values: of parameters and state, by name.
         solver: the solver's arrays, by array and parameter: "velocity/conv_1.weights".
+        trained: whether it is of a `TrainedNetwork`.
     """
 
     network: Network
@@ -36,54 +48,88 @@ class NetworkState:
     steps: int
     values: Mapping[str, NDArray[Any]]
     solver: Mapping[str, NDArray[Any]]
+    trained: bool = False
 
 
 def write(state: NetworkState, directory: str | Path) -> None:
-    """Writes the state to a folder: network.json, arrays.safetensors, and solver.safetensors.
-
-    The solver's arrays are a file of their own, so that no layer's name can stand for one.
-    """
-    from safetensors.numpy import save_file  # noqa: PLC0415  used here only
-
-    folder = Path(directory)
-    data, arrays = state.network.to_json(dict(state.values))
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "network": data, "options": asdict(state.options),
-        "hyperparameters": dict(state.hyperparameters), "steps": state.steps,
-    }  # fmt: skip
-    (folder / "network.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    for file, content in (("arrays", arrays), ("solver", state.solver)):
-        contiguous = {name: np.ascontiguousarray(value) for name, value in content.items()}
-        save_file(contiguous, folder / f"{file}.safetensors")
-
-
-def read(directory: str | Path, changes: Mapping[str, Any]) -> NetworkState:
-    """The state that `write` wrote.
-
-    Args:
-        directory: the folder.
-        changes: options of the compilation that are to be others now.
+    """Writes the state to a folder; a state that is there stays until this one is there whole.
 
     Raises:
-        NetworkError: the folder holds none, or one of another version.
-        OptionsError: an option is out of range.
+        NetworkError: a layer cannot be written.
+        SaveError: the folder cannot be written to; what was in it is as it was.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415  used here only
-    from safetensors.numpy import load_file  # noqa: PLC0415
-
     folder = Path(directory)
+    data, arrays = state.network.to_json(dict(state.values))
+    contents = {
+        part_name(part, content): content
+        for part, content in zip(PARTS, map(array_bytes, (arrays, state.solver)), strict=True)
+    }
+    record = {
+        "network": data, "options": asdict(state.options), "hyperparameters": dict(state.hyperparameters),
+        "steps": state.steps, "trained": state.trained, "files": list(contents),
+    }  # fmt: skip
+    with writing(folder):
+        made = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        with locks.held_folder(folder):
+            try:
+                for name, content in contents.items():
+                    disk.replace(folder / name, content)
+                disk.replace(folder / RECORD, json.dumps(record, indent=1).encode())
+            except BaseException:
+                _remove(folder, contents.keys() - _files(folder))
+                if made:
+                    with suppress(OSError):
+                        folder.rmdir()
+                raise
+            names = {path.name for path in folder.iterdir()} - contents.keys()
+            _remove(folder, (name for name in names if is_part(name) or name.endswith(disk.UNFINISHED)))
+
+
+def array_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays in the format safetensors."""
+    from safetensors.numpy import save  # noqa: PLC0415  used here only
+
+    return save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+
+
+def part_name(part: str, content: bytes) -> str:
+    """The name of a file of arrays: another content has another."""
+    return f"{part}-{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
+
+
+def is_part(name: object, part: str = f"({'|'.join(PARTS)})") -> bool:
+    """Whether something is the name of a file of arrays, of a part."""
+    return isinstance(name, str) and re.fullmatch(rf"{part}-[0-9a-f]{{32}}\.safetensors", name) is not None
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """While what a user named is written: what the system refuses becomes an error that says so.
+
+    Raises:
+        SaveError: instead of an OSError.
+    """
     try:
-        record = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-        arrays, solver = (load_file(folder / f"{file}.safetensors") for file in ("arrays", "solver"))
-        options = CompileOptions(**(record["options"] | dict(changes)))
-        network, steps = record["network"], int(record["steps"])
-        numbers = Hyperparameters(options.solver, steps=steps, **record["hyperparameters"]).values()
-    except OptionsError:
+        yield
+    except GncodegenError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        issue = f"{folder} holds no saved network: {error}; allowed: a folder that save wrote; check the path"
-        raise NetworkError([issue]) from error
-    built = Network.from_json(network, arrays)
-    values = {name: arrays[name] for name in built.parameters if name in arrays}
-    return NetworkState(built, options, numbers, steps, values, solver)
+    except OSError as error:
+        raise SaveError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}; allowed: a place with room that you may "
+            "write to; free some, or name another; what was there before is as it was"
+        ) from error
+
+
+def _files(folder: Path) -> set[str]:
+    """The files of arrays that the state in a folder is of."""
+    try:
+        return set(json.loads((folder / RECORD).read_bytes())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        with suppress(OSError):
+            (folder / name).unlink()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from gncodegen.cache import disk
 from gncodegen.cache.folder import check, instead_of, log
 from gncodegen.errors import CacheError
 
@@ -77,18 +76,9 @@ def _seal(name: str, content: bytes) -> bytes:
 
 def _read(path: Path, quiet: bool = False) -> bytes | None:
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        facts = os.fstat(handle)
-        written = facts.st_mtime
-        if not stat.S_ISREG(facts.st_mode):
-            os.close(handle)
-            return None
-    except OSError:
-        return None
-    try:
-        with os.fdopen(handle, "rb") as file:
-            sealed = file.read()
-    except OSError:  # what the disk no longer gives
+        with disk.opened(path, follow=False) as file:
+            written, sealed = os.fstat(file.fileno()).st_mtime, file.read()
+    except OSError:  # also what the disk no longer gives
         return None
     check(path.parent)
     content = sealed[: -len(_seal(path.name, b""))]
@@ -105,15 +95,5 @@ def _read(path: Path, quiet: bool = False) -> bytes | None:
 def _write(path: Path, content: bytes, flush: bool = True) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     check(path.parent)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".unfinished")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            if flush:  # takes milliseconds; a file that is lost shows by its digest
-                os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108  also when interpreter shuts down
-        raise
+    # To flush takes milliseconds; a file that is lost shows by its digest.
+    disk.replace(path, content, mode=0o600, flush=flush)

@@ -5,10 +5,28 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gncodegen.cache.folder import is_private, root
+
+
+@contextmanager
+def held_folder(folder: Path) -> Generator[None]:
+    """Holds the lock of a folder while something in it is replaced, where the system has one; leaves no file."""
+    try:
+        import fcntl  # noqa: PLC0415  POSIX only
+
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with suppress(OSError):  # of a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels.schedule import Tensor
-from gncodegen.kernels.solvers import SOLVERS
+from gncodegen.kernels.solvers import SOLVERS, Hyperparameter
 
-COMMON = ("learn_rate", "l2_regularization", "gradient_threshold", "iteration", "seed")
+
+def _whole(value: float) -> bool:
+    return value >= 0 and value == value // 1
+
+
+COMMON_NUMBERS = (
+    Hyperparameter("learn_rate", 0.01, lambda value: value >= 0, "a finite number ≥ 0", "the step's size"),
+    Hyperparameter("l2_regularization", 1e-4, lambda value: value >= 0, "a finite number ≥ 0", "share of decay"),
+    Hyperparameter("gradient_threshold", math.inf, lambda value: value > 0, "a number > 0", "where clipping begins"),
+    Hyperparameter("iteration", 0, _whole, "an int, 0 or more", "number of the step, which decides dropout"),
+    Hyperparameter("seed", 0, _whole, "an int, 0 or more", "of dropout"),
+)
+"""The numbers that steps of all solvers read."""
+
+COMMON = tuple(each.name for each in COMMON_NUMBERS)
 """The first slots; those of a solver's own numbers follow."""
 
 COUNT = 16

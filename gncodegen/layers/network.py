@@ -14,14 +14,14 @@ from gncodegen.layers.base import Layer, Parameter, Size
 from gncodegen.layers.examine import examine
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.initializers import initialize
-from gncodegen.layers.wiring import LayerArray, Placed
+from gncodegen.layers.wiring import LayerArray, Placed, Wired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
-_VERSION = 1
+_VERSION = 2
 """Of the JSON form; a reader refuses others."""
 
 
@@ -72,7 +72,7 @@ class Network:
     outputs: tuple[str, ...]
 
     @staticmethod
-    def build(layers: Sequence[Layer] | LayerGraph | Network, *, require_output: bool = True) -> Network:
+    def build(layers: Sequence[Layer] | LayerGraph | Network | Wired, *, require_output: bool = True) -> Network:
         """The network of an array of layers (each feeds the next), a `LayerGraph`, or a network.
 
         Args:
@@ -245,7 +245,7 @@ class Network:
         data: dict[str, Any] = {
             "version": _VERSION,
             "layers": [layer_to_json(layer) for layer in network.layers],
-            "connections": [list(pair) for pair in network.connections],
+            "inputs": [list(network[layer.name].inputs) for layer in network.layers],
             "outputs": list(network.outputs) if network.output_layer is None else [],
         }
         return data, arrays
@@ -255,18 +255,40 @@ class Network:
         """The network that `to_json` wrote.
 
         Raises:
-            NetworkError: the data is of another version, or names an unknown layer type.
+            NetworkError: the data is of another version, names an unknown layer type, or makes no network.
             LayerError: a property is out of range.
         """
         if data.get("version") != _VERSION:
             given = f"network data of version {data.get('version')!r}"
             raise NetworkError([f"{given}; allowed: {_VERSION}; save the network again"])
-        graph = LayerGraph()
-        for properties in data["layers"]:
-            graph.add(layer_from_json(properties, arrays or {}))
-        for source, destination in data["connections"]:
-            graph.connect(source, destination)
-        return Network.build(graph.returning(*data.get("outputs", ())), require_output=False)
+        layers = [layer_from_json(properties, arrays or {}) for properties in data["layers"]]
+        return Network.build(_Wiring.of(layers, data["inputs"], data["outputs"]), require_output=False)
+
+
+@dataclass(frozen=True)
+class _Wiring:
+    """Layers in their places, as data names them: not by ports, since a layer's name may look like another's port."""
+
+    placed: tuple[Placed, ...]
+    outputs: tuple[str, ...]
+
+    @staticmethod
+    def of(layers: Sequence[Layer], inputs: Sequence[Sequence[str]], outputs: Sequence[str]) -> _Wiring:
+        """The wiring of layers by the names of those that feed them, and of those that prediction returns."""
+        positions = {layer.name: position for position, layer in enumerate(layers)}
+        known = ", ".join(map(repr, positions))
+        if "" in positions or len(inputs) != len(layers):
+            given = f"{len(layers)} layers, {len(inputs)} lists of inputs, names {known}"
+            raise NetworkError([f"{given}; allowed: a name and a list of inputs for each; save the network again"])
+        if unknown := sorted({name for names in (*inputs, outputs) for name in names} - positions.keys()):
+            raise NetworkError([f"there is no layer {unknown[0]!r}; allowed: {known}; save the network again"])
+        for layer, names in zip(layers, inputs, strict=True):
+            if len(names) != layer.num_inputs:
+                given = f"layer {layer.name!r} has {layer.num_inputs} inputs, of which {len(names)} are fed"
+                raise NetworkError([f"{given}; allowed: a source for each; save the network again"])
+        sources = [tuple(positions[name] for name in names) for names in inputs]
+        placed = [Placed(i, layer, each) for i, (layer, each) in enumerate(zip(layers, sources, strict=True), 1)]
+        return _Wiring(tuple(placed), tuple(outputs))
 
 
 def _with_values(node: Node, values: Mapping[str, NDArray[Any]]) -> Node:

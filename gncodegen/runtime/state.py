@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gncodegen.errors import ArrayError
-from gncodegen.kernels.hyperparameters import COUNT, slots
+from gncodegen.errors import ArrayError, OptionsError
+from gncodegen.kernels.hyperparameters import COMMON_NUMBERS, COUNT, slots
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.arrays import aligned, as_array, lasting
@@ -30,9 +32,9 @@ class Hyperparameters:
         self.array: NDArray[np.float64] = aligned(COUNT, np.float64)
         self.array[:] = 0
         self._slots = slots(solver)
-        own = {each.name: each.default for each in self.solver.hyperparameters}
-        common = {"learn_rate": self.solver.initial_learn_rate, "l2_regularization": 1e-4, "gradient_threshold": np.inf}
-        self.update(common | own | {"seed": seed} | values)
+        self._rules = {each.name: each for each in (*COMMON_NUMBERS, *self.solver.hyperparameters)}
+        defaults = {name: rule.default for name, rule in self._rules.items()}
+        self.update(defaults | {"learn_rate": self.solver.initial_learn_rate, "seed": seed} | values)
 
     def __getitem__(self, name: str) -> float:
         return float(self.array[self._slot(name)])
@@ -41,11 +43,28 @@ class Hyperparameters:
         self.update({name: value})
 
     def update(self, values: Mapping[str, float]) -> None:
-        """Sets several numbers."""
+        """Sets several numbers, or none.
+
+        Raises:
+            OptionsError: one is out of range.
+        """
+        slots = {self._slot(name): self._allowed(name, value) for name, value in values.items()}
         with Uninterrupted():
-            for name, value in values.items():
-                self.array[self._slot(name)] = value
+            for slot, value in slots.items():
+                self.array[slot] = value
             self._compute_scalars()
+
+    def _allowed(self, name: str, value: Any) -> float:
+        rule = self._rules[name]
+        if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+            with suppress(OverflowError):
+                number = float(value)
+                if rule.holds(number) and (number < math.inf or rule.default == math.inf):
+                    return number
+        raise OptionsError(
+            f"hyperparameter {name} = {value!r}; allowed: {rule.allowed}; write hyperparameters[{name!r}] = "
+            f"{rule.default:g}"
+        )
 
     def _slot(self, name: str) -> int:
         if name not in self._slots or name in self.solver.scalars:

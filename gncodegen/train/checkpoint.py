@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,11 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.errors import NetworkError, OptionsError
+from gncodegen.cache import disk
+from gncodegen.errors import OptionsError
+from gncodegen.loading import MalformedError, count, entry, json_of, made_of
+from gncodegen.saving import array_bytes, writing
 from gncodegen.train.history import Record
 from gncodegen.train.options import TrainingOptions
 
 _NAME, _UNFINISHED = re.compile(r"checkpoint_(\d+)"), ".unfinished_"
+_RECORD, _ARRAYS = "progress.json", "progress.safetensors"
 
 
 @dataclass(frozen=True)
@@ -68,23 +71,23 @@ class Checkpoints:
 
     def write(self, progress: Progress) -> None:
         """Writes a checkpoint, then removes those that are too old."""
-        from safetensors.numpy import save_file  # noqa: PLC0415  used here only
-
         name = f"checkpoint_{progress.iteration:08d}"
         draft, final = self.folder / f"{_UNFINISHED}{name}", self.folder / name
-        shutil.rmtree(draft, ignore_errors=True)
-        self._save(draft)
-        arrays = {f"best/{key}": np.ascontiguousarray(value) for key, value in progress.best.items()}
-        arrays["records"] = _table(progress.records)
-        save_file(arrays, draft / "progress.safetensors")
+        arrays = {"records": _table(progress.records)} | {f"best/{key}": value for key, value in progress.best.items()}
         numbers = {name: getattr(progress, name) for name in ("iteration", "best_loss", "best_iteration", "worse")}
         text = json.dumps({"facts": self._facts, **numbers}, indent=1)
-        (draft / "progress.json").write_text(text, encoding="utf-8")
-        for path in (*draft.iterdir(), draft):
-            _flush(path)
-        _remove(final)
-        draft.rename(final)
-        _flush(self.folder)
+        with writing(self.folder):
+            try:
+                shutil.rmtree(draft, ignore_errors=True)
+                self._save(draft)
+                disk.replace(draft / _ARRAYS, array_bytes(arrays))
+                disk.replace(draft / _RECORD, text.encode())
+                _remove(final)
+                draft.rename(final)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+            disk.flush_names(self.folder)
         for old in checkpoints(self.folder)[: -self._kept]:
             _remove(old)
 
@@ -119,26 +122,34 @@ def read(path: Path, facts: Mapping[str, Any]) -> tuple[Progress, int]:
         NetworkError: the checkpoint cannot be read.
         OptionsError: it is of a training that differs; names what differs.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.numpy import load_file  # noqa: PLC0415
+    from safetensors.numpy import load  # noqa: PLC0415  used here only
 
-    try:
-        record = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-        arrays = load_file(path / "progress.safetensors")
-        then: dict[str, Any] = record.pop("facts")
+    def progress() -> tuple[Progress, dict[str, Any]]:
+        record = json_of(path / _RECORD)
+        then: dict[str, Any] = entry(record, "facts", dict)
+        count(then, "seed")
+        with disk.opened(path / _ARRAYS) as file:
+            arrays = load(file.read())
         records = [_record(row) for row in arrays.pop("records")]
         best = {key.removeprefix("best/"): value for key, value in arrays.items()}
-        progress = Progress(records=records, best=best, **record)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        issue = f"{path} holds no checkpoint: {error}; allowed: a folder that a training wrote; remove it"
-        raise NetworkError([issue]) from error
+        shapes = [f"{name} {list(value.shape)}" for name, value in best.items()]
+        if best and sorted(shapes) != sorted(entry(then, "parameters", list)):
+            raise MalformedError(f"{_ARRAYS} has {', '.join(shapes)}, not the values of all parameters")
+        numbers = {name: count(record, name) for name in ("iteration", "best_iteration", "worse")}
+        if not records or records[-1].iteration != numbers["iteration"]:
+            raise MalformedError(
+                f"{_ARRAYS} has {len(records)} records, not those of {numbers['iteration']} iterations"
+            )
+        return Progress(records=records, best=best, best_loss=entry(record, "best_loss", float), **numbers), then
+
+    found, then = made_of(path, "checkpoint", "a folder that a training wrote; remove it", progress)
     for name, value in facts.items():
         if then.get(name) != value and not (name == "seed" and value is None):
             raise OptionsError(
                 f"resume: {name} is {value!r}, and was {then.get(name)!r} in the training that wrote {path}; allowed: "
                 "the same layers, data and options; give those of then, or start anew in an empty folder"
             )
-    return progress, int(then["seed"])
+    return found, then["seed"]
 
 
 def _table(records: list[Record]) -> NDArray[np.float64]:
@@ -159,12 +170,3 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Has the system write a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

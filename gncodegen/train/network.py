@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen import compiler
+from gncodegen import compiler, loading, saving
 from gncodegen.compiled import Compiled
 from gncodegen.errors import ArrayError, NetworkError, OptionsError
 from gncodegen.layers.base import Layer
@@ -28,9 +27,6 @@ from gncodegen.train.loop import Training
 from gncodegen.train.options import TrainingOptions
 from gncodegen.train.population import fix_batch_statistics
 from gncodegen.train.targets import ClassTargets, Targets, class_targets, response_targets
-
-_MARKER = "trained.json"
-"""Lies beside what `Compiled.save` writes where a `TrainedNetwork` was saved."""
 
 
 class TrainedNetwork:
@@ -115,8 +111,7 @@ class TrainedNetwork:
 
     def save(self, directory: str | Path) -> None:
         """Writes the network, its values and its classes; `gncodegen.load` reads them back."""
-        self.compiled.save(directory)
-        Path(directory, _MARKER).write_text(json.dumps({"version": 1}), encoding="utf-8")
+        saving.write(replace(self.compiled.state, trained=True), directory)
 
     def __repr__(self) -> str:
         return f"TrainedNetwork({len(self.compiled.network.nodes)} layers, target {self.compiled.target!r})"
@@ -130,8 +125,9 @@ def load(directory: str | Path, **choices: Any) -> Compiled | TrainedNetwork:
         directory: the folder.
         choices: what is to be other than when it was saved, of the options of compilation.
     """
-    compiled = compiler.load(directory, **choices)
-    return TrainedNetwork(compiled) if Path(directory, _MARKER).exists() else compiled
+    state = loading.read(directory, choices)
+    compiled = compiler.of_state(state)
+    return TrainedNetwork(compiled) if state.trained else compiled
 
 
 @takes_options("caller")

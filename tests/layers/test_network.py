@@ -167,7 +167,7 @@ def test_json_drops_callables_that_values_replace():
 
 def test_json_refuses_what_it_cannot_read(classifier):
     data, arrays = Network.build(classifier).to_json()
-    with pytest.raises(NetworkError, match="version 99; allowed: 1"):
+    with pytest.raises(NetworkError, match="version 99; allowed: 2"):
         Network.from_json(data | {"version": 99}, arrays)
     with pytest.raises(NetworkError, match=r"'os.system'; allowed: AdditionLayer"):
         Network.from_json(data | {"layers": [{"type": "os.system", "name": "x"}]}, arrays)

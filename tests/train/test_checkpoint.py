@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
-from gncodegen.train import checkpoint
+from gncodegen.cache import disk
 from gncodegen.train.checkpoint import checkpoints
 
 X = np.random.default_rng(0).normal(size=(20, 4, 4, 2)).astype(np.float32)
@@ -120,20 +120,21 @@ def test_a_signal_ends_the_training_after_its_iteration(tmp_path, unbroken, numb
 
 
 def test_a_write_that_breaks_off_leaves_the_checkpoint_before(tmp_path, unbroken, monkeypatch):
-    class KilledError(Exception):
-        pass
+    replace = disk.replace
 
-    def killed(path):
-        if "00000006" in str(path):
-            raise KilledError
+    def full(path, content, **kept):
+        if "00000006" in str(path) and path.name == "progress.json":
+            raise OSError(28, "No space left on device")
+        replace(path, content, **kept)
 
-    monkeypatch.setattr(checkpoint, "_flush", killed)
-    with pytest.raises(KilledError) as error:
+    monkeypatch.setattr(disk, "replace", full)
+    with pytest.raises(
+        gnc.SaveError, match=r"cannot be written: No space left on device; allowed: .*; free some"
+    ) as error:
         train(tmp_path)
     assert error.value.network.compiled.hyperparameters.steps == 6
     monkeypatch.undo()
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint_00000003"]
-    assert len(list(tmp_path.iterdir())) == 2, "and what is unfinished beside it"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_00000003"]
     assert_equal(train(tmp_path, tmp_path), unbroken)
     assert len(list(tmp_path.iterdir())) == 3
 
