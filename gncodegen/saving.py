@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
@@ -84,6 +85,21 @@ def write(state: NetworkState, directory: str | Path) -> None:
                 raise
             names = {path.name for path in folder.iterdir()} - contents.keys()
             _remove(folder, (name for name in names if is_part(name) or name.endswith(disk.UNFINISHED)))
+
+
+def require_writable(directory: str | Path) -> None:
+    """Refuses a folder that could not be written to, before the work that is to be saved there.
+
+    Raises:
+        SaveError: it is a file, or it or the folder that it would be made in cannot be written to.
+    """
+    folder = Path(directory).absolute()
+    with writing(folder):
+        place = next(each for each in (folder, *folder.parents) if each.exists())
+        if not place.is_dir():
+            raise NotADirectoryError(f"{str(place)!r} is a file")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(f"{str(place)!r} is read-only")
 
 
 def array_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:

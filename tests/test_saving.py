@@ -106,6 +106,7 @@ def test_names_that_look_like_others(tmp_path: Path) -> None:
     found = loading.read(tmp_path, {})
     assert [layer.name for layer in found.network.layers] == [layer.name for layer in saved.network.layers]
     assert found.network.connections == saved.network.connections
+    assert found.network.graph.connections == saved.network.connections
     for name, value in saved.values.items():
         np.testing.assert_array_equal(found.values[name], value, err_msg=name)
 

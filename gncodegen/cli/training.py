@@ -38,14 +38,25 @@ def add_to(commands: Any) -> None:
 
 
 def run_train(given: Namespace) -> None:
-    """Trains and saves."""
-    from gncodegen.train.network import train_network
+    """Trains and saves, also what Ctrl-C, SIGTERM or an error interrupts."""
+    from gncodegen.saving import require_writable
+    from gncodegen.train.interruption import interruptible
+    from gncodegen.train.network import prepare_training
 
+    require_writable(given.output)
     names = network_file(given.file)
     x, y, options = (optional_name(names, name, given.file) for name in ("x", "y", "options"))
-    net, info = train_network(x, y, names["layers"], options, **chosen(given))
-    net.save(given.output)
-    print(f"Saved in {given.output}; the network of iteration {info.output_network_iteration}.")
+    net, training = prepare_training(x, y, names["layers"], options, **chosen(given))
+    with interruptible() as interruption:
+        try:
+            iteration = training.run().output_network_iteration
+        finally:  # also what an output function's error leaves
+            if training.history.records:
+                net.save(given.output)
+                print(f"Saved in {given.output}.")
+    print(f"The network of iteration {iteration}.")
+    if interruption.requested:
+        raise KeyboardInterrupt
 
 
 def run_predict(given: Namespace) -> None:

@@ -33,6 +33,18 @@ class LayerGraph:
         self._outputs: tuple[str, ...] = ()
         self.add(layers)
 
+    @staticmethod
+    def of(placed: Sequence[Placed]) -> LayerGraph:
+        """The graph of named layers in their places."""
+        graph = LayerGraph()
+        for each in sorted(placed, key=lambda each: each.index):
+            ports = zip(each.layer.input_names, each.sources, strict=True)
+            graph._layers[each.layer.name] = each.layer
+            graph._sources |= {
+                (each.layer.name, port): placed[source].layer.name for port, source in ports if source is not None
+            }
+        return graph
+
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, in the order they were added."""

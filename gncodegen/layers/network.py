@@ -125,12 +125,7 @@ class Network:
     @property
     def graph(self) -> LayerGraph:
         """The layers with their connections, as a graph of its own."""
-        graph = LayerGraph()
-        for layer in self.layers:
-            graph.add(layer)
-        for source, destination in self.connections:
-            graph.connect(source, destination)
-        return graph.returning(*(self.outputs if self.output_layer is None else ()))
+        return LayerGraph.of(self.placed).returning(*(self.outputs if self.output_layer is None else ()))
 
     @property
     def placed(self) -> tuple[Placed, ...]:

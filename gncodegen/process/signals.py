@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from threading import current_thread, main_thread
 from types import FrameType, TracebackType
@@ -69,3 +70,10 @@ class Uninterrupted:
             while self._arrived:
                 number, frame = self._arrived.pop(0)
                 self._handlers[number](number, frame)
+
+
+@cache
+def imported(name: str) -> Any:
+    """A module, imported whole or not at all: a library that is cut off half-way may not come a second time."""
+    with Uninterrupted():
+        return import_module(name)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program
 from gncodegen.process import forks
+from gncodegen.process.signals import imported
 from gncodegen.runtime.arrays import address, lasting
 from gncodegen.runtime.execution import Execution, Key
 from gncodegen.runtime.state import Values
@@ -101,8 +102,6 @@ class Executor(Execution):
                 self.free[key] = index
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool) -> None:
-        from gncodegen.targets.cpu.runner import run  # noqa: PLC0415  Numba loads when something runs
-
         moved = False
         for key, index in self.free.items():
             array = arguments.get(key)
@@ -120,7 +119,7 @@ class Executor(Execution):
         if moved:
             np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
         begin = 0 if hoisted else self.program.hoisted
-        run(
+        imported("gncodegen.targets.cpu.runner").run(  # Numba loads when something runs
             self._functions[begin:],
             self._grids[begin:],
             self._firsts[begin:],

@@ -7,6 +7,7 @@ Numba's compiler holds a lock, so processes, not threads, share the work. A work
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from gncodegen.cache import files, locks
 from gncodegen.cache.folder import is_private, log
 from gncodegen.environment import environment
 from gncodegen.errors import CompileError, GncodegenError
+from gncodegen.process.signals import Uninterrupted, imported
 
 _START = """
 import sys
@@ -85,7 +87,7 @@ def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
     for thread in threads:
         thread.start()
     try:
-        compile_source = import_module(module).compile_source
+        compile_source = imported(module).compile_source
         if not waits:
             _compile_all(queue, compile_source)
         for thread in threads:
@@ -136,7 +138,8 @@ def compile_once(path: Path, suffix: str, compile_source: Callable[[Path], None]
         if not free:
             return False
         if files.read(path.with_suffix(suffix)) is None:
-            compile_source(path)
+            with Uninterrupted():  # Numba does not come back to where it was cut off
+                compile_source(path)
         return True
 
 
@@ -172,6 +175,7 @@ def serve(module: str) -> None:
 
     A request is [path, suffix, whether to wait for another process that compiles it instead of answering "busy"].
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C here too; the parent knows what to do
     # Imported before the first path arrives, so that no path waits for it.
     compiler = import_module(module)
     compiler.prepare()

@@ -22,10 +22,19 @@ class Interruption:
         self.requested = True
 
 
+_open: list[Interruption] = []  # of the main thread
+
+
 @contextmanager
 def interruptible() -> Generator[Interruption]:
-    """Within it both signals only request the end; outside the main thread, which alone gets signals, they stay."""
+    """Within it both signals only request the end; outside the main thread, which alone gets signals, they stay.
+
+    One within another is the same.
+    """
     interruption = Interruption()
+    if _open and threading.current_thread() is threading.main_thread():
+        yield _open[0]
+        return
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
@@ -33,7 +42,9 @@ def interruptible() -> Generator[Interruption]:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, interruption.request)
+        _open.append(interruption)
         yield interruption
     finally:
+        _open.clear()
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

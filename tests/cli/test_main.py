@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gncodegen
+import gncodegen as gnc
 from gncodegen import compiler
 from gncodegen.cli import main
 
@@ -120,6 +123,42 @@ def test_train_and_run(file, tmp_path, capsys):
     assert set(labels) <= {"a", "b", "c"}
     assert run("run", tmp_path / "net", tmp_path / "x.npy", "--output", tmp_path / "y.npy") == 0
     assert np.array_equal(np.array(["a", "b", "c"])[np.load(tmp_path / "y.npy").argmax(1)], labels)
+
+
+INTERRUPTED = """
+import os, signal
+
+def interrupt(state):
+    if (state.state, state.iteration) == ("iteration", 2):
+        {what}
+
+options = gnc.training_options("sgdm", max_epochs=50, verbose=False, output_fcn=interrupt)
+"""
+
+
+@pytest.mark.parametrize("what", ["SIGINT", "SIGTERM", "1 / 0"])
+def test_an_interrupted_training_is_saved(file, tmp_path, capsys, what):
+    text = Path(file).read_text(encoding="utf-8")
+    line = f"os.kill(os.getpid(), signal.{what})" if what.startswith("SIG") else what
+    (tmp_path / "interrupted.py").write_text(text + INTERRUPTED.format(what=line), encoding="utf-8")
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    if what.startswith("SIG"):
+        assert run("train", tmp_path / "interrupted.py", "--output", tmp_path / "net") == 130
+    else:
+        with pytest.raises(ZeroDivisionError):
+            run("train", tmp_path / "interrupted.py", "--output", tmp_path / "net")
+    assert f"Saved in {tmp_path / 'net'}." in capsys.readouterr().out
+    assert gnc.load(tmp_path / "net").compiled.hyperparameters.steps == 2
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_training(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "net.py").write_text("raise AssertionError('trained')")
+    for place in (tmp_path / "file", tmp_path / "file" / "net", tmp_path / ("x" * 300)):
+        assert run("train", tmp_path / "net.py", "--output", place) == 2
+        assert "cannot be written" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

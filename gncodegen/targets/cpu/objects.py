@@ -14,6 +14,7 @@ from gncodegen.cache import files
 from gncodegen.errors import CompileError
 from gncodegen.kernels.store import Source
 from gncodegen.process import forks
+from gncodegen.process.signals import Uninterrupted
 from gncodegen.targets.cpu.compile import compile_source, symbol
 from gncodegen.targets.cpu.host import processor, target_machine
 
@@ -80,7 +81,8 @@ def _together(paths: list[Path]) -> list[LinkedKernel]:
 def _object(path: Path) -> bytes:
     content = files.read(path.with_suffix(".o"))
     if content is None:
-        compile_source(path)
+        with Uninterrupted():
+            compile_source(path)
         content = Source(path).read(".o")
     return content
 
