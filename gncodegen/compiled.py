@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gncodegen import loading, saving
 from gncodegen.batching import batches, rows_of
 from gncodegen.errors import CompileError, NetworkError
+from gncodegen.footprint import check_network
 from gncodegen.inspection import CompiledKernel, MemoryPlan, kernels_of
 from gncodegen.kernels.program import OUTPUT_KINDS, Program
 from gncodegen.layers.graph import LayerGraph
@@ -46,6 +47,7 @@ class Compiled:
 
     def __init__(self, network: Network, options: CompileOptions, hyperparameters: Hyperparameters) -> None:
         self.network, self.options, self.hyperparameters = network, options, hyperparameters
+        check_network(network, options)
         self._backend: Backend = row_of(options.target).open(options)
         initial = network.initial_values(np.random.default_rng(options.seed), options.dtype)
         values = self._backend.values(initial, options.dtype)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gncodegen.cache.cleaning import clean_sometimes
+from gncodegen.errors import CompileError
+from gncodegen.footprint import check_program
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
@@ -109,7 +111,18 @@ class Functions:
             program, files = known
             if not target.ready(files):
                 files = target.write(program.kernels.values())
-        if target.compile(files):
-            clean_sometimes()
+        check_program(program, self._options.target)
+        try:
+            if target.compile(files):
+                clean_sometimes()
+        except CompileError as error:
+            raise CompileError(f"{_layers_at_fault(program, files, str(error))}{error}") from error
         sources = dict(zip(program.kernels, files, strict=True))
         return Lowered(specification, program, sources, self._backend.runner(program, sources, self._persistent))
+
+
+def _layers_at_fault(program: Program, sources: Sequence[Source], text: str) -> str:
+    """The layers whose kernels' files an error names, as the start of its message."""
+    kernels = zip(program.kernels, sources, strict=True)
+    layers = [layer for name, source in kernels if source.path.stem in text for layer in program.layers_of(name)]
+    return " + ".join(dict.fromkeys(layers)) + (": " if layers else "")

@@ -15,12 +15,10 @@ from functools import wraps
 from textwrap import fill
 from typing import Any, Literal, TypeVar, cast
 
-import numpy as np
-
 from gncodegen.errors import OptionsError
 from gncodegen.kernels.schedule import Machine
 from gncodegen.kernels.solvers import SOLVERS
-from gncodegen.layers.checks import Check, optional, require, shown
+from gncodegen.layers.checks import Check, integer_from, optional, require, shown
 from gncodegen.targets.registry import MATH, check, row_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,14 +55,6 @@ def _words(*words: str) -> Check:
         return str(value)
 
     return Check(accept, ", ".join(words), repr(words[0]))
-
-
-def _integer_from(least: int, allowed: str, example: str) -> Check:
-    def accept(value: Any) -> int:
-        require(isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least)
-        return int(value)
-
-    return Check(accept, allowed, example)
 
 
 def _flag(value: Any) -> bool:
@@ -104,7 +94,7 @@ class CompileOptions:
     )
     batch_size: int = _option(
         32,
-        _integer_from(1, "a positive int", "32"),
+        integer_from(1, "a positive int", "32"),
         "observations per training step; prediction takes any number",
         given_by="compile",
     )
@@ -125,7 +115,7 @@ class CompileOptions:
     )
     seed: int = _option(
         0,
-        _integer_from(0, "an int, 0 or more", "0"),
+        integer_from(0, "an int, 0 or more", "0"),
         "fixes initial values and dropout",
         given_by="compile",
         decides_program=False,
@@ -171,7 +161,8 @@ class CompileOptions:
                 if isinstance(error, OptionsError):
                     raise
                 cure = f"write {each.name}={check.example}"
-                raise OptionsError(f"{each.name} = {shown(given)}; allowed: {check.allowed}; {cure}") from None
+                allowed = check.allowed_instead_of(given)
+                raise OptionsError(f"{each.name} = {shown(given)}; allowed: {allowed}; {cure}") from None
             object.__setattr__(self, each.name, canonical)
         self._check_together()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from io import StringIO
+from typing import Any, NoReturn
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr, Builtin, DictionaryAttr, ModuleOp
@@ -43,6 +45,10 @@ def reported(stage: str) -> Generator[None]:
         raise CompileError(f"stage {stage!r}: {error}" + (f"\n{notes}" if notes else "")) from error
     except GncodegenError:
         raise
+    except RecursionError as error:
+        raise CompileError(
+            f"stage {stage!r}: the IR is nested too deeply; allowed: some hundred levels; take levels out"
+        ) from error
     except Exception as error:
         raise CompileError(
             f"stage {stage!r} failed: {type(error).__name__}: {error}; this is a fault of gncodegen"
@@ -59,10 +65,37 @@ def parse_module(text: str, name: str = "<text>") -> ModuleOp:
     Raises:
         CompileError: the text does not parse or verify.
     """
+    _check_literals(text, name)
     with reported(f"parse {name}"):
-        module = Parser(context(), text, name).parse_module()
+        try:
+            module = _Parser(context(), text, name).parse_module()
+        except (ValueError, OverflowError) as error:  # such as a number of more digits than Python reads
+            raise CompileError(f"stage 'parse {name}': {error}; allowed: MLIR text; correct it") from error
         module.verify()
     return module
+
+
+_LITERALS = re.compile(r"""//[^\n]*|"(?:[^"\\\n\v\f]|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*+"|(?P<open>")""")
+"""Comments, literals, and a quote that begins none; linear in the text, since nothing is tried a second time."""
+
+
+def _check_literals(text: str, name: str) -> None:
+    """Refuses a quote that begins no literal: xDSL's lexer tries 2ⁿ ways to read the n characters behind it."""
+    for match in _LITERALS.finditer(text):
+        if match["open"]:
+            line, column = text.count("\n", 0, match.start()) + 1, match.start() - text.rfind("\n", 0, match.start())
+            raise CompileError(
+                f"stage 'parse {name}': {name}:{line}:{column}: this quote begins no text literal; allowed: literals "
+                'that end on their line, with the escapes \\", \\\\, \\n, \\t and \\ with two hexadecimal digits; '
+                "close it"
+            )
+
+
+class _Parser(Parser):
+    """xDSL's parser without dense literals: no op of ours takes one, and xDSL spreads each to its full size."""
+
+    def parse_dense_int_or_fp_elements_attr(self, type: Any) -> NoReturn:  # noqa: A002  as xDSL calls it
+        self.raise_error("no op takes a dense literal; allowed: numbers, texts, lists and dictionaries")
 
 
 def print_module(module: ModuleOp) -> str:

@@ -35,6 +35,9 @@ from gncodegen.kernels.schedule import Constant, Tensor
 Value = int | float | bool | str | tuple["Value", ...] | Mapping[str, "Value"]
 """What an attribute of an op can be in Python."""
 
+LARGEST = 2**63 - 1
+"""The largest int that an attribute holds."""
+
 ELEMENT_TYPES: dict[str, Attribute] = {
     "float64": Float64Type(),
     "float32": Float32Type(),
@@ -56,6 +59,8 @@ def encode(value: object) -> Attribute:
         case bool():
             return IntegerAttr(int(value), i1)
         case int():
+            if abs(value) > LARGEST:
+                raise VerifyException(f"{value} is beyond 64 bits; allowed: up to 2⁶³ − 1; make extents smaller")
             return IntegerAttr(value, i64)
         case float():
             return FloatAttr(value, f64)

@@ -163,8 +163,18 @@ def _header(schedule: Schedule, name: str) -> list[str]:
     for title, constants in (("shape", schedule.shape), ("tiles", schedule.tiles)):
         if constants:
             lines += [f"# {title}", *(f"{key.upper()} = {_source(value)}" for key, value in constants.items())]
+    if schedule.family == "cpu" and any(map(_is_table, schedule.constants.values())):
+        lines.insert(3, "import numpy")
     return lines
 
 
+LONGEST_TUPLE = 64
+"""Numba makes a branch for each element of a tuple that is indexed at run time; longer tables are arrays."""
+
+
 def _source(value: Constant) -> str:
-    return repr(value)
+    return f"numpy.array({value!r})" if _is_table(value) else repr(value)
+
+
+def _is_table(value: Constant) -> bool:
+    return isinstance(value, tuple) and len(value) > LONGEST_TUPLE

@@ -59,6 +59,9 @@ NARROWEST = 32
 ITEM_SIZE = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "uint8": 1}
 """Bytes per element."""
 
+STACK_BYTES = 4 << 20
+"""Most that a kernel of the CPU may keep on its thread's stack: half of what threads have."""
+
 
 @dataclass(frozen=True)
 class Tensor:

@@ -84,6 +84,9 @@ class Axis:
         return (positions - 1) * self.stride + self.span
 
 
+MOST_PHASES = 1 << 16
+"""Phases that a kernel has a table of."""
+
 Axes = tuple[Axis, Axis, Axis]
 """Depth, rows, columns."""
 

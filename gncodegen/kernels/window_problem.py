@@ -7,7 +7,7 @@ from math import prod
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels.schedule import Problem, Tensor
-from gncodegen.kernels.window_axis import Axes, forward_axis, gradient_axis, three
+from gncodegen.kernels.window_axis import MOST_PHASES, Axes, forward_axis, gradient_axis, three
 
 Extents = tuple[int, int, int]
 """One number each for depth, rows and columns."""
@@ -76,6 +76,11 @@ class WindowProblem:
     def gradient_axes(self) -> Axes:
         """The axes of the input gradient, which reads dy and writes dx."""
         facts = (self.out_extents, self.extents, self.window, self.stride, self.dilation, self.before)
+        if prod(self.stride) > MOST_PHASES:
+            raise CompileError(
+                f"strides {self.stride} cut the input gradient into {prod(self.stride):,} interleaved convolutions; "
+                f"allowed: strides whose product is up to {MOST_PHASES:,}; stride less"
+            )
         depth, rows, columns = (gradient_axis(*axis) for axis in zip(*facts, strict=True))
         return depth, rows, columns
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from math import prod
 from typing import Annotated, Any, ClassVar, get_type_hints
 
 import numpy as np
@@ -41,7 +42,7 @@ class Size:
     @property
     def count(self) -> int:
         """The number of elements of one observation."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     def __str__(self) -> str:
         return "×".join(map(str, self.shape)) + f" ({self.format})"
@@ -124,7 +125,8 @@ class Layer:
         try:
             canonical = check.accept(value)
         except (ValueError, TypeError, OverflowError):
-            raise self._refusal(f"{name} = {shown(value)}", check.allowed, f"write {name}={check.example}") from None
+            allowed, cure = check.allowed_instead_of(value), f"write {name}={check.example}"
+            raise self._refusal(f"{name} = {shown(value)}", allowed, cure) from None
         object.__setattr__(self, name, canonical)
 
     def _refusal(self, given: str, allowed: str, cure: str) -> LayerError:

@@ -29,6 +29,10 @@ class Check:
     allowed: str
     example: str
 
+    def allowed_instead_of(self, value: object) -> str:
+        """What is allowed, in words, where `value` is not."""
+        return self.allowed + (", below 2⁶³" if _is_beyond(value) else "")
+
     def __or__(self, other: Check) -> Check:
         def either(value: Any) -> Any:
             try:
@@ -54,8 +58,20 @@ def require(condition: bool) -> None:
         raise ValueError
 
 
+LARGEST = 2**63 - 1
+"""The largest int that a property, an extent or an address may be."""
+
+
+def _is_beyond(value: object) -> bool:
+    """Whether a value is, or lists, an int that no int64 holds."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_beyond, cast("Sequence[object]", value)))
+    return isinstance(value, int) and value > LARGEST
+
+
 def _integer(value: Any) -> int:
     require(isinstance(value, (int, np.integer)) and not isinstance(value, bool))
+    require(abs(int(value)) <= LARGEST)
     return int(value)
 
 
@@ -66,12 +82,12 @@ def _number(value: Any) -> float:
     return number
 
 
-def integer_from(least: int, allowed: str, example: str) -> Check:
-    """Accepts Python and NumPy ints ≥ `least`; never a bool or a float."""
+def integer_from(least: int, allowed: str, example: str, most: int = LARGEST) -> Check:
+    """Accepts Python and NumPy ints from `least` to `most`; never a bool or a float."""
 
     def accept(value: Any) -> int:
         number = _integer(value)
-        require(number >= least)
+        require(least <= number <= most)
         return number
 
     return Check(accept, allowed, example)
@@ -123,9 +139,14 @@ def per_axis(check: Check, rank: int) -> Check:
     return single | tuple_of(check, (rank,), f"{rank} of them", f"({check.example},)")
 
 
+MOST_TRIED = 4096
+"""Numbers that `divisors` tries; channels are rarely more."""
+
+
 def divisors(number: int) -> str:
-    """The divisors of a number, as messages list them."""
-    return ", ".join(str(divisor) for divisor in range(1, number + 1) if number % divisor == 0)
+    """The divisors of a number, as messages list them: those up to MOST_TRIED, and the number itself."""
+    found = [str(divisor) for divisor in range(1, min(number, MOST_TRIED) + 1) if number % divisor == 0]
+    return ", ".join([*found, *(["…", str(number)] if number > MOST_TRIED else [])])
 
 
 def _callable(value: Any) -> Any:

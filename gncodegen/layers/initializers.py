@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gncodegen.layers.base import Parameter
 
 
+LARGEST_ORTHOGONAL = 10**12
+"""Multiplications of a decomposition that takes about a minute of one core."""
+
+
 def initialize(parameter: Parameter, generator: np.random.Generator, dtype: DTypeLike) -> NDArray[Any]:
     """The starting value of a parameter: its given value, else what its initializer makes.
 
@@ -68,7 +72,14 @@ def _drawn(parameter: Parameter, initializer: str, generator: np.random.Generato
 
 def _orthogonal(shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float64]:
     """Orthonormal rows or columns, whichever are fewer, of the matrix whose columns are the last axis."""
-    matrix = generator.normal(size=(prod(shape[:-1]), shape[-1]))
+    rows, columns = prod(shape[:-1]), shape[-1]
+    if rows * columns * min(rows, columns) > LARGEST_ORTHOGONAL:
+        raise LayerError(
+            f'a {rows}×{columns} matrix is too large for the initializer "orthogonal", whose QR decomposition needs '
+            f"{4 * 8 * rows * columns:,} bytes and hours; allowed: up to rows · columns · the fewer of both = "
+            f'{LARGEST_ORTHOGONAL:,}; write "he"'
+        )
+    matrix = generator.normal(size=(rows, columns))
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     q, r = np.linalg.qr(tall)
     # The signs of R's diagonal make the distribution uniform over orthogonal matrices.

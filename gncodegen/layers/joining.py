@@ -14,6 +14,9 @@ from gncodegen.layers.checks import Array, integer_from, text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MOST_INPUTS = 4096
+"""Of one layer; each is wired by name."""
+
 
 @dataclass(frozen=True, eq=False)
 class JoiningLayer(Layer):
@@ -24,7 +27,7 @@ class JoiningLayer(Layer):
     """
 
     # A field, where other layers have the property. Its default also hides that property from the instance.
-    num_inputs: Annotated[int, integer_from(2, "an int ≥ 2", "2")] = 2  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    num_inputs: Annotated[int, integer_from(2, f"an int ≥ 2, up to {MOST_INPUTS}", "2", MOST_INPUTS)] = 2  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
 
     def _compared(self, size: Size) -> tuple[object, ...]:
         """What must be the same for all inputs."""
@@ -73,7 +76,7 @@ class ElementwiseLayer(Layer):
     """
 
     function: Annotated[str, text]
-    num_inputs: Annotated[int, integer_from(1, "an int ≥ 1", "2")] = 2  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    num_inputs: Annotated[int, integer_from(1, f"an int ≥ 1, up to {MOST_INPUTS}", "2", MOST_INPUTS)] = 2  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     constant: Array = field(default=None, repr=False)
     kind: ClassVar[str] = "elementwise"
 

@@ -13,6 +13,7 @@ from gncodegen.environment import environment
 from gncodegen.errors import CompileError
 from gncodegen.ir.text import context, parse_module, print_module, reported
 from gncodegen.kernels.schedule import Machine
+from gncodegen.layers.checks import shown
 from gncodegen.options import CompileOptions
 from gncodegen.passes.canonicalize import Canonicalize
 from gncodegen.passes.fold import Fold
@@ -95,7 +96,10 @@ def run_pipeline(text: str, spec: str, name: str = "<text>") -> str:
     with reported("pipeline"):
         try:
             passes = PassPipeline.parse_spec({key: lambda kind=kind: kind for key, kind in PASSES.items()}, spec).passes
-        except ValueError as error:
-            raise CompileError(f"pipeline {spec!r}: {error}; passes: {', '.join(PASSES)}") from error
+        except (ValueError, TypeError, StopIteration, RuntimeError) as error:
+            if isinstance(error, CompileError):
+                raise
+            reason = "" if isinstance(error, StopIteration) else f": {error}"
+            raise CompileError(f"pipeline {shown(spec)}{reason}; passes: {', '.join(PASSES)}") from error
     run(module, passes)
     return print_module(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -11,7 +12,7 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
-from xdsl.utils.exceptions import PassFailedException
+from xdsl.utils.exceptions import PassFailedException, VerifyException
 
 from gncodegen.errors import CompileError
 from gncodegen.ir.function import function_of, operations_of
@@ -96,6 +97,15 @@ class Selection:
             plan = self.planner(problem)
         except CompileError as error:
             raise CompileError(f"{' + '.join(layers) or problem.op}: {error}") from error
+        try:
+            return self._launch(builder, problem, plan, named, layers)
+        except VerifyException as error:  # a number that no attribute holds
+            raise CompileError(f"{' + '.join(layers) or problem.op}: {error}") from error
+
+    def _launch(
+        self, builder: Builder, problem: Problem, plan: Plan, named: dict[str, SSAValue], layers: tuple[str, ...]
+    ) -> list[SSAValue]:
+        """The same, of a plan."""
         results: list[SSAValue] = []
         for index, tensor in enumerate(problem.results):
             if f"result{index}" not in named:
@@ -146,6 +156,8 @@ class Select(ForMachine):
     choices: tuple[str, ...] = ()
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
+        if faulty := [choice for choice in self.choices if not re.fullmatch(r"\w+:\d{1,6}", choice)]:
+            raise PassFailedException(f"choices = {faulty[0]!r}; allowed: digest:number of a problem; correct it")
         numbers = dict(choice.split(":") for choice in self.choices)
 
         def planner(problem: Problem) -> Plan:

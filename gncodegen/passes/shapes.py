@@ -15,7 +15,7 @@ from xdsl.utils.exceptions import PassFailedException, VerifyException
 from gncodegen.ir.function import function_of, operations_of, set_argument, slots
 from gncodegen.ir.gn import GnOperation
 from gncodegen.ir.gn.pointwise import Reshape
-from gncodegen.ir.values import tensor_of, tensor_type
+from gncodegen.ir.values import LARGEST, tensor_of, tensor_type
 from gncodegen.kernels.schedule import Tensor
 
 
@@ -31,6 +31,8 @@ class Shapes(ModulePass):
     batch_size: int = 0
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
+        if not 0 <= self.batch_size <= LARGEST:
+            raise PassFailedException(f"batch_size = {self.batch_size}; allowed: 0 to 2⁶³ − 1; correct the option")
         function = function_of(op)
         old = 0
         if self.batch_size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -110,3 +111,28 @@ def test_values_without_attribute_are_refused() -> None:
 def test_faulty_text_is_a_compile_error(text: str, message: str) -> None:
     with pytest.raises(CompileError, match=message):
         parse_module(text, "net.mlir")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('builtin.module { "' + "a" * 10**5, r"net.mlir:1:18: this quote begins no text .*; close it"),
+        ('builtin.module\n  attributes {a = "b\\q"} {}', "net.mlir:2:19: this quote begins no"),
+        ('builtin.module { // it"s\n "', "net.mlir:2:2: this quote"),
+        ("builtin.module attributes {a = " + "[" * 10**5 + "} {}", "the IR is nested too deeply; allowed: "),
+        ("builtin.module {" * 10**4, "the IR is nested too deeply"),
+        ("builtin.module attributes {a = " + "9" * 5000 + "} {}", "5000 digits"),
+        ("builtin.module attributes {a = " + "9" * 50 + "} {}", "out of range"),
+        ("builtin.module attributes {a = dense<0> : tensor<1000000000000xi32>} {}", "no op takes a dense literal"),
+    ],
+)  # fmt: skip
+def test_hostile_text_is_refused_at_once(text: str, message: str) -> None:
+    start = time.process_time()
+    with pytest.raises(CompileError, match=message) as refusal:
+        parse_module(text, "net.mlir")
+    assert "fault of gncodegen" not in str(refusal.value)
+    assert time.process_time() - start < 1
+
+
+def test_quotes_in_comments_and_escapes_are_fine() -> None:
+    parse_module('builtin.module attributes {a = "\\22 // \\"", "b c" = "\\\\"} {} // an odd "\n// "x', "net.mlir")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 from support.execution import Execute
-from support.normalization import check
-from support.sets import diagonal, on_gpu_in_full
+from support.normalization import check, forward
+from support.sets import diagonal, in_full, on_gpu_in_full
+
+from gncodegen.kernels.cpu import norm_tiling
 
 SHAPES = [
     # (shape, groups): vectors full, short rows, odd channels, one row, prime extents, one group, wide groups, odd ends
@@ -60,3 +63,36 @@ REDUCED = [
 )
 def test_channels_alone_and_the_whole_batch(execute: Execute, reduced, shape, groups, dtype):
     check(partial(execute, cores=8), shape, groups, dtype, "relu", reduced=reduced)
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "activation", "residual", "split"),
+    [
+        (20, "float32", "relu", False, False),
+        *in_full([(20, "float64", "", False, False)]),
+        *on_gpu_in_full([(7, "float32", "leaky-relu", True, False), (24, "float32", "relu", True, True)]),
+    ],
+)
+def test_dx_of_a_single_element_is_exactly_zero(
+    execute: Execute, monkeypatch, channels, dtype, activation, residual, split
+):
+    if split:
+        monkeypatch.setattr(norm_tiling, "_wave", lambda *_: 1)
+    draw = np.random.default_rng(0)
+    x, dy, r = (draw.standard_normal((5, 1, 1, channels)).astype(dtype) * 3 for _ in range(3))
+    scale, offset = (draw.standard_normal(channels).astype(dtype) for _ in range(2))
+    y, statistics = forward(
+        execute, x, channels, scale, offset, residual=r if residual else None, activation=activation
+    )
+    given = {"groups": channels, "epsilon": 1e-5, "activation": activation, "alpha": 0.3, "residual": residual}
+    operands, results = (
+        [x, dy, scale, offset, statistics],
+        [(x.shape, dtype), ((channels,), dtype), ((channels,), dtype)],
+    )
+    if residual:
+        operands, results = [*operands, r], [*results, (x.shape, dtype)]
+    dx, dscale, _, *_ = execute("group_norm_gradient", operands, results, given)
+    assert not dx.any()
+    assert not dscale.any()
+    if not activation:
+        assert (y == offset).all()

@@ -63,6 +63,14 @@ def test_stages_on_text_are_the_stages_of_lowering() -> None:
         ("layout{data_format=1}", "Incompatible types"),
         ("fuse,{", "Expected pass name"),
         ("fuse}", "fuse}"),
+        ("fuse{", "Expected argument name"),
+        ("select{choices=a}", "choices = 'a'; allowed: digest:number"),
+        ("select{vector_bytes=0}", "vector_bytes=0}; allowed: 8, 16, 32 or 64"),
+        ("select{cores=-1}", "cores=-1}; allowed: a positive int"),
+        ("prologue{l2=-5}", "l2=-5}; allowed: an int, 0 or more"),
+        ("select{math=exact}", "math=exact}; allowed: float32, tf32, bf16"),
+        ("shapes{batch_size=-1}", "batch_size = -1; allowed: 0 to"),
+        ("shapes{batch_size=99999999999999999999}", "batch_size = 9+; allowed: 0 to"),
     ],
 )
 def test_faulty_pipelines_are_compile_errors(spec: str, message: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import accumulate, product
 from math import prod
 
+from gncodegen.errors import CompileError
 from gncodegen.kernels.cpu import convolution_weights, partials
 from gncodegen.kernels.cpu.convolution_channelwise import correlate_channelwise, is_channelwise
 from gncodegen.kernels.cpu.correlation import (
@@ -27,7 +28,7 @@ from gncodegen.kernels.cpu.correlation import (
 from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
 from gncodegen.kernels.epilogue import biased_epilogue
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, STACK_BYTES, Constant, Launch, Plan, Plans, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
 
@@ -118,6 +119,12 @@ def _blocked(
         rows = work.rows.read(max(even_parts(work.rows.positions, blocking.bands), default=1))
         volume: dict[str, Constant] = {} if work.depth.absent else {"scratch_rows": rows}
         scratch = work.depth.span * rows * columns * work.pixel
+        if scratch * ITEM_SIZE[work.dtype] > STACK_BYTES:
+            raise CompileError(
+                f"its windows span {work.depth.span}×{work.rows.span}×{work.columns.span} pixels of {work.pixel} "
+                f"channels, and one row of them needs {scratch * ITEM_SIZE[work.dtype]:,} bytes beside the padding; "
+                f"allowed: up to {STACK_BYTES:,}; make filter_size, dilation_factor or the channels smaller"
+            )
         tiles |= {**volume, "scratch_columns": columns, "scratch": scratch}
     schedule = problem.schedule("convolution", work.dtype, shape=_shape(work) | epilogue | norm, tiles=tiles)
     bias = ("operand2",) if epilogue.get("bias") else ()

@@ -7,6 +7,7 @@ from it lie beside the source, so a later process needs neither Numba's compiler
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ import llvmlite.binding as llvm
 
 from gncodegen.cache import files
 from gncodegen.errors import CompileError
+from gncodegen.kernels.schedule import STACK_BYTES
 from gncodegen.kernels.store import execute
 from gncodegen.targets import workers
 from gncodegen.targets.cpu.host import target_machine
@@ -38,6 +40,9 @@ LIBRARY_SYMBOLS = frozenset(
     ]
 )
 """What an object file may refer to: the C library and its mathematics, nothing of Python or Numba."""
+
+_BYTES = {"float": 4, "i32": 4, "i8": 1}
+"""Of LLVM's types; others take eight."""
 
 _WRAPPER = """
 declare i32 @"{kernel}"(ptr, ptr, i64, i64)
@@ -73,7 +78,14 @@ def compile_source(path: Path) -> None:
             f"generated file {path} needs {names} at run time; allowed: arithmetic and libm; "
             "remove what can raise or allocate, such as arrays, Python objects and checked functions"
         )
-    files.write(path.with_suffix(".ll"), str(module).encode())
+    text = str(module)
+    stack = sum(int(count) * _BYTES.get(kind, 8) for count, kind in re.findall(r"= alloca \[(\d+) x (\w+)\]", text))
+    if stack > STACK_BYTES:
+        raise CompileError(
+            f"kernel {path} keeps {stack:,} bytes at hand for one tile; allowed: up to {STACK_BYTES:,}; make the "
+            "channels, classes or windows smaller"
+        )
+    files.write(path.with_suffix(".ll"), text.encode())
     files.write(path.with_suffix(".o"), machine.emit_object(module))
 
 
