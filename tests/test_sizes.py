@@ -124,9 +124,7 @@ def kernel(tile, argv):
 
 def test_what_a_tile_keeps_at_hand_is_bounded(tmp_path):
     path = files.write(tmp_path / "large.py", LARGE_TILE.encode())
-    with pytest.raises(
-        CompileError, match=r"large.py keeps 8,000,000 bytes at hand for one tile; allowed: up to 4,194"
-    ):
+    with pytest.raises(CompileError, match=r"large.py keeps 8,000,000 bytes at hand for one tile; allowed: up to"):
         compile_source(path)
 
 

@@ -95,7 +95,7 @@ def test_updates_go_into_their_argument() -> None:
 
 
 def test_machine_and_options_are_the_same() -> None:
-    machine = Machine("sm_90", 64, 32, 1, 2, 3, 4)
+    machine = Machine("sm_90", "cuda", 64, 32, 1, 2, 3, 4)
     assert Select.of(machine).machine == machine
     assert Select.of(machine, choices=("ab:1", "cd:2")).choices == ("ab:1", "cd:2")
     text = run_pipeline(function(RELU), 'select{target=sm_90 vector_bytes=64 choices="ab:1","cd:2"}')
