@@ -37,10 +37,10 @@ from gncodegen.ir.gn.pointwise import Activation, Add, CrossEntropy, Softmax, So
 from gncodegen.ir.gn.transposed import TransposedConvolution
 from gncodegen.ir.operation import merged_layers, only_user, texts, users
 from gncodegen.ir.values import Value, encode
-from gncodegen.kernels.activations import MASKS, Source, gradient_from
+from gncodegen.kernels.activations import IN_REGISTERS, MASKS, Source, gradient_from
 
-BIASED = (Convolution, TransposedConvolution, FullyConnected)
-"""Ops that take a bias as third operand."""
+PRODUCTS = (Convolution, TransposedConvolution, FullyConnected)
+"""Ops that take a bias as third operand, and a residual behind it."""
 
 NORMS: dict[type[GnOperation], type[GnOperation]] = {
     GroupNorm: GroupNormGradient, ChannelNormalize: ChannelNormalizeGradient,
@@ -65,14 +65,14 @@ class Fusion(RewritePattern):
 
 
 class BiasIntoProducer(Fusion):
-    """convolution, bias → convolution with a bias operand; likewise the others of BIASED."""
+    """convolution, bias → convolution with a bias operand; likewise the others of PRODUCTS."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: Bias, rewriter: PatternRewriter) -> None:
         producer = _owner(op.operands[0])
-        if not isinstance(producer, BIASED) or not producer.results[0].has_one_use():
+        if not isinstance(producer, PRODUCTS) or not producer.results[0].has_one_use():
             return
-        if len(producer.operands) == 3 or producer.attribute("activation"):
+        if len(producer.operands) > 2 or producer.attribute("activation"):
             return
         operands = (*producer.operands, op.operands[1])
         fused = type(producer)(operands, producer.values, merged_layers((producer, op)))
@@ -110,6 +110,33 @@ class AdditionIntoNorm(Fusion):
         return all(op.is_before_in_block(user) for user in users(norm.results[1]))
 
 
+class AdditionIntoProduct(Fusion):
+    """product, add → product{residual}, if the addition alone reads the product's result.
+
+    Of two products the later one takes the other's result; it moves to the addition. Gradients stay as they are.
+    """
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: Add, rewriter: PatternRewriter) -> None:
+        if len(op.operands) != 2 or op.attribute("activation"):
+            return
+        pairs = [(_owner(value), other) for value, other in (op.operands, op.operands[::-1])]
+        found = [(product, other) for product, other in pairs if isinstance(product, PRODUCTS) and self._fits(product)]
+        if not found:
+            return
+        product, other = found[-1] if found[0][0].is_before_in_block(found[-1][0]) else found[0]
+        attributes = dict(product.values) | {"residual": True}
+        fused = type(product)((*product.operands, other), attributes, merged_layers((product, op)))
+        self.note(product, op)
+        rewriter.replace(op, fused)
+        rewriter.erase(product)
+
+    def _fits(self, product: GnOperation) -> bool:
+        """The product can move to the addition, and adds and activates nothing yet."""
+        plain = not product.attribute("activation") and not product.attribute("residual")
+        return plain and len(product.results) == 1 and product.results[0].has_one_use()
+
+
 class ActivationIntoProducer(Fusion):
     """producer, activation → producer{activation}, if the activation and its gradient are the only users between.
 
@@ -125,9 +152,10 @@ class ActivationIntoProducer(Fusion):
     def match_and_rewrite(self, op: Activation, rewriter: PatternRewriter) -> None:
         between = op.operands[0]
         producer = _owner(between)
-        if not isinstance(producer, (*BIASED, Add, GroupNorm, ChannelNormalize)):
+        if not isinstance(producer, (*PRODUCTS, Add, GroupNorm, ChannelNormalize)):
             return
-        if producer.attribute("activation") or op.attribute("function") not in self.activations or op.attribute("beta"):
+        allowed = self.activations if type(producer) in NORMS else {*self.activations, *IN_REGISTERS}
+        if producer.attribute("activation") or op.attribute("function") not in allowed or op.attribute("beta"):
             return
         others = [user for user in users(between) if user is not op]
         gradients = [user for user in others if isinstance(user, ActivationGradient) and self._belongs(user, op)]
@@ -269,7 +297,7 @@ class Fuse(ModulePass):
     """Applies the patterns above; the module attribute gn.fused lists what was fused, one readable line each.
 
     Args:
-        activations: the activations that kernels can apply as they write their result.
+        activations: the activations that norms apply as they write their result; others also do IN_REGISTERS.
     """
 
     name: ClassVar[str] = "fuse"
@@ -281,6 +309,7 @@ class Fuse(ModulePass):
         PatternRewriteWalker(AdditionIntoNorm(report)).rewrite_module(op)
         patterns: list[RewritePattern] = [
             BiasIntoProducer(report),
+            AdditionIntoProduct(report),
             ActivationIntoProducer(report, self.activations),
             BiasGradientIntoWeightGradient(report),
             SoftmaxIntoLoss(report),

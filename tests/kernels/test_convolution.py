@@ -155,6 +155,38 @@ def test_fused_activation(execute, activation):
     np.testing.assert_allclose(got, function(y), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("case", "bias", "moves"),
+    [
+        (Convolution(1, (11, 1), 9, 13, (1, 1)), True, True),
+        (Convolution(2, (6, 5), 8, 12, (3, 3), padding=SAME), False, False),
+        (CASES["channel-wise-small"], True, False),
+        pytest.param(Convolution(1, (6, 6), 192, 176, (3, 3), padding=SAME), True, False, marks=pytest.mark.full),
+        pytest.param(CASES["few-filters"], False, False, marks=pytest.mark.full),
+        pytest.param(CASES["long-sums"], True, False, marks=pytest.mark.full("cpu")),
+    ],
+    ids=["pointwise", "winograd", "channel-wise", "heavy", "few-filters", "shared-depth"],
+)
+def test_residual_and_activation(execute, target, case, bias, moves):
+    x, weights, given = case.arrays()
+    y, _ = case.oracle(x, weights, given if bias else np.zeros_like(given))
+    r = np.random.default_rng(2).standard_normal(y.shape).astype(case.dtype)
+    attributes = {**case.attributes, "residual": True, "activation": "clipped-relu", "alpha": 2.0}
+    operands, expected = [x, weights, *([given] if bias else []), r], np.clip(y + r, 0, 2)
+    (got,) = execute("convolution", operands, [(y.shape, case.dtype)], attributes)
+    assert np.abs(got - expected).max() <= TOLERANCE[case.dtype] * np.abs(y).max()
+    asked = problem_of(
+        "convolution", [(a.shape, case.dtype) for a in operands], [(y.shape, case.dtype)], attributes, machine(target)
+    )
+    # On the CPU register tiles that move back would add the residual twice.
+    assert catalog.plan(asked).in_place == (() if target == "cpu" and moves else ((0, len(operands) - 1),))
+    if catalog.plan(asked).in_place:
+        (again,) = execute(
+            "convolution", operands, [(y.shape, case.dtype)], attributes, in_place={0: len(operands) - 1}
+        )
+        np.testing.assert_array_equal(again, got)
+
+
 def test_without_bias_and_without_attributes(execute):
     case = Convolution(2, (5, 6), 3, 8, (3, 3))
     x, weights, bias = case.arrays()

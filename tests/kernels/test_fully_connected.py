@@ -44,6 +44,16 @@ def execute(execute):
     return partial(execute, cores=2)
 
 
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(9, 64, 150), (8, 30, 8)])
+def test_residual(execute, rows, inputs, outputs):
+    x, weights, bias, residual = drawn(rows, inputs, outputs, "float32")
+    given, ends = {"activation": "relu", "alpha": 0.0, "residual": True}, [(residual.shape, "float32")]
+    (y,) = execute("fully_connected", [x, weights, bias, residual], ends, given)
+    close(y, np.maximum(x.astype(np.float64) @ weights.astype(np.float64).T + bias + residual, 0), "float32")
+    (one,) = execute("fully_connected", [x[1:2], weights, bias, residual[1:2]], [((1, outputs), "float32")], given)
+    np.testing.assert_array_equal(one[0], y[1])
+
+
 @pytest.mark.parametrize(("rows", "inputs", "outputs", "dtype"), CASES)
 def test_against_numpy(execute, rows, inputs, outputs, dtype):
     x, weights, bias, dy = drawn(rows, inputs, outputs, dtype)

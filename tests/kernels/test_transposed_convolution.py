@@ -23,12 +23,13 @@ def attributes(stride, cropping, extents, **more):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_bias_and_relu_in_its_epilogue(execute, case):
+def test_bias_residual_and_relu_in_its_epilogue(execute, case):
     size, window, stride, cropping, dtype = case
     random = np.random.default_rng(0)
     x, weights, bias = (random.standard_normal(shape).astype(dtype) for shape in (size, window, window[-2:-1]))
     wanted, _ = reference.transposed_convolution(x, weights, bias, stride=stride, cropping=cropping)
-    given = attributes(stride, cropping, wanted.shape[1:-1], activation="relu", alpha=0.0)
-    (got,) = execute("transposed_convolution", [x, weights, bias], [(wanted.shape, dtype)], given, cores=2)
+    residual = random.standard_normal(wanted.shape).astype(dtype)
+    given = attributes(stride, cropping, wanted.shape[1:-1], activation="relu", alpha=0.0, residual=True)
+    (got,) = execute("transposed_convolution", [x, weights, bias, residual], [(wanted.shape, dtype)], given, cores=2)
     tolerance = {"float32": 2e-6, "float64": 1e-14}[dtype]
-    assert np.abs(got - np.maximum(wanted, 0)).max() <= tolerance * np.abs(wanted).max()
+    assert np.abs(got - np.maximum(wanted + residual, 0)).max() <= tolerance * np.abs(wanted).max()

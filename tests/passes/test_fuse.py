@@ -126,8 +126,57 @@ def test_two_layers_on_one_cotangent_keep_their_own_bias() -> None:
 
 
 def test_addition_takes_relu() -> None:
-    body = "\n".join([CONV, BIAS, f"%a = gn.add(%d, %x) : ({IMAGE}, {IMAGE}) -> {IMAGE}", relu("%a")])
-    assert after("fuse", body)[-1] == 'add {activation = "relu"}'
+    body = "\n".join([f"%a = gn.add(%t, %x) : ({IMAGE}, {IMAGE}) -> {IMAGE}", relu("%a")])
+    assert after("fuse", body) == ['add {activation = "relu"}']
+
+
+SUM = f'%a = gn.add(%d, %x) {{layers = ["a"]}} : ({IMAGE}, {IMAGE}) -> {IMAGE}'
+ADDING = f"convolution {{{CONVOLUTION}, residual = true}}"
+
+
+@pytest.mark.parametrize("summands", ["%d, %x", "%x, %d"])
+def test_convolution_takes_bias_addition_and_relu(summands: str) -> None:
+    body = "\n".join(
+        [CONV, BIAS, SUM.replace("%d, %x", summands), relu("%a", name="clipped-relu", alpha=", alpha = 6.0")]
+    )
+    assert after("fuse", body) == [ADDING.replace("residual", 'activation = "clipped-relu", alpha = 6.0, residual')]
+    text = run_pipeline(function(body), "fuse")
+    assert "gn.convolution(%x, %w, %b, %x)" in text
+    assert 'gn.fused = ["c: convolution + bias", "c + a + r"]' in text
+
+
+def test_of_two_products_the_later_takes_the_addition() -> None:
+    other = CONV.replace("%c", "%e").replace('"c"', '"k"')
+    for summands in ("%c, %e", "%e, %c"):
+        body = "\n".join([CONV, other, SUM.replace("%d, %x", summands), relu("%a")])
+        text = run_pipeline(function(body), "fuse")
+        assert ops(text) == [
+            f"convolution {{{CONVOLUTION}}}",
+            ADDING.replace("residual", 'activation = "relu", residual'),
+        ]
+        assert re.search(r"(%\w+) = gn\.convolution\(%x, %w\).*\n.*gn\.convolution\(%x, %w, \1\)", text)
+        assert 'layers = ["k", "a", "r"]' in text
+
+
+@pytest.mark.parametrize(
+    ("body", "returned"),
+    [
+        ((CONV, SUM.replace("%d, %x", "%c, %c")), "%a"),
+        ((CONV, SUM.replace("%d, %x", "%c, %x, %x").replace(f"({IMAGE}", f"({IMAGE}, {IMAGE}")), "%a"),
+        ((CONV, SUM.replace("%d", "%c")), "%a, %c"),
+        ((CONV, relu("%c", "%d"), SUM), "%a"),
+    ],
+    ids=["itself", "three summands", "returned", "activated"],
+)
+def test_products_that_stay(body: tuple[str, ...], returned: str) -> None:
+    types = ", ".join([IMAGE] * (returned.count(",") + 1))
+    assert after("fuse", "\n".join(body), f"{returned} : {types}")[-1] == "add"
+
+
+def test_gradients_of_product_addition_and_activation_read_the_output() -> None:
+    found = gradients(CONV, BIAS, SUM, relu("%a"))
+    assert found[0] == 'activation_gradient {function = "relu", from = "output"}'
+    assert sum(entry.startswith("convolution") for entry in found) == 2
 
 
 ADDED = f'%a = gn.add(%n, %x) {{layers = ["a"]}} : ({IMAGE}, {IMAGE}) -> {IMAGE}'

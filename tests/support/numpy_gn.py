@@ -173,7 +173,7 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             if a.get("norm_groups"):
                 *o, statistics, scale, offset = o
                 o[0] = _normalized(o[0], statistics, scale, offset, a)
-            y = _epilogue(_convolution(o[0], o[1], o[2] if len(o) == 3 else None, a)[0], a)
+            y = _epilogue(sum(o[2:], _convolution(o[0], o[1], None, a)[0]), a)
             return [y, partials(y, a["parts"])] if a.get("parts") else [y]
         case "transposed_convolution":
             image = np.zeros((len(o[0]), *a["extents"], o[1].shape[-2]))
@@ -223,7 +223,7 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "average_pool_gradient":
             return _pool(np.zeros(a["input_shape"]), a, op)[1](o[0])
         case "fully_connected":
-            return [_epilogue(ref.fully_connected(o[0], o[1], o[2] if len(o) == 3 else np.zeros(len(o[1])))[0], a)]
+            return [_epilogue(sum(o[2:], ref.fully_connected(o[0], o[1], np.zeros(len(o[1])))[0]), a)]
         case "fully_connected_input_gradient":
             return [(o[0] @ o[1]).reshape(a["input_shape"])]
         case "fully_connected_weight_gradient":

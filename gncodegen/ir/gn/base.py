@@ -33,7 +33,7 @@ EPILOGUE = (Declared("activation", "text", "", EPILOGUES), Declared("alpha", "fl
 """What an op carries after the fuse pass merged an activation into it."""
 
 RESIDUAL = Declared("residual", "bool", False)
-"""Whether the fuse pass merged an addition into a normalization; the other summand is then its last operand."""
+"""Whether the fuse pass merged an addition into a normalization or product; the other summand is then an operand."""
 
 PARTS = Declared("parts", "int", 0)
 """Parts of an observation whose partials a convolution leaves beside y, for a norm that takes them; 0 = none.
@@ -151,16 +151,30 @@ def statistics_dtype(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
-def window_operands(operands: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """The x and weights of (x, weights[, bias]); the window slides over the last axes of x before its channels."""
-    expect_operands(operands, 2, 3)
-    x, weights = operands[:2]
+def product_operands(operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The x, weights and bias, where there is one, of (x, weights[, bias][, residual])."""
+    residual = bool(values["residual"])
+    expect_operands(operands, 2 + residual, 3 + residual)
+    x, weights, *bias = operands[: len(operands) - residual]
+    return x, weights, bias[0] if bias else None
+
+
+def product_result(operands: tuple[Tensor, ...], values: Values, y: Tensor) -> Tensor:
+    """The y of a product whose residual, if there is one, is like it."""
+    if values["residual"]:
+        expect_same("y and the residual", y, operands[-1])
+    return y
+
+
+def window_operands(operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Those of a product whose window slides over the last axes of x before its channels."""
+    x, weights, bias = product_operands(operands, values)
     expect(
         3 <= len(weights.shape) <= len(x.shape),
         f"weights have {len(weights.shape)} axes and x has {len(x.shape)}; weights need 3 to {len(x.shape)}: those of "
         "the window, channels and filters",
     )
-    return x, weights
+    return x, weights, bias
 
 
 def window_shape(

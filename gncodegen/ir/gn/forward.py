@@ -26,6 +26,8 @@ from gncodegen.ir.gn.base import (
     expect_operands,
     expect_same,
     expect_shape,
+    product_operands,
+    product_result,
     shape_text,
     statistics_dtype,
     window_operands,
@@ -78,22 +80,22 @@ class InputNormalization(GnOperation):
 
 @irdl_op_definition
 class Convolution(GnOperation):
-    """(x, weights[, bias][, statistics, scale, offset]) → y[, partials]: cross-correlation.
+    """(x, weights[, bias][, residual][, statistics, scale, offset]) → y[, partials]: cross-correlation.
 
-    Bias and activation are there after fusion; with `norm_groups`, x is normalized by statistics of group_statistics.
+    Bias, residual and activation come by fusion; with `norm_groups`, x is normalized by statistics of group_statistics.
     """
 
     name = "gn.convolution"
-    ATTRIBUTES: ClassVar = (*WINDOW, Declared("groups", "int", 1), *EPILOGUE, PARTS, *NORMALIZED)
+    ATTRIBUTES: ClassVar = (*WINDOW, Declared("groups", "int", 1), *EPILOGUE, RESIDUAL, PARTS, *NORMALIZED)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
         norm_groups = values.integer("norm_groups")
         if norm_groups:
-            expect_operands(operands, 5, 6)
+            expect(len(operands) >= 5, f"{len(operands)} operands; statistics, scale and offset come last")
             expect_statistics(operands[0], norm_groups, *operands[-3:])
             operands = operands[:-3]
-        x, weights = window_operands(operands)
+        x, weights, bias = window_operands(operands, values)
         groups = values.integer("groups")
         per_group, filters = weights.shape[-2:]
         expect(
@@ -101,10 +103,10 @@ class Convolution(GnOperation):
             f"{channels(x)} channels with groups = {groups} do not fit weights for {per_group} channels per group",
         )
         expect(filters % groups == 0, f"{filters} filters do not split into {groups} groups")
-        if len(operands) == 3:
-            expect_shape("bias", operands[2], (filters,))
+        if bias is not None:
+            expect_shape("bias", bias, (filters,))
         extents = window_shape(x, weights.shape[:-2], values, values.integers("dilation"))
-        y, parts = Tensor((*extents, filters), x.dtype), values.integer("parts")
+        y, parts = product_result(operands, values, Tensor((*extents, filters), x.dtype)), values.integer("parts")
         return (y, partials(y, parts)) if parts else (y,)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
@@ -190,23 +192,22 @@ class Bias(GnOperation):
 
 @irdl_op_definition
 class FullyConnected(GnOperation):
-    """(x, weights (outputs, inputs)[, bias]) → y (N, kept axes, outputs); x is flattened behind them in array order."""
+    """(x, weights (outputs, inputs)[, bias][, residual]) → y (N, kept axes, outputs); x is flattened behind them."""
 
     name = "gn.fully_connected"
-    ATTRIBUTES: ClassVar = (Declared("kept", "int", 0), *EPILOGUE)
+    ATTRIBUTES: ClassVar = (Declared("kept", "int", 0), *EPILOGUE, RESIDUAL)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 2, 3)
-        x, weights = operands[:2]
+        x, weights, bias = product_operands(operands, values)
         expect(len(weights.shape) == 2, f"weights have {len(weights.shape)} axes; they need 2 (outputs, inputs)")
         rows = 1 + values.integer("kept")
         features = Tensor(x.shape[rows:], x.dtype).count
         what = f"weights take {weights.shape[1]} inputs; x has {features} per {'observation' if rows == 1 else 'row'}"
         expect(weights.shape[1] == features, what)
-        if len(operands) == 3:
-            expect_shape("bias", operands[2], (weights.shape[0],))
-        return (Tensor((*x.shape[:rows], weights.shape[0]), x.dtype),)
+        if bias is not None:
+            expect_shape("bias", bias, (weights.shape[0],))
+        return (product_result(operands, values, Tensor((*x.shape[:rows], weights.shape[0]), x.dtype)),)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents

@@ -9,12 +9,14 @@ from xdsl.irdl import irdl_op_definition
 
 from gncodegen.ir.gn.base import (
     EPILOGUE,
+    RESIDUAL,
     WINDOW,
     Cotangents,
     GnOperation,
     channels,
     expect,
     expect_shape,
+    product_result,
     window_operands,
     window_shape,
 )
@@ -27,28 +29,28 @@ from gncodegen.kernels.schedule import Tensor
 
 @irdl_op_definition
 class TransposedConvolution(GnOperation):
-    """(x, weights (window, K, C)[, bias]) → y (N, extents, K); bias and activation are there after fusion.
+    """(x, weights (window, K, C)[, bias][, residual]) → y (N, extents, K); bias, residual, activation come by fusion.
 
     y is the input gradient, for a cotangent x, of the convolution with these weights, this stride and this padding;
     so the padding is what is cut off y.
     """
 
     name = "gn.transposed_convolution"
-    ATTRIBUTES: ClassVar = (Declared("extents", "ints"), *WINDOW, *EPILOGUE)
+    ATTRIBUTES: ClassVar = (Declared("extents", "ints"), *WINDOW, *EPILOGUE, RESIDUAL)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        x, weights = window_operands(operands)
+        x, weights, bias = window_operands(operands, values)
         filters, per_filter = weights.shape[-2:]
         expect(per_filter == channels(x), f"{channels(x)} channels do not fit weights for {per_filter} channels")
-        if len(operands) == 3:
-            expect_shape("bias", operands[2], (filters,))
+        if bias is not None:
+            expect_shape("bias", bias, (filters,))
         extents, rank = values.integers("extents"), len(weights.shape) - 2
         expect(len(extents) == rank, f"extents = {list(extents)}; the window has {rank} axes")
         y = Tensor((*x.shape[: -rank - 1], *extents, filters), x.dtype)
         seen = window_shape(y, weights.shape[:-2], values, values.integers("dilation"))
         expect_shape("x", x, (*seen, per_filter))
-        return (y,)
+        return (product_result(operands, values, y),)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents

@@ -27,7 +27,7 @@ from gncodegen.kernels.cpu.correlation import (
 )
 from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
-from gncodegen.kernels.epilogue import biased_epilogue
+from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
 from gncodegen.kernels.schedule import ITEM_SIZE, STACK_BYTES, Constant, Launch, Plan, Plans, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
@@ -127,23 +127,24 @@ def _blocked(
             )
         tiles |= {**volume, "scratch_columns": columns, "scratch": scratch}
     schedule = problem.schedule("convolution", work.dtype, shape=_shape(work) | epilogue | norm, tiles=tiles)
-    bias = ("operand2",) if epilogue.get("bias") else ()
     results = tuple(f"result{i}" for i in range(len(problem.results)))
     normalizing = tuple(f"operand{i}" for i in range(len(problem.operands) - 3, len(problem.operands)))
     slots = (
-        "operand0", "workspace0" if packed else "operand1", *bias, *results,
+        "operand0", "workspace0" if packed else "operand1", *added_slots(epilogue), *results,
         *(normalizing if norm["norm_groups"] else ()),
     )  # fmt: skip
     grid = work.images * blocking.bands * blocking.panels * blocking.shares
-    moved = problem.operands[0].bytes + problem.results[0].bytes + problem.operands[1].bytes
+    reads = (*problem.operands[:2], *(problem.results[:1] if "residual" in epilogue else ()))
+    moved = sum(tensor.bytes for tensor in (*reads, problem.results[0]))
+    in_place = residual_in_place(epilogue, blocking.whole(work))
     empty = prod(problem.results[0].shape) == 0
     writes = tuple(slots.index(result) for result in results)
     main = Launch(schedule, slots, 0 if empty else grid, writes, moved, work.flops)
     if not packed:
-        return Plan((main,))
+        return Plan((main,), in_place=in_place)
     blocks = work.groups * group_blocks
     buffer = Tensor((starts[-1] * work.channels * blocks * width,), work.dtype)
-    return Plan((_pack(problem, work, weights, transposed, tiles, buffer), main), (buffer,))
+    return Plan((_pack(problem, work, weights, transposed, tiles, buffer), main), (buffer,), in_place)
 
 
 def _pack(
@@ -236,10 +237,9 @@ def parts(problem: Problem) -> int:
 
 
 def convolution(problem: Problem) -> Plans:
-    """Convolution: y = activation(x ⋆ weights + bias)[, its partials]."""
+    """Convolution: y = activation(x ⋆ weights + bias + residual)[, its partials]."""
     window, work = _forward(problem)
-    operands = len(problem.operands) - 3 * bool(problem.integer("norm_groups"))
-    epilogue = biased_epilogue(problem, operands > 2)
+    epilogue = product_epilogue(problem)
     if is_channelwise(window):
         return correlate_channelwise(problem, work, window, epilogue)
     return correlate(problem, work, window, False, epilogue)
@@ -248,12 +248,12 @@ def convolution(problem: Problem) -> Plans:
 def convolution_input_gradient(problem: Problem) -> Plans:
     """The input gradient of y = x ⋆ weights: dx = dy ⋆ flipped, transposed weights.
 
-    A transposed convolution is this with other names, and with the epilogue of a forward op: activation(dx + bias).
+    A transposed convolution is this with other names and a forward op's epilogue: activation(dx + bias + residual).
     """
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
     facts = (window.group_filters, window.group_channels, window.groups, window.dtype)
     work = Correlation(window.batch, window.gradient_axes, *facts)
-    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
+    epilogue = product_epilogue(problem)
     if is_channelwise(window):
         return correlate_channelwise(problem, work, window, epilogue)
     return correlate(problem, work, window, True, epilogue)

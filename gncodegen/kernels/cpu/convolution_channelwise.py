@@ -5,7 +5,8 @@ from __future__ import annotations
 from gncodegen.kernels.cpu import partials
 from gncodegen.kernels.cpu.bias import row_sums
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation, bands_of, inside, panels_of
-from gncodegen.kernels.cpu.register_tiles import even_parts
+from gncodegen.kernels.cpu.register_tiles import even_parts, filled
+from gncodegen.kernels.epilogue import added_slots, residual_in_place
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
@@ -64,8 +65,9 @@ def correlate_channelwise(
     }
     scratch_columns = columns.read(max(even_parts(columns.positions, panels)))
     scratch_rows = rows.read(max(even_parts(rows.positions, bands)))
+    lanes = min(machine.lanes(work.dtype), work.groups)
     tiles: dict[str, Constant] = {
-        "lanes": min(machine.lanes(work.dtype), work.groups),
+        "lanes": lanes,
         "vector": machine.lanes(work.dtype),
         "vectors": vectors,
         "tile_columns": tile_columns,
@@ -78,13 +80,14 @@ def correlate_channelwise(
         **partials.constants(problem),
     }
     schedule = problem.schedule("convolution_channelwise", work.dtype, shape=shape, tiles=tiles)
-    bias = ("operand2",) if epilogue["bias"] else ()
     results = tuple(f"result{i}" for i in range(len(problem.results)))
-    slots = ("operand0", "operand1", *bias, *results)
+    slots = ("operand0", "operand1", *added_slots(epilogue), *results)
     moved = sum(tensor.bytes for tensor in (*problem.operands, problem.results[0]))
     grid = work.images * bands * panels if problem.results[0].count else 0
     writes = tuple(range(len(slots) - len(results), len(slots)))
-    return Plan((Launch(schedule, slots, grid, writes, moved, work.flops),))
+    whole = filled(columns.positions, panels, tile_columns) and filled(work.groups, 1, vectors * lanes)
+    in_place = residual_in_place(epilogue, work.phases == 1 and whole)
+    return Plan((Launch(schedule, slots, grid, writes, moved, work.flops),), in_place=in_place)
 
 
 def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
-from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
+from gncodegen.kernels.cpu.register_tiles import even_parts, filled, fits, step_cycles, vector_counts
 from gncodegen.kernels.schedule import ITEM_SIZE, Machine
 from gncodegen.kernels.window_axis import Axes, Axis
 
@@ -124,6 +124,12 @@ class Blocking:
     def group_blocks(self, work: Correlation, lanes: int) -> int:
         """Blocks of output channels per group."""
         return -(-work.filters // (self.vectors * lanes))
+
+    def whole(self, work: Correlation) -> bool:
+        """Whether no output is computed twice."""
+        down = filled(work.rows.positions, self.bands, self.tile_rows)
+        across = filled(work.columns.positions, self.panels, self.tile_columns)
+        return work.phases == 1 and down and across
 
 
 def blockings(work: Correlation, machine: Machine, parts: int = 0) -> Iterator[Blocking]:

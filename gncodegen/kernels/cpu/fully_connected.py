@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cpu.bias import column_sums
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
-from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
-from gncodegen.kernels.epilogue import biased_epilogue
+from gncodegen.kernels.cpu.register_tiles import even_parts, filled, fits, step_cycles, vector_counts
+from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem
 
 TILE_WORK = 1 << 18
@@ -31,7 +31,7 @@ def _kept_in_l2(row_shares: int, rows: int, size: int, machine: Machine) -> int:
 
 
 def fully_connected(problem: Problem) -> Plan:
-    """The fully connected layer: y = activation(x·Wᵀ + bias), x with its trailing axes flattened."""
+    """The fully connected layer: y = activation(x·Wᵀ + bias + residual), x with its trailing axes flattened."""
     x, weights = problem.operands[:2]
     columns, depth = weights.shape
     rows = problem.results[0].count // columns
@@ -47,13 +47,15 @@ def fully_connected(problem: Problem) -> Plan:
         "column_shares": column_shares,
         "piece": LONGEST_SUM * lanes if depth > LONGEST_SUM * lanes else 0,
     }
-    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
+    epilogue = product_epilogue(problem)
     shape: dict[str, Constant] = {"rows": rows, "columns": columns, "depth": depth, "rest": depth % lanes, **epilogue}
     schedule = problem.schedule("matmul_dot", x.dtype, shape=shape, tiles=tiles)
-    slots = (*(f"operand{i}" for i in range(len(problem.operands))), "result0")
+    slots = ("operand0", "operand1", *added_slots(epilogue), "result0")
     moved = sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
     grid = row_shares * column_shares if problem.results[0].count else 0
-    return Plan((Launch(schedule, slots, grid, (len(slots) - 1,), moved, 2 * rows * columns * depth),))
+    whole = filled(rows, row_shares, tile_rows) and filled(columns, column_shares, tile_columns)
+    launch = Launch(schedule, slots, grid, (len(slots) - 1,), moved, 2 * rows * columns * depth)
+    return Plan((launch,), in_place=residual_in_place(epilogue, whole))
 
 
 def _dot_tile(rows: int, columns: int, row_shares: int, column_shares: int, machine: Machine) -> tuple[int, int]:

@@ -79,3 +79,8 @@ def vector_counts(width: int, machine: Machine, dtype: str, limit: int = 4) -> I
 def even_parts(extent: int, parts: int) -> tuple[int, ...]:
     """The sizes of `parts` even parts of `extent`: part i starts at extent·i // parts."""
     return tuple(extent * (i + 1) // parts - extent * i // parts for i in range(parts))
+
+
+def filled(extent: int, parts: int, tile: int) -> bool:
+    """Whether tiles of so many values fill each even part, so that none moves back over values that are done."""
+    return not any(part % tile for part in even_parts(extent, parts))

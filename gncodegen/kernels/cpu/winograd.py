@@ -14,6 +14,7 @@ from functools import cached_property
 
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation
 from gncodegen.kernels.cpu.register_tiles import block_vectors, even_parts, row_counts, step_cycles
+from gncodegen.kernels.epilogue import added_slots, residual_in_place
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_axis import extents, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
@@ -159,10 +160,11 @@ class _Winograd:
         shape = self.patch_shape | {"filters": self.work.filters} | self.epilogue
         if template == "winograd_heavy":
             shape |= self.filter_shape
-        slots = (*operands, *(("operand2",) if self.epilogue["bias"] else ()), "result0")
-        tensors = (*self.problem.operands[:2], self.problem.results[0])
+        slots = (*operands, *added_slots(self.epilogue), "result0")
+        y = self.problem.results[0]
+        tensors = (*self.problem.operands[:2], *((y,) if "residual" in self.epilogue else ()), y)
         moved = sum(tensor.bytes for tensor in tensors)
-        grid = grid if self.problem.results[0].count else 0
+        grid = grid if y.count else 0
         schedule = self.schedule(template, shape, {"vectors": self.vectors} | tiles)
         return Launch(schedule, slots, grid, (len(slots) - 1,), moved, self.work.flops)
 
@@ -226,7 +228,8 @@ def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
     schedule = this.schedule("winograd_filters", this.filter_shape, {"shares": channel_shares})
     moved = this.problem.operands[1].bytes + buffer.bytes
     filters = Launch(schedule, ("operand1", "workspace0"), this.filter_blocks * channel_shares, (1,), moved)
-    return Plan((filters, this.main("winograd", tiles, ("operand0", "workspace0"), blocks * shares)), (buffer,))
+    main = this.main("winograd", tiles, ("operand0", "workspace0"), blocks * shares)
+    return Plan((filters, main), (buffer,), residual_in_place(this.epilogue))
 
 
 def _blocks(this: _Winograd) -> tuple[int, int]:
@@ -278,4 +281,4 @@ def _heavy(this: _Winograd, parts: int, tile_rows: int) -> Plan:
     moved = this.problem.operands[0].bytes + buffer.bytes
     points = Launch(schedule, ("operand0", "workspace0"), blocks if patches else 0, (1,), moved)
     main = this.main("winograd_heavy", tiles, ("workspace0", "operand1"), this.filter_blocks * parts)
-    return Plan((points, main), (buffer,))
+    return Plan((points, main), (buffer,), residual_in_place(this.epilogue))

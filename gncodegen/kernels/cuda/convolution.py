@@ -12,7 +12,7 @@ from math import prod
 from gncodegen.kernels.cuda.convolution_channelwise import channelwise, channelwise_weight_gradient, is_direct
 from gncodegen.kernels.cuda.matrix import product_plan
 from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
-from gncodegen.kernels.epilogue import biased_epilogue
+from gncodegen.kernels.epilogue import added_or_none, product_epilogue
 from gncodegen.kernels.schedule import Constant, Plan, Problem
 from gncodegen.kernels.window_axis import AXES, Axes, extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
@@ -52,9 +52,9 @@ def _windows(axes: Axes, channels: int, groups: int) -> dict[str, Constant]:
 
 
 def convolution(problem: Problem) -> Plan:
-    """Convolution: y = activation(x ⋆ weights + bias); rows are output pixels, columns are filters."""
+    """Convolution: y = activation(x ⋆ weights + bias + residual); rows are output pixels, columns are filters."""
     window = describe(problem, problem.operands[0], problem.operands[1], problem.results[0])
-    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
+    epilogue = product_epilogue(problem)
     if is_direct(window):
         return channelwise(problem, window, False, epilogue)
     return product_plan(problem, _forward(window, epilogue))
@@ -73,7 +73,7 @@ def _forward(window: WindowProblem, epilogue: Mapping[str, Constant]) -> Product
         a_lanes=vector_lanes(dtype, channels),
         b_lanes=lanes,
         c_lanes=lanes,
-        slots=("operand0", "operand1", "operand2" if epilogue["bias"] else "", "result0"),
+        slots=("operand0", "operand1", *added_or_none(epilogue), "result0"),
         out_pixel=window.filters,
         groups=window.groups,
         shape=_windows(window.forward_axes, channels, window.groups) | {"column_stride": window.filters},
@@ -85,9 +85,9 @@ def _forward(window: WindowProblem, epilogue: Mapping[str, Constant]) -> Product
 def convolution_input_gradient(problem: Problem) -> Plan:
     """The input gradient of y = x ⋆ weights: rows are input pixels of a phase, columns are channels.
 
-    A transposed convolution is this with other names, and with the epilogue of a forward op: activation(dx + bias).
+    A transposed convolution is this with other names and a forward op's epilogue: activation(dx + bias + residual).
     """
-    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
+    epilogue = product_epilogue(problem)
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
     if is_direct(window):
         return channelwise(problem, window, True, epilogue)
@@ -111,7 +111,7 @@ def convolution_input_gradient(problem: Problem) -> Plan:
         a_lanes=lanes,
         b_lanes=lanes,
         c_lanes=vector_lanes(dtype, channels),
-        slots=("operand0", "operand1", "operand2" if epilogue["bias"] else "", "result0"),
+        slots=("operand0", "operand1", *added_or_none(epilogue), "result0"),
         out_pixel=window.channels,
         groups=window.groups,
         phases=prod(axis.step for axis in axes),
@@ -143,7 +143,7 @@ def convolution_weight_gradient(problem: Problem) -> Plan:
         a_lanes=vector_lanes(dtype, channels),
         b_lanes=lanes,
         c_lanes=lanes,
-        slots=("operand0", "operand1", "", "result0"),
+        slots=("operand0", "operand1", "", "", "result0"),
         out_pixel=window.filters,
         groups=window.groups,
         total="result1" if bias else "",

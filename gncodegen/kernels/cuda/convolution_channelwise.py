@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from gncodegen.kernels.cuda.matrix_product import vector_lanes
 from gncodegen.kernels.cuda.partial_sums import partial_sums
+from gncodegen.kernels.epilogue import added_slots, residual_in_place
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named
 from gncodegen.kernels.window_problem import WindowProblem
@@ -42,16 +43,17 @@ def _shape(window: WindowProblem, gradient: bool = False) -> dict[str, Constant]
 
 
 def channelwise(problem: Problem, window: WindowProblem, gradient: bool, epilogue: Mapping[str, Constant]) -> Plan:
-    """The launch of y = activation(x ⋆ weights + bias), or of the gradient of x where `gradient`."""
+    """The launch of y = activation(x ⋆ weights + bias + residual), or of the gradient of x where `gradient`."""
     lanes = vector_lanes(window.dtype, window.channels)
     shape = _shape(window, gradient) | {"gradient": gradient} | dict(epilogue)
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes}
     template = "convolution_channelwise"
     schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles)
-    slots = ("operand0", "operand1", *(("operand2",) if epilogue["bias"] else ()), "result0")
+    slots = ("operand0", "operand1", *added_slots(epilogue), "result0")
     moved = sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
     grid = -(-problem.results[0].count // (lanes * THREADS))
-    return Plan((Launch(schedule, slots, grid, (len(slots) - 1,), moved, window.flops),))
+    launch = Launch(schedule, slots, grid, (len(slots) - 1,), moved, window.flops)
+    return Plan((launch,), in_place=residual_in_place(epilogue))
 
 
 def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan:
@@ -81,7 +83,7 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
         schedule, ("operand0", "operand1", *slots), parts * lines_of_taps * blocks, writes, moved, window.flops
     )
     adds = (
-        partial_sums(problem, buffer, (slot, "", f"result{i}"), True)
+        partial_sums(problem, buffer, (slot, "", "", f"result{i}"), True)
         for i, (slot, buffer) in enumerate(zip(slots, buffers, strict=True))
     )
     return Plan((main, *adds), tuple(buffers))

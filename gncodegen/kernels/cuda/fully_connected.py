@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cuda.matrix import product_plan
 from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
-from gncodegen.kernels.epilogue import biased_epilogue
+from gncodegen.kernels.epilogue import added_or_none, product_epilogue
 from gncodegen.kernels.schedule import Constant, Plan, Problem
 
 
@@ -25,11 +25,11 @@ def _rows(depth: int, column_stride: int) -> dict[str, Constant]:
 
 
 def fully_connected(problem: Problem) -> Plan:
-    """The fully connected layer: y = activation(x·Wᵀ + bias), x with its trailing axes flattened."""
+    """The fully connected layer: y = activation(x·Wᵀ + bias + residual), x with its trailing axes flattened."""
     x, weights = problem.operands[:2]
     columns, depth = weights.shape
     rows = problem.results[0].count // columns
-    epilogue = biased_epilogue(problem, len(problem.operands) > 2)
+    epilogue = product_epilogue(problem)
     lanes = vector_lanes(x.dtype, depth)
     product = Product(
         rows=rows,
@@ -41,7 +41,7 @@ def fully_connected(problem: Problem) -> Plan:
         a_lanes=lanes,
         b_lanes=lanes,
         c_lanes=vector_lanes(x.dtype, columns),
-        slots=("operand0", "operand1", "operand2" if epilogue["bias"] else "", "result0"),
+        slots=("operand0", "operand1", *added_or_none(epilogue), "result0"),
         out_pixel=columns,
         shape=_rows(depth, depth),
         epilogue=epilogue,
@@ -66,7 +66,7 @@ def fully_connected_input_gradient(problem: Problem) -> Plan:
         a_lanes=vector_lanes(dy.dtype, outputs),
         b_lanes=lanes,
         c_lanes=lanes,
-        slots=("operand0", "operand1", "", "result0"),
+        slots=("operand0", "operand1", "", "", "result0"),
         out_pixel=inputs,
         shape=_rows(outputs, inputs),
         flops=2 * rows * outputs * inputs,
@@ -91,7 +91,7 @@ def fully_connected_weight_gradient(problem: Problem) -> Plan:
         a_lanes=vector_lanes(x.dtype, outputs),
         b_lanes=lanes,
         c_lanes=lanes,
-        slots=("operand1", "operand0", "", "result0"),
+        slots=("operand1", "operand0", "", "", "result0"),
         out_pixel=inputs,
         total="result1" if bias else "",
         sums="left" if bias else "",

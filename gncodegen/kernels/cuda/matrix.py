@@ -6,6 +6,7 @@ from gncodegen.kernels.cuda.matrix_product import Product
 from gncodegen.kernels.cuda.matrix_tile import PRODUCTS, copying
 from gncodegen.kernels.cuda.matrix_tiling import ProductTiling, choose_tiling, stage, stages
 from gncodegen.kernels.cuda.partial_sums import partial_sums
+from gncodegen.kernels.epilogue import residual_in_place
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
 
 
@@ -13,7 +14,7 @@ def product_plan(problem: Problem, product: Product, tiling: ProductTiling | Non
     """The launches of a product: the product, and the sum of its parts where blocks share out the depth."""
     machine = problem.machine
     tiling = tiling or choose_tiling(product, machine)
-    a, b, bias, c = product.slots
+    a, b, bias, residual, c = product.slots
     single = tiling.shares == 1
     stored = _stored(problem, product)
     workspaces = [] if single else [Tensor((tiling.shares, stored.count), product.dtype)]
@@ -22,24 +23,26 @@ def product_plan(problem: Problem, product: Product, tiling: ProductTiling | Non
         summed = product.groups * (product.rows if product.sums == "left" else product.columns)
         outputs.append(product.total if single else "workspace1")
         workspaces += [] if single else [Tensor((tiling.shares, summed), product.dtype)]
-    slots = (a, b, *((bias,) if bias and single else ()), *outputs)
+    added = tuple(filter(None, (bias, residual)))
+    slots = (a, b, *(added if single else ()), *outputs)
     moved = sum(tensor.bytes for tensor in (*problem.operands, *(workspaces or problem.results)))
     writes = tuple(range(len(slots) - len(outputs), len(slots)))
     grid = product.tiles(tiling.tile) * tiling.shares if stored.count else 0
     schedule = _schedule(problem, product, tiling, stored.count)
     main = Launch(schedule, slots, grid, writes, moved, product.flops)
+    in_place = residual_in_place(product.epilogue)
     if single:
-        return Plan((main,))
+        return Plan((main,), in_place=in_place)
     epilogue = {**product.epilogue, "columns": product.groups * product.columns}
-    adds = [partial_sums(problem, workspaces[0], ("workspace0", bias, c), product.free, epilogue)]
+    adds = [partial_sums(problem, workspaces[0], ("workspace0", bias, residual, c), product.free, epilogue)]
     if product.sums:
-        adds.append(partial_sums(problem, workspaces[1], ("workspace1", "", product.total), product.free))
-    return Plan((main, *adds), tuple(workspaces))
+        adds.append(partial_sums(problem, workspaces[1], ("workspace1", "", "", product.total), product.free))
+    return Plan((main, *adds), tuple(workspaces), in_place)
 
 
 def _stored(problem: Problem, product: Product) -> Tensor:
     """The result that holds C."""
-    return problem.results[int(product.slots[3].removeprefix("result"))]
+    return problem.results[int(product.slots[-1].removeprefix("result"))]
 
 
 def _schedule(problem: Problem, product: Product, tiling: ProductTiling, stored: int) -> Schedule:

@@ -20,14 +20,14 @@ class Product:
         right: how B lies: "rows" or "columns".
         dtype: element type.
         a_lanes, b_lanes, c_lanes: values of one access.
-        slots: arguments for A, B, the bias ("" = none) and C.
+        slots: arguments for A, B, the bias, the residual ("" = none) and C.
         total: argument for the sums of A's rows or B's columns, "" = none; `sums` says which: "left" or "right".
         groups, phases: independent products in one launch.
         out_pixel: values from row to row of C.
         free: whether the depth is cut as the machine likes; else by the depth alone, so that a batch slice has the
             same bits.
         shape: what else the template wants to know.
-        epilogue: constants of bias and activation.
+        epilogue: constants of bias, residual and activation.
         flops: of all products.
     """
 
@@ -40,7 +40,7 @@ class Product:
     a_lanes: int
     b_lanes: int
     c_lanes: int
-    slots: tuple[str, str, str, str]
+    slots: tuple[str, str, str, str, str]
     out_pixel: int
     groups: int = 1
     phases: int = 1

@@ -19,21 +19,21 @@ PLAIN: Mapping[str, Constant] = {"bias": False, "activation": "", "alpha": 0.0, 
 def partial_sums(
     problem: Problem,
     parts: Tensor,
-    slots: tuple[str, str, str],
+    slots: tuple[str, str, str, str],
     free: bool,
     epilogue: Mapping[str, Constant] = PLAIN,
 ) -> Launch:
-    """The launch of y = activation(Σ parts + bias), in order of the parts.
+    """The launch of y = activation(Σ parts + bias + residual), in order of the parts.
 
     Args:
         problem: the op it is part of.
         parts: (number of parts, values).
-        slots: arguments for the parts, the bias ("" = none) and y.
+        slots: arguments for the parts, the bias, the residual ("" = none) and y.
         free: whether several threads may share the parts of a value, each adding its own in order first.
-        epilogue: constants of bias and activation, and "columns", the length of the bias.
+        epilogue: constants of bias, residual and activation, and "columns", the length of the bias.
     """
     number, count = parts.shape
-    source, bias, result = slots
+    _, bias, residual, _ = slots
     columns = epilogue["columns"] if bias else 0
     assert isinstance(columns, int)
     lanes = vector_lanes(parts.dtype, count, columns)
@@ -41,7 +41,7 @@ def partial_sums(
     shape: dict[str, Constant] = {"count": count, "parts": number, **epilogue}
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "slices": slices}
     schedule = problem.schedule("partial_sums", parts.dtype, shape=shape, tiles=tiles)
-    arguments = (source, *((bias,) if bias else ()), result)
+    arguments = tuple(filter(None, slots))
     grid = -(-count // (THREADS // slices * lanes))
-    moved = parts.bytes + count * ITEM_SIZE[parts.dtype]
+    moved = parts.bytes + (1 + bool(residual)) * count * ITEM_SIZE[parts.dtype]
     return Launch(schedule, arguments, grid, (len(arguments) - 1,), moved, parts.count)

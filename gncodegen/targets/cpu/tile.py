@@ -114,10 +114,7 @@ def tile_dot(context: Any, tile: Any, a: Any, a_stride: Any, b: Any, b_stride: A
 
         def vector(base: Any, index: int) -> Any:
             value = load_value(builder, base, index, count)
-            if count == tile.lanes:
-                return value
-            order = ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes), [min(i, count) for i in range(tile.lanes)])
-            return builder.shuffle_vector(value, ir.Constant(value.type, None), order)
+            return value if count == tile.lanes else _widened(builder, value, tile.lanes)
 
         columns = [vector(right, q * right_stride) for q in range(tile.vectors)]
         for row in range(tile.rows):
@@ -248,6 +245,42 @@ def tile_add_row(context: Any, tile: Any, base: Any) -> Any:
         return value
 
     return tile(tile, base), generate
+
+
+@intrinsic(prefer_literal=True)
+def tile_add_rows(
+    context: Any, tile: Any, base: Any, inner: Any, inner_stride: Any, outer_stride: Any, width: Any
+) -> Any:
+    """`tile_add_rows(tile, p, inner, inner_stride, outer_stride, width)`: add to each row what lies where it will go.
+
+    Rows and width are those of `tile_store`; other columns stay as they are.
+    """
+    count, step, jump = literal(inner, "inner"), literal(inner_stride, "stride"), literal(outer_stride, "stride")
+    columns = literal(width, "width")
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = args[0]
+        for row in range(tile.rows):
+            at = row // count * jump + row % count * step
+            for q in range(tile.vectors):
+                keep = min(tile.lanes, columns - q * tile.lanes)
+                if keep <= 0:
+                    continue
+                vector = load_value(builder, args[1], at + q * tile.lanes, keep)
+                if keep < tile.lanes:
+                    vector = _widened(builder, vector, tile.lanes)
+                i = row * tile.vectors + q
+                value = builder.insert_value(value, builder.fadd(builder.extract_value(value, i), vector), i)
+        return value
+
+    return tile(tile, base, inner, inner_stride, outer_stride, width), generate
+
+
+def _widened(builder: Any, vector: Any, lanes: int) -> Any:
+    """LLVM: a vector with zeros behind it."""
+    count = vector.type.count
+    order = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [min(i, count) for i in range(lanes)])
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, None), order)
 
 
 def _each(builder: Any, tile: Tile, value: Any, function: Any) -> Any:
