@@ -16,6 +16,7 @@ from .errors import (
     TargetError as TargetError,
 )
 from .exchange.onnx.importing import from_onnx as from_onnx
+from .exchange.torch.importing import from_torch as from_torch
 from .functional import groupnorm as groupnorm
 from .layers.activations import (
     CeluLayer as CeluLayer,

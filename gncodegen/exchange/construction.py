@@ -80,7 +80,7 @@ class Construction:
         self.graph = LayerGraph()
         self._sizes: dict[str, Size] = {}
         self._sources: dict[str, tuple[str, ...]] = {}
-        self._title = ""
+        self._title, self._returning = "", False
 
     def titled(self, title: str) -> Construction:
         """Names the layers that follow after an operation of the source, numbered where they are several."""
@@ -118,6 +118,9 @@ class Construction:
         taken, stem = self._sizes.keys(), self._title
         if not stem:
             return free_name(layer, taken)
+        # A step's own layer has the step's name, and not one that brings an array into its form.
+        if isinstance(layer, (PermuteLayer, ReshapeLayer)) and not self._returning:
+            stem = f"{stem}/{layer.kind}"
         number, name = 1, stem
         while name in taken:
             number += 1
@@ -214,6 +217,7 @@ class Construction:
     def returning(self, values: Sequence[Value], names: Sequence[str]) -> LayerGraph:
         """The graph, which returns these values in the source's order of axes."""
         results: list[str] = []
+        self._returning = True
         for value, name in zip(values, names, strict=True):
             self._title = name
             identity = tuple(range(value.rank))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Step:
         outputs: names of its results.
         attributes: as Python values.
         number: position in the source, from 1.
+        refusal: why no layer covers it, where that is known already.
     """
 
     operator: str
@@ -60,6 +61,11 @@ class Step:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     number: int = 0
+    refusal: str = ""
+
+    def refused(self, reason: str) -> Step:
+        """The step, which no layer covers."""
+        return replace(self, refusal=reason)
 
 
 @dataclass(frozen=True)

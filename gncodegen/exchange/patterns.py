@@ -166,12 +166,13 @@ def halved(term: Term) -> Either:
     ))  # fmt: skip
 
 
-def standardized(x: Term) -> Op:
+def standardized(x: Term) -> Either:
     """(x - mean) / sqrt(variance + epsilon), written with reductions."""
     centred = op("Sub", x, op("ReduceMean", x, label="mean"))
     square = Either((op("Pow", centred, number(2.0)), op("Mul", centred, centred)))
     variance = op("ReduceMean", square, label="variance")
-    return op("Div", centred, op("Sqrt", op("Add", variance, Constant("epsilon"))))
+    deviation = op("Sqrt", op("Add", variance, Constant("epsilon")))
+    return Either((op("Div", centred, deviation), op("Mul", centred, op("Reciprocal", deviation))))
 
 
 GROUPED = op("Reshape", X, Constant("groups"), label="grouped")

@@ -165,6 +165,8 @@ class _Translation:
     def _converted(self, node: Node) -> Sequence[Operand]:
         """The outputs of a step whose operands are all there: computed now, or by layers."""
         step = node.step
+        if step.refusal:
+            raise Unsupported(step.refusal)
         if step.operator in ("Shape", "Size") and isinstance(node.operands[0], Value):
             return [_shape_of(node)]
         if not any(isinstance(operand, Value) for operand in node.operands):

@@ -21,7 +21,8 @@ class ActivationLayer(Layer):
 
     def _constants(self) -> tuple[float, ...]:
         """Alpha and beta, or as many of them as the function has."""
-        return tuple(getattr(self, field.name) for field in fields(self) if field.name != "name")
+        of_all = {field.name for field in fields(Layer)}
+        return tuple(getattr(self, field.name) for field in fields(self) if field.name not in of_all)
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         constants = dict(zip(("alpha", "beta"), self._constants(), strict=False))

@@ -95,7 +95,7 @@ def _row(examination: Examination, position: int) -> Row:
     p = examination.placed[position]
     inputs = examination.input_sizes(position)
     known = position in examination.sizes and inputs is not None
-    parameters = p.layer.parameters(inputs) if known and inputs is not None else ()
+    parameters = p.layer.owned(inputs) if known and inputs is not None else ()
     return Row(
         p.index,
         p.layer.name,

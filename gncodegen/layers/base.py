@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import LayerError
-from gncodegen.layers.checks import Check, Initializer, shown, text
+from gncodegen.layers.checks import Check, Initializer, Shared, shown, text
 
 Attribute = int | float | bool | str | tuple[int, ...] | tuple[float, ...]
 
@@ -105,9 +105,12 @@ class Layer:
 
     Args:
         name: the layer's name; "" = one is made when the network is built.
+        shared: learnables that are another layer's, such as {"weights": "conv_1.weights"}: one array with the values,
+            factors and place of that layer, whose gradient is the sum over all uses.
     """
 
     name: Annotated[str, text] = ""
+    shared: Shared = ()
     kind: ClassVar[str] = "layer"
     numbered: ClassVar[bool] = True
     """Whether the first automatic name has a number too: "conv_1", but "softmax"."""
@@ -172,8 +175,13 @@ class Layer:
         return inputs[0]
 
     def parameters(self, inputs: tuple[Size, ...]) -> tuple[Parameter, ...]:
-        """The arrays the layer owns for these input sizes."""
+        """The arrays the layer reads for these input sizes."""
         return ()
+
+    def owned(self, inputs: tuple[Size, ...]) -> tuple[Parameter, ...]:
+        """Those of them that are its own, and not shared ones of another layer."""
+        elsewhere = {name for name, _ in self.shared}
+        return tuple(parameter for parameter in self.parameters(inputs) if parameter.name not in elsewhere)
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         """The gn ops that compute the layer: the first takes the layer's inputs; an empty chain hands them on."""

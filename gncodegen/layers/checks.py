@@ -7,7 +7,7 @@ A property states its check in its annotation: `epsilon: Annotated[float, positi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -185,6 +185,13 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _shared(value: Any) -> tuple[tuple[str, str], ...]:
+    pairs: Any = value.items() if isinstance(value, Mapping) else value
+    found = {_text(name): _text(key) for name, key in pairs}
+    require(all(0 < key.rfind(".") < len(key) - 1 for key in found.values()))
+    return tuple(sorted(found.items()))
+
+
 def _labels(value: Any) -> tuple[Any, ...]:
     require(isinstance(value, (list, tuple, np.ndarray)))
     labels = tuple(label.item() if isinstance(label, np.generic) else label for label in value)
@@ -213,6 +220,7 @@ initializer_function = Check(_callable, "a callable f(shape) -> array", "numpy.z
 array = Check(_array, "an array of real numbers", "None")
 vector = Check(_vector, "a vector of real numbers, one per channel", "None")
 variances = Check(_variances, "a vector of numbers ≥ 0, one per channel", "None")
+shared = Check(_shared, "a mapping of learnables to those of other layers", '{"weights": "conv_1.weights"}')
 statistic = Check(_statistic, "an array of real numbers", "None")
 labels = Check(_labels, "distinct texts or numbers", '("cat", "dog")')
 class_weights = Check(_class_weights, "a vector of finite numbers > 0, one per class", "(1.0, 2.0)")
@@ -234,4 +242,5 @@ Array = Annotated[NDArray[Any] | None, optional(array)]
 Vector = Annotated[NDArray[Any] | None, optional(vector)]
 ClassWeights = Annotated[Sequence[float] | None, optional(class_weights)]
 Variances = Annotated[NDArray[Any] | None, optional(variances)]
+Shared = Annotated[tuple[tuple[str, str], ...], shared]
 Statistic = Annotated[NDArray[Any] | float | None, optional(statistic)]

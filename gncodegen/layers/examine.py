@@ -15,7 +15,7 @@ from gncodegen.layers.wiring import UNKNOWN, Placed, Wired, free_name, wire
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gncodegen.layers.base import Size
+    from gncodegen.layers.base import Parameter, Size
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def examine(layers: object, *, require_output: bool = True) -> Examination:
         *_cycles(placed, set(range(len(placed))) - set(order)),
         *_losses(placed),
         *_sizes(examination),
+        *_shared(examination),
     ]
     return Examination(placed, order, outputs, examination.sizes, tuple(issues))
 
@@ -215,6 +216,31 @@ def _wrong_shapes(p: Placed, inputs: tuple[Size, ...]) -> Iterator[str]:
                 f"{parameter.name} has shape {parameter.value.shape}; allowed: {parameter.shape} for the input "
                 f"{inputs[0]}; give an array of that shape"
             )
+
+
+def _shared(examination: Examination) -> Iterator[str]:
+    """Tells which learnables that layers share are none, or do not fit."""
+    owned: dict[str, Parameter] = {}
+    for position, p in enumerate(examination.placed):
+        inputs = examination.input_sizes(position)
+        if position in examination.sizes and inputs is not None:
+            owned |= {f"{p.layer.name}.{each.name}": each for each in p.layer.owned(inputs) if each.learnable}
+    for position, p in enumerate(examination.placed):
+        inputs = examination.input_sizes(position)
+        if not p.layer.shared or position not in examination.sizes or inputs is None:
+            continue
+        own = {each.name: each for each in p.layer.parameters(inputs) if each.learnable}
+        for name, key in p.layer.shared:
+            shapes = {other: each.shape for other, each in owned.items()}
+            given = f"{p.label}: shared = {{{name!r}: {key!r}}}"
+            if name not in own:
+                yield f"{given}; allowed: {', '.join(own) or 'nothing'}, the layer's learnables; correct the name"
+            elif shapes.get(key) != own[name].shape:
+                fitting = [other for other, shape in shapes.items() if shape == own[name].shape]
+                allowed = ", ".join(fitting) or "none here"
+                yield f"{given}; allowed: learnables of shape {own[name].shape}: {allowed}; correct the key"
+            elif own[name].value is not None:
+                yield f"{given} beside a value of its own; allowed: one of both; leave out {name}"
 
 
 def _listed(labels: Sequence[str]) -> str:

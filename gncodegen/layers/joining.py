@@ -9,7 +9,7 @@ import numpy as np
 
 from gncodegen.errors import LayerError
 from gncodegen.layers.base import Layer, Operation, Parameter, Size
-from gncodegen.layers.checks import Array, integer_from, text
+from gncodegen.layers.checks import Array, Factor, integer_from, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,12 +72,16 @@ class ElementwiseLayer(Layer):
     Args:
         function: "add", "multiply", "minimum", "maximum" of any number; "subtract", "divide", "power" of 2.
         num_inputs: how many inputs N.
-        constant: one more operand, the last, which is not learned; its axes are the last ones of an observation.
+        constant: one more operand, the last; its axes are the last ones of an observation.
+        constant_learn_rate_factor: times the global rate, ≥ 0; 0 = the constant is not learned.
+        constant_l2_factor: times the global L2, ≥ 0.
     """
 
     function: Annotated[str, text]
     num_inputs: Annotated[int, integer_from(1, f"an int ≥ 1, up to {MOST_INPUTS}", "2", MOST_INPUTS)] = 2  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     constant: Array = field(default=None, repr=False)
+    constant_learn_rate_factor: Factor = 0.0
+    constant_l2_factor: Factor = 1.0
     kind: ClassVar[str] = "elementwise"
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
@@ -95,8 +99,11 @@ class ElementwiseLayer(Layer):
         return Size(inputs[0].format, shape)
 
     def parameters(self, inputs: tuple[Size, ...]) -> tuple[Parameter, ...]:
-        constant = self.constant
-        return () if constant is None else (Parameter("constant", constant.shape, value=constant, learnable=False),)
+        if self.constant is None:
+            return ()
+        rate, l2 = self.constant_learn_rate_factor, self.constant_l2_factor
+        shape = self.constant.shape
+        return (Parameter("constant", shape, "zeros", self.constant, rate, l2, learnable=rate > 0),)
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         constants = () if self.constant is None else ("constant",)

@@ -56,7 +56,11 @@ class Node:
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The arrays the layer owns, resolved for its input sizes."""
-        return self.layer.parameters(self.input_sizes)
+        return self.layer.owned(self.input_sizes)
+
+    def key(self, parameter: str) -> str:
+        """The key of an array that the layer reads: "conv_1.weights", that of another layer where it is shared."""
+        return dict(self.layer.shared).get(parameter, f"{self.name}.{parameter}")
 
 
 @dataclass(frozen=True)

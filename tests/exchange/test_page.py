@@ -9,6 +9,7 @@ import pytest
 from gncodegen.exchange.onnx.reading import FLOATS, OLDEST_OPSET
 from gncodegen.exchange.operators import OPERATORS
 from gncodegen.exchange.patterns import PATTERNS
+from gncodegen.exchange.torch.operators import OPERATORS as ATEN
 
 PAGE = Path(__file__).parents[2] / "docs" / "exchange.md"
 
@@ -31,6 +32,22 @@ def written() -> str:
         "| operator | becomes |",
         "|---|---|",
         *(f"| {name} | {row.becomes} |" for name, row in sorted(OPERATORS.items())),
+        "",
+        "## PyTorch in: `gnc.from_torch(module, example_inputs)`",
+        "",
+        "Through `torch.export`: functional ATen operators, no further decompositions. Each is said in operators of the",
+        "table above, so what an operator becomes is the same from both sides, and the same subgraphs become layers.",
+        "",
+        "- Arrays keep the module's order of axes, such as (N, C, H, W). The example's number of observations is not",
+        "  kept, and one array of weights that is read in several places stays one parameter.",
+        "- Layers are called after the modules that compute them: `layer1.0.conv1`, parameters `layer1.0.conv1.weights`.",
+        "- In training mode dropout is a layer; in evaluation mode it is gone. Batch norms are layers in both: compiled",
+        "  for training they take the statistics of the batch.",
+        "- Parameters that `requires_grad` is not set for, and buffers, are not learned.",
+        "",
+        "| ATen operator | said as |",
+        "|---|---|",
+        *(f"| {name} | {', '.join(row.operators)} |" for name, row in sorted(ATEN.items())),
         "",
     ]
     return "\n".join(lines)

@@ -18,6 +18,16 @@ def _epsilon(node: Node) -> float:
     return float(node.attributes.get("epsilon", 1e-5))
 
 
+def _affine(node: Node, count: int) -> dict[str, Any]:
+    """Scale and offset, inputs 1 and 2; a norm without one stays so in training."""
+    found: dict[str, Any] = {}
+    for index, name, default in ((1, "scale", 1.0), (2, "offset", 0.0)):
+        found[name] = node.constant_or(index, np.full(count, default))
+        if not node.has(index):
+            found[f"{name}_learn_rate_factor"] = 0.0
+    return found
+
+
 def _with_channels(node: Node, layer: Any) -> Value:
     """A norm over an array whose axis 1 is that of channels."""
     if not node.batching.batched or not node.value().rank:
@@ -29,13 +39,12 @@ def batch_normalization(node: Node) -> Value:
     """With the trained statistics."""
     if node.attributes.get("training_mode", 0) or not node.attributes.get("spatial", 1):
         raise Unsupported("training_mode or per-element statistics; allowed: the form for prediction")
-    scale, offset, mean, variance = (node.constant(index) for index in range(1, 5))
+    mean, variance = node.constant(3), node.constant(4)
     decay = 1.0 - float(node.attributes.get("momentum", 0.9))
     return _with_channels(
         node,
         gnc.BatchNormalizationLayer(
-            scale=scale,
-            offset=offset,
+            **_affine(node, mean.size),
             trained_mean=mean,
             trained_variance=variance,
             epsilon=_epsilon(node),
@@ -47,33 +56,33 @@ def batch_normalization(node: Node) -> Value:
 
 def instance_normalization(node: Node) -> Value:
     """Each channel of each observation."""
-    scale, offset = node.constant(1), node.constant(2)
-    return _with_channels(node, gnc.InstanceNormalizationLayer(scale=scale, offset=offset, epsilon=_epsilon(node)))
+    channels = node.value().shape[0] if node.value().rank else 1
+    return _with_channels(node, gnc.InstanceNormalizationLayer(**_affine(node, channels), epsilon=_epsilon(node)))
 
 
 def group_normalization(node: Node) -> Value:
     """Scale and offset are per group in opset 18, per channel since 21."""
     groups, channels = int(node.attributes["num_groups"]), node.value().shape[0]
-    scale, offset = node.constant(1), node.constant(2)
-    if node.opset < 21 and channels % groups == 0 and scale.shape == (groups,):
-        scale, offset = (np.repeat(array, channels // groups) for array in (scale, offset))
-    return _with_channels(node, gnc.GroupNormalizationLayer(groups, scale=scale, offset=offset, epsilon=_epsilon(node)))
+    affine = _affine(node, channels)
+    if node.opset < 21 and channels % groups == 0 and affine["scale"].shape == (groups,):
+        affine |= {name: np.repeat(affine[name], channels // groups) for name in ("scale", "offset")}
+    return _with_channels(node, gnc.GroupNormalizationLayer(groups, **affine, epsilon=_epsilon(node)))
 
 
 def layer_normalization(node: Node) -> Sequence[Value]:
     """Over the axes from `axis` on; and, where they are asked for, the mean and 1 / sqrt(variance + epsilon)."""
     value = node.value()
     axis = node.axis(int(node.attributes.get("axis", -1)), value.rank)
-    scale = node.constant(1)
-    offset = node.constant_or(2, np.zeros(scale.shape, scale.dtype))
     reduced = value.shape[axis:]
-    if scale.shape != reduced or offset.shape != reduced:
-        raise Unsupported(f"scale of shape {scale.shape}; allowed: {reduced}, that of the axes it normalizes")
+    given = [node.constant(index).shape for index in (1, 2) if node.has(index)]
+    if any(shape != reduced for shape in given):
+        raise Unsupported(f"scale of shape {given[0]}; allowed: {reduced}, that of the axes it normalizes")
     # The normalized axes are made one, the last.
-    flat = node.construction.reshaped(value, (*value.shape[:axis], int(np.prod(reduced, dtype=np.int64))))
-    layer = gnc.LayerNormalizationLayer(
-        scale=scale.ravel(), offset=offset.ravel(), epsilon=_epsilon(node), operation_dimension="channel-only"
-    )
+    count = int(np.prod(reduced, dtype=np.int64))
+    flat = node.construction.reshaped(value, (*value.shape[:axis], count))
+    affine = _affine(node, count)
+    affine |= {name: affine[name].ravel() for name in ("scale", "offset")}
+    layer = gnc.LayerNormalizationLayer(**affine, epsilon=_epsilon(node), operation_dimension="channel-only")
     normalized = node.construction.in_layout(flat, tuple(range(flat.rank)), lambda _: layer)
     results = [node.construction.reshaped(normalized, value.shape)]
     if len(node.step.outputs) > 1:

@@ -46,7 +46,7 @@ def mapped(construction: Construction, value: Value, axis: int, matrix: NDArray[
 
 
 def gemm(node: Node) -> Value:
-    """Alpha · x · w + beta · c."""
+    """Alpha · x · w + beta · c, along the last axis where there are more than two."""
     value, weights = node.value(), node.constant(1)
     if node.attributes.get("transA", 0):
         if node.batching.batched:
@@ -57,8 +57,6 @@ def gemm(node: Node) -> Value:
     bias = None
     if node.has(2):
         bias = node.constant(2) * np.asarray(node.attributes.get("beta", 1.0), weights.dtype)
-    if value.rank != node.batching.skipped and value.rank != 2 - node.batching.skipped:
-        raise Unsupported(f"an array of {value.rank + node.batching.skipped} axes; allowed: 2")
     if bias is None or (bias.size in (1, len(weights)) and bias.shape[:-1] in ((), (1,))):
         return linear(node, value, weights, bias)
     return node.construction.with_constant("add", linear(node, value, weights, None), node.own(bias, value))

@@ -1,0 +1,1 @@
+"""PyTorch in and out; `torch` is imported by what is called here, and by nothing else."""

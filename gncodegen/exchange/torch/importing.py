@@ -1,0 +1,230 @@
+"""`from_torch`: the nodes that torch.export finds, as steps of the shared translation."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.exchange.construction import Unsupported
+from gncodegen.exchange.node import MANY, Step
+from gncodegen.exchange.torch.binding import bound
+from gncodegen.exchange.torch.call import Array, Call, Writer
+from gncodegen.exchange.torch.capture import Captured, captured
+from gncodegen.exchange.torch.framework import framework
+from gncodegen.exchange.torch.operators import OPERATORS
+from gncodegen.exchange.translation import Source, translated
+
+if TYPE_CHECKING:
+    from gncodegen.layers.graph import LayerGraph
+
+OPSET = 24
+"""Of ONNX's default operator set, in which the steps are said."""
+
+
+def from_torch(module: Any, example_inputs: Any) -> LayerGraph:
+    """A layer graph of a PyTorch module, whose layers carry the weights.
+
+    The graph takes and returns arrays in the module's own order of axes, such as (N, C, H, W), for any number N of
+    observations, whatever the example has. A tensor that the module reads in several places is one parameter. In
+    training mode dropout is a layer; in evaluation mode it is gone. Batch norms are layers in both.
+
+    Args:
+        module: an nn.Module of float32 or float64 tensors.
+        example_inputs: a tensor, or a tuple of tensors, that the module can be called with.
+
+    Raises:
+        NetworkError: the module cannot be traced, or has nodes that no layer covers; `issues` names every one of them.
+
+    Source: torch.export; ATen operator schemas.
+    """
+    found = captured(module, example_inputs)
+    return bound(found, lambda tensors: translated(source(found, tensors)))
+
+
+def source(found: Captured, tensors: Mapping[str, Any]) -> Source:
+    """A captured module as steps.
+
+    Args:
+        found: the module.
+        tensors: name of a placeholder → the values to take, such as the module's own.
+    """
+    walk = _Walk(found, tensors)
+    outputs = [walk.output(node) for node in found.results]
+    return Source("from_torch", walk.writer.steps, walk.inputs, outputs, walk.writer.constants, OPSET, _refuse)
+
+
+def _refuse(step: Step, operands: Sequence[NDArray[Any] | None]) -> Sequence[NDArray[Any]]:
+    """A step of constants: torch computed all that it can already."""
+    raise Unsupported(f"{step.operator} of constants; allowed: at least one array computed at run time")
+
+
+class _Walk:
+    """One walk over the nodes.
+
+    Args:
+        found: the module.
+        tensors: name of a placeholder → its values.
+    """
+
+    def __init__(self, found: Captured, tensors: Mapping[str, Any]) -> None:
+        self.writer = Writer()
+        self.inputs: dict[str, tuple[int | None, ...]] = {}
+        self._known: dict[Any, Any] = {}
+        for node in found.inputs:
+            self.inputs[node.name] = tuple(n if n < MANY else None for n in _shape(node.meta["val"]))
+            self._known[node] = self._array(node.name, _shape(node.meta["val"]))
+        needed = _needed(found.results)
+        for number, node in enumerate(found.nodes, 1):
+            if node.name in tensors:
+                self._known[node] = tensors[node.name]
+            elif node in needed and node not in self._known:
+                self._known[node] = self._value(node, number)
+
+    def output(self, node: Any) -> str:
+        """The name of a result."""
+        value = self._known.get(node)
+        if not isinstance(value, Array):
+            return self.writer.constant(_host(value), str(node))
+        if value not in self.inputs:
+            # The result is called after its node, and not after a step.
+            self.writer.steps.append(Step("Identity", str(node.target), node.name, (value,), (node.name,)))
+        return value if value in self.inputs else node.name
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> Array:
+        self.writer.shapes[name] = shape
+        return Array(name)
+
+    def _value(self, node: Any, number: int) -> Any:
+        """What a node stands for: an array's name, a tensor that is known, a number, or several of these."""
+        value = node.meta.get("val")
+        if node.op == "call_function" and node.target is operator.getitem:
+            return self._known[node.args[0]][node.args[1]]
+        if node.op == "call_function" and not hasattr(value, "shape") and not isinstance(value, (tuple, list)):
+            return None if value is None else _number(value)
+        arguments = _arguments(node, self._of)
+        if arguments is None:
+            return self._call(node, number, {str(i): self._of(each) for i, each in enumerate(node.args)})
+        if not any(isinstance(each, Array) for each in _flat(arguments.values())):
+            constant = self._constant(node)
+            if constant is not None:
+                return constant
+        return self._call(node, number, arguments)
+
+    def _of(self, argument: Any) -> Any:
+        """An argument with nodes replaced by what they stand for."""
+        if isinstance(argument, (list, tuple)):
+            return [self._of(each) for each in argument]
+        return self._known[argument] if argument.__class__.__name__ == "Node" else argument
+
+    def _constant(self, node: Any) -> Any:
+        """The result of a node that depends on no input, by torch; None where it draws random numbers."""
+        torch = framework("from_torch")
+        if torch.Tag.nondeterministic_seeded in node.target.tags:
+            return None
+
+        def given(argument: Any) -> Any:
+            value = self._of(argument)
+            # What is the same for all observations is made for one.
+            return [1 if each == MANY else each for each in value] if isinstance(value, list) else value
+
+        if any(isinstance(each, int) and each >= MANY for each in _flat(map(given, node.args))):
+            return None
+        with torch.no_grad():
+            keywords = {name: given(each) for name, each in node.kwargs.items()}
+            return node.target(*map(given, node.args), **keywords)
+
+    def _call(self, node: Any, number: int, arguments: Mapping[str, Any]) -> Any:
+        value = node.meta.get("val")
+        several = isinstance(value, (tuple, list))
+        results: list[Any] = [each for each in value if hasattr(each, "shape")] if several else [value]
+        shape = _shape(results[0]) if results and hasattr(results[0], "shape") else ()
+        named = {name: self._named(each) for name, each in arguments.items()}
+        call = Call(str(node.target), _title(node), number, named, shape, len(results), self.writer)
+        made: Any = self._converted(call, node)
+        made = (made,) if isinstance(made, Array) else made
+        for name, result in zip(made, results, strict=False):
+            self.writer.shapes[name] = _shape(result)
+        return made if several else made[0]
+
+    @staticmethod
+    def _converted(call: Call, node: Any) -> Any:
+        schema = getattr(node.target, "_schema", None)
+        row = OPERATORS.get(schema.name.removeprefix("aten::")) if schema else None
+        try:
+            if row is None:
+                raise Unsupported(
+                    "no layer computes it; allowed: the operators of docs/exchange.md; write the module with those, or "
+                    "compute this outside of it"
+                )
+            return row.convert(call)
+        except Unsupported as reason:
+            return call.refuse(str(reason))
+
+    def _named(self, argument: Any) -> Any:
+        """An argument with known tensors as constants under names."""
+        if isinstance(argument, list):
+            return [self._named(each) for each in argument]
+        return self.writer.constant(_host(argument)) if hasattr(argument, "detach") else argument
+
+
+def _needed(results: Sequence[Any]) -> set[Any]:
+    """The nodes on which results depend."""
+    needed: set[Any] = set()
+    waiting = list(results)
+    while waiting:
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            waiting += node.all_input_nodes
+    return needed
+
+
+def _arguments(node: Any, of: Any) -> dict[str, Any] | None:
+    """Arguments by the names of the operator's schema, defaults filled in; None where it has none."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return None
+    found = {argument.name: argument.default_value for argument in schema.arguments}
+    found |= {argument.name: of(given) for argument, given in zip(schema.arguments, node.args, strict=False)}
+    return found | {name: of(given) for name, given in node.kwargs.items()}
+
+
+def _flat(values: Any) -> list[Any]:
+    return [each for value in values for each in (_flat(value) if isinstance(value, (list, tuple)) else [value])]
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    """The extents, `MANY` for the observations."""
+    return tuple(int(_number(extent)) for extent in tensor.shape)
+
+
+def _number(value: Any) -> Any:
+    """A number that may depend on how many observations there are, as if there were `MANY`."""
+    if isinstance(value, (bool, int, float)):
+        return value
+    expression = value.node.expr
+    found = expression.subs(dict.fromkeys(expression.free_symbols, MANY))
+    return {"SymInt": int, "SymFloat": float, "SymBool": bool}[type(value).__name__](found)
+
+
+def _host(tensor: Any) -> NDArray[Any]:
+    """A tensor's values in NumPy, which has no bfloat16."""
+    torch = framework("from_torch")
+    if tensor is None:
+        return np.zeros(0)
+    known = tensor.detach().cpu()
+    return (known.float() if known.dtype in (torch.bfloat16, torch.float16) else known).numpy()
+
+
+def _title(node: Any) -> str:
+    """The path of the module that calls, and the function where that is not the module's own."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path, kind = stack[-1] if stack else ("", "")
+    path, kind = ("", "") if path.startswith("_empty") else (path, str(kind))
+    function = getattr(node.target, "_opname", node.name)
+    whole = "torch.nn.modules." in kind and "container" not in kind
+    return path if whole and path else ".".join(filter(None, (path, function)))

@@ -1,0 +1,81 @@
+"""Functions of several operands, and matrix products with a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gncodegen.exchange.construction import Unsupported
+from gncodegen.exchange.torch.call import Array, Call, Row, require, row
+
+
+def _scaled(call: Call, operand: Any, factor: float) -> Any:
+    """Factor · operand."""
+    if factor == 1:
+        return operand
+    known = call.known(operand)
+    return call.emit("Mul", operand, factor) if known is None else known * np.asarray(factor, known.dtype)
+
+
+def binary(operator: str) -> Callable[[Call], Array]:
+    """The conversion of f(self, alpha · other)."""
+
+    def convert(call: Call) -> Array:
+        require(call.get("rounding_mode") is None, f"rounding_mode = {call.get('rounding_mode')!r}", "None")
+        return call.emit(operator, call.first, _scaled(call, call["other"], call.get("alpha", 1)))
+
+    return convert
+
+
+def reversed_subtraction(call: Call) -> Array:
+    """Other - alpha · self."""
+    return call.emit("Sub", call["other"], _scaled(call, call.first, call.get("alpha", 1)))
+
+
+def power(call: Call) -> Array:
+    """Self to the power of exponent; one of them may be a number."""
+    return call.emit("Pow", call.first, call["exponent"])
+
+
+def inverse_root(call: Call) -> Array:
+    """1 / sqrt(x)."""
+    return call.emit("Reciprocal", call.emit("Sqrt", call.first))
+
+
+def linear(call: Call) -> Array:
+    """X · weightᵀ + bias along the last axis."""
+    return call.emit("Gemm", call["input"], call["weight"], call.get("bias"), transB=1)
+
+
+def product(call: Call) -> Array:
+    """A product of two matrices, the second one a constant."""
+    second = call.known(call.get("other", call.get("mat2")))
+    if second is None or second.ndim != 2:
+        raise Unsupported("its second operand is computed at run time or no matrix; allowed: a constant matrix")
+    return call.emit("MatMul", call.first, second)
+
+
+def product_and_sum(call: Call) -> Array:
+    """Beta · self + alpha · mat1 · mat2."""
+    alpha, beta = float(call.get("alpha", 1)), float(call.get("beta", 1))
+    return call.emit("Gemm", call["mat1"], call["mat2"], call["self"], alpha=alpha, beta=beta)
+
+
+OPERATORS: Mapping[str, Row] = {
+    "add": row(binary("Add"), "Add"),
+    "sub": row(binary("Sub"), "Sub"),
+    "mul": row(binary("Mul"), "Mul"),
+    "div": row(binary("Div"), "Div"),
+    "maximum": row(binary("Max"), "Max"),
+    "minimum": row(binary("Min"), "Min"),
+    "rsub": row(reversed_subtraction, "Sub"),
+    "pow": row(power, "Pow"),
+    "square": row(lambda call: call.emit("Pow", call.first, 2.0), "Pow"),
+    "rsqrt": row(inverse_root, "Sqrt", "Reciprocal"),
+    "linear": row(linear, "Gemm"),
+    "addmm": row(product_and_sum, "Gemm"),
+    "mm": row(product, "MatMul"),
+    "matmul": row(product, "MatMul"),
+}

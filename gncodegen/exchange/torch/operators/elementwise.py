@@ -1,0 +1,140 @@
+"""What treats every element alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from gncodegen.exchange.construction import Unsupported
+from gncodegen.exchange.torch.call import Array, Call, Row, require, row
+
+
+def same(operator: str, **attributes: float) -> Row:
+    """The row of a function that both have, with constants."""
+    return row(lambda call: call.emit(operator, call.first, **attributes), operator)
+
+
+def given(operator: str, **names: str) -> Row:
+    """The same, with attributes that are arguments of other names."""
+
+    def convert(call: Call) -> Array:
+        return call.emit(operator, call.first, **{name: call[argument] for name, argument in names.items()})
+
+    return row(convert, operator)
+
+
+def elu(call: Call) -> Array:
+    """Elu with factors outside and inside; selu and celu are forms of it."""
+    alpha, scale, input_scale = (float(call.get(name, 1)) for name in ("alpha", "scale", "input_scale"))
+    if scale == 1 and input_scale == 1:
+        return call.emit("Elu", call.first, alpha=alpha)
+    if scale == 1 and np.isclose(input_scale * alpha, 1):
+        return call.emit("Celu", call.first, alpha=alpha)
+    require(input_scale == 1, f"input_scale = {input_scale}", "1, or 1 / alpha")
+    return call.emit("Selu", call.first, alpha=alpha, gamma=scale)
+
+
+def softplus(call: Call) -> Array:
+    """Ln(1 + exp(beta · x)) / beta."""
+    beta = float(call.get("beta", 1))
+    if beta == 1:
+        return call.emit("Softplus", call.first)
+    return call.emit("Mul", call.emit("Softplus", call.emit("Mul", call.first, beta)), 1 / beta)
+
+
+def log_sigmoid(call: Call) -> Array:
+    """- softplus(- x)."""
+    return call.emit("Neg", call.emit("Softplus", call.emit("Neg", call.first)))
+
+
+def clip(low: str, high: str) -> Callable[[Call], Array]:
+    """The conversion of a function with bounds under these names."""
+
+    def convert(call: Call) -> Array:
+        bounds = [call.known(call.get(name)) for name in (low, high)]
+        for name, bound in zip((low, high), bounds, strict=True):
+            one = bound is not None and bound.size == 1
+            require(one or call.get(name) is None, f"{name} is an array", "a number")
+        return call.emit("Clip", call.first, *bounds)
+
+    return convert
+
+
+def threshold(call: Call) -> Array:
+    """X above a threshold, else a value."""
+    require(call["value"] == 0 and call["threshold"] >= 0, f"value = {call['value']}", "0, with a threshold from 0 on")
+    return call.emit("ThresholdedRelu", call.first, alpha=float(call["threshold"]))
+
+
+def prelu(call: Call) -> Array:
+    """One slope, or one per channel."""
+    slope = call.known(call["weight"])
+    if slope is None:
+        raise Unsupported("its slopes are computed at run time; allowed: constants")
+    axes = [1] * max(call.rank(call.first) - 2, 0)
+    return call.emit("PRelu", call.first, slope if slope.size == 1 else slope.reshape(-1, *axes))
+
+
+def dropout(call: Call) -> list[Array]:
+    """Active in training mode alone; the mask is no result."""
+    training = call.get("train", True)
+    return [call.emit("Dropout", call.first, ratio=float(call["p"])) if training else call.emit("Identity", call.first)]
+
+
+def cast(call: Call) -> Array:
+    """Nothing between floats."""
+    kind = str(call.get("dtype", "torch.float32"))
+    require(kind in ("torch.float32", "torch.float64"), f"dtype = {kind}", "torch.float32, torch.float64")
+    return call.emit("Identity", call.first)
+
+
+def gated(call: Call) -> Array:
+    """A half times the sigmoid of the other."""
+    axis = call.axis(call.get("dim", -1), call.first)
+    half, gate = call.emit_several("Split", 2, call.first, axis=axis)
+    return call.emit("Mul", half, call.emit("Sigmoid", gate))
+
+
+def along(operator: str) -> Row:
+    """The row of a function along one axis."""
+    return row(lambda call: call.emit(operator, call.first, axis=call.axis(call["dim"], call.first)), operator)
+
+
+OPERATORS: Mapping[str, Row] = {
+    **{
+        name: same(operator)
+        for name, operator in {
+            "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "mish": "Mish", "silu": "Swish", "selu": "Selu",
+            "hardswish": "HardSwish", "abs": "Abs", "neg": "Neg", "sqrt": "Sqrt", "exp": "Exp", "log": "Log",
+            "reciprocal": "Reciprocal", "clone": "Identity", "alias": "Identity", "detach": "Identity",
+            "contiguous": "Identity", "lift_fresh_copy": "Identity",
+        }.items()
+    },
+    "erf": row(lambda call: call.emit("Erf", call.first), "Gelu"),  # inside of it alone
+    "hardsigmoid": same("HardSigmoid", alpha=1 / 6, beta=0.5),
+    "relu6": row(lambda call: call.emit("Clip", call.first, 0.0, 6.0), "Clip"),
+    "leaky_relu": given("LeakyRelu", alpha="negative_slope"),
+    "gelu": given("Gelu", approximate="approximate"),
+    "elu": row(elu, "Elu", "Celu", "Selu"),
+    "celu": row(elu, "Celu"),
+    "softplus": row(softplus, "Softplus"),
+    "log_sigmoid": row(log_sigmoid, "Neg", "Softplus"),
+    "log_sigmoid_forward": row(lambda call: [log_sigmoid(call)], "Neg", "Softplus"),
+    "hardtanh": row(clip("min_val", "max_val"), "Clip"),
+    "clamp": row(clip("min", "max"), "Clip"),
+    "clamp_min": row(clip("min", "none"), "Clip"),
+    "clamp_max": row(clip("none", "max"), "Clip"),
+    "threshold": row(threshold, "ThresholdedRelu"),
+    "prelu": row(prelu, "PRelu"),
+    "_prelu_kernel": row(prelu, "PRelu"),
+    "dropout": row(lambda call: dropout(call)[0], "Dropout"),
+    "native_dropout": row(dropout, "Dropout"),
+    "_to_copy": row(cast, "Identity"),
+    "to": row(cast, "Identity"),
+    "glu": row(gated, "Split", "Sigmoid", "Mul"),
+    "softmax": along("Softmax"),
+    "_softmax": along("Softmax"),
+    "log_softmax": along("LogSoftmax"),
+    "_log_softmax": along("LogSoftmax"),
+}  # fmt: skip

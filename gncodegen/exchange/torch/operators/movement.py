@@ -1,0 +1,209 @@
+"""What moves elements: reshapes, permutations, joins, parts, pads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from gncodegen.exchange.torch.call import Array, Call, Row, require, row
+
+LAST = np.iinfo(np.int64).max
+"""An end behind all elements."""
+
+
+def reshaped(call: Call) -> Array:
+    """The same elements in the shape that torch found."""
+    return call.reshape(call.first, call.shape)
+
+
+def permuted(order: Callable[[Call, list[int]], Sequence[int]]) -> Callable[[Call], Array]:
+    """The conversion of a permutation; `order` gets the call and the axes."""
+
+    def convert(call: Call) -> Array:
+        axes = list(range(call.rank(call.first)))
+        return call.emit("Transpose", call.first, perm=[int(axis) % len(axes) for axis in order(call, axes)])
+
+    return convert
+
+
+def _swapped(first: int, second: int, axes: list[int]) -> list[int]:
+    axes[first], axes[second] = axes[second], axes[first]
+    return axes
+
+
+def expanded(call: Call) -> Array:
+    """Repeated along axes of extent 1."""
+    return call.emit("Expand", call.first, np.asarray(call.shape, np.int64))
+
+
+def repeated(call: Call) -> Array:
+    """The whole array so many times along each axis."""
+    extents, counts = call.shape_of(call.first), [int(n) for n in call["repeats"]]
+    require(len(counts) == len(extents), f"repeats = {counts}", f"{len(extents)} of them, one per axis")
+    apart: list[int] = []
+    wide: list[int] = []
+    for extent, count in zip(extents, counts, strict=True):
+        apart += [1, extent] if count > 1 else [extent]
+        wide += [count, extent] if count > 1 else [extent]
+    between = call.emit("Expand", call.reshape(call.first, apart), np.asarray(wide, np.int64))
+    return call.reshape(between, call.shape)
+
+
+def joined(call: Call) -> Array:
+    """One after another along an axis."""
+    arrays = call["tensors"]
+    return call.emit("Concat", *arrays, axis=call.axis(call.get("dim", 0), arrays[0]))
+
+
+def stacked(call: Call) -> Array:
+    """The same along a new axis."""
+    axis = int(call.get("dim", 0)) % len(call.shape)
+    single = (*call.shape[:axis], 1, *call.shape[axis + 1 :])
+    return call.emit("Concat", *(call.reshape(array, single) for array in call["tensors"]), axis=axis)
+
+
+def _sizes(call: Call, extent: int) -> list[int]:
+    given = call.get("split_size", call.get("split_sizes"))
+    if isinstance(given, list):
+        return [int(size) for size in given]
+    if given is None:
+        given = -(-extent // int(call["chunks"]))
+    return [min(int(given), extent - start) for start in range(0, extent, int(given))]
+
+
+def split(call: Call) -> Sequence[Array]:
+    """Parts of given sizes."""
+    axis = call.axis(call.get("dim", 0), call.first)
+    sizes = _sizes(call, call.shape_of(call.first)[axis])
+    return call.emit_several("Split", len(sizes), call.first, np.asarray(sizes, np.int64), axis=axis)
+
+
+def unbound(call: Call) -> list[Array]:
+    """Every element along an axis, without it."""
+    axis = call.axis(call.get("dim", 0), call.first)
+    count = call.shape_of(call.first)[axis]
+    require(count <= 1024, f"{count} parts", "up to 1,024")
+    return [call.emit("Gather", call.first, np.asarray(i), axis=axis) for i in range(count)]
+
+
+def _slice(call: Call, array: Array, axis: int, start: int, end: int, step: int) -> Array:
+    bounds = (np.asarray([n], np.int64) for n in (start, end, axis, step))
+    return call.emit("Slice", array, *bounds)
+
+
+def sliced(call: Call) -> Array:
+    """Start, end and step along an axis."""
+    axis = call.axis(call.get("dim", 0), call.first)
+    return _slice(call, call.first, axis, call.get("start", 0), call.get("end", LAST), call.get("step", 1))
+
+
+def narrowed(call: Call) -> Array:
+    """A length from a start on."""
+    axis, start = call.axis(call["dim"], call.first), int(call["start"])
+    start %= call.shape_of(call.first)[axis]
+    return _slice(call, call.first, axis, start, start + int(call["length"]), 1)
+
+
+def selected(call: Call) -> Array:
+    """One element along an axis, without it; or those at constant places."""
+    return call.emit(
+        "Gather", call.first, np.asarray(call["index"]) if isinstance(call["index"], int) else call["index"],
+        axis=call.axis(call["dim"], call.first),
+    )  # fmt: skip
+
+
+def flipped(call: Call) -> Array:
+    """Axes read backwards."""
+    array = call.first
+    for dim in call["dims"]:
+        array = _slice(call, array, call.axis(dim, call.first), -1, -LAST, -1)
+    return array
+
+
+def rolled(call: Call) -> Array:
+    """What leaves an axis at its end comes back at its begin."""
+    array = call.first
+    require(len(call["dims"]) == len(call["shifts"]), "no dims", "as many dims as shifts")
+    for dim, shift in zip(call["dims"], call["shifts"], strict=True):
+        axis = call.axis(dim, call.first)
+        cut = -int(shift) % call.shape_of(call.first)[axis]
+        if cut:
+            parts = (_slice(call, array, axis, start, end, 1) for start, end in ((cut, LAST), (0, cut)))
+            array = call.emit("Concat", *parts, axis=axis)
+    return array
+
+
+MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+
+
+def padded(mode: str = "") -> Callable[[Call], Array]:
+    """The conversion of a pad of one mode, or of the mode that the call says; sides stand from the last axis on."""
+
+    def convert(call: Call) -> Array:
+        given, rank = [int(n) for n in call.get("pad", call.get("padding"))], call.rank(call.first)
+        own = mode or call.get("mode", "constant")
+        require(own in MODES, f"mode = {own!r}", ", ".join(MODES))
+        begins, ends = [0] * rank, [0] * rank
+        for place in range(len(given) // 2):
+            begins[rank - 1 - place], ends[rank - 1 - place] = given[2 * place], given[2 * place + 1]
+        sides = np.asarray([*begins, *ends], np.int64)
+        return call.emit("Pad", call.first, sides, float(call.get("value", 0.0)), mode=MODES[own])
+
+    return convert
+
+
+def shuffled_up(call: Call) -> Array:
+    """Channels to positions."""
+    return call.emit("DepthToSpace", call.first, blocksize=int(call["upscale_factor"]), mode="CRD")
+
+
+def shuffled_down(call: Call) -> Array:
+    """Positions to channels."""
+    return call.emit("SpaceToDepth", call.first, blocksize=int(call["downscale_factor"]), mode="CRD")
+
+
+def channel_shuffle(call: Call) -> Array:
+    """Channel i of group g becomes channel g of group i."""
+    count, channels, *positions = call.shape_of(call.first)
+    groups = int(call["groups"])
+    apart = call.reshape(call.first, (count, groups, channels // groups, *positions))
+    order = [0, 2, 1, *range(3, 3 + len(positions))]
+    return call.reshape(call.emit("Transpose", apart, perm=order), call.shape)
+
+
+OPERATORS: Mapping[str, Row] = {
+    **{
+        name: row(reshaped, "Reshape")
+        for name in (
+            "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "view_copy",
+            "squeeze_copy", "unsqueeze_copy", "_reshape_copy",
+        )
+    },
+    "permute": row(permuted(lambda call, axes: call["dims"]), "Transpose"),
+    "transpose": row(permuted(lambda call, axes: _swapped(call["dim0"], call["dim1"], axes)), "Transpose"),
+    "t": row(permuted(lambda call, axes: axes[::-1]), "Transpose"),
+    "numpy_T": row(permuted(lambda call, axes: axes[::-1]), "Transpose"),
+    "expand": row(expanded, "Expand"),
+    "repeat": row(repeated, "Reshape", "Expand"),
+    "cat": row(joined, "Concat"),
+    "stack": row(stacked, "Reshape", "Concat"),
+    "split": row(split, "Split"),
+    "split_with_sizes": row(split, "Split"),
+    "chunk": row(split, "Split"),
+    "unbind": row(unbound, "Gather"),
+    "slice": row(sliced, "Slice"),
+    "narrow": row(narrowed, "Slice"),
+    "select": row(selected, "Gather"),
+    "index_select": row(selected, "Gather"),
+    "flip": row(flipped, "Slice"),
+    "roll": row(rolled, "Slice", "Concat"),
+    "pad": row(padded(), "Pad"),
+    "constant_pad_nd": row(padded("constant"), "Pad"),
+    **{f"reflection_pad{rank}d": row(padded("reflect"), "Pad") for rank in (1, 2, 3)},
+    **{f"replication_pad{rank}d": row(padded("replicate"), "Pad") for rank in (1, 2, 3)},
+    "pixel_shuffle": row(shuffled_up, "DepthToSpace"),
+    "pixel_unshuffle": row(shuffled_down, "SpaceToDepth"),
+    "channel_shuffle": row(channel_shuffle, "Reshape", "Transpose"),
+    "native_channel_shuffle": row(channel_shuffle, "Reshape", "Transpose"),
+}  # fmt: skip

@@ -1,0 +1,90 @@
+"""Reductions over axes, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gncodegen.exchange.torch.call import Array, Call, Row, require, row
+
+
+def _axes(call: Call) -> list[int]:
+    """The axes to reduce, counted from the first; all where none are said."""
+    dim, rank = call.get("dim"), call.rank(call.first)
+    given = list(range(rank)) if dim is None or dim == [] else dim if isinstance(dim, list) else [dim]
+    return sorted(int(axis) % max(rank, 1) for axis in given)
+
+
+def _reduced(call: Call, operator: str, array: Array, keep: bool) -> Array:
+    return call.emit(operator, array, axes=_axes(call), keepdims=int(keep))
+
+
+def reduction(operator: str) -> Callable[[Call], Array]:
+    """The conversion of a reduction that both have."""
+    return lambda call: _reduced(call, operator, call.first, bool(call.get("keepdim", False)))
+
+
+def extreme(operator: str) -> Callable[[Call], list[Array] | Array]:
+    """The largest or least over an axis, where it stands being no result; or of two arrays."""
+    elementwise = operator.removeprefix("Reduce")
+
+    def convert(call: Call) -> list[Array] | Array:
+        if "other" in call.arguments:
+            return call.emit(elementwise, call.first, call["other"])
+        found = _reduced(call, operator, call.first, bool(call.get("keepdim", False)))
+        return [found] if call.results > 1 else found
+
+    return convert
+
+
+def norm(call: Call) -> Array:
+    """The p-norm over axes, p of 1 or 2."""
+    order = float(call.get("ord", call.get("p", 2)))
+    require(order in (1, 2), f"the norm of order {order}", "1, 2")
+    return _reduced(call, "ReduceL1" if order == 1 else "ReduceL2", call.first, bool(call.get("keepdim", False)))
+
+
+def _variance(call: Call, keep: bool) -> Array:
+    """Mean((x - mean)²), times n / (n - correction)."""
+    axes, correction = _axes(call), call.get("correction", 1)
+    if "unbiased" in call.arguments:
+        correction = int(bool(call["unbiased"]))
+    mean = call.emit("ReduceMean", call.first, axes=axes, keepdims=1)
+    squares = call.emit("Pow", call.emit("Sub", call.first, mean), 2.0)
+    found = call.emit("ReduceMean", squares, axes=axes, keepdims=int(keep))
+    count = 1
+    for axis in axes:
+        count *= call.shape_of(call.first)[axis]
+    require(count > correction, f"correction = {correction} of {count} elements", "fewer than there are")
+    return found if correction == 0 else call.emit("Mul", found, count / (count - correction))
+
+
+def variance(call: Call) -> Array:
+    """The variance over axes."""
+    return _variance(call, bool(call.get("keepdim", False)))
+
+
+def deviation(call: Call) -> Array:
+    """Its root."""
+    return call.emit("Sqrt", variance(call))
+
+
+def variance_and_mean(call: Call) -> list[Array]:
+    """Both."""
+    keep = bool(call.get("keepdim", False))
+    return [_variance(call, keep), _reduced(call, "ReduceMean", call.first, keep)]
+
+
+OPERATORS: Mapping[str, Row] = {
+    "mean": row(reduction("ReduceMean"), "ReduceMean"),
+    "sum": row(reduction("ReduceSum"), "ReduceSum"),
+    "amax": row(reduction("ReduceMax"), "ReduceMax"),
+    "amin": row(reduction("ReduceMin"), "ReduceMin"),
+    "max": row(extreme("ReduceMax"), "ReduceMax", "Max"),
+    "min": row(extreme("ReduceMin"), "ReduceMin", "Min"),
+    "logsumexp": row(reduction("ReduceLogSumExp"), "ReduceLogSumExp"),
+    "linalg_vector_norm": row(norm, "ReduceL1", "ReduceL2"),
+    "norm": row(norm, "ReduceL1", "ReduceL2"),
+    "var": row(variance, "ReduceMean", "Sub", "Pow"),
+    "std": row(deviation, "ReduceMean", "Sub", "Pow", "Sqrt"),
+    "var_mean": row(variance_and_mean, "ReduceMean", "Sub", "Pow"),
+}

@@ -1,0 +1,194 @@
+"""Every row of the table of ATen operators, in small modules, against torch in float64; NumPy runs the gn IR."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+F = torch.nn.functional
+nn = torch.nn
+
+from support.torch_models import Call, differences  # noqa: E402  needs torch
+
+import gncodegen as gnc  # noqa: E402
+from gncodegen.exchange.torch.operators import OPERATORS  # noqa: E402
+
+IMAGES = (2, 6, 8, 8)
+
+
+def activations(x):
+    names = "relu sigmoid tanh silu mish hardswish hardsigmoid elu selu celu gelu softplus softsign logsigmoid relu6"
+    found = [getattr(F, name)(x) for name in (names + " leaky_relu hardtanh tanhshrink").split()]
+    found += [F.gelu(x, approximate="tanh"), F.threshold(x, 0.5, 0.0), F.softplus(x, 2.0), F.glu(x, 1).repeat(1, 2, 1)]
+    return torch.cat(found[:-1], 1), found[-1]
+
+
+def arithmetic(x):
+    y = 2 - x * 3 + x / 2 - (x - 1) + 1 / (x.abs() + 1) + x.pow(2) + (x.abs() + 0.1) ** 0.5 + 2**x
+    y = y + torch.rsqrt(x.abs() + 1) + torch.maximum(x, x * 2) + x.square() + torch.add(x, x, alpha=0.5)
+    y = y + torch.log(x.abs() + 1) + torch.exp(-x) + torch.min(x, x * 3) + torch.max(x, x * 3) + torch.sub(1, x)
+    return y + x.clamp(-0.5, 0.7) + x.clamp(min=0.1) + torch.clamp_max(x, 0.3) + torch.rsub(x, 2, alpha=3)
+
+
+def changed_in_place(x):
+    y = x.clone()
+    y.add_(x)
+    y.relu_()
+    return y * x
+
+
+def reductions(x):
+    y = x.mean((2, 3), keepdim=True) + x.sum(1, keepdim=True) + x.amax(2, keepdim=True) + x.amin(-1, keepdim=True)
+    y = y + x.var((1, 2), keepdim=True) + x.std(1, unbiased=False, keepdim=True) + x.logsumexp(1, keepdim=True)
+    y = y + x.norm(dim=1, keepdim=True) + x.max(dim=1, keepdim=True)[0] + torch.var_mean(x, 1, keepdim=True)[0]
+    return y + F.normalize(x, dim=1) + F.softmax(x, 1) + F.log_softmax(x, -1), x.mean(-1).flatten(1)
+
+
+def parts(x):
+    y = torch.cat(x.chunk(4, 2)[::-1], 2) + torch.cat(torch.split(x, [1, 2, 3], 1)[::-1], 1) + sum(x.unbind(1))[:, None]
+    y = y + x.flip(2, 3) + torch.roll(x, (2, -1), (1, 2)) + x[:, 0, :, 3:4].unsqueeze(1) + x.select(1, -1)[:, None]
+    return y, x[:, 1:5:2, :-1, ...], x.narrow(2, 1, 3), torch.stack([x, x * 2], 1), x.permute(0, 2, 3, 1).flatten(1)
+
+
+def shapes(x, unflatten):
+    y = x.view(x.size(0), -1) + x.reshape(-1, 6 * 64) + x.view(2, -1) + unflatten(x).flatten(1)
+    return y, x.mean(1, keepdim=True).expand(-1, 6, -1, -1) * x, x.mean(1).squeeze(1).transpose(1, 2).contiguous()
+
+
+def pads(x):
+    sides = (1, 2, 0, 1)
+    y = F.pad(x, sides) + F.pad(x, sides, value=1.0) + F.pad(x, sides, mode="reflect")
+    return y + F.pad(x, sides, mode="replicate"), F.pad(x, (-1, 2))
+
+
+def pools(x):
+    y = F.max_pool2d(x, 3, 2, 1, ceil_mode=True)[:, :, :4, :4] + F.avg_pool2d(x, 3, 2, 1)
+    y = y + F.avg_pool2d(x, 3, 2, 1, count_include_pad=False) + F.avg_pool2d(x, 3, 2, ceil_mode=True)
+    y = y + F.adaptive_avg_pool2d(x, (4, 2)).mean((2, 3), keepdim=True) + F.adaptive_avg_pool2d(x, 1)
+    return y + F.adaptive_max_pool2d(x, 1), F.max_pool1d(x.flatten(2), 2)
+
+
+def sizes(x):
+    y = F.interpolate(x, scale_factor=2) + F.interpolate(x, size=(16, 16), mode="bilinear")
+    y = y + F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+    z = F.interpolate(x, size=(5, 3)) + F.interpolate(x, size=(5, 3), mode="bilinear")
+    return y, z + F.interpolate(x, size=(5, 3), mode="nearest-exact")
+
+
+def blocks(x, shuffle, up, down):
+    return up(down(shuffle(x)))
+
+
+def convolutions(x, *modules):
+    return tuple(module(x) for module in modules)
+
+
+def constants(x):
+    return x + torch.zeros(x.size(0), 1, 8, 8, dtype=x.dtype) + torch.arange(8.0, dtype=x.dtype)
+
+
+CASES = {
+    "activations": (Call(activations), (2, 4, 3)),
+    "arithmetic": (Call(arithmetic), (2, 3, 4)),
+    "in place": (Call(changed_in_place), (2, 3)),
+    "reductions": (Call(reductions), IMAGES),
+    "parts": (Call(parts), IMAGES),
+    "shapes": (Call(shapes, nn.Unflatten(1, (2, 3))), IMAGES),
+    "pads": (Call(pads), IMAGES),
+    "pools": (Call(pools), IMAGES),
+    "sizes": (Call(sizes), IMAGES),
+    "blocks": (Call(blocks, nn.ChannelShuffle(3), nn.PixelShuffle(2), nn.PixelUnshuffle(2)), IMAGES),
+    "constants": (Call(constants), IMAGES),
+    "slopes": (Call(convolutions, nn.PReLU(6), nn.PReLU()), IMAGES),
+    "images": (
+        Call(
+            convolutions,
+            nn.Conv2d(6, 4, 3, stride=2, padding=(1, 2), dilation=2),
+            nn.Conv2d(6, 12, 3, groups=3, padding="same", bias=False),
+            nn.Conv2d(6, 4, 3, padding=1, padding_mode="reflect"),
+            nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1),
+            nn.ConvTranspose2d(6, 4, 2, stride=2, groups=2),
+        ),
+        IMAGES,
+    ),
+    "sequences": (Call(convolutions, nn.Conv1d(6, 4, 3, padding=1), nn.AdaptiveAvgPool1d(1)), (2, 6, 8)),
+    "volumes": (Call(convolutions, nn.Conv3d(2, 3, 3, padding=1), nn.Upsample(scale_factor=2)), (2, 2, 4, 3, 4)),
+    "norms": (
+        Call(
+            convolutions,
+            nn.GroupNorm(3, 6),
+            nn.GroupNorm(2, 6, affine=False),
+            nn.LayerNorm(8),
+            nn.LayerNorm([8, 8], elementwise_affine=False),
+            nn.InstanceNorm2d(6, affine=True),
+            nn.InstanceNorm2d(6),
+            nn.BatchNorm2d(6),
+            nn.BatchNorm2d(6, affine=False),
+            nn.LocalResponseNorm(3),
+            nn.RMSNorm(8, eps=1e-6),
+        ),
+        IMAGES,
+    ),
+    "products": (
+        Call(lambda x, a, b, m: (a(x), b(x.flatten(1)), m(x.flatten(1)), x @ torch.ones(8, 3, dtype=x.dtype)),
+             nn.Linear(8, 5), nn.Linear(384, 5, bias=False), nn.Linear(384, 2)),
+        IMAGES,
+    ),
+    "without effect": (Call(convolutions, nn.Dropout(0.5), nn.Identity(), nn.Softmin(1), nn.Flatten()), (2, 3, 4)),
+}  # fmt: skip
+KEPT = ("activations", "parts", "norms")
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_operators(name) -> None:
+    module, shape = CASES[name]
+    _, errors = differences(module, shape)
+    assert max(errors) < 1e-12
+
+
+@pytest.mark.full(like="test_torch_operators.py::test_operators")
+@pytest.mark.parametrize("name", [name for name in CASES if name not in KEPT])
+def test_more_operators(name) -> None:
+    module, shape = CASES[name]
+    _, errors = differences(module, shape)
+    assert max(errors) < 1e-12
+
+
+def test_the_rows_are_operators_of_torch() -> None:
+    unknown = [name for name in OPERATORS if not hasattr(torch.ops.aten, name)]
+    assert not unknown
+
+
+def standardized(x, axis, root):
+    mean = x.mean(axis, keepdim=True)
+    squares = (x - mean).pow(2).mean(axis, keepdim=True)
+    return (x - mean) / torch.sqrt(squares + 1e-5) if root else (x - mean) * torch.rsqrt(squares + 1e-5)
+
+
+def group_norm_by_hand(x):
+    return standardized(x.view(x.size(0), 3, -1), 2, True).view(x.shape)
+
+
+def group_norm_by_variance(x):
+    groups = x.reshape(x.size(0), 3, -1)
+    deviation = torch.sqrt(groups.var(2, unbiased=False, keepdim=True) + 1e-5)
+    return ((groups - groups.mean(2, keepdim=True)) / deviation).reshape(x.shape)
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (group_norm_by_hand, gnc.GroupNormalizationLayer),
+        (group_norm_by_variance, gnc.GroupNormalizationLayer),
+        (lambda x: standardized(x, -1, False), gnc.LayerNormalizationLayer),
+        (lambda x: x * torch.sigmoid(x), gnc.SwishLayer),
+        (lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5)), gnc.GeluLayer),
+        (lambda x: x * F.relu6(x + 3) / 6, gnc.HardSwishLayer),
+        (lambda x: x * torch.tanh(F.softplus(x)), gnc.MishLayer),
+    ],
+)
+def test_what_is_written_by_hand_is_one_layer(function, kind) -> None:
+    graph, errors = differences(Call(function), IMAGES)
+    own = [layer for layer in graph if not isinstance(layer, (gnc.PermuteLayer, gnc.TensorInputLayer))]
+    assert [type(layer) for layer in own] == [kind]
+    assert max(errors) < 1e-12
