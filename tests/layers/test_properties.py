@@ -83,6 +83,7 @@ def test_group_normalization_defaults():
         "offset_l2_factor": 1.0,
         "scale_l2_factor": 1.0,
         "name": "",
+        "shared": (),
     }
 
 
@@ -105,6 +106,7 @@ def test_convolution_defaults():
         "weight_l2_factor": 1.0,
         "bias_l2_factor": 0.0,
         "name": "",
+        "shared": (),
     }
 
 
