@@ -23,6 +23,7 @@ class Environment:
         threads: CPU threads, 0 = all cores (GNCODEGEN_THREADS).
         compile_workers: processes that compile kernels, 0 = one per core (GNCODEGEN_COMPILE_WORKERS).
         vector_bytes: vector width in bytes, 0 = the CPU's widest (GNCODEGEN_VECTOR_BYTES).
+        check: run CPU kernels one by one on poisoned memory between guards, and look at both (GNCODEGEN_CHECK).
         verify: verify the IR after every pass (GNCODEGEN_VERIFY).
     """
 
@@ -33,6 +34,7 @@ class Environment:
     threads: int = 0
     compile_workers: int = 0
     vector_bytes: int = 0
+    check: bool = False
     verify: bool = True
 
 
@@ -67,5 +69,6 @@ def environment() -> Environment:
         threads=_integer("THREADS", "0 (all cores) or a positive int"),
         compile_workers=_integer("COMPILE_WORKERS", "0 (one per core) or a positive int"),
         vector_bytes=_integer("VECTOR_BYTES", "0 (the CPU's widest), 16, 32 or 64"),
+        check=os.environ.get("GNCODEGEN_CHECK", "0") == "1",
         verify=os.environ.get("GNCODEGEN_VERIFY", "1") != "0",
     )

@@ -52,6 +52,10 @@ class AnomalyError(GncodegenError, ArithmeticError):
         super().__init__(reason)
 
 
+class CheckError(GncodegenError, RuntimeError):
+    """With GNCODEGEN_CHECK=1, a kernel wrote beyond an end or read what nobody wrote; names kernel and layers."""
+
+
 class CacheError(GncodegenError, RuntimeError):
     """The cache's folder cannot be used, or cannot be believed."""
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.environment import environment
 from gncodegen.errors import TargetError
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.runtime.arrays import aligned
 from gncodegen.runtime.backend import Array, Key, PersistentBuffers
+from gncodegen.runtime.checking import CheckedExecutor
 from gncodegen.runtime.executor import Arena, Executor
 from gncodegen.runtime.state import HostValues
 from gncodegen.targets.cpu import host
@@ -50,7 +52,8 @@ class HostBackend:
         for kind, values in persistent.by_kind.items():
             assert isinstance(values, HostValues)
             arrays |= {(kind, name): array for name, array in values.arrays.items()}
-        return Executor(program, kernels, self._arena, arrays, persistent.values)
+        executor = CheckedExecutor if environment().check else Executor
+        return executor(program, kernels, self._arena, arrays, persistent.values)
 
     def import_device_array(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""

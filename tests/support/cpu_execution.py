@@ -7,32 +7,18 @@ from typing import Any
 import numpy as np
 
 from gncodegen.kernels import store
+from gncodegen.runtime.checking import Guarded
 from gncodegen.targets.cpu import compile as compiler
 from gncodegen.targets.cpu import host, objects, runner
 from support.execution import Case
 
-GUARD = 64
-"""Elements behind the end of a buffer that no kernel may write."""
-
-
-def _buffer(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-    """A 64-byte aligned buffer with its guard, flat."""
-    dtype_ = np.dtype(dtype)
-    count = int(np.prod(shape, dtype=np.int64))
-    raw = np.zeros((count + GUARD) * dtype_.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    flat = raw[start : start + (count + GUARD) * dtype_.itemsize].view(dtype_)
-    flat[:count] = np.nan if dtype_.kind == "f" else 0
-    flat[count:] = 77
-    return flat
-
 
 def run(case: Case) -> list[np.ndarray[Any, Any]]:
     """The results of an op."""
-    flats, arrays = {}, {"hyperparameters": case.hyperparameters}
+    places, arrays = {}, {"hyperparameters": case.hyperparameters}
     for name, tensor, value in case.buffers():
-        flats[name] = _buffer(tensor.shape, tensor.dtype)
-        arrays[name] = flats[name][:-GUARD].reshape(tensor.shape)
+        places[name] = Guarded(tensor.bytes)
+        arrays[name] = places[name].array(tensor.shape, "uint16" if tensor.dtype == "bfloat16" else tensor.dtype)
         if value is not None:
             arrays[name][...] = value
     arrays |= {f"result{i}": arrays[f"operand{source}"] for i, source in case.in_place.items()}
@@ -46,6 +32,6 @@ def run(case: Case) -> list[np.ndarray[Any, Any]]:
     costs = np.full(len(grids), 1 << 40)  # all threads, however small the test
     kernels = objects.link(sources)
     runner.run(np.array([kernel.address for kernel in kernels], np.int64), grids, firsts, costs, argv, starts)
-    for name, flat in flats.items():
-        assert (flat[-GUARD:] == 77).all(), f"a kernel wrote behind the end of {name}"
+    for name, place in places.items():
+        assert not place.fault, f"a kernel wrote {place.fault}: {name}"
     return [arrays[f"result{i}"].copy() for i in range(len(case.problem.results))]

@@ -93,6 +93,7 @@ def tag() -> str:
     cpu = processor()
     facts = [cpu.name, cpu.triple, cpu.attributes, *sorted(cpu.features)]
     facts += [version("numba"), version("llvmlite"), f"{sys.version_info[:2]}", _intrinsics_digest()]
+    facts += ["checked"] if environment().check else []
     return f"cpu-{cpu.name}-{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:8]}"
 
 

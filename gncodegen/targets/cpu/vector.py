@@ -15,6 +15,8 @@ from numba.core.imputils import lower_cast
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
+from gncodegen.environment import environment
+
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 LLVM_TYPE = {
     types.float32: ir.FloatType(),
@@ -122,6 +124,15 @@ def offset(context: Any, base: Any, index: Any) -> Any:
     return base(base, types.intp), generate
 
 
+def _poison(builder: Any, pointer: Any, size: int) -> None:
+    """LLVM: fills memory with what runtime/checking.py knows again."""
+    byte, flag = ir.IntType(8), ir.IntType(1)
+    kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), byte, INT64, flag])
+    fill = cgutils.get_or_insert_function(builder.module, kind, "llvm.memset.p0.i64")
+    start = builder.bitcast(pointer, byte.as_pointer())
+    builder.call(fill, [start, ir.Constant(byte, 255), ir.Constant(INT64, size), ir.Constant(flag, 0)])
+
+
 @intrinsic(prefer_literal=True)
 def local(context: Any, count: Any, dtype: Any) -> Any:
     """`local(count, dtype)`: `count` uninitialised elements on the tile's stack, 64-byte aligned."""
@@ -131,7 +142,10 @@ def local(context: Any, count: Any, dtype: Any) -> Any:
         with builder.goto_entry_block():
             memory = builder.alloca(ir.ArrayType(LLVM_TYPE[element], size))
         memory.align = 64
-        return builder.bitcast(memory, LLVM_TYPE[element].as_pointer())
+        pointer = builder.bitcast(memory, LLVM_TYPE[element].as_pointer())
+        if environment().check:
+            _poison(builder, pointer, size * element_bytes(memory.type.pointee))
+        return pointer
 
     return types.CPointer(element)(count, dtype), generate
 

@@ -1,0 +1,133 @@
+"""GNCODEGEN_CHECK=1 on the CPU: every buffer in memory of its own, poisoned, between guards that are looked at.
+
+Poison is a NaN whose bits arithmetic hands on and does not make; each buffer has one of its own, in its guards too.
+What a kernel reads and nobody wrote, or reads beyond an end, so reaches the results; a write beyond an end changes a
+guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import CheckError
+from gncodegen.kernels.program import OUTPUT_KINDS
+from gncodegen.process.signals import imported
+from gncodegen.runtime.arrays import address, aligned
+from gncodegen.runtime.execution import Key
+from gncodegen.runtime.executor import Executor
+
+GUARD = 4096
+"""Bytes before and behind each buffer."""
+
+_PAYLOAD = {"float32": (np.uint32, 0x780000), "float64": (np.uint64, 0xF000000000000)}
+"""Bits of a NaN's payload that are all set in poison, also after a conversion to the other type and back."""
+
+_numbers = count()
+
+
+class Guarded:
+    """Poisoned memory between two guards.
+
+    Args:
+        size: in bytes, without the guards.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._whole = aligned(size + 2 * GUARD, np.uint8)
+        word = np.array([0xFFFF0000 | next(_numbers) & 0xFFFF], np.uint32)
+        self._poison = np.resize(word.view(np.uint8), self._whole.size)
+        self._whole[:] = self._poison
+        self.memory = self._whole[GUARD : GUARD + size]
+
+    def array(self, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+        """The memory as an array."""
+        return self.memory.view(dtype).reshape(shape)
+
+    @property
+    def fault(self) -> str:
+        """Where somebody wrote beyond an end; "" = nowhere."""
+        changed = self._whole != self._poison
+        before, behind = np.flatnonzero(changed[:GUARD]), np.flatnonzero(changed[-GUARD:])
+        if before.size:
+            return f"{GUARD - int(before[-1]) // 4 * 4} bytes before its start"
+        return f"{int(behind[0]) // 4 * 4} bytes behind its end" if behind.size else ""
+
+
+def is_poisoned(array: NDArray[Any]) -> bool:
+    """Whether an array of floats holds poison."""
+    if str(array.dtype) not in _PAYLOAD:
+        return False
+    word, payload = _PAYLOAD[str(array.dtype)]
+    bits = np.ascontiguousarray(array).view(word)
+    return bool(np.any(np.isnan(array) & (bits & word(payload) == payload)))
+
+
+class CheckedExecutor(Executor):
+    """Runs a program call by call and checks each.
+
+    Raises:
+        CheckError: in a run: a kernel wrote beyond an end, or a result depends on what nobody wrote.
+    """
+
+    _constant_memory: dict[int, Guarded]
+
+    def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool) -> None:
+        program = self.program
+        given = {
+            index: self._persistent[key] if key in self._persistent else self._argument(arguments, key)
+            for key, index in program.arguments.items()
+        }
+        places = {root: Guarded(program.buffers[root].bytes) for root in set(map(int, self._roots))}
+        if not hoisted:
+            places |= self._constant_memory
+        self._constant_memory = {i: place for i, place in places.items() if program.buffers[i].kind == "constant"}
+        arrays = {i: place.array(program.buffers[i].shape, program.buffers[i].dtype) for i, place in places.items()}
+        for index in given.keys() & arrays.keys():
+            if program.buffers[index].kind not in OUTPUT_KINDS:
+                arrays[index][...] = given[index]
+        clean = not any(is_poisoned(arrays[index]) for index in given.keys() & arrays.keys() if self._is_read(index))
+        written = self._run_all(places, arrays, 0 if hoisted else program.hoisted)
+        for index in given.keys() & written.keys():
+            if clean and is_poisoned(arrays[index]):
+                raise CheckError(
+                    f"{written[index]}: {program.buffers[index].kind} {program.buffers[index].name!r} depends on "
+                    "memory that nobody wrote, or beyond a buffer's end; this is a fault of gncodegen"
+                )
+            given[index][...] = arrays[index]
+
+    def _is_read(self, index: int) -> bool:
+        return self.program.buffers[index].kind not in OUTPUT_KINDS
+
+    def _argument(self, arguments: Mapping[Key, NDArray[Any]], key: Key) -> NDArray[Any]:
+        array = arguments.get(key)
+        return self.result(key) if array is None else array
+
+    def _run_all(self, places: Mapping[int, Guarded], arrays: Mapping[int, NDArray[Any]], begin: int) -> dict[int, str]:
+        """Runs the calls and checks the guards; for each buffer that was written, the call to blame for poison in it.
+
+        That is the first one that left poison in what it wrote; of a buffer without, the last one that wrote it.
+        """
+        run = imported("gncodegen.targets.cpu.runner").run
+        argv = np.array([address(places[int(root)].memory) for root in self._roots] or [0], np.int64)
+        blamed, first = dict[int, str](), ""
+        for number in range(begin, len(self.program.calls)):
+            call, one = self.program.calls[number], slice(number, number + 1)
+            run(self._functions[one], self._grids[one], self._firsts[one], self._costs[one], argv, self._starts[one])
+            label = f"kernel {call.kernel} of {' + '.join(call.layers) or 'no layer'}"
+            for root in map(self.program.root, call.arguments):
+                if fault := places[root].fault:
+                    buffer = self.program.buffers[root]
+                    raise CheckError(
+                        f"{label} wrote {fault}: {buffer.kind} {buffer.name!r} of shape {buffer.shape}; "
+                        "this is a fault of gncodegen"
+                    )
+            roots = [self.program.root(call.arguments[slot]) for slot in call.writes]
+            if not first and any(is_poisoned(arrays[root]) for root in roots):
+                first = label
+            blamed |= dict.fromkeys(roots, first or label)
+        return blamed
