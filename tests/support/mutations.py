@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from time import perf_counter
 
 from gncodegen.errors import GncodegenError
@@ -41,8 +42,7 @@ def bounded() -> Generator[None]:
         raise Hang
 
     before, (soft, hard) = signal.signal(signal.SIGPROF, late), resource.getrlimit(resource.RLIMIT_AS)
-    with open("/proc/self/statm", encoding="ascii") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, hard))
     signal.setitimer(signal.ITIMER_PROF, HANG)
     try:
@@ -130,19 +130,67 @@ def mutated_bytes(draw: random.Random, content: bytes) -> bytes:
 
 
 WORDS = (
-    "0", "1", "-1", "2", "3", "7", "4294967296", "9223372036854775807", "99999999999999999999", "1e308", "0x7FC00000",
-    '"', '"relu"', '"\\00"', "{", "}", "[", "]", "(", ")", "<", ">", "x", "?", "true", "f32", "f64", "f16", "i8", "tensor<",
-    "memref<", "tensor<0x0xf32>", "%x", "%0", "%1", "%9", "gn.add", "gn.group_norm", "gn.convolution", "gn.reshape", "->",
-    "gn.activation", "kern.launch", "builtin.module", "func.func", "func.return", "groups", "padding", "stride", "layers",
-    "epsilon", "gn.kind", "gn.name", '"input"', '"parameter"', '"loss"', " ", "\n", "//", "é", "\0", ",", ":", "=",
-)  # fmt: skip
+    *(
+        "0",
+        "1",
+        "-1",
+        "2",
+        "3",
+        "7",
+        "4294967296",
+        "9223372036854775807",
+        "99999999999999999999",
+        "1e308",
+        "0x7FC00000",
+    ),
+    *(
+        '"',
+        '"relu"',
+        '"\\00"',
+        "{",
+        "}",
+        "[",
+        "]",
+        "(",
+        ")",
+        "<",
+        ">",
+        "x",
+        "?",
+        "true",
+        "f32",
+        "f64",
+        "f16",
+        "i8",
+        "->",
+    ),
+    *("tensor<", "memref<", "tensor<0x0xf32>", "%x", "%0", "%1", "%9", "gn.add", "gn.group_norm", "gn.convolution"),
+    *("gn.reshape", "gn.activation", "kern.launch", "builtin.module", "func.func", "func.return", "groups", "padding"),
+    *(
+        "stride",
+        "layers",
+        "epsilon",
+        "gn.kind",
+        "gn.name",
+        '"input"',
+        '"parameter"',
+        '"loss"',
+        " ",
+        "\n",
+        "//",
+        "é",
+        "\0",
+    ),
+    *(",", ":", "="),
+)
 """Pieces of IR text, and numbers that it should not have."""
 
 PASSES = (
-    "", "shapes", "shapes{batch_size=3}", "canonicalize", "gradients", "gradients,dce", "gradients,dce,fuse,cse",
-    "shapes,canonicalize,gradients,dce,fuse,cse,layout,partial-statistics,prologue,select,hoist,memory", "memory", "hoist",
-    'layout{data_format="BCSS"}', "gradients{clip=l2norm solver=adam},dce,fuse,select", "select,memory",
-)  # fmt: skip
+    *("", "shapes", "shapes{batch_size=3}", "canonicalize", "gradients", "gradients,dce", "gradients,dce,fuse,cse"),
+    "shapes,canonicalize,gradients,dce,fuse,cse,layout,partial-statistics,prologue,select,hoist,memory",
+    *("memory", "hoist", 'layout{data_format="BCSS"}', "gradients{clip=l2norm solver=adam},dce,fuse,select"),
+    "select,memory",
+)
 
 
 @cache
