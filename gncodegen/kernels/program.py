@@ -99,9 +99,9 @@ class Program:
 
     @cached_property
     def hoisted(self) -> int:
-        """How many of the first calls write constants: they run again only when a parameter has changed."""
-        constants = (i for i, c in enumerate(self.calls) if self.buffers[c.arguments[c.writes[0]]].kind == "constant")
-        return max(constants, default=-1) + 1
+        """How many of the first calls lead to constants: they run again only when a parameter has changed."""
+        written = ((i, self.buffers[call.arguments[slot]]) for i, call in enumerate(self.calls) for slot in call.writes)
+        return max((i for i, buffer in written if buffer.kind == "constant"), default=-1) + 1
 
     @cached_property
     def changes_parameters(self) -> bool:

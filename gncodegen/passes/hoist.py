@@ -54,7 +54,10 @@ def _same(
 
 @dataclass(frozen=True)
 class Hoist(ModulePass):
-    """Moves such launches to the function's begin, and marks the buffers they write as constant."""
+    """Moves such launches to the function's begin, and marks the buffers that later ones read as constant.
+
+    What only leads to constants, such as folded weights that are then packed, lies in the arena like anything else.
+    """
 
     name: ClassVar[str] = "hoist"
 
@@ -63,16 +66,19 @@ class Hoist(ModulePass):
         launches = set(hoistable(function))
         if not launches:
             return
-        constants = {root_of(value) for launch in launches for value in launch.written}
+        early = {root_of(value) for launch in launches for value in launch.written}
+        others = [other for other in operations_of(function) if isinstance(other, LaunchOp) and other not in launches]
+        constants = early & {root_of(value) for other in others for value in other.read}
         moved: list[Operation] = []
         for operation in operations_of(function):
             match operation:
                 case AllocOp():
-                    operation.operands = [v for v in operation.operands if root_of(v) not in constants]
+                    operation.operands = [v for v in operation.operands if root_of(v) not in early]
                     if operation.buffer in constants:
                         operation.keep()
+                    if operation.buffer in early:
                         moved.append(operation)
-                case ViewOp() if root_of(operation.buffer) in constants or root_of(operation.buffer) in function.args:
+                case ViewOp() if root_of(operation.buffer) in early or root_of(operation.buffer) in function.args:
                     moved.append(operation)
                 case LaunchOp() if operation in launches:
                     moved.append(operation)

@@ -156,7 +156,7 @@ class DeviceExecutor(Execution):
         arena.reserve(program.arena_bytes)
         self._hyperparameters = hyperparameters
         self._constants = device.allocate({"constants": program.constant_bytes})
-        self._hoisted: Callable[[], None] | None = None
+        self._hoisted: tuple[int, Callable[[], None]] | None = None  # and the address of the arena it was made for
         arguments = program.arguments
         used = {program.root(index) for call in program.calls for index in call.arguments}
         self._reads_hyperparameters = any(program.buffers[index].kind == "hyperparameters" for index in used)
@@ -183,10 +183,10 @@ class DeviceExecutor(Execution):
         if self._reads_hyperparameters:
             self._hyperparameters.send()
         if self.program.hoisted and hoisted:
-            self._hoisted = self._hoisted or self._device.prepare(
-                Work((), self._launches(self._persistent, hoisted=True), ())
-            )
-            self._hoisted()
+            if self._hoisted is None or self._hoisted[0] != self._arena.address:
+                launches = self._launches(self._persistent, hoisted=True)
+                self._hoisted = self._arena.address, self._device.prepare(Work((), launches, ()))
+            self._hoisted[1]()
         self._work(addresses, wanted)()
         for key in self._outputs:
             given = arguments.get(key)
