@@ -3,7 +3,17 @@
 Public names stand in __init__.pyi and load on first use, so that `import gncodegen` stays light.
 """
 
+from pathlib import Path
+
 import lazy_loader
+
+if not Path(__file__).is_file():
+    from gncodegen.errors import TargetError
+
+    raise TargetError(
+        f"{__file__} lies in an archive, from which no templates and sources are read; allowed: gncodegen in a folder; "
+        "unpack the archive, or install gncodegen with pip"
+    )
 
 __version__ = "0.1.0"
 

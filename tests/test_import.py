@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from zipfile import ZipFile
 
 import pytest
 
@@ -63,6 +64,17 @@ def test_every_layer_is_public():
     concrete = {layer for layer in known if not known & set(layer.__subclasses__())}
     assert {layer.__name__ for layer in concrete} <= set(gncodegen.__all__)
     assert len(concrete) >= 27
+
+
+def test_an_archive_is_refused(tmp_path):
+    package = Path(gncodegen.__file__).parent
+    with ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for name in ("__init__.py", "errors.py"):
+            archive.write(package / name, f"gncodegen/{name}")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'archive.zip')!r})\ntry: import gncodegen\n"
+    said = in_a_new_process(code + "except RuntimeError as error: print(type(error).__name__, error)")
+    assert said.startswith("TargetError ")
+    assert "lies in an archive, from which no templates and sources are read; allowed: gncodegen in a folder" in said
 
 
 def test_unknown_names():

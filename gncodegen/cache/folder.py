@@ -40,8 +40,18 @@ def root() -> Path:
 
 @cache
 def private() -> Path:
-    """A folder of this process, removed at its end: for what cannot be written to the cache's."""
-    folder = Path(tempfile.mkdtemp(prefix="gncodegen-"))
+    """A folder of this process, removed at its end: for what cannot be written to the cache's.
+
+    Raises:
+        CacheError: there is no place for it.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="gncodegen-"))
+    except OSError as error:
+        raise CacheError(
+            f"neither {str(environment().cache_dir)!r} nor a temporary folder can be written ({error.strerror}); "
+            "allowed: one of them; set GNCODEGEN_CACHE_DIR or TMPDIR to a folder with room"
+        ) from error
     atexit.register(_remove, folder, os.getpid())
     return folder
 

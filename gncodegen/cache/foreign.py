@@ -6,16 +6,19 @@ import hashlib
 import os
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gncodegen.cache import files, locks
 from gncodegen.cache.folder import check, log, private, root
+from gncodegen.errors import CacheError
 
 
 @contextmanager
-def checked(name: str) -> Generator[Path]:
+def checked(name: str) -> Generator[Path | None]:
     """A folder whose content is what was there after the last use; else it is empty, and made anew.
+
+    None where none can be written.
 
     Args:
         name: of the folder in the cache.
@@ -31,9 +34,11 @@ def checked(name: str) -> Generator[Path]:
             log.warning("%s was changed since it was written: it is made anew", folder)
             shutil.rmtree(folder, ignore_errors=True)
         if not _writable(folder):
-            copy = private() / name
-            if believed:
-                shutil.copytree(folder, copy, dirs_exist_ok=True)
+            copy = None
+            with suppress(CacheError, OSError):
+                copy = private() / name
+                if believed:
+                    shutil.copytree(folder, copy, dirs_exist_ok=True)
             yield copy
             return
         yield folder

@@ -7,6 +7,7 @@ Numba's compiler holds a lock, so processes, not threads, share the work. A work
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -188,4 +189,7 @@ def serve(module: str) -> None:
             answer = ("done" if done else "busy", "")
         except GncodegenError as error:
             answer = ("failed", str(error))
-        print(json.dumps(answer), flush=True)
+        try:
+            print(json.dumps(answer), flush=True)
+        except BrokenPipeError:  # the parent is gone
+            os._exit(0)

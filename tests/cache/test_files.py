@@ -158,9 +158,19 @@ def test_what_cannot_be_written_is_kept_by_this_process(place, monkeypatch, capl
     assert files.read(place / "last.json") is None
 
 
+def test_no_place_at_all(place, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(folder.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(files.disk.os, "open", refuse)
+    with pytest.raises(CacheError, match=r"nor a temporary folder can be written .*; allowed: one of them; set"):
+        files.write(place / "kernels" / "a.o", CONTENT)
+
+
 def test_nothing_half_written_stays(place, monkeypatch):
     files.write(place / "a.o", CONTENT)
-    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(files.disk.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         files.write(place / "a.o", b"new")
     monkeypatch.undo()

@@ -112,10 +112,12 @@ def test_a_read_only_warm_cache_without_a_home(warm, cache):
     before = {path: path.read_bytes() for path in files_of(cache)}
     for path in [cache, *cache.rglob("*")]:
         path.chmod(0o500 if path.is_dir() else 0o400)
-    refuse = "import os, tempfile\nmkstemp, opened = tempfile.mkstemp, os.open\n"  # root may write everywhere
+    refuse = "import os\nopened = os.open\n"  # root may write everywhere
     refuse += f"inside = lambda p: os.fspath(p).startswith({str(cache)!r}) if p else False\n"
-    refuse += "def deny(*a, dir=None, **k):\n    if inside(dir): raise OSError(30, 'Read-only file system')\n"
-    refuse += "    return mkstemp(*a, dir=dir, **k)\ntempfile.mkstemp = deny\n"
+    refuse += "def deny(p, flags, *a, **k):\n    if inside(p) and flags & (os.O_WRONLY | os.O_RDWR):\n"
+    refuse += (
+        "        raise OSError(30, 'Read-only file system')\n    return opened(p, flags, *a, **k)\nos.open = deny\n"
+    )
     refuse += (
         "access = os.access\nos.access = lambda p, m, **k: access(p, m, **k) and not (inside(p) and m & os.W_OK)\n"
     )
@@ -139,6 +141,24 @@ def test_odd_places(warm, tmp_path, place):
     process = start(where, HOME=home, XDG_CACHE_HOME=None, GNCODEGEN_COMPILE_WORKERS="2", GNCODEGEN_CACHE_DIR=where)
     assert result(process)[0] == warm[1]
     assert not Path("~").exists()
+
+
+def test_numba_cannot_write_its_own_cache(warm, cache):
+    for path in cache.glob("numba-*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    full = "import numba.core.caching as c\ndef full(*a): raise OSError(28, 'No space left on device')\n"
+    full += "c.IndexDataCacheFile._save_index = full\n"
+    assert result(start(cache, full + SCRIPT))[0] == warm[1]
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path):
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, -1))\n"
+    process = start(tmp_path / "cache", full + SCRIPT, GNCODEGEN_COMPILE_WORKERS="1")
+    said = process.communicate(timeout=300)[1]
+    assert "CacheError: " in said.splitlines()[-1]
+    assert "cannot be written: File too large; nor can" in said
+    assert "allowed: folders with room; free some, or set GNCODEGEN_CACHE_DIR" in said
+    assert not list(tmp_path.rglob("*.unfinished"))
 
 
 def test_a_worker_that_dies_costs_nothing(warm, tmp_path):

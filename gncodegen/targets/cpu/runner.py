@@ -9,7 +9,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -121,42 +121,47 @@ def _take_part(
 
 
 @contextmanager
-def _kept() -> Generator[None]:
-    """While Numba compiles the runner or takes it from its cache: that lies in ours, and is checked as all in it is."""
+def _kept() -> Generator[bool]:
+    """While Numba compiles the runner or takes it from its cache: that lies in ours, and is checked as all in it is.
+
+    Yields whether there is a place for it.
+    """
     settings: Any = config
     digest = hashlib.sha256()
     for name in ("atomics", "runner"):
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     with checked(f"numba-{digest.hexdigest()[:8]}") as folder:
-        before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
+        before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder or "")
         try:
-            yield
+            yield folder is not None
         finally:
             settings.CACHE_DIR = before
 
 
-# Numba starts its threads when a parallel function is compiled or comes from its cache.
-with starting(), _kept():
+def _parallel(function: Any) -> Any:
+    """The runner, compiled or from the cache; Numba starts its threads then."""
+    signatures = [types.void(*(types.int64[::1],) * 6, types.int64)]
+    options: Any = {"parallel": True, "nogil": True, "error_model": "numpy"}
+    with starting(), _kept() as place:
+        if place:
+            with suppress(OSError):  # of a full disk
+                return njit(signatures, cache=True, **options)(function)
+        return njit(signatures, **options)(function)
 
-    @njit(
-        [types.void(*(types.int64[::1],) * 6, types.int64)],
-        parallel=True,
-        cache=True,
-        nogil=True,
-        error_model="numpy",
-    )
-    def _run(functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, workers: int) -> None:
-        shared = 0
-        for launch in range(functions.size):
-            if not _is_small(grids[launch], costs[launch]):
-                shared += costs[launch]
-        base = argv.ctypes.data
-        if workers < 2 or shared < SHARED_FROM:
-            _alone(functions, grids, firsts, base, starts)
-        else:
-            progress = np.zeros(functions.size * (workers + 1) * (LINE // 8), np.int64)
-            for worker in prange(workers):
-                _take_part(worker, workers, functions, grids, firsts, costs, base, starts, progress)
+
+@_parallel
+def _run(functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, workers: int) -> None:
+    shared = 0
+    for launch in range(functions.size):
+        if not _is_small(grids[launch], costs[launch]):
+            shared += costs[launch]
+    base = argv.ctypes.data
+    if workers < 2 or shared < SHARED_FROM:
+        _alone(functions, grids, firsts, base, starts)
+    else:
+        progress = np.zeros(functions.size * (workers + 1) * (LINE // 8), np.int64)
+        for worker in prange(workers):
+            _take_part(worker, workers, functions, grids, firsts, costs, base, starts, progress)
 
 
 @cache

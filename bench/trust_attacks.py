@@ -1,0 +1,308 @@
+"""The attacks of bench/trust.py: each does some cases in this process and its children, and counts what went wrong."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import gncodegen as gnc
+from gncodegen import environment, loading, saving
+from gncodegen.cache import cleaning, disk, files, folder, locks
+from gncodegen.errors import GncodegenError
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests")]
+
+from support.states import damage, killed_at, state  # noqa: E402  what the tests use
+
+Counts = dict[str, int]
+Run = Callable[[int, int, Path], Counts]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A row of the table.
+
+    Args:
+        name: short.
+        cases: of the long form.
+        part: cases that one process does.
+        seconds_a_part: its time limit.
+        run: (cases, seed, an empty folder) → counts.
+    """
+
+    name: str
+    cases: int
+    part: int
+    seconds_a_part: float
+    run: Run
+
+
+def network(width: int = 8, training: bool = True, seed: int = 0) -> Any:
+    """A small network with a group norm, compiled."""
+    layers = [
+        gnc.ImageInputLayer((6, 6, 2), normalization="none"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer(),
+        gnc.FullyConnectedLayer(width), gnc.SoftmaxLayer(), gnc.ClassificationLayer(),
+    ]  # fmt: skip
+    return gnc.compile(layers, batch_size=4, training=training, seed=seed)
+
+
+def images(count: int = 8) -> Any:
+    """Observations."""
+    return np.random.default_rng(count).normal(size=(count, 6, 6, 2)).astype(np.float32)
+
+
+def use_cache(place: Path) -> None:
+    """From now on this process, a child of the attack's, has another cache."""
+    os.environ["GNCODEGEN_CACHE_DIR"] = str(place)
+    for known in (environment.environment, folder.root, folder.private, folder.check, folder._instead):  # pyright: ignore[reportPrivateUsage]
+        known.cache_clear()
+
+
+def child(work: Callable[[], bool]) -> int:
+    """Starts a forked child that does some work and ends with 0 where it was right."""
+    pid = os.fork()
+    if pid:
+        return pid
+    warnings.simplefilter("ignore")
+    try:
+        right = work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(3)
+    os._exit(0 if right else 2)
+
+
+def ended(pid: int, seconds: float = 120, killed: bool = False) -> Counts:
+    """Counts of one child; `killed`: SIGKILL ended it on purpose."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            code = os.waitstatus_to_exitcode(status)
+            right = code == 0 or (killed and code == -signal.SIGKILL)
+            return {"cases": 1, "wrong": int(code == 2), "crashes": int(not right and code != 2)}
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return {"cases": 1, "hangs": 1}
+
+
+def added(*counts: Counts) -> Counts:
+    """The sum."""
+    return {key: sum(each.get(key, 0) for each in counts) for key in ("cases", "wrong", "crashes", "hangs")}
+
+
+# ---- one process, many networks --------------------------------------------------------------------------------------
+
+
+def threads(nets: int) -> Run:
+    """A case is a prediction in one of 100 threads."""
+
+    def attack(cases: int, seed: int, place: Path) -> Counts:
+        known, x = [network(seed=number) for number in range(nets)], images(9)
+        expected = [net.predict(x) for net in known]
+        most = min(100, cases)
+        barrier = threading.Barrier(most)
+
+        def predict(number: int) -> int:
+            barrier.wait()
+            which = number % nets
+            turns = range(cases // most)
+            return sum(not np.array_equal(known[which].predict(x), expected[which]) for _ in turns)
+
+        with ThreadPoolExecutor(most) as pool:
+            wrong = sum(pool.map(predict, range(most)))
+        return {"cases": most * (cases // most), "wrong": wrong}
+
+    return attack
+
+
+def forks(cases: int, seed: int, place: Path) -> Counts:
+    """A case is a child that predicts, trains and compiles, forked while other threads predict and train."""
+    net, trained, twin, x = network(), network(), network(), images()
+    labels = [0, 1, 2, 0]
+    for each in (trained, twin):
+        each.train_step(x[:4], labels)
+    expected, stop = net.predict(x), threading.Event()
+
+    def repeat(work: Callable[[], object]) -> None:
+        while not stop.wait(0.002):
+            work()
+
+    works = [lambda: net.predict(x), lambda: trained.train_step(x[:4], labels), lambda: network(9).predict(x)]
+    busy = [threading.Thread(target=repeat, args=(work,)) for work in works]
+    for thread in busy:
+        thread.start()
+
+    def right() -> bool:
+        while twin.hyperparameters.steps < trained.hyperparameters.steps:
+            twin.train_step(x[:4], labels)
+        same = np.array_equal(trained.predict(x), twin.predict(x))
+        return same and np.array_equal(net.predict(x), expected) and np.array_equal(network().predict(x), expected)
+
+    try:
+        return added(*(ended(child(right)) for _ in range(cases)))
+    finally:
+        stop.set()
+
+
+# ---- the cache -------------------------------------------------------------------------------------------------------
+
+
+def many_processes(cases: int, seed: int, place: Path) -> Counts:
+    """A case is a round of 8 processes that compile the same network on an empty cache."""
+    x = images()
+    expected, found = network().predict(x), []
+    for number in range(cases):
+        cache = place / f"cache-{number}"
+
+        def right(cache: Path = cache) -> bool:
+            use_cache(cache)
+            return np.array_equal(network().predict(x), expected)
+
+        each = added(*[ended(pid) for pid in [child(right) for _ in range(8)]])
+        found.append(each | {"cases": 1})
+        shutil.rmtree(cache, ignore_errors=True)
+    return added(*found)
+
+
+def damaged_files(cases: int, seed: int, place: Path) -> Counts:
+    """A case is a cached file, cut, zeroed or changed at a drawn place, under a network that is then compiled."""
+    draw, x, wrong = random.Random(seed), images(), 0
+    expected = network().predict(x)
+    for _ in range(cases):
+        entries = [entry for entry in cleaning.entries() if not entry.kind.startswith("numba")]
+        path = draw.choice([path for entry in entries for path in entry.paths if path.stat().st_size])
+        content = path.read_bytes()
+        at, way = draw.randrange(len(content)), draw.randrange(4)
+        other = bytes([content[at] ^ (1 << draw.randrange(8))])
+        path.write_bytes(
+            [content[:at], bytes(len(content)), content[:at] + other + content[at + 1 :], content + content[at:]][way]
+        )
+        wrong += not np.array_equal(network().predict(x), expected)
+        if files.read(path) is None:  # one that nobody asked for, such as LLVM IR
+            path.unlink()
+    return {"cases": cases, "wrong": wrong}
+
+
+def kills_in_compilations(cases: int, seed: int, place: Path) -> Counts:
+    """A case is a process killed while it compiles, and one that then finishes on its cache."""
+    draw, x, found = random.Random(seed), images(), []
+    began = time.monotonic()
+    expected = network().predict(x)
+    seconds = time.monotonic() - began
+    for number in range(cases):
+        cache = place / f"cache-{number // 4}"  # some are killed on what others left
+
+        def right(cache: Path = cache) -> bool:
+            use_cache(cache)
+            return np.array_equal(network().predict(x), expected)
+
+        pid = child(right)
+        time.sleep(draw.uniform(0, seconds))
+        os.kill(pid, signal.SIGKILL)
+        found.append(ended(pid, killed=True) | {"cases": 0})
+        if number % 4 == 3 or number == cases - 1:
+            found.append(ended(child(right)))
+            shutil.rmtree(cache, ignore_errors=True)
+    return added(*found) | {"cases": cases}
+
+
+# ---- saved networks --------------------------------------------------------------------------------------------------
+
+
+def kills_in_saves(cases: int, seed: int, place: Path) -> Counts:
+    """A case is a save over another, killed at a drawn line, and then read: the old state or the new."""
+    draw, wrong, crashes = random.Random(seed), 0, 0
+    saving.write(state(1.0), place / "net")
+    for _ in range(cases):
+        fill = draw.choice([1.0, 2.0, 3.0])
+        line = draw.randrange(1, 120)
+        killed_at(line, lambda fill=fill: saving.write(state(fill), place / "net"), saving, disk, locks)
+        try:
+            found = loading.read(place / "net", {})
+        except GncodegenError:
+            crashes += 1
+            continue
+        numbers = {float(n) for a in (*found.values.values(), *found.solver.values()) for n in np.unique(a)}
+        wrong += len(numbers) != 1
+    return {"cases": cases, "wrong": wrong, "crashes": crashes}
+
+
+def damaged_saves(cases: int, seed: int, place: Path) -> Counts:
+    """A case is a saved folder with one drawn change: refused by the family of errors, or a whole network."""
+    draw, wrong, crashes = random.Random(seed), 0, 0
+    saving.write(state(), place / "net")
+    for _ in range(cases):
+        shutil.rmtree(place / "other", ignore_errors=True)
+        shutil.copytree(place / "net", place / "other")
+        damage(place / "other", draw)
+        try:
+            found = loading.read(place / "other", {})
+            shapes = {name: parameter.shape for name, parameter in found.network.parameters.items()}
+            wrong += {name: value.shape for name, value in found.values.items()} != shapes
+        except GncodegenError:
+            pass
+        except Exception:
+            traceback.print_exc()
+            crashes += 1
+    return {"cases": cases, "wrong": wrong, "crashes": crashes}
+
+
+# ---- interruptions ---------------------------------------------------------------------------------------------------
+
+
+def interrupted_compilations(cases: int, seed: int, place: Path) -> Counts:
+    """A case is a Ctrl-C at a drawn moment from the first import on; then the network is right, in the same process."""
+    draw, x = random.Random(seed), images()
+    expected_by = place / "expected.npy"
+    pid = os.fork()  # what is expected comes from another process, so that this one has loaded nothing
+    if pid == 0:
+        np.save(expected_by, network().predict(x))
+        os._exit(0)
+    began = time.monotonic()
+    os.waitpid(pid, 0)
+    seconds, shares = time.monotonic() - began, cases
+    shutil.rmtree(os.environ["GNCODEGEN_CACHE_DIR"], ignore_errors=True)
+    for _ in range(shares):
+        timer = threading.Timer(draw.uniform(0, seconds), os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            network().predict(x)
+            timer.join()
+        except KeyboardInterrupt:
+            pass
+    return {"cases": cases, "wrong": int(not np.array_equal(network().predict(x), np.load(expected_by)))}
+
+
+ATTACKS = (
+    Attack("threads-1", 10_000, 10_000, 600, threads(1)),
+    Attack("threads-10", 10_000, 10_000, 600, threads(10)),
+    Attack("forks", 200, 50, 900, forks),
+    Attack("processes", 200, 10, 900, many_processes),
+    Attack("damaged-cache", 2_000, 100, 900, damaged_files),
+    Attack("killed-compilations", 200, 20, 900, kills_in_compilations),
+    Attack("interrupted-compilations", 240, 4, 600, interrupted_compilations),
+    Attack("killed-saves", 2_000, 200, 900, kills_in_saves),
+    Attack("damaged-saves", 10_000, 1_000, 900, damaged_saves),
+)
+
+faulthandler.enable()
+logging.disable()
