@@ -24,11 +24,37 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     else:
         left_out = [] if config.getoption("--full") else [item for item in items if item in only_full]
     gone = set(left_out)
+    if config.getoption("--full"):
+        gone |= out_of_turn(items, int(config.option.hypothesis_seed))
     items[:] = [item for item in items if item not in gone]
     kept = {_group(item) for item in items}
     config.stash[ALONE] = {_group(item) for item in gone & only_full if not _like(item)} - kept
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
+    if gone:
+        config.hook.pytest_deselected(items=list(gone))
+
+
+def out_of_turn(items: Sequence[pytest.Item], seed: int) -> set[pytest.Item]:
+    """Tests on architectures whose turn it is not: of those that the default run has not, each case runs on one.
+
+    Case after case goes on to the next, and the seed says with which it begins: all of them are met in every run, and
+    every case on every one of them in a few runs.
+    """
+    from support.targets import ARCHITECTURES, EMULATED
+
+    others = [name for name in ARCHITECTURES if name != EMULATED]
+    cases: dict[tuple[str, str], dict[str, dict[str, pytest.Item]]] = {}
+    for item in items:
+        target = _target(item)
+        if target in others and _only_full(item):
+            test = cases.setdefault((str(item.path), getattr(item, "originalname", item.name)), {})
+            test.setdefault(item.name.replace(target, "*"), {})[target] = item
+    gone: set[pytest.Item] = set()
+    for test in cases.values():
+        for number, case in enumerate(test.values()):
+            turn = others[(seed + number) % len(others)]
+            if len(case) > 1 and turn in case:
+                gone |= {item for target, item in case.items() if target != turn}
+    return gone
 
 
 def _draws(item: pytest.Item) -> bool:
@@ -43,8 +69,13 @@ def _only_full(item: pytest.Item) -> bool:
 
 def _family(item: pytest.Item) -> str:
     """The family of targets that a test runs on, by its parameter `target`; "" where it has none."""
-    target = str(getattr(getattr(item, "callspec", None), "params", {}).get("target", ""))
+    target = _target(item)
     return "cuda" if target.startswith("sm_") else target
+
+
+def _target(item: pytest.Item) -> str:
+    """A test's parameter `target`; "" where it has none."""
+    return str(getattr(getattr(item, "callspec", None), "params", {}).get("target", ""))
 
 
 def _like(item: pytest.Item) -> bool:
