@@ -124,10 +124,9 @@ class ArrayConversion:
 
     def gradient(self, key: Key, result: Any, data_format: str) -> Any:
         """A gradient as callers see it: that of an input in the caller's axis order."""
-        of_input = ("input", "x" if key[1] == "input" else key[1].removeprefix("input/"))
-        if of_input not in self._inputs:
-            return result
-        return self.outward(result, "B" + self._inputs[of_input].size.format, data_format)
+        prefix, _, name = key[1].partition("/")
+        node = self._inputs.get(("input", name or "x")) if prefix == "input" else None
+        return result if node is None else self.outward(result, "B" + node.size.format, data_format)
 
     def outward(self, result: Any, letters: str, data_format: str) -> Any:
         """A result in the caller's axis order; `letters` are its axes, channel last."""

@@ -81,6 +81,18 @@ def test_two_steps(execute, solver, dtype, clip):
             np.testing.assert_array_equal(found[frozen], before[frozen])
 
 
+@pytest.mark.parametrize(("solver", "dtype"), [("sgdm", "float32"), ("adam", "float32"), ("rmsprop", "float64")])
+def test_averages_below_the_smallest_normal_number_are_0(execute, solver, dtype):
+    least = np.finfo(dtype).smallest_normal
+    optimizer = ref.SOLVERS[solver](rate=0.1, l2=0.0, **SOLVERS[solver])
+    for start, expected in ((least / 2, 0.0), (least * 64, least * 64 * next(iter(SOLVERS[solver].values())))):
+        p, g = [np.ones(70, dtype)], [np.zeros(70, dtype)]
+        state = [[np.full(70, start, dtype)] for _ in range(optimizer.ARRAYS)]
+        (p,), state = step(execute, optimizer, p, g, state, "none", ((1.0,), (1.0,)))
+        np.testing.assert_allclose(state[0][0], expected, rtol=1e-6)
+        np.testing.assert_array_equal(p, 1)
+
+
 @pytest.mark.parametrize(("clip", "threshold"), diagonal(CLIPS[1:], [5.0, 4.0, 10.0]))
 def test_clip_at_below_and_above_the_threshold(execute, clip, threshold):
     """A gradient (3, 4) of norm 5, from zero parameters: at 5 and 10 no norm clip acts, at 4 it scales by 4/5."""

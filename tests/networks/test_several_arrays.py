@@ -37,6 +37,16 @@ def test_gradients_of_several_inputs() -> None:
     assert compiled.evaluate((A, B), t)[0] == pytest.approx(compiled.train_step((A, B), t), rel=1e-5)
 
 
+def test_an_input_may_be_called_like_a_parameter() -> None:
+    image = gnc.ImageInputLayer((4, 3, 2), normalization="none", name="fc.weights")
+    layers = gnc.LayerGraph([image, gnc.FullyConnectedLayer(2, name="fc"), gnc.AdditionLayer(2, name="sum")])
+    layers.add([gnc.FeatureInputLayer(2, name="b")]).connect("b", "sum/in2").append(gnc.RegressionLayer())
+    compiled = gnc.compile(layers, batch_size=5, data_format="BCSS")
+    gradients = compiled.gradients((np.ones((5, 2, 4, 3), np.float32), A), B)
+    assert gradients["fc.weights"].shape == (2, 24)
+    assert gradients["input/fc.weights"].shape == (5, 2, 4, 3)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
