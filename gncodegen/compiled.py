@@ -322,6 +322,22 @@ class Compiled:
         """Writes the network, its parameters and the solver's state to a folder; `gncodegen.load` reads them back."""
         saving.write(self.state, directory)
 
+    def export(self, path: str | Path, **choices: Any) -> None:
+        """Writes the network as a file that others read; docs/exchange.md lists the formats and their options.
+
+        Args:
+            path: its ending says the format: "net.onnx".
+            choices: options of the format.
+
+        Raises:
+            OptionsError: there is no such format or option.
+            NetworkError: the format cannot hold the network; `issues` names every layer.
+            SaveError: the file cannot be written.
+        """
+        from gncodegen.exchange.exporting import export  # noqa: PLC0415  used here only
+
+        export(self, path, **choices)
+
     def restore(self, directory: str | Path) -> None:
         """Takes over the values, the solver's state and the numbers that `save` wrote of a network like this one.
 

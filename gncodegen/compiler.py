@@ -70,7 +70,7 @@ def compile(  # noqa: A001, D417  choices are documented by their fields
         chosen = replace(chosen, training=False)
     if not network.batched:
         chosen = replace(chosen, batch_size=1)
-    _check_format(network, chosen.data_format)
+    check_format(network, chosen.data_format)
     compiled = Compiled(network, chosen, Hyperparameters(chosen.solver, chosen.seed, **numbers))
     _remember(compiled)
     return compiled
@@ -96,7 +96,7 @@ def of_state(state: NetworkState) -> Compiled:
     Raises:
         OptionsError: its inputs cannot have the axis order.
     """
-    _check_format(state.network, state.options.data_format)
+    check_format(state.network, state.options.data_format)
     return Compiled.of_state(state)
 
 
@@ -134,7 +134,7 @@ def last(**choices: Any) -> Compiled:
     return Compiled(network, chosen, Hyperparameters(chosen.solver, chosen.seed))
 
 
-def _check_format(network: Network, data_format: str | None) -> None:
+def check_format(network: Network, data_format: str | None) -> None:
     """Refuses an axis order that the inputs cannot have."""
     for node in network.inputs:
         axis_order(data_format or "", "B" + node.size.format)

@@ -1,4 +1,4 @@
-"""`gncodegen compile FILE.py`: compiles the network of a file and lists what came out."""
+"""`gncodegen compile FILE`: compiles the network of a file, lists what came out, and writes it in other formats."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "compile",
         help="compile a network file and list its kernels",
-        description="Compiles the network of a Python file that defines `layers` (and perhaps `options`).",
+        description="Compiles the network of a Python file that defines `layers` (and perhaps `options`), "
+        "or of an ONNX model.",
     )
-    parser.add_argument("file", metavar="FILE.py", help="defines `layers`, and `options` if the defaults do not do")
+    parser.add_argument(
+        "file", metavar="FILE", help="FILE.py defines `layers`, and `options` if the defaults do not do; or FILE.onnx"
+    )
     add_options(parser, "caller", "compile")
     parser.add_argument("--output", metavar="FOLDER", help="save the compiled network there, for gncodegen.load")
+    parser.add_argument(
+        "--export", metavar="FILE", action="append", default=[], help="write the network there, in the format of the "
+        "ending, such as net.onnx; may be given several times",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -37,4 +44,7 @@ def run(given: Namespace) -> None:
     if given.output:
         compiled.save(given.output)
         print(f"Saved in {given.output}")
+    for path in given.export:
+        compiled.export(path)
+        print(f"Exported to {path}")
     print("Read on with `gncodegen inspect`.")

@@ -1,4 +1,4 @@
-"""Network files: Python files that define `layers`, and what else a command needs."""
+"""Network files: Python files that define `layers`, and what else a command needs; or ONNX models."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ def network_file(path: str) -> dict[str, Any]:
     """The names a network file defines; `layers` is one of them.
 
     Args:
-        path: a Python file that defines `layers` (a list of layers or a LayerGraph) and perhaps `options`, `x` and `y`.
+        path: a Python file that defines `layers` (a list of layers or a LayerGraph) and perhaps `options`, `x` and `y`;
+            or an ONNX model, whose graph the layers are.
 
     Raises:
         OptionsError: there is no such file, or it defines no `layers`.
+        NetworkError: no layer covers some nodes of the model.
     """
+    if Path(path).suffix == ".onnx":
+        from gncodegen.exchange.onnx.importing import from_onnx
+
+        return {"layers": from_onnx(path)}
     if not Path(path).is_file():
         raise OptionsError(
-            f"FILE = {path!r} is not a file; allowed: a Python file that defines `layers`; check the path"
+            f"FILE = {path!r} is not a file; allowed: a Python file that defines `layers`, or an ONNX model; "
+            "check the path"
         )
     names = runpy.run_path(path)
     if "layers" not in names:

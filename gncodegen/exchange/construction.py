@@ -7,6 +7,7 @@ layout that is there, so that a chain of convolutions, norms and activations has
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -24,6 +25,10 @@ from gncodegen.layers.wiring import free_name
 
 Layout = tuple[int, ...]
 """The axes of one observation, numbered as the source has them, in the order in which they are stored."""
+
+
+_OF_FORM = re.compile(r"/(permute|reshape)(_\d+)?$")
+"""How names of layers end that bring arrays into a form."""
 
 
 class Unsupported(Exception):  # noqa: N818
@@ -93,8 +98,8 @@ class Construction:
         added = self.add(TensorInputLayer(shape, batched))
         return Value(shape, {tuple(range(len(shape))): added})
 
-    def add(self, layer: Layer, *sources: str) -> str:
-        """Adds a layer behind others and returns its name.
+    def add(self, layer: Layer, *sources: str, title: str = "") -> str:
+        """Adds a layer behind others and returns its name: that of `titled`, unless another is asked for.
 
         Raises:
             Unsupported: the layer does not fit what feeds it.
@@ -107,19 +112,24 @@ class Construction:
             raise Unsupported(str(error)) from error
         if faults:
             raise Unsupported(faults[0])
-        name = self._free(layer)
+        name = self._free(layer, title or self._title)
         self.graph.add(replace(layer, name=name))
         for port, source in zip(layer.input_names, sources, strict=True):
             self.graph.connect(source, f"{name}/{port}")
         self._sizes[name], self._sources[name] = size, sources
         return name
 
-    def _free(self, layer: Layer) -> str:
-        taken, stem = self._sizes.keys(), self._title
+    def change(self, name: str, changed: Callable[[Layer], Layer]) -> None:
+        """Puts what is made of a layer in its place, if there is one of this name."""
+        if name in self._sizes:
+            self.graph.replace(name, changed(self.graph[name]))
+
+    def _free(self, layer: Layer, stem: str) -> str:
+        taken = self._sizes.keys()
         if not stem:
             return free_name(layer, taken)
         # A step's own layer has the step's name, and not one that brings an array into its form.
-        if isinstance(layer, (PermuteLayer, ReshapeLayer)) and not self._returning:
+        if isinstance(layer, (PermuteLayer, ReshapeLayer)) and not self._returning and not _OF_FORM.search(stem):
             stem = f"{stem}/{layer.kind}"
         number, name = 1, stem
         while name in taken:
@@ -131,12 +141,15 @@ class Construction:
         """The size of a layer's output."""
         return self._sizes[name]
 
-    def stored(self, value: Value, layout: Layout) -> str:
-        """The layer whose output has the value in this layout, added where there is none yet."""
+    def stored(self, value: Value, layout: Layout, title: str = "") -> str:
+        """The layer whose output has the value in this layout, added where there is none yet.
+
+        It is named after that which has it, whatever reads it, unless `title` gives a name.
+        """
         if layout not in value.places:
-            present = value.layout
-            order = tuple(present.index(axis) for axis in layout)
-            value.places[layout] = self.add(PermuteLayer(order), value.places[present])
+            present, source = value.layout, value.places[value.layout]
+            layer = PermuteLayer(tuple(present.index(axis) for axis in layout))
+            value.places[layout] = self.add(layer, source, title=title or f"{source}/{layer.kind}")
         return value.places[layout]
 
     def alike(self, value: Value, layer: Layer) -> Value:
@@ -196,17 +209,24 @@ class Construction:
         layout = value.layout
         extents = tuple(value.shape[own] for own in layout)
         place = layout.index(axis)
-        image = ReshapeLayer((prod(extents[:place]), extents[place], prod(extents[place + 1 :])))
-        added = self.add(layer, self.add(image, value.places[layout]))
+        image = (prod(extents[:place]), extents[place], prod(extents[place + 1 :]))
+        added = self.add(layer, self._as(image, value.places[layout]))
         length = self.size(added).shape[1]
-        back = self.add(ReshapeLayer((*extents[:place], length, *extents[place + 1 :])), added)
+        back = self._as((*extents[:place], length, *extents[place + 1 :]), added)
         return Value((*value.shape[:axis], length, *value.shape[axis + 1 :]), {layout: back})
+
+    def _as(self, shape: tuple[int, ...], source: str) -> str:
+        """A layer's output in this shape: itself where it has it."""
+        return source if self.size(source).shape == shape else self.add(ReshapeLayer(shape), source)
 
     def reshaped(self, value: Value, shape: tuple[int, ...]) -> Value:
         """The same elements, in the source's order, in another shape."""
         if shape == value.shape:
             return value
-        source = self.stored(value, tuple(range(value.rank)))
+        # Axes of extent 1 may stand anywhere: the elements are in the source's order.
+        flat = [axis for axis in range(value.rank) if value.shape[axis] != 1]
+        alike = (layout for layout in value.places if [axis for axis in layout if value.shape[axis] != 1] == flat)
+        source = self.stored(value, next(alike, tuple(range(value.rank))))
         return Value(shape, {tuple(range(len(shape))): self.add(ReshapeLayer(shape), source)})
 
     def permuted(self, value: Value, order: tuple[int, ...]) -> Value:
@@ -221,7 +241,7 @@ class Construction:
         for value, name in zip(values, names, strict=True):
             self._title = name
             identity = tuple(range(value.rank))
-            end = self.stored(value, identity)
+            end = self.stored(value, identity, name)
             # A graph returns a layer once, and no input: such a value passes a layer of its own.
             if end in results or self.graph[end].is_input:
                 end = self.add(ReshapeLayer(value.shape), end)

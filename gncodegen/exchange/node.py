@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from gncodegen.exchange.construction import Construction, Unsupported, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gncodegen.layers.base import Layer
 
 Operand = Value | NDArray[Any]
 """What a name of the graph stands for: an array computed at run time, or a constant."""
@@ -52,6 +54,7 @@ class Step:
         attributes: as Python values.
         number: position in the source, from 1.
         refusal: why no layer covers it, where that is known already.
+        finish: what the source notes beside the step of its layer, put into the layer; raises Unsupported.
     """
 
     operator: str
@@ -62,6 +65,7 @@ class Step:
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     number: int = 0
     refusal: str = ""
+    finish: Callable[[Layer], Layer] = lambda layer: layer
 
     def refused(self, reason: str) -> Step:
         """The step, which no layer covers."""

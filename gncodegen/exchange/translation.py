@@ -149,6 +149,7 @@ class _Translation:
                 value, self._reads[step.outputs[0]] = whole
                 return [value]
             results = [None] * len(step.outputs) if missing else self._converted(node)
+            construction.change(step.title, step.finish)
         except Unsupported as reason:
             self._fault(step.outputs, step, str(reason))
             return [None] * len(step.outputs)

@@ -113,6 +113,10 @@ class TrainedNetwork:
         """Writes the network, its values and its classes; `gncodegen.load` reads them back."""
         saving.write(replace(self.compiled.state, trained=True), directory)
 
+    def export(self, path: str | Path, **choices: Any) -> None:
+        """Writes the network as a file that others read: `Compiled.export`."""
+        self.compiled.export(path, **choices)
+
     def __repr__(self) -> str:
         return f"TrainedNetwork({len(self.compiled.network.nodes)} layers, target {self.compiled.target!r})"
 

@@ -76,6 +76,15 @@ def test_compile(file, capsys):
     assert "Memory of a step" in out
 
 
+def test_compile_exports_and_takes_onnx_models(file, tmp_path, capsys):
+    assert run("compile", file, "--batch-size", 4, "--export", tmp_path / "net.onnx") == 0
+    assert "Exported to" in capsys.readouterr().out
+    assert run("compile", tmp_path / "net.onnx", "--batch-size", 4) == 0
+    assert "TensorInputLayer" in capsys.readouterr().out
+    assert run("compile", tmp_path / "net.onnx", "--export", tmp_path / "net.h5") == 2
+    assert "'.h5'; allowed: .onnx" in capsys.readouterr().err
+
+
 def test_inspect_the_last_compilation(file, capsys):
     run("compile", file)
     capsys.readouterr()

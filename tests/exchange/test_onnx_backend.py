@@ -11,11 +11,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from support.onnx_models import interpreted
+from support.onnx_models import in_onnx_runtime, interpreted
 
 import gncodegen as gnc
 from gncodegen.errors import NetworkError
+from gncodegen.exchange.onnx.exporting import model
 from gncodegen.exchange.operators import OPERATORS
+from gncodegen.layers.network import Network
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -115,12 +117,18 @@ def imported(case):
 
 
 def check(case) -> None:
+    """What comes in is right, and what goes out again, in ONNX Runtime, too."""
     graph, given = imported(case)
-    got = interpreted(graph, given)
     expected = [array_of(array) for array in case.data_sets[0][1]]
-    assert len(got) == len(expected)
-    for found, wanted in zip(got, expected, strict=True):
-        np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=case.rtol, atol=max(case.atol, 1e-6))
+    network = Network.build(graph, require_output=False)
+    exported = model(network, network.initial_values(np.random.default_rng(0)))
+    onnx.checker.check_model(exported, full_check=True)
+    again = in_onnx_runtime(exported, {name: array.astype(np.float32) for name, array in given.items()})
+    for got, least in ((interpreted(graph, given), 1e-6), (again, 1e-5)):
+        assert len(got) == len(expected)
+        for found, wanted in zip(got, expected, strict=True):
+            close = {"rtol": max(case.rtol, least), "atol": max(case.atol, least)}
+            np.testing.assert_allclose(found.reshape(wanted.shape), wanted, **close)
 
 
 @pytest.mark.full(like="exchange/test_onnx_backend.py::test_some_of_them")

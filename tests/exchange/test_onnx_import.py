@@ -16,14 +16,14 @@ from gncodegen.errors import NetworkError
 
 def test_layers_carry_names_weights_and_order() -> None:
     graph = gnc.from_onnx(small_model())
-    assert [layer.name for layer in graph][:4] == ["x", "conv/permute", "conv", "norm"]
+    assert [layer.name for layer in graph][:4] == ["x", "x/permute", "conv", "norm"]
     convolution = graph["conv"]
     assert isinstance(convolution, gnc.Convolution2dLayer)
     assert convolution.weights is not None
     assert convolution.weights.shape == (3, 3, 3, 8)
     assert convolution.bias_learn_rate_factor == 0
     # One permutation in front of the convolution, one behind the pool: nothing between.
-    assert [layer.name for layer in graph if isinstance(layer, gnc.PermuteLayer)] == ["conv/permute", "flat/permute"]
+    assert [layer.name for layer in graph if isinstance(layer, gnc.PermuteLayer)] == ["x/permute", "pool/permute"]
     network = gnc.Network.build(graph, require_output=False)
     assert network.outputs == ("fc",)
     assert network.output.size.shape == (5,)

@@ -9,8 +9,10 @@ import onnx
 import onnx.backend.test
 import pytest
 from onnx import numpy_helper
+from support.onnx_models import same_network
 
 import gncodegen as gnc
+from gncodegen.exchange.onnx.exporting import model
 from gncodegen.layers.network import Network
 
 FOLDER = Path(onnx.backend.test.__file__).parent / "data" / "light"
@@ -35,6 +37,17 @@ def test_it_comes_in_with_no_more_permutations_than_it_needs(name) -> None:
     graph = gnc.from_onnx(FOLDER / f"light_{name}.onnx")
     Network.build(graph, require_output=False)
     assert sum(isinstance(layer, gnc.PermuteLayer) for layer in graph) <= MODELS[name]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "squeezenet" else pytest.mark.full) for name in MODELS]
+)
+def test_it_goes_out_and_comes_in_as_the_same_layers(name) -> None:
+    graph = gnc.from_onnx(FOLDER / f"light_{name}.onnx")
+    network = Network.build(graph, require_output=False)
+    made = model(network, network.initial_values(np.random.default_rng(0)))
+    onnx.checker.check_model(made, full_check=True)
+    assert same_network(graph, gnc.from_onnx(made))
 
 
 @pytest.mark.full(like="test_readme.py::test_the_tour_runs")

@@ -1,4 +1,4 @@
-"""docs/exchange.md is written from the importer's own tables; `pytest --update-golden` writes it anew."""
+"""docs/exchange.md is written from the tables of import and export; `pytest --update-golden` writes it anew."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gncodegen.exchange.onnx.operations import LAYERS, OPERATIONS
+from gncodegen.exchange.onnx.operations.elementwise import ACTIVATIONS
 from gncodegen.exchange.onnx.reading import FLOATS, OLDEST_OPSET
 from gncodegen.exchange.operators import OPERATORS
 from gncodegen.exchange.patterns import PATTERNS
@@ -49,6 +51,27 @@ def written() -> str:
         "| ATen operator | said as |",
         "|---|---|",
         *(f"| {name} | {', '.join(row.operators)} |" for name, row in sorted(ATEN.items())),
+        "",
+        '## ONNX out: `compiled.export("net.onnx", opset=21, data_format="")`',
+        "",
+        "A model for prediction, with the values of now, accepted by `onnx.checker`; it computes what `predict` does.",
+        "It takes and gives the arrays that `predict` takes and gives: an imported graph keeps its own order of axes,",
+        'a layer array has channels last, and `data_format="BCSS"` makes a model with channels first. The axis of',
+        "observations is free and called N. Inputs and outputs have the names of their layers; normalization of the",
+        "input is part of the model, dropout does nothing. Between convolutions and norms no Transpose is left.",
+        "",
+        "A model that came in by `from_onnx` and has an axis of observations goes out and comes in again as the same",
+        "layers with the same names and weights, bit for bit; learn rate and L2 factors lie in the nodes' metadata.",
+        "Names of classes lie in the model's metadata, under `classes`, weights beyond 2 GB in `net.onnx.data`.",
+        "What ONNX cannot say is an error that lists every such layer; then nothing is written.",
+        "",
+        "| operation of a layer | becomes |",
+        "|---|---|",
+        *(f"| {name} | {row.becomes} |" for name, row in sorted(OPERATIONS.items())),
+        *(f"| activation {name} | {row.becomes} |" for name, row in sorted(ACTIVATIONS.items())),
+        *(f"| {kind.__name__} | {row.becomes} |" for kind, row in LAYERS.items()),
+        "",
+        "On the command line: `gncodegen compile model.onnx --export net.onnx`.",
         "",
     ]
     return "\n".join(lines)

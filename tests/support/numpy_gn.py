@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,14 +36,30 @@ def _window(a: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def _convolution(x: Array, weights: Array, bias: Array | None, a: Mapping[str, Any]) -> tuple[Array, Any]:
     given = np.zeros(weights.shape[-1]) if bias is None else bias
-    return ref.convolution(x, weights, given, **_window(a, "stride", "dilation", "padding"), groups=a.get("groups", 1))
+    window = _window(a, "stride", "dilation", "padding")
+    return _merged(
+        x, weights.ndim - 2, lambda x: ref.convolution(x, weights, given, **window, groups=a.get("groups", 1))
+    )
+
+
+def _merged(x: Array, rank: int, run: Callable[[Array], tuple[Array, Any]]) -> tuple[Array, Any]:
+    """A window of `rank` axes over x, whose axes in front of them, such as time steps, count as observations."""
+    ahead = x.shape[: -rank - 1]
+    y, back = run(x.reshape(-1, *x.shape[-rank - 1 :]))
+
+    def backward(dy: Array) -> tuple[Array, ...]:
+        dx, *rest = back(dy.reshape(y.shape))
+        return (dx.reshape(x.shape), *rest)
+
+    return y.reshape(*ahead, *y.shape[1:]), backward
 
 
 def _pool(x: Array, a: Mapping[str, Any], op: str) -> tuple[Array, Any]:
+    options = _window(a, "window", "stride", "padding")
     if op.startswith("max"):
-        return ref.max_pool(x, **_window(a, "window", "stride", "padding"))
+        return _merged(x, len(a["window"]), lambda x: ref.max_pool(x, **options))
     counted = a.get("count_padding", True)
-    return ref.average_pool(x, **_window(a, "window", "stride", "padding"), count_padding=counted)
+    return _merged(x, len(a["window"]), lambda x: ref.average_pool(x, **options, count_padding=counted))
 
 
 def _norm(x: Array, scale: Array, offset: Array, a: Mapping[str, Any]) -> tuple[Array, Any]:
@@ -176,7 +192,7 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             y = _epilogue(sum(o[2:], _convolution(o[0], o[1], None, a)[0]), a)
             return [y, partials(y, a["parts"])] if a.get("parts") else [y]
         case "transposed_convolution":
-            image = np.zeros((len(o[0]), *a["extents"], o[1].shape[-2]))
+            image = np.zeros((*o[0].shape[: -len(a["extents"]) - 1], *a["extents"], o[1].shape[-2]))
             return [_epilogue(sum(o[2:], _convolution(image, o[1], None, a)[1](o[0])[0]), a)]
         case "convolution_input_gradient":
             return _convolution(np.zeros(a["input_shape"]), o[1], None, a)[1](o[0])[:1]
@@ -223,7 +239,9 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "average_pool_gradient":
             return _pool(np.zeros(a["input_shape"]), a, op)[1](o[0])
         case "fully_connected":
-            return [_epilogue(sum(o[2:], ref.fully_connected(o[0], o[1], np.zeros(len(o[1])))[0]), a)]
+            rows = o[0].reshape(-1, o[1].shape[1])
+            y = ref.fully_connected(rows, o[1], np.zeros(len(o[1])))[0]
+            return [_epilogue(sum(o[2:], y.reshape(*o[0].shape[: 1 + a.get("kept", 0)], -1)), a)]
         case "fully_connected_input_gradient":
             return [(o[0] @ o[1]).reshape(a["input_shape"])]
         case "fully_connected_weight_gradient":

@@ -13,10 +13,10 @@ from support import numpy_gn
 
 
 def interpreted(graph, given):
-    """The outputs in float64, by NumPy on the gn IR."""
+    """The outputs in float64, by NumPy on the gn IR, of an imported graph or of a network with values in its layers."""
     network = Network.build(graph, require_output=False)
     given = {node.name: given[node.name] for node in network.inputs}
-    batched = {name: network[name].layer.batched for name in given}
+    batched = {name: getattr(network[name].layer, "batched", True) for name in given}
     arrays = {name: array if batched[name] else array[None] for name, array in given.items()}
     size = next(iter(arrays.values())).shape[0]
     module = build_module(network, "predict", batch_size=size, dtype="float64")
@@ -65,3 +65,32 @@ def small_model():
         helper.make_node("Gemm", ["f", "m", "c"], ["y"], name="fc", transB=1),
     ]
     return model_of(nodes, {"x": ["N", 3, 4, 4]}, {"y": ["N", 5]}, constants)
+
+
+def drawn_values(network, seed=0):
+    """A value for every parameter: near 1 where it must be positive, else about 0."""
+    rng = np.random.default_rng(seed)
+    shift = {"scale": 1.0, "trained_variance": 1.5, "standard_deviation": 2.0, "max": 3.0}
+    return {
+        key: (0.3 * rng.uniform(-1, 1, parameter.shape) + shift.get(parameter.name, 0.0)).astype(np.float32)
+        for key, parameter in network.parameters.items()
+    }
+
+
+def in_onnx_runtime(model, given):
+    """The outputs that ONNX Runtime computes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {entry.name: given[entry.name] for entry in session.get_inputs()})
+
+
+def same_network(first, second):
+    """Whether two graphs have the same layers, connections and values of float32."""
+    networks = [Network.build(graph, require_output=False) for graph in (first, second)]
+    (data, _), (others, _) = (network.to_json() for network in networks)
+    values = [network.initial_values(np.random.default_rng(0)) for network in networks]
+    return data == others and all(np.array_equal(values[0][key], values[1][key]) for key in values[0])

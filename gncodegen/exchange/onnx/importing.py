@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gncodegen.exchange.node import Step
+from gncodegen.exchange.onnx.factors import with_factors
 from gncodegen.exchange.onnx.folding import fold
 from gncodegen.exchange.onnx.reading import Model, read
 from gncodegen.exchange.translation import Source, translated
@@ -59,6 +62,14 @@ def _step(proto: Any, number: int) -> Step:
         title=proto.name or f"{proto.op_type}_{number}",
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
-        attributes={name: value.decode() if isinstance(value, bytes) else value for name, value in attributes.items()},
+        attributes={name: _plain(value) for name, value in attributes.items()},
         number=number,
+        finish=lambda layer: with_factors(layer, proto),
     )
+
+
+def _plain(value: Any) -> Any:
+    """Texts as str; the float32 of an attribute as the shortest number that it can stand for: 1e-05."""
+    if isinstance(value, float):
+        return float(str(np.float32(value)))
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,72 @@
+"""`Compiled.export`: a network as a file that others read. One row per format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gncodegen.errors import OptionsError
+
+if TYPE_CHECKING:
+    from gncodegen.compiled import Compiled
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Args:
+        becomes: what it is, for messages and the documentation.
+        write: writes it: network, path, and the options by name.
+        options: name → what it says.
+    """
+
+    becomes: str
+    write: Callable[..., None]
+    options: Mapping[str, str]
+
+
+def _onnx(compiled: Compiled, path: Path, **choices: Any) -> None:
+    from gncodegen.exchange.onnx.exporting import write  # noqa: PLC0415  needs the package onnx
+
+    write(compiled, path, **choices)
+
+
+FORMATS: Mapping[str, Format] = {
+    ".onnx": Format(
+        "an ONNX model",
+        _onnx,
+        {
+            "opset": "version of the operator set, 21 or newer; default 21",
+            "data_format": 'axis order of its arrays, such as "BCSS"; "" = that which `predict` takes',
+        },
+    ),
+}
+"""Ending of the path → format."""
+
+
+def export(compiled: Compiled, path: str | Path, **choices: Any) -> None:
+    """Writes a network in the format that the path's ending says.
+
+    Args:
+        compiled: the network.
+        path: of the file.
+        choices: the format's options.
+
+    Raises:
+        OptionsError: there is no such format, or it has no such option.
+        NetworkError: the format cannot hold the network; `issues` names every layer.
+        SaveError: the file cannot be written.
+    """
+    place = Path(path).expanduser()
+    row = FORMATS.get(place.suffix)
+    if row is None:
+        allowed = ", ".join(f"{ending} ({each.becomes})" for ending, each in FORMATS.items())
+        raise OptionsError(f"export: {str(path)!r} ends in {place.suffix!r}; allowed: {allowed}; choose one of them")
+    unknown = sorted(set(choices) - set(row.options))
+    if unknown:
+        allowed = ", ".join(row.options) or "none"
+        raise OptionsError(f"export: {', '.join(unknown)}: no such option of {place.suffix}; allowed: {allowed}")
+    row.write(compiled, place, **choices)
