@@ -58,7 +58,8 @@ def has_bias(step: Step) -> bool:
     """Whether there is a bias to write: one that is frozen at zero stands for none."""
     if len(step.values) < 2:
         return False
-    frozen = next(p.learn_rate_factor == 0 for p in step.node.parameters if p.name == step.operation.parameters[1])
+    name = step.operation.parameters[1]
+    frozen = any(own.learn_rate_factor == 0 for own in step.node.parameters if own.name == name)
     return not (frozen and not np.any(step.values[1]))
 
 
