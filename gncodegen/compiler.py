@@ -128,7 +128,7 @@ def last(**choices: Any) -> Compiled:
         network, chosen = Network.from_json(record["network"]), CompileOptions(**(record["options"] | choices))
     except OptionsError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         issue = "nothing was compiled yet; allowed: a network file, or a compilation before; run `gncodegen demo`"
         raise NetworkError([issue]) from error
     return Compiled(network, chosen, Hyperparameters(chosen.solver, chosen.seed))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gncodegen.cli.choosing import add_options, chosen
 from gncodegen.cli.files import network_file, optional_name
-from gncodegen.errors import ArrayError
+from gncodegen.errors import ArrayError, OptionsError
 
 
 def add_to(commands: Any) -> None:
@@ -65,7 +65,13 @@ def run_predict(given: Namespace) -> None:
 
     net, x = load(given.folder, **chosen(given)), _array(given.x)
     if given.output:
-        np.save(given.output, net.predict(x))
+        try:
+            np.save(given.output, net.predict(x))
+        except OSError as error:
+            raise OptionsError(
+                f"--output {given.output!r} cannot be written: {error.strerror}; allowed: a file in a folder that is "
+                "there, with room; make the folder"
+            ) from error
         print(f"Written to {given.output}")
     elif isinstance(net, TrainedNetwork) and net.classes is not None:
         print(*net.classify(x)[0].tolist(), sep="\n")
@@ -77,6 +83,13 @@ def _array(path: str) -> NDArray[Any]:
     if not Path(path).is_file():
         raise ArrayError(f"X = {path!r} is not a file; allowed: a .npy file of observations; check the path")
     try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise ArrayError(f"X = {path!r}: {error}; allowed: a .npy file of numbers; write it with numpy.save") from error
+        # Mapped, not read: the header of a damaged file may ask for any size.
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ArrayError(
+            f"X = {path!r}: {reason}; allowed: a .npy file of numbers; write it with numpy.save"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise ArrayError(f"X = {path!r} holds several arrays; allowed: a .npy file; write it with numpy.save")
+    return np.array(array)

@@ -72,9 +72,15 @@ def differentiate(function: FuncOp) -> Tape:
         cotangents = [tape.total(result) for result in operation.results]
         is_loss = isinstance(operation, Loss) and operation.results[0] in losses
         if is_loss or any(cotangent is not None for cotangent in cotangents):
-            for operand, cotangent in zip(
-                operation.operands, operation.gradient(tape.builder, cotangents), strict=True
-            ):
+            try:
+                pairs = list(zip(operation.operands, operation.gradient(tape.builder, cotangents), strict=True))
+            except ValueError as error:  # more operands than its rule knows
+                label = " + ".join(operation.layers) or operation.name
+                raise PassFailedException(
+                    f"{label}: {operation.name} of {len(operation.operands)} operands has no gradient; allowed: ops as "
+                    "built; run this pass before fuse"
+                ) from error
+            for operand, cotangent in pairs:
                 tape.add(operand, cotangent)
     return tape
 

@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 from typing import Any, Protocol
 
 from gncodegen.errors import OptionsError, TargetError
+from gncodegen.targets import numba_settings
 
 MATH = ("float32", "tf32", "bf16")
 """How matrix products may multiply."""
@@ -83,6 +84,7 @@ class TargetRow:
             OptionsError: the machine that is here lacks what an option asks for.
             TargetError: there is no such target, or no GPU, or it cannot be used.
         """
+        numba_settings.check()
         factory = resolve_name(self.backend) if isinstance(self.backend, str) else self.backend
         return factory(options)
 

@@ -106,6 +106,12 @@ def class_targets(labels: Any, classes: Sequence[Any] | None, count: int, where:
         raise ArrayError(
             f"{where}: undefined labels (None or NaN); allowed: a class for every sample; drop those samples"
         )
+    kinds = sorted({type(value).__name__ for value in values if not isinstance(value, (str, int, float))})
+    if kinds or array.dtype.kind in "mM":
+        raise ArrayError(
+            f"{where}: labels of kind {', '.join(kinds) or array.dtype}; allowed: texts and numbers; turn them into "
+            "text, as with labels.astype(str)"
+        )
     named = tuple(classes) if classes is not None else _distinct(values, where)
     fits = len(named) == count and set(values) <= set(named)
     if not fits and array.dtype.kind in "iu" and values and 0 <= min(values) and max(values) < count:
@@ -144,9 +150,11 @@ def _misfit(values: list[Any], classes: Sequence[Any] | None, count: int, where:
             f"{where}: label {unknown!r}; allowed: {', '.join(map(repr, classes[:20]))}; "
             "drop the sample or list the class in ClassificationLayer(classes=…)"
         )
+    more = f"give the last FullyConnectedLayer {len(distinct)} outputs"
+    fewer = "name all classes, as in ClassificationLayer(classes=…), if this is a part of the samples"
     return ArrayError(
         f"{where}: {len(distinct)} distinct labels for {count} outputs; allowed: {count} distinct labels, or class "
-        f"indices 0 … {count - 1}; give the last FullyConnectedLayer {len(distinct)} outputs"
+        f"indices 0 … {count - 1}; {fewer if len(distinct) < count else more}"
     )
 
 

@@ -14,7 +14,8 @@ import pytest
 import gncodegen
 import gncodegen as gnc
 from gncodegen import compiler
-from gncodegen.cli import main
+from gncodegen.cli import main, training
+from gncodegen.errors import ArrayError
 
 NETWORK = """
 import numpy as np
@@ -218,3 +219,46 @@ def test_options_of_compiling_reach_the_network(file):
     assert options.tune
     assert run("inspect", "gn", "--no-tune", "--file", file) == 0
     assert not compiler.last().options.tune
+
+
+BROKEN_ARRAYS = {
+    "empty": b"",
+    "not an array": b"hello",
+    "a header that is cut off": b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'",
+    "a header that lies": b"\x93NUMPY\x01\x00v\x00"
+    + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 6), }".ljust(117) + b"\n" + b"\0" * 96,
+    "a header that overflows": b"\x93NUMPY\x01\x00v\x00"
+    + b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999999999, 6), }".ljust(117) + b"\n" + b"\0" * 96,
+    "a header of code": b"\x93NUMPY\x01\x00v\x00" + b"__import__('os').system('true')".ljust(117) + b"\n",
+    "pickled": b"\x93NUMPY\x01\x00v\x00"
+    + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n" + b"\x80\x04N.",
+    "several arrays": b"PK\x05\x06" + b"\0" * 18,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN_ARRAYS)
+def test_broken_arrays_are_refused(tmp_path, case):
+    path = tmp_path / "x.npy"
+    path.write_bytes(BROKEN_ARRAYS[case])
+    with pytest.raises(ArrayError, match=r"X = .*x.npy'.*; allowed: a .npy file"):
+        training._array(str(path))
+
+
+@pytest.mark.parametrize("shape", [(0, 6), (3, 6), ()])
+def test_arrays_are_read(tmp_path, shape):
+    np.save(tmp_path / "x.npy", np.ones(shape, np.float32))
+    assert training._array(str(tmp_path / "x.npy")).shape == shape
+
+
+def test_an_output_that_cannot_be_written_is_refused(file, tmp_path, capsys):
+    assert run("compile", file, "--output", tmp_path / "saved") == 0
+    np.save(tmp_path / "x.npy", np.ones((2, 6), np.float32))
+    assert run("run", tmp_path / "saved", tmp_path / "x.npy", "--output", tmp_path / "none" / "y.npy") == 2
+    assert "cannot be written: No such file or directory; allowed: a file in a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("record", [b"[]", b"{", b"null", b'{"network": 5, "options": {}}', b"[" * 10**5])
+def test_a_damaged_record_is_as_none(record, monkeypatch, capsys):
+    monkeypatch.setattr(compiler.files, "read", lambda path: record)
+    assert run("inspect") == 2
+    assert "nothing was compiled yet" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from numba.np.ufunc import threading_layer
 from numpy.typing import NDArray
 
 from gncodegen.cache.foreign import checked
+from gncodegen.errors import TargetError
 from gncodegen.process import forks
 from gncodegen.targets.cpu.atomics import fetch, fetch_add, give_way, pause
 from gncodegen.targets.cpu.threads import cores, starting
@@ -139,14 +140,24 @@ def _kept() -> Generator[bool]:
 
 
 def _parallel(function: Any) -> Any:
-    """The runner, compiled or from the cache; Numba starts its threads then."""
+    """The runner, compiled or from the cache; Numba starts its threads then.
+
+    Raises:
+        TargetError: NUMBA_THREADING_LAYER names some that are not here.
+    """
     signatures = [types.void(*(types.int64[::1],) * 6, types.int64)]
     options: Any = {"parallel": True, "nogil": True, "error_model": "numpy"}
-    with starting(), _kept() as place:
-        if place:
-            with suppress(OSError):  # of a full disk
-                return njit(signatures, cache=True, **options)(function)
-        return njit(signatures, **options)(function)
+    try:
+        with starting(), _kept() as place:
+            if place:
+                with suppress(OSError):  # of a full disk
+                    return njit(signatures, cache=True, **options)(function)
+            return njit(signatures, **options)(function)
+    except ValueError as error:
+        raise TargetError(
+            f"Numba has no threads: {' '.join(str(error).split())}; allowed: OpenMP, TBB or its workqueue; "
+            "unset NUMBA_THREADING_LAYER or install what it names"
+        ) from error
 
 
 @_parallel
