@@ -55,26 +55,28 @@ def _remember_locations() -> None:
 
 
 def _remember_signatures() -> None:
-    """Keep what operators and intrinsics resolve to: Numba searches all templates again at each call, half its work."""
-    context: Any = import_module("numba.cuda.target").CUDATypingContext
-    resolve: Any = context.resolve_function_type
+    """Type a function once for the same types of its arguments: Numba does it anew for every call, in two passes."""
+    known: dict[Any, tuple[Any, Any]] = {}
+    mine: Any = import_module("numba.cuda.target").CUDATypingContext
+    configurations: Any = import_module("numba.cuda.core.targetconfig").ConfigStack
+    typed: Any = types.Function.get_call_type
 
-    def resolve_function_type(self: Any, func: Any, args: Any, kws: Any) -> Any:
-        if not isinstance(func, types.Function) or kws:
-            return resolve(self, func, args, kws)
-        known: dict[Any, Any] = self.__dict__.setdefault("_resolved", {})
-        key = func, tuple(args)
+    def get_call_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
+        flags = configurations.top_or_none()
+        if kws or flags is None or not isinstance(context, mine):
+            return typed(self, context, args, kws)
+        key = self, tuple(args), flags.compute_capability
         if key not in known:
-            found = resolve(self, func, args, kws)
-            if found is None:
+            signature = typed(self, context, args, kws)
+            if signature is None:
                 return None
-            known[key] = found, func._impl_keys[found.args]
-        found, implementation = known[key]
-        # All targets share the type of a function such as `max`, which keeps what was resolved last, for any of them.
-        func._impl_keys[found.args] = implementation
-        return found
+            known[key] = signature, self._impl_keys[signature.args]
+        signature, implementation = known[key]
+        # The function keeps what was resolved last, for any capability.
+        self._impl_keys[signature.args] = implementation
+        return signature
 
-    context.resolve_function_type = resolve_function_type
+    types.Function.get_call_type = get_call_type
 
 
 _remember_locations()
