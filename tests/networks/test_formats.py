@@ -104,7 +104,7 @@ JUDGED = [line for line in ALLOWED if twin(*line)]
 @pytest.mark.parametrize(
     ("layer", "letters", "cell"),
     [
-        pytest.param(*line, id="-".join(line[:2]), marks=[pytest.mark.full] if i % 5 else [])
+        pytest.param(*line, id="-".join(line[:2]), marks=[pytest.mark.full] if i % 9 else [])
         for i, line in enumerate(JUDGED)
     ],
 )

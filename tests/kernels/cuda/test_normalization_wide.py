@@ -72,7 +72,7 @@ KINDS = [
     ("split", "sm_80", (4, 6, 7, 32), 8, "spatial-channel"),
     ("resident", "sm_80", (4, 3, 96), 1, "channel"),
     ("wide", "sm_80", (4, 3, 4096), 1, "spatial-channel"),
-    ("wide", "sm_80", (4, 3, 4096), 1, "channel"),
+    pytest.param("wide", "sm_80", (4, 3, 4096), 1, "channel", marks=pytest.mark.full),
 ]
 
 

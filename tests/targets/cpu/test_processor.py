@@ -183,7 +183,7 @@ DECIDES_NOT = {
 }
 
 
-@environments(DECIDES, "generic", "v3")
+@environments(DECIDES, "generic")
 @on_x86
 def test_kernels_for_another_cpu_lie_apart(plain, tmp_path, environment):
     """A run for another CPU leaves nothing that a later normal run takes."""

@@ -26,8 +26,8 @@ COMPARED = [each for each in ZOO if each.name != DROPOUT]
 
 
 def _specimens(first: int, of: list[Specimen]) -> Any:
-    """A fourth of the specimens by default, others in the other test: a training step has gradients, too."""
-    kept = [each.name for each in COMPARED if not each.training] + [each.name for each in COMPARED[first::4]]
+    """An eighth of the specimens by default, others in the other test: a training step has gradients, too."""
+    kept = [each.name for each in COMPARED if not each.training] + [each.name for each in COMPARED[first::8]]
     marks = {each.name: [] if each.name in kept else [pytest.mark.full] for each in of}
     return pytest.mark.parametrize(
         "specimen", [pytest.param(each, id=each.name, marks=marks[each.name]) for each in of]
@@ -91,6 +91,7 @@ def test_a_training_step(specimen: Specimen) -> None:
                 _close(value, wanted[kind, name], specimen.dtype, name)
 
 
+@pytest.mark.full(like="targets/cuda/test_zoo.py::test_a_training_step")
 def test_training_steps_of_the_demo_match_the_cpu_target() -> None:
     specimen = Specimen("demo", demo, batch=4)
     ours, host = specimen.compile(target="sm_90", emulate=True), specimen.compile(target="cpu")
