@@ -29,6 +29,7 @@ from gncodegen.errors import GncodegenError
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
+from support import mutations  # noqa: E402  what the tests use
 from support.states import damage, killed_at, state  # noqa: E402  what the tests use
 
 Counts = dict[str, int]
@@ -292,6 +293,18 @@ def interrupted_compilations(cases: int, seed: int, place: Path) -> Counts:
     return {"cases": cases, "wrong": int(not np.array_equal(network().predict(x), np.load(expected_by)))}
 
 
+def mutated(name: str) -> Run:
+    """Mutated input of a reader: anything but a result or an error of the family is wrong."""
+
+    def run(cases: int, seed: int, folder: Path) -> Counts:
+        ends, findings = mutations.run(mutations.ATTACKS[name], cases, seed)
+        for finding, number in findings.items():
+            print(f"{name}, seed {number}: {finding}", file=sys.stderr)
+        return {"cases": cases, "wrong": cases - ends["accepted"] - ends["refused"]}
+
+    return run
+
+
 ATTACKS = (
     Attack("threads-1", 10_000, 10_000, 600, threads(1)),
     Attack("threads-10", 10_000, 10_000, 600, threads(10)),
@@ -302,6 +315,8 @@ ATTACKS = (
     Attack("interrupted-compilations", 240, 4, 600, interrupted_compilations),
     Attack("killed-saves", 2_000, 200, 900, kills_in_saves),
     Attack("damaged-saves", 10_000, 1_000, 900, damaged_saves),
+    Attack("mutated-ir", 100_000, 2_000, 1800, mutated("ir")),
+    Attack("mutated-onnx", 100_000, 10_000, 1800, mutated("onnx")),
 )
 
 faulthandler.enable()
