@@ -160,10 +160,12 @@ def _header(schedule: Schedule, name: str) -> list[str]:
         f"# op {schedule.op} · template {name} · target {schedule.target} · {schedule.dtype} · {schedule.layout}",
         "# Generated: edit a copy, or the template.",
     ]
+    # The templates of a GPU make tables of their own of tuples.
+    tabled = schedule.family == "cpu"
     for title, constants in (("shape", schedule.shape), ("tiles", schedule.tiles)):
         if constants:
-            lines += [f"# {title}", *(f"{key.upper()} = {_source(value)}" for key, value in constants.items())]
-    if schedule.family == "cpu" and any(map(_is_table, schedule.constants.values())):
+            lines += [f"# {title}", *(f"{key.upper()} = {_source(value, tabled)}" for key, value in constants.items())]
+    if tabled and any(map(_is_table, schedule.constants.values())):
         lines.insert(3, "import numpy")
     return lines
 
@@ -172,8 +174,8 @@ LONGEST_TUPLE = 64
 """Numba makes a branch for each element of a tuple that is indexed at run time; longer tables are arrays."""
 
 
-def _source(value: Constant) -> str:
-    return f"numpy.array({value!r})" if _is_table(value) else repr(value)
+def _source(value: Constant, tabled: bool) -> str:
+    return f"numpy.array({value!r})" if tabled and _is_table(value) else repr(value)
 
 
 def _is_table(value: Constant) -> bool:
