@@ -49,6 +49,7 @@ def test_every_unsupported_node_is_listed() -> None:
         (b"", "this is no ONNX model"),
         ("absent.onnx", "absent.onnx is no file"),
         (7, "the model is int; allowed: a path, bytes or onnx.ModelProto"),
+        (small_model().SerializeToString().replace(b"norm", b"no\xffm", 1), "a name in the model is no UTF-8 text"),
     ],
 )
 def test_what_is_no_model(given, message) -> None:

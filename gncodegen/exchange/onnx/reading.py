@@ -13,7 +13,7 @@ from gncodegen.errors import NetworkError
 from gncodegen.exchange.translation import Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -66,6 +66,8 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, ValueError, TypeError) as error:
         raise _refused(f"the model is not valid: {_first_line(error)}", "a model that onnx.checker accepts") from error
+    if not all(isinstance(name, str) for name in _names(proto.graph)):
+        raise _refused("a name in the model is no UTF-8 text", "names of text", "fetch the file again: it is damaged")
     constants = {tensor.name: _array(onnx, tensor) for tensor in proto.graph.initializer}
     if proto.graph.sparse_initializer:
         raise _refused("the model has sparse initializers", "dense ones", "export it with dense tensors")
@@ -75,6 +77,14 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
             raise _refused(f"shapes names {name!r}", f"inputs of the model: {', '.join(inputs)}", "correct the name")
         inputs[name] = tuple(None if extent is None else int(extent) for extent in shape)
     return Model(proto.graph, opset, constants, inputs)
+
+
+def _names(graph: Any) -> Iterator[Any]:
+    """All names in a graph; protobuf gives bytes where they are no text."""
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    yield from (entry.name for entry in (*graph.input, *graph.output, *graph.initializer))
 
 
 def _package() -> Any:
