@@ -17,6 +17,7 @@ from .errors import (
 )
 from .exchange.onnx.importing import from_onnx as from_onnx
 from .exchange.torch.importing import from_torch as from_torch
+from .exchange.torch.state import to_state_dict as to_state_dict
 from .functional import groupnorm as groupnorm
 from .layers.activations import (
     CeluLayer as CeluLayer,

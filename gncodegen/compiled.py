@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from gncodegen.options import CompileOptions
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.runtime.conversion import ArrayConversion, Key
-from gncodegen.runtime.state import Hyperparameters, Parameters
+from gncodegen.runtime.state import Hyperparameters, Parameters, Values
 from gncodegen.saving import NetworkState
 from gncodegen.targets.registry import row_of
 
@@ -112,6 +113,11 @@ class Compiled:
         """The planned buffers of the function compiled first."""
         return MemoryPlan.of(self.program)
 
+    @property
+    def values(self) -> Values:
+        """Its parameters and state, where they lie; `parameters` gives copies."""
+        return self._persistent.values
+
     # ---- running -------------------------------------------------------------------------------------------------
 
     def predict(self, *x: Any, data_format: str = "") -> Any:
@@ -155,9 +161,49 @@ class Compiled:
 
         That of x stands under "input"; of several inputs each stands under "input/NAME".
         """
-        outputs = self._once("gradients", x, t, data_format)
-        found = {key: value for key, value in outputs.items() if key[0] == "gradient"}
-        return {key[1]: self._conversion.gradient(key, value, data_format) for key, value in found.items()}
+        return self._conversion.gradients(self._once("gradients", x, t, data_format), data_format)
+
+    def vjp(
+        self, x: Any, dy: Any, data_format: str = "", *, training: bool = False, iteration: int | None = None
+    ) -> tuple[Any, dict[str, NDArray[Any]]]:
+        """The outputs for x, and the gradient of Σ dy·y for every learnable and input, under the names of `gradients`.
+
+        Needs no output layer: a vector-Jacobian product, with which a network is one part of a larger computation.
+
+        Args:
+            x: N observations; of several inputs a tuple or a mapping by name.
+            dy: cotangents, shaped like the output; of several outputs a tuple.
+            data_format: axis order of x and dy; "" = that of the compilation.
+            training: with dropout and the batch's statistics, as `forward` computes.
+            iteration: of the `forward` whose dropout masks are taken; None = the masks of the next one.
+        """
+        arrays = self._conversion.inward((x,), data_format)
+        arrays |= self._conversion.cotangents(dy, self._conversion.count(arrays), data_format)
+        with self._backend.lock:
+            present = self.hyperparameters.iteration
+            try:
+                self.hyperparameters.iteration = present if iteration is None else iteration
+                outputs = self._whole("training_vjp" if training else "vjp", arrays)
+            finally:
+                self.hyperparameters.iteration = present
+        return self._conversion.outputs(outputs, data_format), self._conversion.gradients(outputs, data_format)
+
+    def forward(self, *x: Any, data_format: str = "") -> Any:
+        """The outputs in training mode, of one batch of any size; otherwise as `predict`.
+
+        Dropout drops, with another mask in every call, and batch norms take the batch's statistics and update theirs.
+        """
+        arrays = self._conversion.inward(x, data_format)
+        self._conversion.count(arrays)
+        with self._backend.lock, Uninterrupted():
+            outputs = self._whole("training_forward", arrays)
+            self.hyperparameters.iteration += 1
+        return self._conversion.outputs(outputs, data_format)
+
+    def as_torch_module(self) -> Any:
+        """A `torch.nn.Module` whose forward and backward run this network's kernels; see docs/exchange.md."""
+        # What stands above this floor is asked for by name.
+        return import_module("gncodegen.exchange.torch.module").CompiledModule(self)
 
     def trace(self, x: Any, t: Any, data_format: str = "") -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
         """The outputs by layer, without output layers, and the gradients by learnable of one batch, in training mode.
@@ -262,20 +308,25 @@ class Compiled:
     ) -> dict[tuple[str, str], Any]:
         """All results of one run over the whole of x."""
         if self.network.output_layer is None:
-            raise CompileError(
-                f"{function}: the network has no output layer; allowed: networks that end in a ClassificationLayer or "
-                "RegressionLayer; append one"
-            )
+            allowed = "networks that end in a ClassificationLayer or RegressionLayer; append one"
+            raise CompileError(f"{function}: the network has no output layer; allowed: {allowed}")
         arrays = self._conversion.inward((x,), data_format)
-        count, like = self._conversion.count(arrays), next(iter(arrays.values()))
-        lowered = self.lowered(function, count, activations)
+        targets = self._conversion.targets(t, self._conversion.count(arrays))
+        return self._whole(function, {**arrays, T: targets}, activations)
+
+    def _whole(
+        self, function: str, arrays: Mapping[Key, Any], activations: tuple[str, ...] = ()
+    ) -> dict[tuple[str, str], Any]:
+        """All results of one run over these arguments, which have one batch."""
+        like = next(iter(arrays.values()))
+        lowered = self.lowered(function, len(like), activations)
         buffers = {key: lowered.program.buffers[i] for key, i in lowered.program.arguments.items()}
         outputs = {
             key: self._backend.empty(buffer.shape, buffer.dtype, like)
             for key, buffer in buffers.items()
             if key[0] in OUTPUT_KINDS
         }
-        lowered.runner.run({**arrays, T: self._conversion.targets(t, count), **outputs})
+        lowered.runner.run({**arrays, **outputs})
         return outputs
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:

@@ -22,7 +22,7 @@ class Specification:
 
     Args:
         network: checked and connected.
-        function: "predict", "loss", "gradients", "train_step" or "evaluate".
+        function: one of ir.build.FUNCTIONS, such as "predict" or "train_step".
         options: of the compilation, with the batch size and the axis order of this function.
         machine: what kernels are chosen for.
         activations: layers whose outputs are returned too.

@@ -18,11 +18,15 @@ from gncodegen.kernels.schedule import Tensor
 from gncodegen.layers.base import Operation, Parameter
 from gncodegen.layers.network import Network, Node, argument_name, result_name
 
-FUNCTIONS = ("predict", "loss", "gradients", "train_step", "evaluate")
+WITHOUT_LOSS = ("predict", "vjp", "training_forward", "training_vjp")
+"""Functions that end with the network's outputs."""
+
+FUNCTIONS = (*WITHOUT_LOSS, "loss", "gradients", "train_step", "evaluate")
 """What can be compiled of a network.
 
 predict: x → y; loss, train_step and evaluate: x, t → loss, y; gradients: likewise, and, once the gradients pass ran, a
-gradient per learnable and of the input.
+gradient per learnable and of the input. vjp: x and a cotangent per output → y and these gradients; training_forward and
+training_vjp: predict and vjp in training mode, the former with new running statistics.
 """
 
 
@@ -42,7 +46,7 @@ def build_module(
         function: one of FUNCTIONS.
         batch_size: observations per call.
         dtype: of activations, parameters and targets.
-        training: whether "loss" and "gradients" run in training mode; train_step always does, predict, evaluate never.
+        training: whether "loss" and "gradients" run in training mode; of the others those that are called so do.
         activations: names of layers whose outputs are returned too.
 
     Raises:
@@ -50,9 +54,9 @@ def build_module(
     """
     if function not in FUNCTIONS:
         raise CompileError(f"function {function!r}; allowed: {', '.join(FUNCTIONS)}")
-    if function != "predict" and network.output_layer is None:
+    if function not in WITHOUT_LOSS and network.output_layer is None:
         raise CompileError(f"{function!r} needs a loss; add a ClassificationLayer or RegressionLayer at the end")
-    mode = function == "train_step" or (training and function in ("loss", "gradients"))
+    mode = function.startswith("train") or (training and function in ("loss", "gradients"))
     attributes = {"gn.function": encode(function), "gn.training": encode(mode)}
     return _Construction(network, function, batch_size, dtype, attributes).run(activations)
 
@@ -64,7 +68,7 @@ class _Construction:
         self, network: Network, function: str, batch_size: int, dtype: str, attributes: Mapping[str, object]
     ) -> None:
         self.network, self.batch_size, self.dtype = network, batch_size, dtype
-        self.with_loss = function != "predict"
+        self.with_loss, self.with_cotangents = function not in WITHOUT_LOSS, function.endswith("vjp")
         self.block = Block()
         self.block.add_op(ReturnOp())
         self.function = FuncOp(function, ([], []), Region(self.block))
@@ -78,6 +82,9 @@ class _Construction:
         network = self.network
         inputs = {node.name: self._array("input", argument_name(network, node), node) for node in network.inputs}
         target = self._array("target", "t", network.output) if self.with_loss else None
+        outputs = [network[name] for name in network.outputs]
+        for node in outputs if self.with_cotangents else ():
+            self._array("cotangent", result_name(network, node), node)
         kinds = [tensor_type(Tensor(parameter.shape, self.dtype)) for parameter in network.parameters.values()]
         slots = [_parameter_slot(key, parameter) for key, parameter in network.parameters.items()]
         values = add_arguments(self.function, zip(kinds, slots, strict=True))
@@ -94,8 +101,7 @@ class _Construction:
             loss = next(node for node in network.nodes if node.layer.is_output)
             returned.append((self.outputs[loss.name], Slot("loss", "loss")))
         returned += [
-            (self.outputs[y.name], Slot("output", result_name(network, y), "B" + y.size.format))
-            for y in map(network.__getitem__, network.outputs)
+            (self.outputs[y.name], Slot("output", result_name(network, y), "B" + y.size.format)) for y in outputs
         ]
         returned += [
             (self.outputs[name], Slot("activation", name, "B" + network[name].size.format)) for name in activations

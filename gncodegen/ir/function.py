@@ -15,7 +15,7 @@ from xdsl.utils.exceptions import VerifyException
 from gncodegen.ir.values import Value, decode, encode
 from gncodegen.kernels.solvers import STATE_ARRAYS
 
-ARGUMENT_KINDS = ("input", "target", "parameter", "state", "hyperparameters", *STATE_ARRAYS)
+ARGUMENT_KINDS = ("input", "target", "cotangent", "parameter", "state", "hyperparameters", *STATE_ARRAYS)
 RESULT_KINDS = ("loss", "output", "activation", "gradient", "update")
 
 

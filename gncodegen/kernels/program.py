@@ -80,7 +80,7 @@ class Program:
     """A function as a list of calls.
 
     Args:
-        function: "predict", "loss", "gradients", "train_step" or "evaluate".
+        function: one of ir.build.FUNCTIONS, such as "predict" or "train_step".
         kernels: name → Schedule; names are made of op and number.
         buffers: all arrays; calls and views name them by index.
         calls: in order; each sees what the calls before it wrote.

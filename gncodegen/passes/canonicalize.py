@@ -40,7 +40,7 @@ class GroupsAsNumber(RewritePattern):
 
 
 class BatchNormByMode(RewritePattern):
-    """Training: group norm over the batch, in a train step also new running statistics. Prediction: trained ones."""
+    """Training: group norm over the batch, where it counts also new running statistics. Prediction: trained ones."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: BatchNorm, rewriter: PatternRewriter) -> None:
@@ -54,7 +54,7 @@ class BatchNormByMode(RewritePattern):
         shape = tensor_of(x).shape
         attributes = {"groups": shape[-1], "epsilon": epsilon, "reduced": "batch-spatial"}
         norm = GroupNorm((x, scale, offset), attributes, op.layers)
-        if setting(function, "function", "") != "train_step":
+        if setting(function, "function", "") not in ("train_step", "training_forward"):
             rewriter.replace(op, norm, [norm.results[0]])
             return
         count = tensor_of(x).count // shape[-1]

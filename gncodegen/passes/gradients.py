@@ -60,10 +60,17 @@ class Tape:
 
 
 def differentiate(function: FuncOp) -> Tape:
-    """Inserts the gradient ops of the function's loss; the tape then gives the cotangent of every argument."""
+    """Inserts the gradient ops of the function; the tape then gives the cotangent of every argument.
+
+    They start from the loss, or from the cotangents that the function takes of its outputs.
+    """
     tape = Tape(Builder(InsertPoint.before(return_of(function))))
+    seeds = {slot.name: value for value, slot in slots(function) if slot.kind == "cotangent"}
     losses = {value for value, slot in results(function) if slot.kind == "loss"}
-    if len(losses) != 1:
+    for value, slot in results(function):
+        if slot.kind == "output":
+            tape.add(value, seeds.get(slot.name))
+    if not seeds and len(losses) != 1:
         raise PassFailedException(
             f"function {function.sym_name.data} returns {len(losses)} losses; allowed: 1; add an output layer"
         )
@@ -87,10 +94,10 @@ def differentiate(function: FuncOp) -> Tape:
 
 @dataclass(frozen=True)
 class Gradients(ModulePass):
-    """Differentiates a "gradients" or "train_step" function; leaves others alone.
+    """Differentiates a "gradients", "vjp", "training_vjp" or "train_step" function; leaves others alone.
 
     Args:
-        function: "gradients" or "train_step"; "" = as the function's attribute gn.function says.
+        function: one of these; "" = as the function's attribute gn.function says.
         clip: gradient_threshold_method of a train step, one of CLIPS.
         solver: of a train step, a name in the table of solvers.
     """
@@ -107,7 +114,7 @@ class Gradients(ModulePass):
             raise PassFailedException(f"clip = {self.clip!r}; allowed: {', '.join(CLIPS)}")
         if self.solver not in SOLVERS:
             raise PassFailedException(f"solver = {self.solver!r}; allowed: {', '.join(SOLVERS)}")
-        if wanted == "gradients":
+        if wanted in ("gradients", "vjp", "training_vjp"):
             self._return_gradients(function)
         elif wanted == "train_step":
             self._update(function)

@@ -37,7 +37,7 @@ class Shapes(ModulePass):
         old = 0
         if self.batch_size:
             for argument, slot in slots(function):
-                if slot.kind in ("input", "target"):
+                if slot.kind in ("input", "target", "cotangent"):
                     tensor = tensor_of(argument)
                     old = tensor.shape[0]
                     tensor = replace(tensor, shape=(self.batch_size, *tensor.shape[1:]))

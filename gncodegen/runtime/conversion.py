@@ -122,8 +122,17 @@ class ArrayConversion:
             )
         return count
 
-    def gradient(self, key: Key, result: Any, data_format: str) -> Any:
-        """A gradient as callers see it: that of an input in the caller's axis order."""
+    def outputs(self, results: Mapping[Key, Any], data_format: str) -> Any:
+        """The network's outputs as callers see them; a tuple where there are several."""
+        found = tuple(self.outward(results[key], letters, data_format) for key, letters in self.results.items())
+        return found[0] if len(found) == 1 else found
+
+    def gradients(self, results: Mapping[Key, Any], data_format: str) -> dict[str, Any]:
+        """The gradients among results by name, those of inputs in the caller's axis order."""
+        found = {key: value for key, value in results.items() if key[0] == "gradient"}
+        return {key[1]: self._gradient(key, value, data_format) for key, value in found.items()}
+
+    def _gradient(self, key: Key, result: Any, data_format: str) -> Any:
         prefix, _, name = key[1].partition("/")
         node = self._inputs.get(("input", name or "x")) if prefix == "input" else None
         return result if node is None else self.outward(result, "B" + node.size.format, data_format)
@@ -137,6 +146,38 @@ class ArrayConversion:
         result = result.reshape(len(result), result.shape[-1]) if letters == "BC" else result
         # Only where the batch axis is first are arrays of a GPU taken, and then both orders are one.
         return result if isinstance(result, DeviceArray) else _reordered(result, inner, outer)
+
+    def cotangents(self, given: Any, count: int, data_format: str) -> dict[Key, Any]:
+        """The cotangents of the outputs as kernels read them, by argument.
+
+        Args:
+            given: one array shaped like the output; of several outputs a tuple.
+            count: observations of each.
+            data_format: their axis order; "" = that of the compilation.
+
+        Raises:
+            ArrayError: they do not fit the outputs.
+        """
+        nodes = [self._network[name] for name in self._network.outputs]
+        arrays = tuple(given) if len(nodes) > 1 and isinstance(given, (tuple, list)) else (given,)
+        if len(arrays) != len(nodes):
+            raise ArrayError(f"{len(arrays)} cotangents; allowed: {len(nodes)}, one for each output; give a tuple")
+        found: dict[Key, Any] = {}
+        for node, array in zip(nodes, arrays, strict=True):
+            letters, what = "B" + node.size.format, f"{node.label}: dy"
+            order, inner = axis_order(data_format or self._format, letters), axis_order(self.axes, letters)
+            shape = tuple((count, *node.size.shape)[axis] for axis in permutation(letters, order))
+            imported = self._import_device_array(array, what)
+            own: Any = as_array(array, what) if imported is None else imported
+            # Outputs are given without axes of extent 1 in some cases.
+            if [n for n in own.shape if n != 1] != [n for n in shape if n != 1]:
+                raise ArrayError(f"{what} has shape {own.shape}; allowed: {shape}, that of the output; reshape it")
+            if imported is None:
+                own = np.ascontiguousarray(_reordered(own.reshape(shape), order, inner), self._dtype)
+            elif order != inner or imported.dtype != self._dtype:
+                raise ArrayError(f"{what} lies on a GPU as {imported.dtype}; allowed: {self._dtype} in {inner!r}")
+            found["cotangent", result_name(self._network, node)] = own
+        return found
 
     def targets(self, t: Any, count: int) -> Any:
         """The targets of `count` observations as kernels read them.
