@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from gncodegen.options import CompileOptions
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.runtime.conversion import ArrayConversion, Key
-from gncodegen.runtime.state import Hyperparameters, Parameters, Values
+from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
 from gncodegen.targets.registry import row_of
 
@@ -113,11 +112,6 @@ class Compiled:
         """The planned buffers of the function compiled first."""
         return MemoryPlan.of(self.program)
 
-    @property
-    def values(self) -> Values:
-        """Its parameters and state, where they lie; `parameters` gives copies."""
-        return self._persistent.values
-
     # ---- running -------------------------------------------------------------------------------------------------
 
     def predict(self, *x: Any, data_format: str = "") -> Any:
@@ -179,13 +173,8 @@ class Compiled:
         """
         arrays = self._conversion.inward((x,), data_format)
         arrays |= self._conversion.cotangents(dy, self._conversion.count(arrays), data_format)
-        with self._backend.lock:
-            present = self.hyperparameters.iteration
-            try:
-                self.hyperparameters.iteration = present if iteration is None else iteration
-                outputs = self._whole("training_vjp" if training else "vjp", arrays)
-            finally:
-                self.hyperparameters.iteration = present
+        with self._backend.lock, self.hyperparameters.at(iteration):
+            outputs = self._whole("training_vjp" if training else "vjp", arrays)
         return self._conversion.outputs(outputs, data_format), self._conversion.gradients(outputs, data_format)
 
     def forward(self, *x: Any, data_format: str = "") -> Any:
@@ -202,8 +191,9 @@ class Compiled:
 
     def as_torch_module(self) -> Any:
         """A `torch.nn.Module` whose forward and backward run this network's kernels; see docs/exchange.md."""
-        # What stands above this floor is asked for by name.
-        return import_module("gncodegen.exchange.torch.module").CompiledModule(self)
+        from gncodegen.exchange.torch.module import CompiledModule  # noqa: PLC0415  needs torch
+
+        return CompiledModule(self)
 
     def trace(self, x: Any, t: Any, data_format: str = "") -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
         """The outputs by layer, without output layers, and the gradients by learnable of one batch, in training mode.
@@ -230,8 +220,8 @@ class Compiled:
         """
         if not self.options.training:
             raise CompileError(
-                "train_step: compiled for prediction; allowed: networks with an output layer; "
-                "call gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
+                "train_step: compiled for prediction; allowed: networks with an output layer; call "
+                "gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
         arrays = self._conversion.inward((x,), data_format)
         count = self._conversion.count(arrays)
@@ -314,9 +304,7 @@ class Compiled:
         targets = self._conversion.targets(t, self._conversion.count(arrays))
         return self._whole(function, {**arrays, T: targets}, activations)
 
-    def _whole(
-        self, function: str, arrays: Mapping[Key, Any], activations: tuple[str, ...] = ()
-    ) -> dict[tuple[str, str], Any]:
+    def _whole(self, function: str, arrays: Mapping[Key, Any], activations: tuple[str, ...] = ()) -> dict[Key, Any]:
         """All results of one run over these arguments, which have one batch."""
         like = next(iter(arrays.values()))
         lowered = self.lowered(function, len(like), activations)

@@ -21,7 +21,7 @@ from gncodegen.layers.network import Network, Node, argument_name, result_name
 WITHOUT_LOSS = ("predict", "vjp", "training_forward", "training_vjp")
 """Functions that end with the network's outputs."""
 
-FUNCTIONS = (*WITHOUT_LOSS, "loss", "gradients", "train_step", "evaluate")
+FUNCTIONS = ("predict", "loss", "gradients", "train_step", "evaluate", *WITHOUT_LOSS[1:])
 """What can be compiled of a network.
 
 predict: x → y; loss, train_step and evaluate: x, t → loss, y; gradients: likewise, and, once the gradients pass ran, a

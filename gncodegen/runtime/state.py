@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -94,6 +95,16 @@ class Hyperparameters:
     def iteration(self, value: int) -> None:
         self["iteration"] = value
 
+    @contextmanager
+    def at(self, iteration: int | None) -> Iterator[None]:
+        """Within it, the dropout masks are those of that iteration; None = those of the present one."""
+        present = self.iteration
+        try:
+            self.iteration = present if iteration is None else iteration
+            yield
+        finally:
+            self.iteration = present
+
     def advance(self) -> None:
         """After a step: the numbers of the next one."""
         self.steps += 1
@@ -163,6 +174,11 @@ class Parameters(MutableMapping[str, NDArray[Any]]):
 
     def __init__(self, values: Values) -> None:
         self._values, self._shapes = values, dict(values.shapes)
+
+    @property
+    def stored(self) -> Values:
+        """The arrays where they lie."""
+        return self._values
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self._shapes:

@@ -34,7 +34,7 @@ class CompiledModule(torch.nn.Module):
 
     def __init__(self, compiled: Compiled) -> None:
         super().__init__()
-        values = compiled.values
+        values = compiled.parameters.stored
         if not isinstance(values, HostValues):
             issue = (
                 f"as_torch_module: the network is compiled for target {compiled.target!r}; allowed: 'cpu', whose "
@@ -82,7 +82,7 @@ class CompiledModule(torch.nn.Module):
 
     def _take_over(self) -> None:
         """Tells the network which of its arrays torch has changed, and copies those that lie elsewhere."""
-        values: Any = self.compiled.values
+        values: Any = self.compiled.parameters.stored
         for name, array in values.arrays.items():
             tensor = self._tensor(name).detach()
             if tensor.data_ptr() != array.ctypes.data:
@@ -95,13 +95,13 @@ class CompiledModule(torch.nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy's tensors are the memory of its own network."""
         super().__setstate__(state)
-        values: Any = self.compiled.values
+        values: Any = self.compiled.parameters.stored
         for name, array in values.arrays.items():
             self._tensor(name).data = torch.from_dlpack(array)
         self._noted()
 
     def _noted(self) -> None:
-        self._versions = {name: self._tensor(name)._version for name in self.compiled.values.shapes}
+        self._versions = {name: self._tensor(name)._version for name in self.compiled.parameters.stored.shapes}
 
 
 class _Kernels(torch.autograd.Function):
