@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -96,7 +95,7 @@ class Hyperparameters:
         self["iteration"] = value
 
     @contextmanager
-    def at(self, iteration: int | None) -> Iterator[None]:
+    def at(self, iteration: int | None) -> Generator[None, None, None]:
         """Within it, the dropout masks are those of that iteration; None = those of the present one."""
         present = self.iteration
         try:
