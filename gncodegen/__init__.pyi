@@ -120,14 +120,14 @@ from .train.history import (
     TrainingInfo as TrainingInfo,
     TrainingState as TrainingState,
 )
-from .train.network import (
-    TrainedNetwork as TrainedNetwork,
-    load as load,
-    train_network as train_network,
-)
+from .train.network import train_network as train_network
 from .train.options import (
     TrainingOptions as TrainingOptions,
     training_options as training_options,
+)
+from .train.trained import (
+    TrainedNetwork as TrainedNetwork,
+    load as load,
 )
 
 __version__: str

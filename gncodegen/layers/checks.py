@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -192,11 +195,24 @@ def _shared(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items()))
 
 
+LABEL_KINDS = (
+    str, bytes, int, float, Decimal, Fraction, date, time, timedelta, np.datetime64, np.timedelta64,
+)  # fmt: skip
+"""What a class can be called by; datetime is a date."""
+
+
+def _label(value: Any) -> Any:
+    # Dates stay NumPy's: their Python form depends on the unit.
+    dated = isinstance(value, (np.datetime64, np.timedelta64))
+    label = value.item() if isinstance(value, np.generic) and not dated else value
+    require(isinstance(label, LABEL_KINDS) and label == label)  # noqa: PLR0124  NaN is the value unequal to itself
+    return label
+
+
 def _labels(value: Any) -> tuple[Any, ...]:
     require(isinstance(value, (list, tuple, np.ndarray)))
-    labels = tuple(label.item() if isinstance(label, np.generic) else label for label in value)
-    require(bool(labels) and all(isinstance(label, (str, int, float)) for label in labels))
-    require(len(set(labels)) == len(labels))
+    labels = tuple(map(_label, value))
+    require(bool(labels) and len(set(labels)) == len(labels))
     return labels
 
 
@@ -222,7 +238,8 @@ vector = Check(_vector, "a vector of real numbers, one per channel", "None")
 variances = Check(_variances, "a vector of numbers ≥ 0, one per channel", "None")
 shared = Check(_shared, "a mapping of learnables to those of other layers", '{"weights": "conv_1.weights"}')
 statistic = Check(_statistic, "an array of real numbers", "None")
-labels = Check(_labels, "distinct texts or numbers", '("cat", "dog")')
+label = Check(_label, "a text, bytes, number or date", '"none"')
+labels = Check(_labels, "distinct texts, bytes, numbers or dates", '("cat", "dog")')
 class_weights = Check(_class_weights, "a vector of finite numbers > 0, one per class", "(1.0, 2.0)")
 
 WEIGHT_INITIALIZERS = ("glorot", "he", "orthogonal", "narrow-normal", "zeros", "ones")

@@ -167,6 +167,11 @@ class Network:
         return self[self.outputs[0]]
 
     @property
+    def loss(self) -> Node:
+        """The node of the layer that computes the loss; of networks that have one."""
+        return next(node for node in self.nodes if node.layer.is_output)
+
+    @property
     def input_layer(self) -> Layer:
         """The input layer."""
         return self.input.layer

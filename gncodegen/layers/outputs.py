@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from gncodegen.layers.base import Layer, Operation, Size
-from gncodegen.layers.checks import ClassWeights, labels, one_of
+from gncodegen.layers.checks import ClassWeights, label, labels, one_of, optional
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 class ClassificationLayer(Layer):
     """Cross-entropy of K exclusive classes: loss = -(1/N) Σ_n Σ_i w_i · t_ni · ln y_ni, divided by N, not by Σ w.
 
+    Over positions, such as the pixels of an image, the sum over them is divided by N too, not by their number.
+
     Args:
-        classes: "auto" = as the training data has them; or K distinct texts or numbers, in the order of the channels.
+        classes: "auto" = as the training data has them; or K distinct labels, in the order of the channels.
         class_weights: None = 1 each; or K finite numbers > 0.
+        ignore_label: the label of samples and positions that neither loss nor accuracy sees, no class; None = there is
+            none. Where targets are class indices, -1 is ignored too; where they are rows, a row of zeros.
     """
 
     _: KW_ONLY
     classes: Annotated[Any, one_of("auto") | labels] = "auto"
     class_weights: ClassWeights = None
+    ignore_label: Annotated[Any, optional(label)] = None
     kind: ClassVar[str] = "classoutput"
     numbered: ClassVar[bool] = False
     is_output: ClassVar[bool] = True
@@ -48,11 +53,6 @@ class ClassificationLayer(Layer):
 
     def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
         size = inputs[0]
-        if size.count != size.channels:
-            yield (
-                f"its input {size} has {size.count // size.channels} positions; allowed: one number per class; "
-                "put FullyConnectedLayer or GlobalAveragePooling2dLayer before the softmax"
-            )
         for name, count in self._counts().items():
             if count != size.channels:
                 yield (

@@ -137,7 +137,9 @@ def _expected(shape: tuple[int, ...], letters: str, axes: str) -> tuple[tuple[in
     return expected, expected.index("N")
 
 
-def one_hot(value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str) -> NDArray[Any]:
+def one_hot(
+    value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str, ignored: tuple[Any, ...] | None = None
+) -> NDArray[Any]:
     """Targets of a classification as rows of K values.
 
     Args:
@@ -146,6 +148,7 @@ def one_hot(value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str) -> N
         size: the network's output size, K last.
         dtype: the type kernels read.
         what: how messages name the output layer.
+        ignored: values beside the indices that give rows of zeros; None = there are none.
 
     Raises:
         ArrayError: another shape, or an index out of range.
@@ -162,12 +165,15 @@ def one_hot(value: Any, size: tuple[int, ...], dtype: DTypeLike, what: str) -> N
         )
     finite = np.nan_to_num(array, nan=-1, posinf=-1, neginf=-1) if array.dtype.kind == "f" else array
     indices = finite.astype(np.int64).reshape(len(array), *size[:-1])
-    faulty = (indices != finite.reshape(indices.shape)) | (indices < 0) | (indices >= count)
+    numbers = [value for value in ignored or () if isinstance(value, (int, float))]
+    left_out = np.isin(indices, numbers) & ((indices < 0) | (indices >= count))
+    faulty = ((indices != finite.reshape(indices.shape)) | (indices < 0) | (indices >= count)) & ~left_out
     if np.any(faulty):
         raise ArrayError(
             f"{what}: class index {array.reshape(indices.shape)[faulty][0]}; allowed: whole numbers 0 … {count - 1}; "
             "subtract 1 from indices that start at 1, or give the last layer more outputs"
         )
     result = np.zeros((*indices.shape, count), dtype)
-    np.put_along_axis(result, indices[..., None], 1, axis=-1)
+    kept = np.where(left_out, 0, indices)
+    np.put_along_axis(result, kept[..., None], (~left_out)[..., None], axis=-1)
     return result

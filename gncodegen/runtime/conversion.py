@@ -51,7 +51,8 @@ class ArrayConversion:
 
     def _letters(self, node: Node) -> str:
         """The axes of a layer's output; scores of a classification are rows, also behind 1×1 positions."""
-        classifies = isinstance(self._network.output_layer, ClassificationLayer)
+        one = node.size.count == node.size.channels if "C" in node.size.format else False
+        classifies = one and isinstance(self._network.output_layer, ClassificationLayer)
         return "BC" if classifies and node is self._network.output else "B" + node.size.format
 
     def inward(self, given: tuple[Any, ...], data_format: str) -> dict[Key, Any]:
@@ -197,7 +198,9 @@ class ArrayConversion:
                 return imported
             t = imported.numpy()
         if isinstance(node.layer, ClassificationLayer):
-            rows = one_hot(t, size, self._dtype, node.label).transpose(order)
+            label = node.layer.ignore_label
+            ignored = None if label is None else (-1, label)
+            rows = one_hot(t, size, self._dtype, node.label, ignored).transpose(order)
         else:
             rows = as_array(t, f"{node.label}: t")
             rows = rows[:, None] if rows.ndim == 1 and size == (1,) else rows

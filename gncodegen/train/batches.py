@@ -1,14 +1,66 @@
-"""The order in which samples are seen, and mini-batches gathered into one pair of buffers."""
+"""The order in which samples are seen, and mini-batches gathered from arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.errors import ArrayError
+from gncodegen.train.history import Record
+from gncodegen.train.options import TrainingOptions
 from gncodegen.train.targets import Targets
+
+Augmentation = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], tuple[Any, Any]]
+"""(x, y, generator) → x, y of a mini-batch: x as the data has it, y class indices or responses."""
+
+
+class Batch(NamedTuple):
+    """One mini-batch on its way into a step.
+
+    Args:
+        epoch, iteration: counted from 1.
+        x, t: inputs, and targets as the step takes them: rows of classes, or responses.
+        ends_epoch: whether it is the last of its epoch.
+        last: whether it is the last of the training, if nothing stops it.
+    """
+
+    epoch: int
+    iteration: int
+    x: NDArray[Any]
+    t: NDArray[Any]
+    ends_epoch: bool
+    last: bool
+
+
+class Source(Protocol):
+    """Where the mini-batches of a training come from."""
+
+    @property
+    def classification(self) -> bool:
+        """Whether targets are classes."""
+        ...
+
+    @property
+    def iterations(self) -> int:
+        """How many there will be if nothing stops the training; 0 = nobody knows."""
+        ...
+
+    @property
+    def slow(self) -> bool:
+        """Whether a thread is to make them while steps run."""
+        ...
+
+    def batches(self, records: Sequence[Record]) -> Iterator[Batch]:
+        """The mini-batches that come after the iterations of these records."""
+        ...
+
+    def inputs(self) -> Iterator[NDArray[Any]]:
+        """All inputs, some at a time, as they are without augmentation."""
+        ...
 
 
 class Step(NamedTuple):
@@ -48,11 +100,6 @@ def steps(
             yield Step(epoch, iteration, order[start : start + size])
 
 
-def step_count(count: int, batch_size: int, epochs: int) -> int:
-    """How many iterations `steps` yields."""
-    return epochs * (count // min(batch_size, count))
-
-
 class Samples:
     """Inputs with their targets.
 
@@ -71,6 +118,16 @@ class Samples:
 
     def __len__(self) -> int:
         return self.x.shape[self.batch_axis]
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the inputs are a memory-mapped file."""
+        array: Any = self.x
+        while isinstance(array, np.ndarray):
+            if isinstance(array, np.memmap):
+                return True
+            array = array.base
+        return False
 
     def take(self, indices: NDArray[np.int64], dtype: str = "float32") -> NDArray[Any]:
         """The inputs of these samples, in a buffer that the next call overwrites.
@@ -93,3 +150,85 @@ class Samples:
     def gather(self, indices: NDArray[np.int64], dtype: str = "float32") -> tuple[NDArray[Any], NDArray[Any]]:
         """Inputs and targets (one-hot rows for classes) of these samples, in buffers that the next call overwrites."""
         return self.take(indices, dtype), self.targets.gather(indices, dtype)
+
+
+class ArraySource:
+    """Mini-batches of arrays in memory, or in a memory-mapped file.
+
+    Args:
+        samples: the training data.
+        options: of the training.
+        seed: of the shuffles and augmentations.
+        augment: changes each mini-batch; None = they stay as they are.
+        dtype: the floating type of batches.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        options: TrainingOptions,
+        seed: int,
+        augment: Augmentation | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        self.samples, self._options, self._seed = samples, options, seed
+        self._augment, self._dtype = augment, dtype
+        self.slow = augment is not None or samples.on_disk
+
+    @property
+    def classification(self) -> bool:
+        """Whether targets are classes."""
+        return self.samples.targets.classes is not None
+
+    @property
+    def iterations(self) -> int:
+        """All of them."""
+        return self._options.max_epochs * self._per_epoch
+
+    @property
+    def _per_epoch(self) -> int:
+        count = len(self.samples)
+        return count // min(self._options.mini_batch_size, count)
+
+    def batches(self, records: Sequence[Record]) -> Iterator[Batch]:
+        """The mini-batches after these records; their shuffles follow from those of all before."""
+        options, count = self._options, len(self.samples)
+        # The compiler draws initial values from the seed itself; the shuffles get a stream of their own.
+        generator = np.random.default_rng([self._seed, 1])
+        every = steps(count, options.mini_batch_size, options.max_epochs, options.shuffle, generator)
+        for step in islice(every, len(records), None):
+            x, t = self._gathered(step)
+            ends, last = step.iteration % self._per_epoch == 0, step.iteration == self.iterations
+            yield Batch(step.epoch, step.iteration, x, t, ends, last)
+
+    def _gathered(self, step: Step) -> tuple[NDArray[Any], NDArray[Any]]:
+        if self._augment is None:
+            x, t = self.samples.gather(step.indices, self._dtype)
+            return (x.copy(), t.copy()) if self.slow else (x, t)  # a thread is ahead of the step that reads them
+        samples = self.samples
+        x = np.take(samples.x, step.indices, axis=samples.batch_axis)
+        targets = samples.targets
+        x, y = augmented(self._augment, x, targets.take(step.indices), self._seed, step.iteration)
+        return np.ascontiguousarray(x, self._dtype), targets.rows(y, self._dtype)
+
+    def inputs(self) -> Iterator[NDArray[Any]]:
+        """All inputs."""
+        size = self._options.mini_batch_size
+        for start in range(0, len(self.samples), size):
+            yield self.samples.take(np.arange(start, min(start + size, len(self.samples))), self._dtype)
+
+
+def augmented(
+    augment: Augmentation, x: NDArray[Any], y: NDArray[Any], seed: int, iteration: int
+) -> tuple[NDArray[Any], Any]:
+    """What an augmentation makes of a mini-batch; its generator follows from the seed and the iteration alone.
+
+    Raises:
+        ArrayError: it returns something else than a pair.
+    """
+    result = augment(x, y, np.random.default_rng([seed, 2, iteration]))
+    if not isinstance(result, tuple) or len(result) != 2:  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
+        raise ArrayError(
+            f"augment returned {type(result).__name__}; allowed: a pair (x, y) of arrays; write `return x, y`"
+        )
+    return np.asarray(result[0]), result[1]

@@ -18,6 +18,7 @@ from gncodegen.cache import disk
 from gncodegen.errors import OptionsError
 from gncodegen.loading import MalformedError, count, entry, json_of, made_of
 from gncodegen.saving import array_bytes, writing
+from gncodegen.train.batches import Batch
 from gncodegen.train.history import Record
 from gncodegen.train.options import TrainingOptions
 
@@ -49,25 +50,24 @@ class Checkpoints:
 
     Args:
         options: checkpoint_path, checkpoint_frequency, checkpoint_frequency_unit and checkpoints_kept.
-        epoch: iterations of an epoch.
         save: writes the network to a folder.
         facts: what must be the same when the training goes on.
     """
 
-    def __init__(
-        self, options: TrainingOptions, epoch: int, save: Callable[[Path], None], facts: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, options: TrainingOptions, save: Callable[[Path], None], facts: Mapping[str, Any]) -> None:
         assert options.checkpoint_path is not None
         self.folder, self._kept = Path(options.checkpoint_path), options.checkpoints_kept
-        self._every = options.checkpoint_frequency * (epoch if options.checkpoint_frequency_unit == "epoch" else 1)
+        self._every, self._epochs = options.checkpoint_frequency, options.checkpoint_frequency_unit == "epoch"
         self._save, self._facts = save, dict(facts)
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
 
-    def due(self, iteration: int) -> bool:
-        """Whether this iteration is to leave a checkpoint."""
-        return iteration % self._every == 0
+    def due(self, batch: Batch) -> bool:
+        """Whether the iteration on this mini-batch is to leave a checkpoint."""
+        return (
+            batch.ends_epoch and batch.epoch % self._every == 0 if self._epochs else batch.iteration % self._every == 0
+        )
 
     def write(self, progress: Progress) -> None:
         """Writes a checkpoint, then removes those that are too old."""

@@ -23,7 +23,7 @@ class TrainingState:
         training_loss: of this mini-batch; None at the start.
         training_accuracy, training_rmse: percent for classification, RMSE for regression; the other is None.
         validation_loss, validation_accuracy, validation_rmse: None unless this iteration validated.
-        iterations: how many there will be if nothing stops the training.
+        iterations: how many there will be if nothing stops the training; 0 = a stream does not say.
         network: the `TrainedNetwork` as it is now; it changes with the next iteration.
     """
 

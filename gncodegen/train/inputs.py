@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.network import Network
+from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.runtime.arrays import as_array, on_gpu
 
 if TYPE_CHECKING:
@@ -57,6 +59,25 @@ def channel_last(x: NDArray[Any], node: Node, data_format: str) -> NDArray[Any]:
     return x.transpose(permutation(axis_order(data_format, letters), letters))
 
 
+def needs_statistics(network: Network, reset: bool) -> bool:
+    """Whether the input layer's normalization needs statistics of training data.
+
+    Args:
+        network: any network.
+        reset: whether those that are given are to be computed anew; else only where one is missing.
+    """
+    needed = network.input.parameters if isinstance(network.input_layer, InputLayer) else ()
+    return bool(needed) and (reset or any(parameter.value is None for parameter in needed))
+
+
+def with_statistics(network: Network, values: Mapping[str, NDArray[np.float64]], reset: bool) -> Network:
+    """The network whose input layer has these statistics; without `reset` those that are given stay."""
+    node = network.input
+    given = {} if reset else {p.name: p.value for p in node.parameters if p.value is not None}
+    changed: dict[str, Any] = {**values, **given}
+    return with_layer(network, node.name, replace(node.layer, **changed))
+
+
 def with_input_statistics(network: Network, x: NDArray[Any], data_format: str, reset: bool) -> Network:
     """The network whose input layer has the statistics its normalization needs.
 
@@ -66,17 +87,17 @@ def with_input_statistics(network: Network, x: NDArray[Any], data_format: str, r
         data_format: their axis order.
         reset: compute all of them; else only where one is missing.
     """
-    node = network.input
-    layer = node.layer
-    if not isinstance(layer, InputLayer):
+    layer = network.input_layer
+    if not isinstance(layer, InputLayer) or not needs_statistics(network, reset):
         return network
-    needed = node.parameters
-    if not needed or (not reset and all(parameter.value is not None for parameter in needed)):
-        return network
-    values = layer.statistics(channel_last(x, node, data_format))
-    given = {} if reset else {p.name: p.value for p in needed if p.value is not None}
-    changed: dict[str, Any] = values | given
-    return with_layer(network, node.name, replace(layer, **changed))
+    return with_statistics(network, layer.statistics(channel_last(x, network.input, data_format)), reset)
+
+
+def with_classes(network: Network, classes: tuple[Any, ...]) -> Network:
+    """The network whose output layer names the classes of the training data."""
+    layer = network.output_layer
+    assert isinstance(layer, ClassificationLayer)
+    return with_layer(network, layer.name, replace(layer, classes=classes))
 
 
 def with_layer(network: Network, name: str, layer: Any) -> Network:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, MutableMapping
-from itertools import islice
+from collections.abc import Callable, MutableMapping
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.runtime.state import Hyperparameters
+from gncodegen.train.ahead import made_ahead
 from gncodegen.train.anomaly import Traceable, anomaly, is_finite
-from gncodegen.train.batches import Samples, Step, step_count, steps
+from gncodegen.train.batches import Batch, Samples, Source
 from gncodegen.train.checkpoint import Checkpoints, Progress
 from gncodegen.train.history import History, Record, StopReason, TrainingInfo
 from gncodegen.train.interruption import Interruption, interruptible
 from gncodegen.train.learn_rate import learn_rate, prepare
 from gncodegen.train.options import TrainingOptions
 from gncodegen.train.progress import ProgressTable
-from gncodegen.train.targets import ClassTargets
+from gncodegen.train.targets import measure
 
 
 class Trainable(Traceable, Protocol):
@@ -57,14 +58,12 @@ class Validation:
         compiled: the network.
         samples: the validation data; None = never validate.
         options: validation_frequency, validation_patience and output_network.
-        last: the last planned iteration.
     """
 
-    def __init__(self, compiled: Trainable, samples: Samples | None, options: TrainingOptions, last: int) -> None:
+    def __init__(self, compiled: Trainable, samples: Samples | None, options: TrainingOptions) -> None:
         self.compiled = compiled
         self.samples = samples
         self.options = options
-        self.last = last
         self.best_loss = math.inf
         self.best_iteration = 0
         self.worse = 0
@@ -74,22 +73,23 @@ class Validation:
         """Loss and accuracy or RMSE now; NaNs without validation data."""
         if self.samples is None:
             return math.nan, math.nan
-        loss, y = self.compiled.evaluate(self.samples.x, self.samples.targets.whole())
-        return loss, self.samples.targets.measure(loss, y)
+        targets = self.samples.targets
+        loss, y = self.compiled.evaluate(self.samples.x, targets.whole())
+        return loss, measure(loss, y, targets.whole(), targets.classes is not None)
 
-    def after(self, iteration: int) -> tuple[float, float] | None:
+    def after(self, iteration: int, last: bool) -> tuple[float, float] | None:
         """Validates if it is time to: at the first, every `validation_frequency`-th and the last iteration."""
-        due = iteration in (1, self.last) or iteration % self.options.validation_frequency == 0
+        due = iteration == 1 or last or iteration % self.options.validation_frequency == 0
         if self.samples is None or not due:
             return None
-        loss, measure = self.measure()
+        loss, measured = self.measure()
         if loss < self.best_loss:
             self.best_loss, self.best_iteration, self.worse = loss, iteration, 0
             if self.options.output_network == "best-validation-loss":
                 self.weights = {name: np.array(value) for name, value in self.compiled.parameters.items()}
         else:
             self.worse += 1
-        return loss, measure
+        return loss, measured
 
     @property
     def exhausted(self) -> bool:
@@ -110,32 +110,28 @@ class Training:
 
     Args:
         compiled: the network to train, in place.
-        training: the training data.
+        training: where its mini-batches come from.
         validation: the validation data, or None.
         options: every option of the run.
-        generator: the source of the shuffles.
         finalize: runs after the last iteration, on the weights to return, before the final validation.
     """
 
     def __init__(
         self,
         compiled: Trainable,
-        training: Samples,
+        training: Source,
         validation: Samples | None,
         options: TrainingOptions,
-        generator: np.random.Generator,
         finalize: Callable[[], None] = lambda: None,
     ) -> None:
         self.compiled = compiled
         self.training = training
         self.options = options
-        self.generator = generator
         self.finalize = finalize
-        total = step_count(len(training), options.mini_batch_size, options.max_epochs)
-        classification = isinstance(training.targets, ClassTargets)
-        self.validation = Validation(compiled, validation, options, total)
-        self.history = History(classification, total)
-        self.table = ProgressTable(classification, options.verbose_frequency) if options.verbose else None
+        self.validation = Validation(compiled, validation, options)
+        self.history = History(training.classification, training.iterations)
+        frequency = options.verbose_frequency
+        self.table = ProgressTable(training.classification, frequency) if options.verbose else None
         self.checkpoints: Checkpoints | None = None
         self._began = perf_counter()
 
@@ -157,44 +153,40 @@ class Training:
         if self._ask("start", record):
             reason = "output-fcn"
         else:
-            with interruptible() as interruption:
-                for step in self._steps():
-                    record = self._iterate(step)
+            made = self.training.batches(list(records))
+            prepared = made_ahead(made) if self.training.slow else nullcontext(made)
+            with interruptible() as interruption, prepared as batches:
+                for batch in batches:
+                    record = self._iterate(batch)
                     records.append(record)
                     stopped = self._stop_reason(record, interruption)
                     if self.table:
-                        self.table.row(record, last=stopped is not None or record.iteration == self.history.iterations)
-                    self._checkpoint(record.iteration, stopped)
+                        self.table.row(record, last=stopped is not None or batch.last)
+                    self._checkpoint(batch, stopped)
                     if stopped:
                         reason = stopped
                         break
         return self._end(record, reason)
 
-    def _steps(self) -> Iterator[Step]:
-        """The iterations that are not done yet; their shuffles follow from those of all before."""
-        options = self.options
-        every = steps(len(self.training), options.mini_batch_size, options.max_epochs, options.shuffle, self.generator)
-        return islice(every, len(self.history.records), None)
-
-    def _checkpoint(self, iteration: int, stopped: StopReason | None) -> None:
+    def _checkpoint(self, batch: Batch, stopped: StopReason | None) -> None:
         # A training that ended for a reason of its own would not go on, so it leaves nothing to go on with.
-        if self.checkpoints and (stopped == "interrupted" or (stopped is None and self.checkpoints.due(iteration))):
-            best = self.validation
+        if self.checkpoints and (stopped == "interrupted" or (stopped is None and self.checkpoints.due(batch))):
+            records, best = self.history.records, self.validation
             self.checkpoints.write(
-                Progress(iteration, self.history.records, best.best_loss, best.best_iteration, best.worse, best.weights)
+                Progress(batch.iteration, records, best.best_loss, best.best_iteration, best.worse, best.weights)
             )
 
-    def _iterate(self, step: Step) -> Record:
-        rate = prepare(self.compiled.hyperparameters, self.options, step.epoch, step.iteration)
-        x, t = self.training.gather(step.indices)
+    def _iterate(self, batch: Batch) -> Record:
+        epoch, iteration, x, t, _, last = batch
+        rate = prepare(self.compiled.hyperparameters, self.options, epoch, iteration)
         before = dict(self.compiled.parameters) if self.options.detect_anomaly else None
         loss = self.compiled.train_step(x, t)
         if before is not None and not is_finite(loss, self.compiled.parameters):
-            prepare(self.compiled.hyperparameters, self.options, step.epoch, step.iteration)  # the same dropout
-            raise anomaly(self.compiled, before, x, t, step.iteration)
-        measure = self.training.targets.measure(loss, self.compiled.last_scores, step.indices)
-        validation = self.validation.after(step.iteration) or (None, None)
-        return Record(step.epoch, step.iteration, self._seconds(), rate, loss, measure, *validation)
+            prepare(self.compiled.hyperparameters, self.options, epoch, iteration)  # the same dropout
+            raise anomaly(self.compiled, before, x, t, iteration)
+        measured = measure(loss, self.compiled.last_scores, t, self.history.classification)
+        validation = self.validation.after(iteration, last) or (None, None)
+        return Record(epoch, iteration, self._seconds(), rate, loss, measured, *validation)
 
     def _stop_reason(self, record: Record, interruption: Interruption) -> StopReason | None:
         # The output functions are asked first: they see every iteration, also the one that stops for another reason.

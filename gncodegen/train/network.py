@@ -1,137 +1,32 @@
-"""`train_network` and the network it returns."""
+"""`train_network`: data and layers in, a trained network and the course of its training out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gncodegen import compiler, loading, saving
-from gncodegen.compiled import Compiled
-from gncodegen.errors import ArrayError, NetworkError, OptionsError
+from gncodegen import compiler
+from gncodegen.errors import ArrayError, OptionsError
 from gncodegen.layers.base import Layer
-from gncodegen.layers.formats import axis_order
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
-from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.layers.normalization import BatchNormalizationLayer
 from gncodegen.options import CompileOptions, takes_options
-from gncodegen.train.batches import Samples
+from gncodegen.train.batches import ArraySource, Augmentation, Samples, Source
 from gncodegen.train.checkpoint import Checkpoints, checkpoints, read, refuse_others
+from gncodegen.train.first_pass import described
 from gncodegen.train.history import TrainingInfo
-from gncodegen.train.inputs import checked_inputs, with_input_statistics, with_layer
+from gncodegen.train.inputs import checked_inputs, with_classes, with_input_statistics
 from gncodegen.train.loop import Training
 from gncodegen.train.options import TrainingOptions
 from gncodegen.train.population import fix_batch_statistics
-from gncodegen.train.targets import ClassTargets, Targets, class_targets, response_targets
-
-
-class TrainedNetwork:
-    """A network with learned values.
-
-    Args:
-        compiled: what runs it; its parameters are the learned values.
-    """
-
-    def __init__(self, compiled: Compiled) -> None:
-        self.compiled = compiled
-
-    @property
-    def network(self) -> Network:
-        """The checked network; its layers carry the learned values."""
-        return self.compiled.network.with_values(dict(self.compiled.parameters))
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers in the order they were written, with the learned values as their properties."""
-        return self.network.layers
-
-    @property
-    def graph(self) -> LayerGraph:
-        """The layers with their connections, the learned values as their properties: to change, or to train again."""
-        return self.compiled.graph
-
-    @property
-    def classes(self) -> tuple[Any, ...] | None:
-        """The labels in the order of the outputs; None for regression."""
-        layer = self.compiled.network.output_layer
-        return tuple(layer.classes) if isinstance(layer, ClassificationLayer) else None
-
-    def predict(self, x: Any, data_format: str = "") -> NDArray[Any]:
-        """The outputs for any number of observations: scores (N, K) of a classification.
-
-        Args:
-            x: observations, sized as the training inputs.
-            data_format: axis order of x; "" = that of training.
-
-        Raises:
-            ArrayError: x does not fit the input layer.
-        """
-        return self.compiled.predict(x, data_format=data_format)
-
-    def classify(self, x: Any, data_format: str = "") -> tuple[NDArray[Any], NDArray[Any]]:
-        """The label of the highest score of each observation, and all scores.
-
-        Args:
-            x: as for `predict`.
-            data_format: likewise.
-
-        Returns:
-            Labels (N,), as in the training data, and scores (N, K).
-
-        Raises:
-            NetworkError: the network has no classification output.
-        """
-        if self.classes is None:
-            issue = (
-                "classify: the network has no classes; allowed: networks with a ClassificationLayer; use net.predict(x)"
-            )
-            raise NetworkError([issue])
-        scores = self.predict(x, data_format)
-        if axis_order(data_format or self.compiled.options.data_format or "", "BC") == "CB":
-            scores = scores.T
-        scores = scores.reshape(-1, len(self.classes))
-        return np.asarray(self.classes)[np.argmax(scores, axis=1)], scores
-
-    def activations(self, x: Any, layer: str, data_format: str = "") -> NDArray[Any]:
-        """The output of a layer in prediction mode.
-
-        Args:
-            x: as for `predict`.
-            layer: the layer's name.
-            data_format: as for `predict`.
-
-        Raises:
-            NetworkError: there is no such layer.
-        """
-        return self.compiled.activations(x, layer, data_format)
-
-    def save(self, directory: str | Path) -> None:
-        """Writes the network, its values and its classes; `gncodegen.load` reads them back."""
-        saving.write(replace(self.compiled.state, trained=True), directory)
-
-    def export(self, path: str | Path, **choices: Any) -> None:
-        """Writes the network as a file that others read: `Compiled.export`."""
-        self.compiled.export(path, **choices)
-
-    def __repr__(self) -> str:
-        return f"TrainedNetwork({len(self.compiled.network.nodes)} layers, target {self.compiled.target!r})"
-
-
-@takes_options("caller", "compile")
-def load(directory: str | Path, **choices: Any) -> Compiled | TrainedNetwork:
-    """What `save` wrote: a `TrainedNetwork` if one was saved, else a `Compiled`; compiled with the options of then.
-
-    Args:
-        directory: the folder.
-        choices: what is to be other than when it was saved, of the options of compilation.
-    """
-    state = loading.read(directory, choices)
-    compiled = compiler.of_state(state)
-    return TrainedNetwork(compiled) if state.trained else compiled
+from gncodegen.train.streams import Stream, StreamSource, checked
+from gncodegen.train.targets import targets_of
+from gncodegen.train.trained import TrainedNetwork
 
 
 @takes_options("caller")
@@ -142,19 +37,31 @@ def train_network(
     options: TrainingOptions,
     *,
     resume: str | Path | None = None,
+    augment: Augmentation | None = None,
     **choices: Any,
 ) -> tuple[TrainedNetwork, TrainingInfo]:
     """Trains a network.
 
+    Mini-batches of a stream, of a memory-mapped file and of an augmentation are made by a thread while a step runs; the
+    bits do not depend on its timing.
+
     Args:
-        x: observations (N, *input size) in the order of `data_format`, any real type.
-        y: labels (N,) of any sortable kind, class indices or one-hot rows (N, K) for classification;
-            responses shaped like the output for regression.
-        layers: an array of layers or a `LayerGraph`, with an output layer.
+        x: observations (N, *input size) in the order of `data_format`, any real type; a memory-mapped file is read
+            mini-batch by mini-batch. Where y is None, a stream: an iterable of mini-batches (x, y), such as a
+            torch DataLoader, or a callable that makes one per epoch and may take the number of the epoch, from 1. Each
+            batch of a stream makes a step; give all the same size, since each size is compiled.
+        y: labels (N, *positions) of any sortable kind, class indices or one-hot rows (N, *positions, K) for
+            classification; responses shaped like the output for regression; None for a stream.
+        layers: an array of layers or a `LayerGraph`, with an output layer. Class names and input statistics that it
+            lacks are found in the data; in those of a stream by a pass over its first epoch.
         options: from `training_options("sgdm", …)`.
         choices: as for `gncodegen.compile`.
         resume: a folder of checkpoints: the last one in it goes on as if the training had never been interrupted, with
-            the same bits; where there is none the training starts anew.
+            the same bits; where there is none the training starts anew. A stream's current epoch is read again up to
+            the checkpoint: the bits are the same if its batches follow from the number of the epoch alone, which one
+            with a random state of its own cannot promise.
+        augment: f(x, y, generator) → (x, y), changes each mini-batch of the training: x as the data has it, y class
+            indices or responses, the generator seeded by options.seed and the iteration. y may become rows of K.
 
     Returns:
         The trained network and the course of the training. Ctrl-C and SIGTERM end a training after its iteration; the
@@ -164,9 +71,10 @@ def train_network(
         NetworkError: the layers do not make a network.
         ArrayError: x or y do not fit it.
         OptionsError: the options are not training options, or not those of the checkpoint.
-        Exception: what an output function raises, with the network so far as its attribute `network`.
+        Exception: what an output function, a stream or an augmentation raises, with the network so far as its attribute
+            `network`.
     """
-    net, training = prepare_training(x, y, layers, options, resume=resume, **choices)
+    net, training = prepare_training(x, y, layers, options, resume=resume, augment=augment, **choices)
     try:
         return net, training.run()
     except BaseException as error:
@@ -182,21 +90,26 @@ def prepare_training(
     options: TrainingOptions,
     *,
     resume: str | Path | None = None,
+    augment: Augmentation | None = None,
     **choices: Any,
 ) -> tuple[TrainedNetwork, Training]:
     """`train_network` up to the first iteration: data checked, network compiled; `Training.run` does the rest."""
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionsError(f'options = {options!r}; allowed: TrainingOptions; write training_options("sgdm", …)')
-    network = Network.build(layers)
+    if augment is not None and not callable(augment):  # pyright: ignore[reportUnnecessaryComparison]
+        raise OptionsError(f"augment = {augment!r}; allowed: None or f(x, y, generator) → (x, y); give a function")
     data_format = choices.get("data_format", CompileOptions.data_format) or ""
-    training = _samples(x, y, network, data_format, "x and y")
-    if isinstance(training.targets, ClassTargets):
-        network = _with_classes(network, training.targets.classes)
+    dtype = choices.get("dtype", CompileOptions.dtype)
+    network = Network.build(layers)
+    if y is None:
+        data = _Streamed.of(x, network, options, data_format)
+    else:
+        data = _Given.of(x, y, network, options, data_format)
+    network = data.network
     validation = None
     if options.validation_data is not None:
         validation = _samples(*options.validation_data, network, data_format, "validation_data")
-    network = with_input_statistics(network, training.x, data_format, options.reset_input_normalization)
-    facts = _facts(network, training, options)
+    facts = _facts(network, data.observations, options)
     saved = checkpoints(Path(resume))[-1:] if resume is not None else []
     known = [read(path, facts) for path in saved]
     if options.checkpoint_path is not None and (resume is None or Path(resume) != options.checkpoint_path):
@@ -206,45 +119,125 @@ def prepare_training(
     else:
         seed = int(np.random.default_rng().integers(2**31)) if options.seed is None else options.seed
     compiled = compiler.compile(
-        network,
-        batch_size=min(options.mini_batch_size, len(training)),
-        training=True,
-        options=options,
-        seed=seed,
-        **choices,
+        network, batch_size=data.batch_size, training=True, options=options, seed=seed, **choices
     )
+    source = data.source(seed, augment, dtype)
 
     def finalize() -> None:
         if options.batch_normalization_statistics == "population":
-            fix_batch_statistics(compiled, training, data_format, options.mini_batch_size)
+            fix_batch_statistics(compiled, source, data_format)
 
-    # The compiler draws initial values from the seed itself; the shuffles get a stream of their own.
-    generator = np.random.default_rng([seed, 1])
-    net, loop = TrainedNetwork(compiled), Training(compiled, training, validation, options, generator, finalize)
+    net, loop = TrainedNetwork(compiled), Training(compiled, source, validation, options, finalize)
     loop.history.network = net
     for path, (progress, _) in zip(saved, known, strict=True):
         compiled.restore(path)
         loop.restore(progress)
     if options.checkpoint_path is not None:
-        epoch = loop.history.iterations // options.max_epochs
-        loop.checkpoints = Checkpoints(options, epoch, net.save, facts | {"seed": seed})
+        loop.checkpoints = Checkpoints(options, net.save, facts | {"seed": seed})
     return net, loop
 
 
-def _facts(network: Network, training: Samples, options: TrainingOptions) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Given:
+    """Training data that are arrays.
+
+    Args:
+        network: with the class names and input statistics of the data.
+        samples: inputs and targets.
+        options: of the training.
+    """
+
+    network: Network
+    samples: Samples
+    options: TrainingOptions
+
+    @staticmethod
+    def of(x: Any, y: Any, network: Network, options: TrainingOptions, data_format: str) -> _Given:
+        samples = _samples(x, y, network, data_format, "x and y")
+        if samples.targets.classes is not None:
+            network = with_classes(network, samples.targets.classes)
+        reset = options.reset_input_normalization
+        return _Given(with_input_statistics(network, samples.x, data_format, reset), samples, options)
+
+    @property
+    def observations(self) -> int | None:
+        """How many there are."""
+        return len(self.samples)
+
+    @property
+    def batch_size(self) -> int:
+        """Observations of a mini-batch."""
+        return min(self.options.mini_batch_size, len(self.samples))
+
+    def source(self, seed: int, augment: Augmentation | None, dtype: str) -> Source:
+        """Where the mini-batches come from."""
+        return ArraySource(self.samples, self.options, seed, augment, dtype)
+
+
+@dataclass(frozen=True)
+class _Streamed:
+    """Training data that come as mini-batches.
+
+    Args:
+        network: with the class names and input statistics of the data.
+        stream: pairs (x, y).
+        length: batches of an epoch, if they were counted.
+        options: of the training.
+        data_format: axis order of x.
+    """
+
+    network: Network
+    stream: Stream
+    length: int
+    options: TrainingOptions
+    data_format: str
+
+    @staticmethod
+    def of(data: Any, network: Network, options: TrainingOptions, data_format: str) -> _Streamed:
+        stream = Stream(data)
+        if stream.one_shot and options.max_epochs > 1:
+            raise ArrayError(
+                f"the data is an iterator, which lasts for one epoch, and max_epochs = {options.max_epochs}; allowed: "
+                "data that can be iterated again; give a callable that makes the batches, or write max_epochs=1"
+            )
+        normalized = any(isinstance(layer, BatchNormalizationLayer) for layer in network.layers)
+        if normalized and options.batch_normalization_statistics == "population":
+            stream.again('batch_normalization_statistics = "population"')
+        network, length = described(stream, network, data_format)
+        return _Streamed(network, stream, length, options, data_format)
+
+    @property
+    def observations(self) -> int | None:
+        """Nobody knows."""
+        return None
+
+    @property
+    def batch_size(self) -> int:
+        """Observations of the first mini-batch."""
+        x, _, axis = checked(self.stream.first(), self.network, self.data_format)
+        return x.shape[axis]
+
+    def source(self, seed: int, augment: Augmentation | None, dtype: str) -> Source:
+        """Where the mini-batches come from."""
+        return StreamSource(
+            self.stream, self.network, self.options, self.data_format, seed, augment, dtype, self.length
+        )
+
+
+def _facts(network: Network, observations: int | None, options: TrainingOptions) -> dict[str, Any]:
     """What must be the same for a training to go on."""
     names = ("solver", "mini_batch_size", "shuffle", "seed")
     return {
         "layers": [f"{type(node.layer).__name__} {node.name}" for node in network.nodes],
         "parameters": [f"{name} {list(parameter.shape)}" for name, parameter in network.parameters.items()],
-        "observations": len(training),
+        "observations": observations,
         **{name: getattr(options, name) for name in names},
     }
 
 
 def _samples(x: Any, y: Any, network: Network, data_format: str, what: str) -> Samples:
     array, axis = checked_inputs(x, network.input, data_format)
-    samples = Samples(array, _targets(y, network), axis)
+    samples = Samples(array, targets_of(y, network.loss), axis)
     count = len(samples.targets.whole())
     if count != len(samples):
         raise ArrayError(
@@ -252,18 +245,3 @@ def _samples(x: Any, y: Any, network: Network, data_format: str, what: str) -> S
             "give x and y of the same length"
         )
     return samples
-
-
-def _targets(y: Any, network: Network) -> Targets:
-    node = next(node for node in network.nodes if node.layer.is_output)
-    if isinstance(node.layer, ClassificationLayer):
-        classes = None if node.layer.classes == "auto" else node.layer.classes
-        return class_targets(y, classes, node.size.channels, node.label)
-    return response_targets(y, node.size.shape, node.label)
-
-
-def _with_classes(network: Network, classes: tuple[Any, ...]) -> Network:
-    """The network whose output layer names the classes of the training data."""
-    layer = network.output_layer
-    assert isinstance(layer, ClassificationLayer)
-    return with_layer(network, layer.name, replace(layer, classes=classes))

@@ -94,7 +94,8 @@ class TrainingOptions:
         gradient_threshold: > 0, or inf for no clipping.
         gradient_threshold_method: clip the norm "l2norm" per parameter or "global-l2norm" over all of them,
             or "absolute-value" each element.
-        max_epochs, mini_batch_size: positive ints. The last incomplete mini-batch of an epoch is dropped.
+        max_epochs, mini_batch_size: positive ints. The last incomplete mini-batch of an epoch is dropped. A stream has
+            mini-batches of its own.
         shuffle: "once" before training, "never", or "every-epoch".
         verbose, verbose_frequency: print a table with a row at the first, every n-th and the last iteration, and at
             validations.
@@ -106,7 +107,8 @@ class TrainingOptions:
         checkpoint_frequency, checkpoint_frequency_unit: every so many of "epoch" or "iteration".
         checkpoints_kept: how many of the last stay.
         execution_environment: "auto" or "cpu".
-        reset_input_normalization: recompute the input layer's statistics from the training data even where it has some.
+        reset_input_normalization: recompute the input layer's statistics from the training data even where it has some;
+            those of a stream only where one is missing.
         batch_normalization_statistics: "population" (one more pass after training) or "moving".
         output_fcn: a callable or a list of them, called with a `TrainingState` at the start, after each iteration
             and at the end; a true result stops the training.

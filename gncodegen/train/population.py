@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
-from gncodegen.train.batches import Samples
+from gncodegen.train.batches import Source
 from gncodegen.train.inputs import channel_last
 
 
@@ -32,33 +32,26 @@ class Predictor(Protocol):
         ...
 
 
-def fix_batch_statistics(compiled: Predictor, samples: Samples, data_format: str, batch_size: int) -> None:
+def fix_batch_statistics(compiled: Predictor, training: Source, data_format: str) -> None:
     """Sets every `trained_mean` and `trained_variance` to the population's, first layer first.
 
     Each layer sees what it will see at prediction: the layers before it have their final statistics already.
 
     Args:
         compiled: the trained network; its statistics are assigned.
-        samples: the training data; every sample counts.
+        training: the training data; every sample counts.
         data_format: axis order of its inputs.
-        batch_size: samples per pass.
     """
+    given = compiled.network.input
     for node in compiled.network.nodes:
         if isinstance(node.layer, BatchNormalizationLayer):
-            parts = _parts(compiled, samples, data_format, node.inputs[0], batch_size)
+            parts = (
+                compiled.activations(channel_last(x, given, data_format), node.inputs[0], "B" + given.size.format)
+                for x in training.inputs()
+            )
             mean, variance = merged_moments(parts)
             compiled.parameters[f"{node.name}.trained_mean"] = mean
             compiled.parameters[f"{node.name}.trained_variance"] = variance
-
-
-def _parts(
-    compiled: Predictor, samples: Samples, data_format: str, layer: str, batch_size: int
-) -> Iterator[NDArray[Any]]:
-    """A layer's output for all samples, channel last, some at a time."""
-    node = compiled.network.input
-    for start in range(0, len(samples), batch_size):
-        x = samples.take(np.arange(start, min(start + batch_size, len(samples))))
-        yield compiled.activations(channel_last(x, node, data_format), layer, "B" + node.size.format)
 
 
 def merged_moments(parts: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
+from gncodegen.layers.network import Node
+from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.train.labels import (
+    IGNORED,
+    classes_of,
+    encoded,
+    indices_of,
+    indices_of_rows,
+    label_array,
+    without,
+)
 
 
 class Targets(Protocol):
-    """The targets of N samples and the measure that belongs to them."""
+    """The targets of N samples."""
 
     def gather(self, indices: NDArray[np.int64], dtype: str) -> NDArray[Any]:
-        """The targets of these samples, in a buffer that the next call overwrites."""
+        """The targets of these samples as a step takes them, in a buffer that the next call overwrites."""
+        ...
+
+    def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """Class indices or responses of these samples, as an augmentation sees them."""
+        ...
+
+    def rows(self, values: Any, dtype: str) -> NDArray[Any]:
+        """What an augmentation made of them, as a step takes it."""
         ...
 
     def whole(self) -> NDArray[Any]:
         """The targets of all samples, as `Compiled.evaluate` takes them."""
         ...
 
-    def measure(self, loss: float, y: NDArray[Any], indices: NDArray[np.int64] | None = None) -> float:
-        """Accuracy in percent, or RMSE, of the network outputs y of these samples (None: of all)."""
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The K labels in the order of the outputs; None for responses."""
         ...
 
 
@@ -31,31 +51,50 @@ class ClassTargets:
     """Class indices.
 
     Args:
-        indices: int64 (N,), each 0 … K−1.
+        indices: int64 (N, *positions), each 0 … K−1, or -1 where ignored.
         classes: the K labels, in the order of the network's outputs.
     """
 
     def __init__(self, indices: NDArray[np.int64], classes: tuple[Any, ...]) -> None:
         self.indices = indices
-        self.classes = classes
+        self._classes = classes
         self._rows = np.empty((0, len(classes)), np.float32)
 
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """The K labels."""
+        return self._classes
+
     def gather(self, indices: NDArray[np.int64], dtype: str) -> NDArray[Any]:
-        """One-hot rows (n, K) of these samples."""
-        if self._rows.shape[0] != len(indices) or self._rows.dtype != dtype:
-            self._rows = np.empty((len(indices), len(self.classes)), dtype)
-        self._rows.fill(0)
-        self._rows[np.arange(len(indices)), self.indices[indices]] = 1
-        return self._rows
+        """One-hot rows (n, *positions, K) of these samples; zeros where ignored."""
+        shape = (len(indices), *self.indices.shape[1:], len(self.classes))
+        if self._rows.shape != shape or self._rows.dtype != dtype:
+            self._rows = np.empty(shape, dtype)
+        return _one_hot(self.indices[indices], self._rows)
+
+    def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """Class indices (n, *positions)."""
+        return self.indices[indices]
+
+    def rows(self, values: Any, dtype: str) -> NDArray[Any]:
+        """Rows (n, *positions, K) of class indices; rows stay as they are, so an augmentation may mix classes."""
+        array = np.asarray(values)
+        if array.ndim > self.indices.ndim:
+            return np.ascontiguousarray(array, dtype)
+        return _one_hot(array, np.empty((*array.shape, len(self.classes)), dtype))
 
     def whole(self) -> NDArray[Any]:
-        """Class indices, int64 (N,)."""
+        """Class indices, int64 (N, *positions)."""
         return self.indices
 
-    def measure(self, loss: float, y: NDArray[Any], indices: NDArray[np.int64] | None = None) -> float:
-        """Accuracy in percent."""
-        truth = self.indices if indices is None else self.indices[indices]
-        return 100.0 * float(np.mean(np.argmax(y.reshape(len(y), -1), axis=1) == truth))
+
+def _one_hot(indices: NDArray[np.int64], rows: NDArray[Any]) -> NDArray[Any]:
+    """Writes the rows of class indices: a 1 at the index, zeros for all of an ignored one."""
+    rows.fill(0)
+    flat, kept = rows.reshape(-1, rows.shape[-1]), indices.ravel()
+    places = np.flatnonzero(kept != IGNORED)
+    flat[places, kept[places]] = 1
+    return rows
 
 
 class ResponseTargets:
@@ -65,6 +104,8 @@ class ResponseTargets:
         responses: (N, *output size).
     """
 
+    classes = None
+
     def __init__(self, responses: NDArray[Any]) -> None:
         self.responses = responses
 
@@ -72,90 +113,83 @@ class ResponseTargets:
         """The responses of these samples."""
         return self.responses[indices].astype(dtype, copy=False)
 
+    def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """The responses of these samples, in their own type."""
+        return self.responses[indices]
+
+    def rows(self, values: Any, dtype: str) -> NDArray[Any]:
+        """Responses."""
+        return np.ascontiguousarray(values, dtype)
+
     def whole(self) -> NDArray[Any]:
         """All responses."""
         return self.responses
 
-    def measure(self, loss: float, y: NDArray[Any], indices: NDArray[np.int64] | None = None) -> float:
-        """Root mean squared error: the square root of the mean over samples of Σ errors² = 2·loss."""
+
+def measure(loss: float, y: NDArray[Any], t: NDArray[Any], classification: bool) -> float:
+    """Accuracy in percent, or the RMSE √(2·loss), of outputs.
+
+    Args:
+        loss: of these outputs.
+        y: outputs (n, *positions, K), extents of 1 left out or not.
+        t: class indices (n, *positions), or rows like y; what is ignored (-1, a row of zeros) does not count.
+        classification: whether it is accuracy.
+    """
+    if not classification:
         return float(np.sqrt(2.0 * loss))
+    found = np.argmax(y.reshape(-1, y.shape[-1]), axis=1)
+    rows = t.size == y.size and y.shape[-1] > 1
+    if rows:
+        given = t.reshape(len(found), -1)
+        truth, kept = np.argmax(given, axis=1), np.any(given != 0, axis=1)
+    else:
+        truth = t.ravel()
+        kept = truth != IGNORED
+    counted = np.count_nonzero(kept)
+    return 100.0 * np.count_nonzero((found == truth) & kept) / counted if counted else float("nan")
 
 
-def class_targets(labels: Any, classes: Sequence[Any] | None, count: int, where: str) -> ClassTargets:
+def targets_of(y: Any, node: Node, classes: Sequence[Any] | None = None) -> Targets:
+    """The targets y of an output layer, checked.
+
+    Args:
+        y: labels or responses.
+        node: the output layer.
+        classes: the K labels where they were found before; None = those of the layer, else those in y.
+
+    Raises:
+        ArrayError: they do not fit.
+    """
+    layer = node.layer
+    if isinstance(layer, ClassificationLayer):
+        known = layer.classes if classes is None and layer.classes != "auto" else classes
+        return class_targets(y, known, node.size.shape, node.label, layer.ignore_label)
+    return response_targets(y, node.size.shape, node.label)
+
+
+def class_targets(
+    labels: Any, classes: Sequence[Any] | None, size: tuple[int, ...], where: str, ignored: Any = None
+) -> ClassTargets:
     """Class indices of labels.
 
     Args:
-        labels: (N,) of any sortable kind, class indices 0 … K−1, or one-hot rows (N, K).
+        labels: (N, *positions) of any sortable kind, class indices 0 … K−1, or one-hot rows (N, *positions, K).
         classes: the K labels in the order of the outputs, or None: the sorted distinct labels.
-        count: K, the outputs of the network.
+        size: (*positions, K), the size of one output.
         where: the output layer, as messages name it.
+        ignored: the label of samples and positions that do not count, or None.
 
     Raises:
         ArrayError: the labels do not fit K classes.
     """
-    array = np.asarray(labels)
-    if array.ndim == 2 and array.shape[1] == count:
-        return ClassTargets(_from_one_hot(array, where), tuple(range(count)) if classes is None else tuple(classes))
-    if array.ndim != 1:
-        raise ArrayError(
-            f"{where}: labels of shape {array.shape}; allowed: (N,) labels or class indices, or (N, {count}) one-hot "
-            "rows; reshape them, as with labels.ravel()"
-        )
-    values = cast("list[Any]", array.tolist())
-    if any(value is None or value != value for value in values):  # noqa: PLR0124  NaN is the value unequal to itself
-        raise ArrayError(
-            f"{where}: undefined labels (None or NaN); allowed: a class for every sample; drop those samples"
-        )
-    kinds = sorted({type(value).__name__ for value in values if not isinstance(value, (str, int, float))})
-    if kinds or array.dtype.kind in "mM":
-        raise ArrayError(
-            f"{where}: labels of kind {', '.join(kinds) or array.dtype}; allowed: texts and numbers; turn them into "
-            "text, as with labels.astype(str)"
-        )
-    named = tuple(classes) if classes is not None else _distinct(values, where)
-    fits = len(named) == count and set(values) <= set(named)
-    if not fits and array.dtype.kind in "iu" and values and 0 <= min(values) and max(values) < count:
-        return ClassTargets(array.astype(np.int64), tuple(range(count)) if classes is None else named)
-    if not fits:
-        raise _misfit(values, classes, count, where)
-    lookup = {label: index for index, label in enumerate(named)}
-    return ClassTargets(np.array([lookup[value] for value in values], dtype=np.int64), named)
-
-
-def _from_one_hot(rows: NDArray[Any], where: str) -> NDArray[np.int64]:
-    valid = rows.dtype.kind in "biuf" and bool(np.all((rows == 0) | (rows == 1)) and np.all(rows.sum(axis=1) == 1))
-    if not valid:
-        raise ArrayError(
-            f"{where}: target rows that are not one-hot; allowed: one 1 and zeros in every row, or class indices; "
-            "write targets.argmax(axis=1) if the largest entry is meant"
-        )
-    return np.argmax(rows, axis=1).astype(np.int64)
-
-
-def _distinct(values: list[Any], where: str) -> tuple[Any, ...]:
-    try:
-        return tuple(sorted(set(values)))
-    except TypeError:
-        kinds = ", ".join(sorted({type(value).__name__ for value in values}))
-        raise ArrayError(
-            f"{where}: labels of kinds {kinds} have no order; allowed: one sortable kind; turn them all into text"
-        ) from None
-
-
-def _misfit(values: list[Any], classes: Sequence[Any] | None, count: int, where: str) -> ArrayError:
-    distinct = set(values)
-    if classes is not None:
-        unknown = next(value for value in values if value not in set(classes))
-        return ArrayError(
-            f"{where}: label {unknown!r}; allowed: {', '.join(map(repr, classes[:20]))}; "
-            "drop the sample or list the class in ClassificationLayer(classes=…)"
-        )
-    more = f"give the last FullyConnectedLayer {len(distinct)} outputs"
-    fewer = "name all classes, as in ClassificationLayer(classes=…), if this is a part of the samples"
-    return ArrayError(
-        f"{where}: {len(distinct)} distinct labels for {count} outputs; allowed: {count} distinct labels, or class "
-        f"indices 0 … {count - 1}; {fewer if len(distinct) < count else more}"
-    )
+    array, are_rows = label_array(labels, size, where)
+    if are_rows:
+        named = tuple(range(size[-1])) if classes is None else tuple(classes)
+        return ClassTargets(indices_of_rows(array, ignored, where), named)
+    distinct, codes = encoded(array, where)
+    if classes is None:
+        classes = classes_of(without(distinct, ignored), size[-1], where)
+    return ClassTargets(indices_of(distinct, codes, classes, ignored, where), tuple(classes))
 
 
 def response_targets(responses: Any, shape: tuple[int, ...], where: str) -> ResponseTargets:

@@ -9,7 +9,7 @@ import pytest
 from support.fake_compiled import FakeCompiled
 
 from gncodegen.errors import OptionsError
-from gncodegen.train.batches import Samples
+from gncodegen.train.batches import ArraySource, Samples
 from gncodegen.train.loop import Training
 from gncodegen.train.options import training_options
 from gncodegen.train.targets import ClassTargets, ResponseTargets
@@ -23,7 +23,7 @@ def samples(count, targets=None):
 def train(compiled, count=10, *, seed=0, validation=None, finalize=lambda: None, targets=None, **options):
     options = training_options("sgdm", **{"verbose": False, "mini_batch_size": 4, "max_epochs": 2} | options)
     data = samples(count, targets)
-    return Training(compiled, data, validation, options, np.random.default_rng(seed), finalize).run()
+    return Training(compiled, ArraySource(data, options, seed), validation, options, finalize).run()
 
 
 def seen(compiled):

@@ -26,7 +26,7 @@ WHERE = "layer 6 'classoutput'"
     ],
 )
 def test_automatic_classes(labels, classes, indices):
-    targets = class_targets(labels, None, 3, WHERE)
+    targets = class_targets(labels, None, (3,), WHERE)
     assert targets.classes == classes
     assert targets.indices.tolist() == indices
     assert targets.indices.dtype == np.int64
@@ -37,13 +37,13 @@ def test_automatic_classes(labels, classes, indices):
     [(["dog", "cat"], [0, 1]), ([1, 0], [1, 0]), (np.eye(2)[[1, 0]], [1, 0])],
 )
 def test_given_classes_keep_their_order(labels, indices):
-    targets = class_targets(labels, ("dog", "cat"), 2, WHERE)
+    targets = class_targets(labels, ("dog", "cat"), (2,), WHERE)
     assert targets.classes == ("dog", "cat")
     assert targets.indices.tolist() == indices
 
 
 def test_given_numbers_are_labels_not_indices():
-    assert class_targets([1, 0, 1], (1, 0), 2, WHERE).indices.tolist() == [0, 1, 0]
+    assert class_targets([1, 0, 1], (1, 0), (2,), WHERE).indices.tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_given_numbers_are_labels_not_indices():
         ([[1, 1, 0]], None, "not one-hot"),
         ([[0, 0, 0]], None, "not one-hot"),
         ([[np.nan, 1, 0]], None, "not one-hot"),
-        ([[0], [1]], None, "labels.ravel()"),
+        ([[0, 1], [1, 0]], None, "labels of shape (2, 2)"),
         (np.zeros((2, 4)), None, "(2, 4)"),
         (3, None, "shape ()"),
         ([0.0, np.nan, 2.0], None, "undefined labels"),
@@ -69,7 +69,7 @@ def test_given_numbers_are_labels_not_indices():
 )
 def test_refused(labels, classes, words):
     with pytest.raises(ArrayError) as error:
-        class_targets(labels, classes, 3, WHERE)
+        class_targets(labels, classes, (3,), WHERE)
     message = str(error.value)
     assert message.startswith(WHERE)
     assert words in message

@@ -231,7 +231,7 @@ class TestArrays:
             (X, Y[:49], "50 observations but 49 targets"),
             (X, np.arange(50), "50 distinct labels for 2 outputs"),
             (X, np.full((50, 2), 0.5), "not one-hot"),
-            (X, Y[:, None], "labels.ravel()"),
+            (X, Y[:, None, None].repeat(3, 1), "labels of shape (50, 3, 1)"),
             (np.float32(3), Y, "shape ()"),
         ],
     )

@@ -1,0 +1,92 @@
+"""What a network takes from its training data where they are a stream: class names and input statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.layers.inputs import InputLayer
+from gncodegen.layers.network import Network
+from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.train.inputs import channel_last, checked_inputs, needs_statistics, with_classes, with_statistics
+from gncodegen.train.labels import classes_of, encoded, label_array, without
+from gncodegen.train.streams import Stream, no_batch
+
+
+def described(stream: Stream, network: Network, data_format: str) -> tuple[Network, int]:
+    """The network with the classes and input statistics of a stream, and the length of an epoch if it was counted.
+
+    Takes a pass over the first epoch where the network lacks some of them; statistics that are given stay.
+
+    Args:
+        stream: the training data.
+        network: as the user wrote it.
+        data_format: axis order of x.
+
+    Raises:
+        ArrayError: the data do not fit, or can be read once only.
+    """
+    node, layer = network.loss, network.output_layer
+    unnamed = isinstance(layer, ClassificationLayer) and layer.classes == "auto"
+    if unnamed and label_array(stream.first()[1], node.size.shape, node.label)[1]:
+        network, unnamed = with_classes(network, tuple(range(node.size.channels))), False
+    normalized = needs_statistics(network, reset=False)
+    if not unnamed and not normalized:
+        return network, 0
+    what = [*(["class names"] if unnamed else []), *(["input statistics"] if normalized else [])]
+    labels: dict[Any, None] = {}
+    statistics = Statistics(network.input.layer) if normalized else None
+    length = 0
+    for x, y in stream.again(f"finding {' and '.join(what)}"):
+        length += 1
+        if unnamed:
+            array, _ = label_array(y, node.size.shape, node.label)
+            labels |= dict.fromkeys(encoded(array, node.label)[0])
+        if statistics is not None:
+            array, _ = checked_inputs(x, network.input, data_format)
+            statistics.add(channel_last(array, network.input, data_format))
+    if not length:
+        raise no_batch(1)
+    if unnamed:
+        assert isinstance(layer, ClassificationLayer)
+        distinct = without(list(labels), layer.ignore_label)
+        network = with_classes(network, classes_of(distinct, node.size.channels, node.label))
+    if statistics is not None:
+        network = with_statistics(network, statistics.values, reset=False)
+    return network, length
+
+
+class Statistics:
+    """The statistics of an input layer, joined over batches in float64.
+
+    Means and variances are joined as Chan, Golub and LeVeque do, 1979; extremes by the least and largest.
+
+    Args:
+        layer: says which.
+    """
+
+    def __init__(self, layer: Any) -> None:
+        assert isinstance(layer, InputLayer)
+        self._layer, self._count = layer, 0
+        self.values: dict[str, NDArray[np.float64]] = {}
+
+    def add(self, x: NDArray[Any]) -> None:
+        """Counts another batch (N, *input size) in."""
+        found, count = self._layer.statistics(x), len(x)
+        before, self._count = self._count, self._count + count
+        if not before:
+            self.values = found
+            return
+        values = self.values
+        if "min" in found:
+            values["min"] = np.minimum(values["min"], found["min"])
+            values["max"] = np.maximum(values["max"], found["max"])
+            return
+        share = count / self._count
+        delta = found["mean"] - values["mean"]
+        if "standard_deviation" in found:
+            within = (1 - share) * values["standard_deviation"] ** 2 + share * found["standard_deviation"] ** 2
+            values["standard_deviation"] = np.sqrt(within + share * (1 - share) * delta**2)
+        values["mean"] = values["mean"] + share * delta

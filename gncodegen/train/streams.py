@@ -1,0 +1,218 @@
+"""Training data that come as mini-batches: an iterable, a callable that makes one per epoch, a DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import ArrayError
+from gncodegen.layers.network import Network
+from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.train.batches import Augmentation, Batch, augmented
+from gncodegen.train.history import Record
+from gncodegen.train.inputs import checked_inputs
+from gncodegen.train.options import TrainingOptions
+from gncodegen.train.targets import Targets, targets_of
+
+Pairs = Iterator[tuple[Any, Any]]
+
+
+class Stream:
+    """Pairs (x, y), epoch by epoch.
+
+    Args:
+        data: an iterable of pairs; or a callable that makes one per epoch, and is given the number of the epoch (from
+            1) if it takes an argument. It is to start anew each time; an iterator lasts for one epoch.
+
+    Raises:
+        ArrayError: it is neither.
+    """
+
+    def __init__(self, data: Any) -> None:
+        if hasattr(data, "__array__") or hasattr(data, "__dlpack__") or not (callable(data) or _is_iterable(data)):
+            raise ArrayError(
+                f"y is None and the data is of type {type(data).__name__}; allowed: an iterable of (x, y) batches, or "
+                "a callable that makes one per epoch; give x and y as arrays, or wrap a data set, as with "
+                "torch.utils.data.DataLoader(data, batch_size=64)"
+            )
+        self._data: Any = data
+        self._peeked: tuple[tuple[Any, Any], Pairs] | None = None
+        self.one_shot = isinstance(data, Iterator)
+        self._spent = False
+
+    @property
+    def length(self) -> int:
+        """Batches of an epoch; 0 = nobody knows."""
+        try:
+            return 0 if not _is_iterable(self._data) else len(self._data)
+        except TypeError:
+            return 0
+
+    def first(self) -> tuple[Any, Any]:
+        """The first pair of the first epoch, which comes again when that epoch is begun."""
+        if self._peeked is None:
+            pairs = self.epoch(1)
+            pair = next(pairs, None)
+            if pair is None:
+                raise no_batch(1)
+            self._peeked = pair, pairs
+        return self._peeked[0]
+
+    def epoch(self, number: int) -> Pairs:
+        """The pairs of an epoch, from 1."""
+        if number == 1 and self._peeked is not None:
+            (pair, pairs), self._peeked = self._peeked, None
+            return chain([pair], pairs)
+        return self._pairs(number)
+
+    def again(self, why: str) -> Pairs:
+        """The pairs of the first epoch, for a pass besides the training.
+
+        Raises:
+            ArrayError: the data can be read once only.
+        """
+        if self.one_shot:
+            raise ArrayError(
+                f"the data is an iterator, which can be read once, and {why} takes a pass of its own; allowed: data "
+                "that can be iterated again; give a callable that makes the batches, or what that pass is to find"
+            )
+        return self._pairs(1)
+
+    def _pairs(self, number: int) -> Pairs:
+        batches: Iterable[Any] = self._data if _is_iterable(self._data) else _made(self._data, number)
+        for position, pair in enumerate(batches, 1):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                length = f" of length {len(pair)}" if isinstance(pair, (tuple, list)) else ""
+                raise ArrayError(
+                    f"batch {position} of epoch {number} is a {type(pair).__name__}{length}; allowed: pairs (x, y) of "
+                    "arrays; yield x, y"
+                )
+            yield pair[0], pair[1]
+
+
+def _is_iterable(data: Any) -> bool:
+    return hasattr(data, "__iter__")
+
+
+def _made(make: Callable[..., Iterable[Any]], epoch: int) -> Iterable[Any]:
+    """The batches of an epoch from a callable that takes its number, or nothing."""
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
+    try:
+        takes = any(p.kind in kinds for p in signature(make).parameters.values())
+    except ValueError:  # written in C
+        takes = False
+    batches = make(epoch) if takes else make()
+    if not _is_iterable(batches):
+        raise ArrayError(
+            f"the data's callable returned {type(batches).__name__} for epoch {epoch}; allowed: an iterable of (x, y) "
+            "batches; yield them, or return a list"
+        )
+    return batches
+
+
+def no_batch(epoch: int) -> ArrayError:
+    """The refusal of an epoch without batches."""
+    return ArrayError(
+        f"epoch {epoch} of the data has no batch; allowed: one or more in every epoch; an iterator is empty after it "
+        "was read once, so give a callable that makes a new one"
+    )
+
+
+class Arrays(NamedTuple):
+    """A batch of a stream, checked."""
+
+    x: NDArray[Any]
+    targets: Targets
+    axis: int
+
+
+@dataclass(frozen=True)
+class StreamSource:
+    """Mini-batches of a stream; each makes a step, whatever its size.
+
+    Args:
+        stream: the training data.
+        network: with its classes and input statistics.
+        options: of the training.
+        data_format: axis order of x.
+        seed: of augmentations.
+        augment: changes each mini-batch; None = they stay as they are.
+        dtype: the floating type of batches.
+        length: batches of an epoch, counted in a first pass; 0 = nobody knows.
+    """
+
+    stream: Stream
+    network: Network
+    options: TrainingOptions
+    data_format: str
+    seed: int
+    augment: Augmentation | None
+    dtype: str
+    length: int = 0
+    slow: bool = True
+
+    @property
+    def classification(self) -> bool:
+        """Whether targets are classes."""
+        return isinstance(self.network.output_layer, ClassificationLayer)
+
+    @property
+    def iterations(self) -> int:
+        """All of them, where the data says how long it is."""
+        return (self.stream.length or self.length) * self.options.max_epochs
+
+    def batches(self, records: Sequence[Record]) -> Iterator[Batch]:
+        """The mini-batches after these records: the epoch of the last one is read again up to there."""
+        iteration = len(records)
+        first = records[-1].epoch if records else 1
+        done = sum(record.epoch == first for record in records)
+        for epoch in range(first, self.options.max_epochs + 1):
+            pairs, skipped = self.stream.epoch(epoch), done if epoch == first else 0
+            ahead = next(pairs, None)
+            if ahead is None:
+                raise no_batch(epoch)
+            position = 0
+            while ahead is not None:
+                pair, ahead = ahead, next(pairs, None)
+                position += 1
+                if position > skipped:
+                    iteration += 1
+                    x, t = self._gathered(pair, iteration)
+                    ends = ahead is None
+                    yield Batch(epoch, iteration, x, t, ends, ends and epoch == self.options.max_epochs)
+
+    def _gathered(self, pair: tuple[Any, Any], iteration: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        x, targets, axis = checked(pair, self.network, self.data_format)
+        everything = np.arange(x.shape[axis])
+        if self.augment is None:
+            return np.ascontiguousarray(x, self.dtype), targets.gather(everything, self.dtype)
+        x, y = augmented(self.augment, x, targets.take(everything), self.seed, iteration)
+        return np.ascontiguousarray(x, self.dtype), targets.rows(y, self.dtype)
+
+    def inputs(self) -> Iterator[NDArray[Any]]:
+        """All inputs of the first epoch."""
+        for x, _ in self.stream.again('batch_normalization_statistics = "population"'):
+            array, _ = checked_inputs(x, self.network.input, self.data_format)
+            yield np.ascontiguousarray(array, self.dtype)
+
+
+def checked(pair: tuple[Any, Any], network: Network, data_format: str) -> Arrays:
+    """A batch of a stream as arrays.
+
+    Raises:
+        ArrayError: it does not fit the network.
+    """
+    x, axis = checked_inputs(pair[0], network.input, data_format)
+    targets = targets_of(pair[1], network.loss)
+    if len(targets.whole()) != x.shape[axis]:
+        raise ArrayError(
+            f"a batch of {x.shape[axis]} observations but {len(targets.whole())} targets; allowed: one target per "
+            "observation; yield x and y of the same length"
+        )
+    return Arrays(x, targets, axis)

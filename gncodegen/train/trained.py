@@ -1,0 +1,124 @@
+"""The network that a training returns, saved and loaded too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen import compiler, loading, saving
+from gncodegen.compiled import Compiled
+from gncodegen.errors import NetworkError
+from gncodegen.layers.base import Layer
+from gncodegen.layers.formats import axis_order
+from gncodegen.layers.graph import LayerGraph
+from gncodegen.layers.network import Network
+from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.options import takes_options
+
+class TrainedNetwork:
+    """A network with learned values.
+
+    Args:
+        compiled: what runs it; its parameters are the learned values.
+    """
+
+    def __init__(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+
+    @property
+    def network(self) -> Network:
+        """The checked network; its layers carry the learned values."""
+        return self.compiled.network.with_values(dict(self.compiled.parameters))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the order they were written, with the learned values as their properties."""
+        return self.network.layers
+
+    @property
+    def graph(self) -> LayerGraph:
+        """The layers with their connections, the learned values as their properties: to change, or to train again."""
+        return self.compiled.graph
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The labels in the order of the outputs; None for regression."""
+        layer = self.compiled.network.output_layer
+        return tuple(layer.classes) if isinstance(layer, ClassificationLayer) else None
+
+    def predict(self, x: Any, data_format: str = "") -> NDArray[Any]:
+        """The outputs for any number of observations: scores (N, K) of a classification.
+
+        Args:
+            x: observations, sized as the training inputs.
+            data_format: axis order of x; "" = that of training.
+
+        Raises:
+            ArrayError: x does not fit the input layer.
+        """
+        return self.compiled.predict(x, data_format=data_format)
+
+    def classify(self, x: Any, data_format: str = "") -> tuple[NDArray[Any], NDArray[Any]]:
+        """The label of the highest score of each observation, and all scores.
+
+        Args:
+            x: as for `predict`.
+            data_format: likewise.
+
+        Returns:
+            Labels (N,), as in the training data, and scores (N, K).
+
+        Raises:
+            NetworkError: the network has no classification output.
+        """
+        if self.classes is None:
+            issue = (
+                "classify: the network has no classes; allowed: networks with a ClassificationLayer; use net.predict(x)"
+            )
+            raise NetworkError([issue])
+        scores = self.predict(x, data_format)
+        if axis_order(data_format or self.compiled.options.data_format or "", "BC") == "CB":
+            scores = scores.T
+        scores = scores.reshape(-1, len(self.classes))
+        return np.asarray(self.classes)[np.argmax(scores, axis=1)], scores
+
+    def activations(self, x: Any, layer: str, data_format: str = "") -> NDArray[Any]:
+        """The output of a layer in prediction mode.
+
+        Args:
+            x: as for `predict`.
+            layer: the layer's name.
+            data_format: as for `predict`.
+
+        Raises:
+            NetworkError: there is no such layer.
+        """
+        return self.compiled.activations(x, layer, data_format)
+
+    def save(self, directory: str | Path) -> None:
+        """Writes the network, its values and its classes; `gncodegen.load` reads them back."""
+        saving.write(replace(self.compiled.state, trained=True), directory)
+
+    def export(self, path: str | Path, **choices: Any) -> None:
+        """Writes the network as a file that others read: `Compiled.export`."""
+        self.compiled.export(path, **choices)
+
+    def __repr__(self) -> str:
+        return f"TrainedNetwork({len(self.compiled.network.nodes)} layers, target {self.compiled.target!r})"
+
+
+@takes_options("caller", "compile")
+def load(directory: str | Path, **choices: Any) -> Compiled | TrainedNetwork:
+    """What `save` wrote: a `TrainedNetwork` if one was saved, else a `Compiled`; compiled with the options of then.
+
+    Args:
+        directory: the folder.
+        choices: what is to be other than when it was saved, of the options of compilation.
+    """
+    state = loading.read(directory, choices)
+    compiled = compiler.of_state(state)
+    return TrainedNetwork(compiled) if state.trained else compiled
