@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, fields
+from datetime import date, datetime, time
+from decimal import Decimal
+from fractions import Fraction
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -28,8 +32,39 @@ def layer_to_json(layer: Layer) -> dict[str, Any]:
     """The layer's type and properties, without arrays and callables."""
     values = {field.name: getattr(layer, field.name) for field in fields(layer)}
     return {"type": type(layer).__name__} | {
-        name: value for name, value in values.items() if not isinstance(value, np.ndarray) and not callable(value)
+        name: _written(value)
+        for name, value in values.items()
+        if not isinstance(value, np.ndarray) and not callable(value)
     }
+
+
+_KINDS: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
+    "bytes": (bytes, bytes.hex, bytes.fromhex),
+    "decimal": (Decimal, str, Decimal),
+    "fraction": (Fraction, str, Fraction),
+    "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
+    "date": (date, date.isoformat, date.fromisoformat),
+    "time": (time, time.isoformat, time.fromisoformat),
+    "datetime64": (np.datetime64, str, np.datetime64),
+}
+"""Labels that JSON has no form for: kind → type, to text, from text. The first type that fits is taken."""
+
+
+def _written(value: Any) -> Any:
+    """A property as JSON has it; labels of other kinds become {"kind": …, "text": …}."""
+    if isinstance(value, tuple):
+        return [_written(each) for each in cast("tuple[Any, ...]", value)]
+    for kind, (type_, write, _) in _KINDS.items():
+        if isinstance(value, type_):
+            return {"kind": kind, "text": write(value)}
+    return value
+
+
+def _read(value: Any) -> Any:
+    """What `_written` wrote."""
+    if isinstance(value, list):
+        return tuple(_read(each) for each in cast("list[Any]", value))
+    return _KINDS[value["kind"]][2](value["text"]) if isinstance(value, dict) and "kind" in value else value
 
 
 def layer_arrays(layer: Layer) -> dict[str, NDArray[Any]]:
@@ -57,6 +92,7 @@ def layer_from_json(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
     if unknown:
         fault = f"{type_name} {name!r} has properties {', '.join(unknown)}"
         raise NetworkError([f"{fault}; allowed: {', '.join(sorted(known))}; save the network again"])
+    properties = {field: _read(value) for field, value in properties.items()}
     properties |= {field: arrays[f"{name}.{field}"] for field in known if f"{name}.{field}" in arrays}
     return types[type_name](**properties)
 

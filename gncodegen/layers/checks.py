@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, time, timedelta
+from datetime import date, time
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, cast
@@ -195,16 +195,13 @@ def _shared(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items()))
 
 
-LABEL_KINDS = (
-    str, bytes, int, float, Decimal, Fraction, date, time, timedelta, np.datetime64, np.timedelta64,
-)  # fmt: skip
-"""What a class can be called by; datetime is a date."""
+LABEL_KINDS = (str, bytes, int, float, Decimal, Fraction, date, time, np.datetime64)
+"""What a class can be called by; a datetime is a date."""
 
 
 def _label(value: Any) -> Any:
     # Dates stay NumPy's: their Python form depends on the unit.
-    dated = isinstance(value, (np.datetime64, np.timedelta64))
-    label = value.item() if isinstance(value, np.generic) and not dated else value
+    label = value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
     require(isinstance(label, LABEL_KINDS) and label == label)  # noqa: PLR0124  NaN is the value unequal to itself
     return label
 

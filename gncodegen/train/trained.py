@@ -51,7 +51,7 @@ class TrainedNetwork:
         return tuple(layer.classes) if isinstance(layer, ClassificationLayer) else None
 
     def predict(self, x: Any, data_format: str = "") -> NDArray[Any]:
-        """The outputs for any number of observations: scores (N, K) of a classification.
+        """The outputs for any number of observations: scores (N, K) of a classification, over positions (N, *, K).
 
         Args:
             x: observations, sized as the training inputs.
@@ -63,14 +63,15 @@ class TrainedNetwork:
         return self.compiled.predict(x, data_format=data_format)
 
     def classify(self, x: Any, data_format: str = "") -> tuple[NDArray[Any], NDArray[Any]]:
-        """The label of the highest score of each observation, and all scores.
+        """The label of the highest score of each observation, or of each of its positions, and all scores.
 
         Args:
             x: as for `predict`.
             data_format: likewise.
 
         Returns:
-            Labels (N,), as in the training data, and scores (N, K).
+            Labels (N,) or (N, *positions), as in the training data, and scores (N, K), or over positions as `predict`
+            gives them. The axes of both are in the order of x.
 
         Raises:
             NetworkError: the network has no classification output.
@@ -80,11 +81,14 @@ class TrainedNetwork:
                 "classify: the network has no classes; allowed: networks with a ClassificationLayer; use net.predict(x)"
             )
             raise NetworkError([issue])
-        scores = self.predict(x, data_format)
-        if axis_order(data_format or self.compiled.options.data_format or "", "BC") == "CB":
-            scores = scores.T
-        scores = scores.reshape(-1, len(self.classes))
-        return np.asarray(self.classes)[np.argmax(scores, axis=1)], scores
+        scores, size = self.predict(x, data_format), self.compiled.network.output.size
+        order = data_format or self.compiled.options.data_format or ""
+        if size.count > size.channels:
+            highest = np.argmax(scores, axis=axis_order(order, "B" + size.format).index("C"))
+        else:
+            scores = (scores.T if axis_order(order, "BC") == "CB" else scores).reshape(-1, len(self.classes))
+            highest = np.argmax(scores, axis=1)
+        return np.asarray(self.classes)[highest], scores
 
     def activations(self, x: Any, layer: str, data_format: str = "") -> NDArray[Any]:
         """The output of a layer in prediction mode.

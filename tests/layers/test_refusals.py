@@ -214,10 +214,6 @@ NETWORKS = [
         [IMAGE, *END[:2], gnc.ClassificationLayer(class_weights=[1, 2])],
         ["layer 4 'classoutput'", "2 class_weights", "3 channels"],
     ),
-    (
-        [IMAGE, gnc.SoftmaxLayer(), gnc.ClassificationLayer()],
-        ["layer 3 'classoutput'", "64 positions", "one number per class", "FullyConnectedLayer"],
-    ),
     ([IMAGE, END[0], END[2]], ["layer 3 'classoutput'", "follows layer 2 'fc_1'", "put SoftmaxLayer() between"]),
     (END, ["no input layer", "exactly one", "put ImageInputLayer"]),
     ([IMAGE, *END[:2]], ["no output layer", "append ClassificationLayer()"]),
