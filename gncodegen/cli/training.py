@@ -61,7 +61,7 @@ def run_train(given: Namespace) -> None:
 
 def run_predict(given: Namespace) -> None:
     """Prints the labels of a classification or the responses of a regression, or writes the outputs."""
-    from gncodegen.train.network import TrainedNetwork, load
+    from gncodegen.train.trained import TrainedNetwork, load
 
     net, x = load(given.folder, **chosen(given)), _array(given.x)
     if given.output:

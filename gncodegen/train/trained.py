@@ -19,6 +19,7 @@ from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.options import takes_options
 
+
 class TrainedNetwork:
     """A network with learned values.
 
