@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
+from gncodegen.layers.checks import LABEL_KINDS
 from gncodegen.runtime.arrays import as_array, on_gpu
 
 IGNORED = -1
@@ -113,6 +114,11 @@ def classes_of(distinct: Sequence[Any], count: int, where: str) -> tuple[Any, ..
     """
     if len(distinct) != count and _are_indices(distinct, count):
         return tuple(range(count))
+    if kinds := sorted({type(value).__name__ for value in distinct if not isinstance(value, LABEL_KINDS)}):
+        raise ArrayError(
+            f"{where}: labels of kind {', '.join(kinds)}; allowed: texts, bytes, numbers and dates; "
+            "turn them into text, as with labels.astype(str)"
+        )
     try:
         named = tuple(sorted(distinct))
     except TypeError:
@@ -121,9 +127,11 @@ def classes_of(distinct: Sequence[Any], count: int, where: str) -> tuple[Any, ..
             f"{where}: labels of kinds {kinds} have no order; allowed: one sortable kind; turn them all into text"
         ) from None
     if len(named) != count:
+        more = f"give the last FullyConnectedLayer {len(named)} outputs"
+        fewer = "name all classes, as in ClassificationLayer(classes=…), if this is a part of the samples"
         raise ArrayError(
             f"{where}: {len(named)} distinct labels for {count} outputs; allowed: {count} distinct labels, or class "
-            f"indices 0 … {count - 1}; give the last FullyConnectedLayer {len(named)} outputs"
+            f"indices 0 … {count - 1}; {fewer if len(named) < count else more}"
         )
     return named
 

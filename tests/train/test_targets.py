@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
 from gncodegen.errors import ArrayError
 from gncodegen.train.targets import class_targets, response_targets
 
+DAYS = np.array(["2020-01-01", "2021-01-01", "2022-01-01"], "datetime64[D]")
 WHERE = "layer 6 'classoutput'"
 
 
@@ -23,6 +27,11 @@ WHERE = "layer 6 'classoutput'"
         (np.eye(3, dtype=bool)[[2, 0]], (0, 1, 2), [2, 0]),
         (np.array(["x", "z", "y"], dtype=object), ("x", "y", "z"), [0, 2, 1]),
         (np.array([2, 0], dtype=np.uint8), (0, 1, 2), [2, 0]),
+        ([[2], [3], [1]], (1, 2, 3), [1, 2, 0]),  # a column
+        ([b"b", b"c", b"a"], (b"a", b"b", b"c"), [1, 2, 0]),
+        ([Decimal(2), Decimal("0.5"), Decimal(3)], (Decimal("0.5"), Decimal(2), Decimal(3)), [1, 0, 2]),
+        ([date(2, 1, 1), date(1, 1, 1), date(3, 1, 1)], (date(1, 1, 1), date(2, 1, 1), date(3, 1, 1)), [1, 0, 2]),
+        (DAYS[[1, 0, 2]], tuple(DAYS), [1, 0, 2]),
     ],
 )
 def test_automatic_classes(labels, classes, indices):
@@ -65,6 +74,11 @@ def test_given_numbers_are_labels_not_indices():
         ([0.0, np.nan, 2.0], None, "undefined labels"),
         (np.array(["a", None, "b"], dtype=object), None, "undefined labels"),
         (np.array(["a", 1, 2.0], dtype=object), None, "no order"),
+        (np.array(["2020-01-01", "NaT"], "datetime64[D]"), None, "undefined labels"),
+        (np.ma.masked_equal([0, 1, 2], 1), None, "masked labels"),
+        ([[0, 1], [2]], None, "labels are no array"),
+        ([1j, 2, 3], None, "complex128"),
+        (np.array([1, 2, 3], "timedelta64[s]"), None, "labels of kind timedelta64"),
     ],
 )
 def test_refused(labels, classes, words):
@@ -87,3 +101,13 @@ def test_responses():
 def test_wrong_responses(responses):
     with pytest.raises(ArrayError, match="allowed: real numbers \\(N, 2\\)"):
         response_targets(responses, (2,), WHERE)
+
+
+def test_labels_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    for dtype in ("category", "string", "object"):
+        series = pandas.Series(["b", "a", "c", "a"], dtype=dtype)
+        assert class_targets(series, None, (3,), WHERE).indices.tolist() == [1, 0, 2, 0]
+    assert class_targets(pandas.Series([3, 1, 2], dtype="Int64"), None, (3,), WHERE).classes == (1, 2, 3)
+    with pytest.raises(ArrayError, match="undefined labels"):
+        class_targets(pandas.Series([3, None, 2], dtype="Int64"), None, (3,), WHERE)
