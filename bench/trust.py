@@ -11,6 +11,7 @@ are added up in bench/results/<cpu>/trust.json, over all runs of all sessions.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import subprocess
@@ -45,20 +46,21 @@ def run_part(attack: Attack, cases: int, seed: int) -> Counter[str]:
 
 
 def run(attack: Attack, cases: int) -> Counter[str]:
-    """All cases of an attack."""
+    """All cases of an attack; each part's counts are kept."""
     total: Counter[str] = Counter()
     while total["cases"] < cases:
-        total += run_part(attack, min(attack.part, cases - total["cases"]), randbelow(1 << 31))
+        part = run_part(attack, min(attack.part, cases - total["cases"]), randbelow(1 << 31))
+        keep(attack.name, part)  # so that a run that is stopped counts
+        total += part
     return total
 
 
-def keep(counts: dict[str, Counter[str]]) -> Path:
+def keep(name: str, found: Counter[str]) -> Path:
     """Adds counts to those of earlier runs."""
     before = recorded("trust").get(cpu_name(), {}).get("results", {})
     rows = {row["attack"]: row for row in before} if isinstance(before, list) else {}
-    for name, found in counts.items():
-        row = rows.setdefault(name, {"attack": name})
-        row |= {key: row.get(key, 0) + found[key] for key in COUNTS}
+    row = rows.setdefault(name, {"attack": name})
+    row |= {key: row.get(key, 0) + found[key] for key in COUNTS}
     return save("trust", list(rows.values()))
 
 
@@ -74,15 +76,15 @@ def main() -> None:
     given = parser.parse_args()
     if given.part:
         attack = next(attack for attack in ATTACKS if attack.name == given.part)
+        faulthandler.dump_traceback_later(attack.seconds_a_part - 10)
         print(json.dumps(attack.run(given.cases, given.seed, Path(os.environ["TRUST_FOLDER"]))))
         return
-    share, counts = 0.01 if given.short else given.share, {}
+    share = 0.01 if given.short else given.share
     print("attack", *COUNTS, sep="\t")
     for attack in ATTACKS:
         if not given.only or attack.name in given.only:
-            counts[attack.name] = run(attack, max(1, round(attack.cases * share)))
-            print(attack.name, *(counts[attack.name][key] for key in COUNTS), sep="\t", flush=True)
-            keep({attack.name: counts[attack.name]})
+            found = run(attack, max(1, round(attack.cases * share)))
+            print(attack.name, *(found[key] for key in COUNTS), sep="\t", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 
 import gncodegen as gnc
 from gncodegen.process.signals import Uninterrupted
+from gncodegen.targets import workers
 
 LAYERS = [
     gnc.ImageInputLayer((8, 8, 3), normalization="none"),
@@ -101,3 +106,54 @@ def test_signals_wait_and_then_come():
         assert signal.getsignal(signal.SIGUSR1) is handler
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_compilation_is_not_cut_off(tmp_path):
+    seen = []
+
+    def handler(number, frame):
+        raise InterruptionError
+
+    def compile_source(path):
+        signal.raise_signal(signal.SIGUSR1)
+        seen.append(path)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(InterruptionError):
+            workers.compile_once(tmp_path / "a.py", ".o", compile_source, wait=True)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [tmp_path / "a.py"]
+
+
+AGAIN = """
+import os, random, signal, sys, threading
+sys.path[:0] = sys.argv[2:]
+draw = random.Random(int(sys.argv[1]))
+from process.test_signals import LAYERS, drawn, gnc  # and NumPy, which does not come back from half an import
+
+def once():
+    return gnc.compile(LAYERS, batch_size=8, training=False).predict(drawn()[0]).tobytes().hex()
+
+for _ in range(5):
+    timer = threading.Timer(draw.uniform(0, 3), os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        once()
+        timer.join()
+    except KeyboardInterrupt:
+        pass
+print(once())
+"""
+
+
+@pytest.mark.full(like="process/test_signals.py::test_a_compilation_is_not_cut_off")
+@pytest.mark.parametrize("seed", range(2))
+def test_a_second_try_in_the_same_process_works(tmp_path, seed):
+    tests = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", AGAIN, str(seed), str(tests), str(tests.parent)]
+    environment = os.environ | {"GNCODEGEN_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    expected = gnc.compile(LAYERS, batch_size=8, training=False).predict(drawn()[0]).tobytes().hex()
+    assert done.stdout.strip() == expected, done.stderr[-3000:]
