@@ -154,7 +154,8 @@ def _networks(writer: _Writer) -> None:
 def _expected(host: Any, x: np.ndarray, t: np.ndarray, steps: int) -> dict[str, np.ndarray]:
     """Inputs, initial values and the CPU target's results of one specimen, by "kind name"."""
     boundary = host._conversion
-    found = {"input x": boundary.inward(x, ""), "target t": boundary.targets(t, len(x))}
+    (rows,) = boundary.inward((x,), "").values()
+    found = {"input x": rows.part(0, len(x), len(x)), "target t": boundary.targets(t, len(x))}
     found |= {f"initial {name}": np.array(value) for name, value in host.parameters.items()}
     found["hyperparameters hyperparameters"] = host.hyperparameters.array.copy()
     found["predict: output y"] = host.predict(x)

@@ -1,52 +1,42 @@
-"""Any number of observations, batch by batch; the last batch is filled up with rows of zeros where that is wanted."""
+"""Any number of observations, batch by batch; kernels may touch some rows more than those that are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch of some arrays.
-
-    Args:
-        arrays: its rows of each of them, filled up.
-        start: number of its first row.
-        rows: how many there are, with those that were filled up.
-        whole: whether the arrays are one batch as they are.
-    """
-
-    arrays: tuple[Any, ...]
-    start: int
-    rows: int
-    whole: bool
-
-    def of(self, result: Any) -> Any:
-        """The rows of a result; itself where it is one batch: the same objects cost the runner less."""
-        return result if self.whole and len(result) == self.rows else result[self.start : self.start + self.rows]
+from gncodegen.runtime.backend import Array, Key
+from gncodegen.runtime.rows import Rows
 
 
-def batches(size: int, filled: Callable[[Any, int], Any] | None, *arrays: Any) -> Iterator[Batch]:
-    """The batches of some arrays of as many rows.
+def batches(
+    size: int,
+    reach: Callable[[Key, int], int],
+    inputs: Mapping[Key, Rows],
+    results: Mapping[Key, Array],
+    empty: Callable[[tuple[int, ...], Any, Array], Array],
+) -> Iterator[tuple[int, dict[Key, Array]]]:
+    """(observations, arguments of a run) of each batch; a run is to be over when the next one is asked for.
 
     Args:
         size: rows of a batch.
-        filled: the rows of a last, shorter batch with zeros after them; None = it stays short.
-        arrays: of the host, or of a GPU.
+        reach: rows of an argument that a run of so many needs; beyond those that there are they hold zeros.
+        inputs: as many rows of each.
+        results: arrays for these rows, and no more.
+        empty: as Backend.empty.
     """
-    count = len(arrays[0])
-    if count == size:
-        yield Batch(arrays, 0, size, whole=True)
-        return
+    count = len(next(iter(inputs.values())))
     for start in range(0, count, size):
-        parts = tuple(array[start : start + size] for array in arrays)
-        if filled is not None and len(parts[0]) < size:
-            parts = tuple(filled(part, size) for part in parts)
-        yield Batch(parts, start, len(parts[0]), whole=False)
-
-
-def rows_of(count: int, size: int, fill: bool) -> int:
-    """Rows of the results of so many observations, with those that are filled up."""
-    return -(-count // size) * size if fill else count
+        stop = min(start + size, count)
+        found = stop - start
+        given = {key: each.part(start, stop, reach(key, found)) for key, each in inputs.items()}
+        parts = results if found == count else {key: result[start:stop] for key, result in results.items()}
+        rows = {key: reach(key, found) for key in results}
+        larger = {
+            key: empty((rows[key], *part.shape[1:]), part.dtype, part)
+            for key, part in parts.items()
+            if rows[key] > found
+        }
+        yield found, {**given, **parts, **larger}
+        for key, array in larger.items():
+            results[key][start:stop] = array[:found]

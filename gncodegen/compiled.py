@@ -12,25 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen import loading, saving
-from gncodegen.batching import batches, rows_of
-from gncodegen.errors import CompileError, NetworkError
+from gncodegen.calls import LOSS, Calls, T, Y
+from gncodegen.direct import DirectPrediction
+from gncodegen.errors import ArrayError, CompileError, NetworkError
 from gncodegen.footprint import check_network
 from gncodegen.inspection import CompiledKernel, MemoryPlan, kernels_of
-from gncodegen.kernels.program import OUTPUT_KINDS, Program
+from gncodegen.kernels.program import Program
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
-from gncodegen.layers.outputs import ClassificationLayer
-from gncodegen.lowering import Functions, Lowered
+from gncodegen.lowering import Functions
 from gncodegen.options import CompileOptions
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
-from gncodegen.runtime.conversion import ArrayConversion, Key
+from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
 from gncodegen.targets.registry import row_of
-
-T, Y, LOSS = ("target", "t"), ("output", "y"), ("loss", "loss")
-"""Arguments of Programs: (kind, name)."""
 
 
 class Compiled:
@@ -60,8 +57,10 @@ class Compiled:
         self._conversion = ArrayConversion(
             network, options.dtype, options.data_format or "", self._backend.import_device_array
         )
+        self._direct: dict[str, DirectPrediction | None] = {}
         self._functions = Functions(network, options, self._backend, self._persistent, self._conversion.axes)
         self.lowered = self._functions.lowered
+        self._calls = Calls(network, options, self._backend, self._conversion, self.lowered)
         self._main = self.lowered("train_step" if options.training else "predict")
 
     # ---- how it was made -----------------------------------------------------------------------------------------
@@ -114,31 +113,43 @@ class Compiled:
 
     # ---- running -------------------------------------------------------------------------------------------------
 
-    def predict(self, *x: Any, data_format: str = "") -> Any:
+    def predict(self, *x: Any, data_format: str = "", out: Any = None) -> Any:
         """The network's outputs for any number of observations.
 
         Args:
             x: N observations of every input, in the order of the inputs, or one mapping of their names to arrays.
             data_format: axis order of x; "" = that of the compilation.
+            out: the array that the outputs are written to, shaped as they are; a tuple of as many as there are outputs.
+                C-contiguous ones that begin on a 64-byte boundary are written by the kernels themselves.
 
         Returns:
-            N outputs, axes in the same order; a tuple where the network has several outputs.
+            N outputs, axes in the same order; a tuple where the network has several outputs. `out` if it was given.
 
         Raises:
-            ArrayError: x does not fit the input layers.
+            ArrayError: x does not fit the input layers, or out the outputs.
         """
-        results = self._forward(x, data_format, self._conversion.results, ())
+        if out is None and len(x) == 1 and (direct := self._direct.get(data_format)):
+            result = direct(x[0])
+            if result is not None:
+                return result
+        wanted = self._conversion.results
+        given = () if out is None else out if isinstance(out, tuple) else (out,)
+        if given and len(given) != len(wanted):
+            raise ArrayError(f"out: {len(given)} arrays; allowed: one for each of {len(wanted)} outputs; give as many")
+        results = self._calls.in_batches(x, data_format, wanted, (), given)
+        if data_format not in self._direct:
+            self._direct[data_format] = self._calls.direct(data_format)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def activations(self, x: Any, layer_name: str, data_format: str = "") -> NDArray[Any]:
-        """The output of one layer in prediction mode, for any number of observations.
+    def activations(self, x: Any, layer_name: str, data_format: str = "", *, out: Any = None) -> NDArray[Any]:
+        """The output of one layer in prediction mode, for any number of observations; `out` as for `predict`.
 
         Raises:
             NetworkError: there is no such layer.
         """
         node = self.network[layer_name]
         letters = {("activation", node.name): "B" + node.size.format}
-        return self._forward((x,), data_format, letters, (node.name,))[0]
+        return self._calls.in_batches((x,), data_format, letters, (node.name,), () if out is None else (out,))[0]
 
     def loss(self, x: Any, t: Any, data_format: str = "") -> float:
         """The loss of one batch of any size: that of training, with dropout and batch statistics, if compiled for it.
@@ -148,14 +159,19 @@ class Compiled:
             t: class indices (N,), one-hot rows, or responses shaped like the output.
             data_format: axis order of x; "" = that of the compilation.
         """
-        return float(self._once("loss", x, t, data_format)[LOSS])
+        return float(self._calls.once("loss", x, t, data_format).arrays[LOSS])
 
-    def gradients(self, x: Any, t: Any, data_format: str = "") -> dict[str, NDArray[Any]]:
+    def gradients(
+        self, x: Any, t: Any, data_format: str = "", *, out: Mapping[str, Any] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """The gradient of `loss` for every learnable by name, and for x as given.
 
-        That of x stands under "input"; of several inputs each stands under "input/NAME".
+        That of x stands under "input"; of several inputs each stands under "input/NAME". `out` has arrays for some or
+        all of them, which they are written to.
         """
-        return self._conversion.gradients(self._once("gradients", x, t, data_format), data_format)
+        return self._calls.places.gradients(
+            self._calls.once("gradients", x, t, data_format, out=out or {}), data_format
+        )
 
     def vjp(
         self, x: Any, dy: Any, data_format: str = "", *, training: bool = False, iteration: int | None = None
@@ -171,23 +187,22 @@ class Compiled:
             training: with dropout and the batch's statistics, as `forward` computes.
             iteration: of the `forward` whose dropout masks are taken; None = the masks of the next one.
         """
-        arrays = self._conversion.inward((x,), data_format)
-        arrays |= self._conversion.cotangents(dy, self._conversion.count(arrays), data_format)
+        arrays = self._conversion.whole((x,), data_format)
+        arrays |= self._conversion.cotangents(dy, len(next(iter(arrays.values()))), data_format)
         with self._backend.lock, self.hyperparameters.at(iteration):
-            outputs = self._whole("training_vjp" if training else "vjp", arrays)
-        return self._conversion.outputs(outputs, data_format), self._conversion.gradients(outputs, data_format)
+            results = self._calls.whole("training_vjp" if training else "vjp", arrays, data_format)
+        return self._conversion.outputs(results.arrays, data_format), self._calls.places.gradients(results, data_format)
 
     def forward(self, *x: Any, data_format: str = "") -> Any:
         """The outputs in training mode, of one batch of any size; otherwise as `predict`.
 
         Dropout drops, with another mask in every call, and batch norms take the batch's statistics and update theirs.
         """
-        arrays = self._conversion.inward(x, data_format)
-        self._conversion.count(arrays)
+        arrays = self._conversion.whole(x, data_format)
         with self._backend.lock, Uninterrupted():
-            outputs = self._whole("training_forward", arrays)
+            results = self._calls.whole("training_forward", arrays, data_format)
             self.hyperparameters.iteration += 1
-        return self._conversion.outputs(outputs, data_format)
+        return self._conversion.outputs(results.arrays, data_format)
 
     def as_torch_module(self) -> Any:
         """A `torch.nn.Module` whose forward and backward run this network's kernels; see docs/exchange.md."""
@@ -201,7 +216,7 @@ class Compiled:
         Outputs are in the network's own axis order.
         """
         names = tuple(node.name for node in self.network.nodes if not node.layer.is_output)
-        found = self._once("gradients", x, t, data_format, names)
+        found = self._calls.once("gradients", x, t, data_format, names).arrays
         outputs, gradients = (
             {name: np.asarray(value) for (kind, name), value in found.items() if kind == wanted}
             for wanted in ("activation", "gradient")
@@ -223,8 +238,8 @@ class Compiled:
                 "train_step: compiled for prediction; allowed: networks with an output layer; call "
                 "gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
-        arrays = self._conversion.inward((x,), data_format)
-        count = self._conversion.count(arrays)
+        arrays = self._conversion.whole((x,), data_format)
+        count = len(next(iter(arrays.values())))
         lowered = self.lowered("train_step", count)
         targets = self._conversion.targets(t, count)
         loss = self._backend.empty((), "float64", next(iter(arrays.values())))
@@ -247,75 +262,12 @@ class Compiled:
             letters = self._conversion.results[Y]
             return self._conversion.outward(self._last_step.result(Y), letters, letters)
 
-    def evaluate(self, x: Any, t: Any, data_format: str = "") -> tuple[float, NDArray[Any]]:
-        """(mean loss, outputs with B first and C last) of any number of observations in prediction mode."""
-        arrays, size, total = self._conversion.inward((x,), data_format), self.options.batch_size, 0.0
-        count = self._conversion.count(arrays)
-        targets, y = self._conversion.targets(t, count), None
-        like = next(iter(arrays.values()))
-        # Rows of zeros add nothing to the loss of a classification, so its last batch can be filled up with them.
-        fill = isinstance(self.network.output_layer, ClassificationLayer)
-        for batch in batches(size, self._backend.filled if fill else None, *arrays.values(), targets):
-            *parts, target = batch.arrays
-            lowered = self.lowered("evaluate", batch.rows)
-            if y is None:
-                y = self._result(lowered, Y, rows_of(count, size, fill), like)
-            loss = self._backend.empty((), "float64", like)
-            given = dict(zip(arrays, parts, strict=True))
-            lowered.runner.run({**given, T: target, LOSS: loss, Y: batch.of(y)})
-            total += float(loss) * batch.rows
-        assert y is not None
-        letters = self._conversion.results[Y]
-        return total / count, self._conversion.outward(y[:count], letters, letters)
+    def evaluate(self, x: Any, t: Any, data_format: str = "", *, out: Any = None) -> tuple[float, NDArray[Any]]:
+        """(mean loss, outputs with B first and C last) of any number of observations in prediction mode.
 
-    def _forward(
-        self, x: tuple[Any, ...], data_format: str, wanted: Mapping[Key, str], activations: tuple[str, ...]
-    ) -> list[NDArray[Any]]:
-        """Some results of prediction, batch by batch; the last is filled up with zeros, which changes no other row.
-
-        Args:
-            x: one array per input.
-            data_format: their axis order.
-            wanted: argument → its axes.
-            activations: layers whose outputs are results too.
+        `out` is as for `predict`.
         """
-        arrays, size = self._conversion.inward(x, data_format), self.options.batch_size
-        like = next(iter(arrays.values()))
-        count, lowered = len(like), self.lowered("predict", activations=activations)
-        results = {key: self._result(lowered, key, rows_of(count, size, fill=True), like) for key in wanted}
-        for batch in batches(size, self._backend.filled, *arrays.values()):
-            given = dict(zip(arrays, batch.arrays, strict=True))
-            lowered.runner.run({**given, **{key: batch.of(result) for key, result in results.items()}})
-        return [self._conversion.outward(results[key][:count], wanted[key], data_format) for key in wanted]
-
-    def _result(self, lowered: Lowered, key: tuple[str, str], rows: int, like: Any) -> Any:
-        """An array for so many rows of a result, where `like` is."""
-        buffer = lowered.program.buffers[lowered.program.arguments[key]]
-        return self._backend.empty((rows, *buffer.shape[1:]), buffer.dtype, like)
-
-    def _once(
-        self, function: str, x: Any, t: Any, data_format: str, activations: tuple[str, ...] = ()
-    ) -> dict[tuple[str, str], Any]:
-        """All results of one run over the whole of x."""
-        if self.network.output_layer is None:
-            allowed = "networks that end in a ClassificationLayer or RegressionLayer; append one"
-            raise CompileError(f"{function}: the network has no output layer; allowed: {allowed}")
-        arrays = self._conversion.inward((x,), data_format)
-        targets = self._conversion.targets(t, self._conversion.count(arrays))
-        return self._whole(function, {**arrays, T: targets}, activations)
-
-    def _whole(self, function: str, arrays: Mapping[Key, Any], activations: tuple[str, ...] = ()) -> dict[Key, Any]:
-        """All results of one run over these arguments, which have one batch."""
-        like = next(iter(arrays.values()))
-        lowered = self.lowered(function, len(like), activations)
-        buffers = {key: lowered.program.buffers[i] for key, i in lowered.program.arguments.items()}
-        outputs = {
-            key: self._backend.empty(buffer.shape, buffer.dtype, like)
-            for key, buffer in buffers.items()
-            if key[0] in OUTPUT_KINDS
-        }
-        lowered.runner.run({**arrays, **outputs})
-        return outputs
+        return self._calls.evaluate(x, t, data_format, out)
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:
         """Runs this network's work on the caller's CUDA stream: `with compiled.stream(torch.cuda.current_stream()): …`.

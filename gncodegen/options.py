@@ -95,7 +95,7 @@ class CompileOptions:
     batch_size: int = _option(
         32,
         integer_from(1, "a positive int", "32"),
-        "observations per training step; prediction takes any number",
+        "observations that kernels are tuned for; every call takes any number",
         given_by="compile",
     )
     training: bool = _option(

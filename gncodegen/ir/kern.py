@@ -138,6 +138,7 @@ class LaunchOp(TextOperation):
         Declared("bytes", "int", 0),
         Declared("flops", "int", 0),
         Declared("first", "int", 0),
+        Declared("order", "ints", ()),
     )
 
     def __init__(

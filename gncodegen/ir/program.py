@@ -60,6 +60,7 @@ def _call(launch: LaunchOp, index: dict[SSAValue, int]) -> Call:
         writes=values.integers("writes"),
         grid=values.integer("grid"),
         first=values.integer("first"),
+        order=values.integers("order"),
         step=values.integer("step"),
         layers=launch.layers,
         bytes=values.integer("bytes"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gncodegen.kernels.schedule import Problem
+from gncodegen.kernels.schedule import Problem, Tensor
 
 
 def slots(problem: Problem) -> tuple[str, ...]:
@@ -14,3 +14,8 @@ def slots(problem: Problem) -> tuple[str, ...]:
 def traffic(problem: Problem) -> int:
     """Bytes of every operand and result, each touched once."""
     return sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
+
+
+def row_size(tensor: Tensor) -> int:
+    """Values of one observation, the first axis being that of observations; 1 where there are none."""
+    return max(1, tensor.count // max(1, tensor.shape[0])) if tensor.shape else 1

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from gncodegen.kernels.schedule import Schedule, Tensor
+from gncodegen.kernels.schedule import Order, Schedule, Tensor
 
 OUTPUT_KINDS = ("loss", "output", "activation", "gradient")
 """Kinds of argument that a call only writes; the caller supplies the arrays."""
@@ -62,6 +62,7 @@ class Call:
         bytes: tensor-sized bytes read and written, by design.
         flops: floating-point operations.
         first: number of the first tile.
+        order: as Launch.order.
     """
 
     kernel: str
@@ -73,6 +74,7 @@ class Call:
     bytes: int = 0
     flops: int = 0
     first: int = 0
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,39 @@ class Program:
         """How many of the first calls lead to constants: they run again only when a parameter has changed."""
         written = ((i, self.buffers[call.arguments[slot]]) for i, call in enumerate(self.calls) for slot in call.writes)
         return max((i for i, buffer in written if buffer.kind == "constant"), default=-1) + 1
+
+    @cached_property
+    def batch_size(self) -> int:
+        """Observations of a whole run."""
+        return next((buffer.shape[0] for buffer in self.buffers if buffer.kind == "input" and buffer.shape), 1)
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether a run of fewer observations can do fewer tiles: each call that is not hoisted follows them."""
+        return all(call.order for call in self.calls[self.hoisted :])
+
+    def reach(self, key: tuple[str, str], count: int) -> int:
+        """Rows of an argument that a run touches in which the first `count` observations count; it reads no others."""
+        if count == self.batch_size or not self.in_order:
+            return self.batch_size
+        if (key, count) not in self._reaches:
+            orders = {call.order for call in self.calls if self.arguments[key] in map(self.root, call.arguments)}
+            touched = max((Order(*order).reach(count) for order in orders if order), default=count)
+            self._reaches[key, count] = min(touched, self.batch_size)
+        return self._reaches[key, count]
+
+    @cached_property
+    def _reaches(self) -> dict[tuple[tuple[str, str], int], int]:
+        """What `reach` has found."""
+        return {}
+
+    def tiles(self, call: Call, count: int) -> tuple[int, int, int]:
+        """(part, whole, repeats) of a call for `count` observations: the first part of the whole, repeated."""
+        if count == self.batch_size or not self.in_order or not call.order:
+            return call.grid, call.grid, 1
+        order = Order(*call.order)
+        whole = call.grid // order.repeats
+        return min(max(order.needed(count) * order.tiles - call.first, 0), whole), whole, order.repeats
 
     @cached_property
     def changes_parameters(self) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from gncodegen.errors import CompileError
 
@@ -190,6 +190,28 @@ class Schedule:
         return hash(self.key)
 
 
+class Order(NamedTuple):
+    """How the tiles of a launch follow the observations of a batch, so that a part of them does the first of those.
+
+    `units` units of `tiles` neighbouring tiles each do `observations` observations, in order; all of that is gone
+    through `repeats` times, such as for each block of filters. What a unit reads and writes of other observations than
+    its own is nothing.
+    """
+
+    observations: int = 1
+    units: int = 1
+    tiles: int = 1
+    repeats: int = 1
+
+    def needed(self, count: int) -> int:
+        """Units that do the first `count` observations."""
+        return -(-count * self.units // self.observations)
+
+    def reach(self, count: int) -> int:
+        """Observations that these units touch, if there are as many."""
+        return -(-self.needed(count) * self.observations // self.units)
+
+
 @dataclass(frozen=True)
 class Launch:
     """One call of a kernel over a grid of tiles.
@@ -202,6 +224,7 @@ class Launch:
         writes: the slots the kernel writes (results and workspaces); all others are only read.
         bytes: tensor-sized bytes read and written, by the design (for the report of predicted traffic).
         flops: floating-point operations.
+        order: how tiles follow observations (see Order); () where they do not.
     """
 
     schedule: Schedule
@@ -211,6 +234,7 @@ class Launch:
     bytes: int = 0
     flops: int = 0
     first: int = 0
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,6 +250,11 @@ class Plan:
     launches: tuple[Launch, ...]
     workspaces: tuple[Tensor, ...] = ()
     in_place: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def without_order(self) -> Plan:
+        """The plan for arrays whose first axis is not that of observations, or that have none."""
+        return replace(self, launches=tuple(replace(launch, order=()) for launch in self.launches))
 
 
 Plans = Plan | Iterator[Plan]

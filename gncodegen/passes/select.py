@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.passes.destinations import bind_results
 from gncodegen.passes.machine import ForMachine
+from gncodegen.passes.observations import separate
 
 Planner = Callable[[Problem], Plan]
 
@@ -50,11 +51,15 @@ def problems_of(module: ModuleOp, machine: Machine) -> tuple[Problem, ...]:
 
 @dataclass
 class Selection:
-    """One run of the pass: the kernels chosen so far and where launches go."""
+    """One run of the pass: the kernels chosen so far and where launches go.
+
+    `alone` are the ops that treat each observation by itself.
+    """
 
     module: ModuleOp
     machine: Machine
     planner: Planner
+    alone: Collection[GnOperation] = ()
     kernels: dict[Schedule, str] = field(default_factory=dict[Schedule, str])
     step: int = 0
 
@@ -84,17 +89,22 @@ class Selection:
             named["hyperparameters"] = operands.pop()
         problem = problem_of(operation, self.machine)
         named |= {f"operand{index}": operand for index, operand in enumerate(operands)}
-        return self.emit(builder, problem, named, operation.layers)
+        return self.emit(builder, problem, named, operation.layers, operation in self.alone)
 
     def emit(
-        self, builder: Builder, problem: Problem, named: dict[str, SSAValue], layers: tuple[str, ...]
+        self,
+        builder: Builder,
+        problem: Problem,
+        named: dict[str, SSAValue],
+        layers: tuple[str, ...],
+        alone: bool = False,
     ) -> list[SSAValue]:
         """Emits the allocs and launches of a problem whose operands are `named`; the result buffers it allocated.
 
-        A result that is already named is written where it is.
+        A result that is already named is written where it is. `alone` says that it treats each observation alone.
         """
         try:
-            plan = self.planner(problem)
+            plan = self.planner(problem) if alone else self.planner(problem).without_order
         except CompileError as error:
             raise CompileError(f"{' + '.join(layers) or problem.op}: {error}") from error
         try:
@@ -118,8 +128,8 @@ class Selection:
             unknown = [slot for slot in launch.arguments if slot not in named]
             if unknown:
                 raise PassFailedException(f"the plan of {problem.op} names {unknown[0]!r}; it has {', '.join(named)}")
-            attributes = {name: getattr(launch, name) for name in ("grid", "writes", "bytes", "flops", "first")}
-            attributes["step"] = self.step
+            names = ("grid", "writes", "bytes", "flops", "first", "order")
+            attributes = {name: getattr(launch, name) for name in names} | {"step": self.step}
             arguments = [named[slot] for slot in launch.arguments]
             builder.insert(LaunchOp(self._kernel(launch.schedule), arguments, attributes, layers))
         self.step += 1
@@ -164,4 +174,4 @@ class Select(ForMachine):
             choice = int(numbers.get(problem.digest, 0)) if numbers else 0
             return catalog.plan(problem, choice) if choice else catalog.plan(problem)
 
-        Selection(op, self.machine, planner).run()
+        Selection(op, self.machine, planner, separate(op, ctx)).run()

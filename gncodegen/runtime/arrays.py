@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from contextlib import suppress
+from ctypes import addressof, c_char
 from functools import cache
 from math import prod
 from typing import Any
@@ -49,7 +50,11 @@ def _placed(memory: NDArray[np.uint8], boundary: int, shape: tuple[int, ...] | i
 
 def address(array: NDArray[Any]) -> int:
     """Where an array's first element lies."""
-    return array.__array_interface__["data"][0]  # a third of the time of array.ctypes.data
+    try:
+        buffer: Any = array
+        return addressof(c_char.from_buffer(buffer))  # a fifth of the time of what follows
+    except (TypeError, ValueError):  # read-only, strided or empty
+        return array.__array_interface__["data"][0]
 
 
 def as_array(value: Any, what: str) -> NDArray[Any]:

@@ -46,8 +46,8 @@ class PersistentBuffers:
 class Runner(Protocol):
     """A program, ready to run."""
 
-    def run(self, arguments: Mapping[Key, Any]) -> None:
-        """One run; results that no array is given for are kept for `result`."""
+    def run(self, arguments: Mapping[Key, Any], count: int = 0) -> None:
+        """One run, of the first `count` observations or of all; results without an array are kept for `result`."""
         ...
 
     def result(self, key: Key) -> NDArray[Any]:
@@ -86,10 +86,6 @@ class Backend(Protocol):
 
     def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> Any:
         """An array of undefined values in the memory where `like` is."""
-        ...
-
-    def filled(self, part: Any, rows: int) -> Any:
-        """A batch of so many rows, the missing ones zeros."""
         ...
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:

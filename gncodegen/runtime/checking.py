@@ -76,24 +76,28 @@ class CheckedExecutor(Executor):
 
     _constant_memory: dict[int, Guarded]
 
-    def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool) -> None:
+    def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
         program = self.program
         given = {
             index: self._persistent[key] if key in self._persistent else self._argument(arguments, key)
             for key, index in program.arguments.items()
         }
-        places = {root: Guarded(program.buffers[root].bytes) for root in set(map(int, self._roots))}
+        used = set(map(int, self._roots))
+        places = {i: Guarded(given[i].nbytes if i in given else program.buffers[i].bytes) for i in used}
         if not hoisted:
             places |= self._constant_memory
         self._constant_memory = {i: place for i, place in places.items() if program.buffers[i].kind == "constant"}
-        arrays = {i: place.array(program.buffers[i].shape, program.buffers[i].dtype) for i, place in places.items()}
+        shapes = {i: given[i].shape if i in given else program.buffers[i].shape for i in used}
+        arrays = {i: place.array(shapes[i], program.buffers[i].dtype) for i, place in places.items()}
         for index in given.keys() & arrays.keys():
             if program.buffers[index].kind not in OUTPUT_KINDS:
                 arrays[index][...] = given[index]
         clean = not any(is_poisoned(arrays[index]) for index in given.keys() & arrays.keys() if self._is_read(index))
-        written = self._run_all(places, arrays, 0 if hoisted else program.hoisted)
+        written = self._run_all(places, arrays, hoisted, count)
         for index in given.keys() & written.keys():
-            if clean and is_poisoned(arrays[index]):
+            # Rows behind those that count depend on observations that were not computed.
+            counted = arrays[index][:count] if count < program.batch_size else arrays[index]
+            if clean and is_poisoned(counted):
                 raise CheckError(
                     f"{written[index]}: {program.buffers[index].kind} {program.buffers[index].name!r} depends on "
                     "memory that nobody wrote, or beyond a buffer's end; this is a fault of gncodegen"
@@ -107,17 +111,20 @@ class CheckedExecutor(Executor):
         array = arguments.get(key)
         return self.result(key) if array is None else array
 
-    def _run_all(self, places: Mapping[int, Guarded], arrays: Mapping[int, NDArray[Any]], begin: int) -> dict[int, str]:
+    def _run_all(
+        self, places: Mapping[int, Guarded], arrays: Mapping[int, NDArray[Any]], hoisted: bool, count: int
+    ) -> dict[int, str]:
         """Runs the calls and checks the guards; for each buffer that was written, the call to blame for poison in it.
 
         That is the first one that left poison in what it wrote; of a buffer without, the last one that wrote it.
         """
-        run = imported("gncodegen.targets.cpu.runner").run
+        runner = imported("gncodegen.targets.cpu.runner")
+        launches, begin = self._launched(count, hoisted), 0 if hoisted else self.program.hoisted
         argv = np.array([address(places[int(root)].memory) for root in self._roots] or [0], np.int64)
         blamed, first = dict[int, str](), ""
         for number in range(begin, len(self.program.calls)):
-            call, one = self.program.calls[number], slice(number, number + 1)
-            run(self._functions[one], self._grids[one], self._firsts[one], self._costs[one], argv, self._starts[one])
+            call, one = self.program.calls[number], slice(number - begin, number - begin + 1)
+            runner.run(runner.Launches(*(argv if each is launches.argv else each[one] for each in launches)))
             label = f"kernel {call.kernel} of {' + '.join(call.layers) or 'no layer'}"
             for root in map(self.program.root, call.arguments):
                 if fault := places[root].fault:

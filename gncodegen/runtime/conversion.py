@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,31 @@ from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.runtime.rows import Array, Rows
 
 Key = tuple[str, str]
 """(kind, name) of a Program's argument."""
+
+
+@dataclass(frozen=True)
+class _Port:
+    """One input in one axis order.
+
+    Args:
+        node: the input layer.
+        letters: its axes, channel last.
+        order: those of the caller's arrays.
+        inner: those that kernels read.
+        shape: of an observation as kernels read it.
+        plain: whether an array of that shape and type is read as it is.
+    """
+
+    node: Node
+    letters: str
+    order: str
+    inner: str
+    shape: tuple[int, ...]
+    plain: bool
 
 
 class ArrayConversion:
@@ -37,13 +60,14 @@ class ArrayConversion:
         data_format: str,
         import_device_array: Callable[[Any, str], DeviceArray | None],
     ) -> None:
-        self._network, self._dtype, self._format = network, dtype, data_format
+        self._network, self._dtype, self._format = network, np.dtype(dtype), data_format
         self._import_device_array = import_device_array
         # Inside a call arrays have the batch axis first, so that a part of a batch is contiguous.
         self.axes = "B" + data_format.replace("B", "") if data_format else ""
         # Arrays without an axis of observations are one observation.
         self._single = not network.batched
         self._inputs: dict[Key, Node] = {("input", argument_name(network, node)): node for node in network.inputs}
+        self._ports: dict[tuple[Key, str], _Port] = {}
         self.results: dict[Key, str] = {
             ("output", result_name(network, node)): self._letters(node)
             for node in map(network.__getitem__, network.outputs)
@@ -55,8 +79,8 @@ class ArrayConversion:
         classifies = one and isinstance(self._network.output_layer, ClassificationLayer)
         return "BC" if classifies and node is self._network.output else "B" + node.size.format
 
-    def inward(self, given: tuple[Any, ...], data_format: str) -> dict[Key, Any]:
-        """The observations as kernels read them, by argument: an array itself where it already is so.
+    def inward(self, given: tuple[Any, ...], data_format: str) -> dict[Key, Rows]:
+        """The observations by argument, checked.
 
         Args:
             given: one array per input, or one mapping of input layers' names to arrays. N observations each; on a GPU
@@ -76,12 +100,12 @@ class ArrayConversion:
                 f"{len(given)} arrays for the inputs {names}; allowed: one for each of {len(self._inputs)}, in this "
                 "order, or a mapping by name; give as many"
             )
-        pairs = zip(self._inputs.items(), given, strict=True)
-        arrays = {key: self._input(node, array, data_format) for (key, node), array in pairs}
-        if len({len(array) for array in arrays.values()}) > 1:
-            counts = ", ".join(f"{len(array)} of {self._inputs[key].name!r}" for key, array in arrays.items())
+        pairs = zip(self._inputs, given, strict=True)
+        rows = {key: self._input(key, array, data_format) for key, array in pairs}
+        if len(rows) > 1 and len({len(each) for each in rows.values()}) > 1:
+            counts = ", ".join(f"{len(each)} of {self._inputs[key].name!r}" for key, each in rows.items())
             raise ArrayError(f"{counts}; allowed: as many observations of each input; give as many")
-        return arrays
+        return rows
 
     def _by_name(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
         names = [node.name for node in self._inputs.values()]
@@ -92,10 +116,14 @@ class ArrayConversion:
             )
         return tuple(given[name] for name in names)
 
-    def _input(self, node: Node, x: Any, data_format: str) -> Any:
-        """The observations of one input as kernels read them."""
-        letters = "B" + node.size.format
-        order, inner = axis_order(data_format or self._format, letters), axis_order(self.axes, letters)
+    def _input(self, key: Key, x: Any, data_format: str) -> Rows:
+        """The observations of one input."""
+        port = self._ports.get((key, data_format))
+        if port is None:
+            port = self._ports[key, data_format] = self._port(key, data_format)
+        if port.plain and type(x) is np.ndarray and x.dtype == self._dtype and x.shape[1:] == port.shape:
+            return Rows(x, self._dtype)  # as below, in less time
+        node, letters, order, inner = port.node, port.letters, port.order, port.inner
         normalization = getattr(node.layer, "normalization", None)
         imported = self._import_device_array(x, f"{node.label}: x")
         if imported is not None:
@@ -106,17 +134,31 @@ class ArrayConversion:
                     f"in the order {inner!r}, without a normalization of your own; convert it, compile with "
                     f"data_format={order!r}, or give a NumPy array"
                 )
-            return imported
+            return Rows(imported, self._dtype)
         if isinstance(node.layer, TensorInputLayer):
             x = _observations(as_array(x, f"{node.label}: x"), node.layer)
         array = batch(x, node.size.shape, letters, order, node.label)
         if callable(normalization):
             array = batch(normalization(array), node.size.shape, letters, order, node.label)
-        return np.ascontiguousarray(_reordered(array, order, inner), self._dtype)
+        return Rows(array.transpose(permutation(order, inner)), self._dtype)
 
-    def count(self, arrays: Mapping[Key, NDArray[Any] | DeviceArray]) -> int:
+    def _port(self, key: Key, data_format: str) -> _Port:
+        node = self._inputs[key]
+        letters = "B" + node.size.format
+        order, inner = axis_order(data_format or self._format, letters), axis_order(self.axes, letters)
+        own = isinstance(node.layer, TensorInputLayer) or callable(getattr(node.layer, "normalization", None))
+        shape = tuple(node.size.shape[axis - 1] for axis in permutation(letters, inner)[1:])
+        return _Port(node, letters, order, inner, shape, plain=order == inner and not own)
+
+    def whole(self, given: tuple[Any, ...], data_format: str) -> dict[Key, Any]:
+        """All observations as kernels read them, of which there is at least one; as `inward` otherwise."""
+        rows = self.inward(given, data_format)
+        count = self.count(rows)
+        return {key: each.part(0, count, count) for key, each in rows.items()}
+
+    def count(self, rows: Mapping[Key, Rows]) -> int:
         """The number of observations; raises ArrayError where there is none."""
-        count = len(next(iter(arrays.values())))
+        count = len(next(iter(rows.values())))
         if not count:
             raise ArrayError(
                 f"{self._network.input.label}: x holds no observation; allowed: at least one; give more data"
@@ -128,25 +170,74 @@ class ArrayConversion:
         found = tuple(self.outward(results[key], letters, data_format) for key, letters in self.results.items())
         return found[0] if len(found) == 1 else found
 
-    def gradients(self, results: Mapping[Key, Any], data_format: str) -> dict[str, Any]:
-        """The gradients among results by name, those of inputs in the caller's axis order."""
-        found = {key: value for key, value in results.items() if key[0] == "gradient"}
-        return {key[1]: self._gradient(key, value, data_format) for key, value in found.items()}
+    def direct(self, data_format: str) -> tuple[Key, tuple[int, ...], Key, str] | None:
+        """(input, shape of its observations, output, axes of the output), where arrays go in and out as they are.
 
-    def _gradient(self, key: Key, result: Any, data_format: str) -> Any:
+        None where there are several inputs or outputs, or one of them is in another order than kernels have it.
+        """
+        if len(self._inputs) > 1 or len(self.results) > 1 or self._single:
+            return None
+        ((x, _),), ((y, letters),) = self._inputs.items(), self.results.items()
+        port = self._port(x, data_format)
+        if not port.plain or self._order(letters, data_format) is not None:
+            return None
+        return x, port.shape, y, letters
+
+    def letters(self, key: Key) -> str:
+        """The axes of a gradient, channel last: those of an input, or "" for a parameter."""
         prefix, _, name = key[1].partition("/")
         node = self._inputs.get(("input", name or "x")) if prefix == "input" else None
-        return result if node is None else self.outward(result, "B" + node.size.format, data_format)
+        return "" if node is None else "B" + node.size.format
 
     def outward(self, result: Any, letters: str, data_format: str) -> Any:
-        """A result in the caller's axis order; `letters` are its axes, channel last."""
-        inner = axis_order(self.axes, letters)
-        outer = axis_order(data_format or self._format, letters)
+        """A result in the caller's axis order; `letters` are its axes, channel last, "" for a parameter."""
+        if not letters:
+            return result
         if self._single:
             return result[0]
         result = result.reshape(len(result), result.shape[-1]) if letters == "BC" else result
+        order = self._order(letters, data_format)
         # Only where the batch axis is first are arrays of a GPU taken, and then both orders are one.
-        return result if isinstance(result, DeviceArray) else _reordered(result, inner, outer)
+        if order is None or isinstance(result, DeviceArray):
+            return result
+        return np.ascontiguousarray(result.transpose(order))
+
+    def destination(
+        self, out: Any, letters: str, data_format: str, shape: tuple[int, ...], dtype: str, what: str
+    ) -> Array:
+        """The caller's array for a result, seen in the kernels' axis order.
+
+        Args:
+            out: a NumPy array that can be written, or one in the target's memory.
+            letters: as for `outward`.
+            data_format: as for `outward`.
+            shape: of the result as kernels write it.
+            dtype: of the result.
+            what: how messages name the array.
+
+        Raises:
+            ArrayError: it is no such array, or of another shape or type.
+        """
+        array = self._import_device_array(out, what) or out
+        plain = (shape[0], shape[-1]) if letters == "BC" and not self._single else shape
+        order = self._order(letters, data_format) if letters and not self._single else None
+        wanted = plain if order is None else tuple(plain[axis] for axis in order)
+        wanted = wanted[1:] if letters and self._single else wanted
+        known = isinstance(array, (np.ndarray, DeviceArray))
+        given = f"{array.dtype} {array.shape}" if known else type(array).__name__
+        if not known or array.shape != wanted or array.dtype != dtype:
+            raise ArrayError(f"{what} is {given}; allowed: an array of {dtype} {wanted}; give one, or leave it out")
+        if isinstance(array, DeviceArray):
+            return array
+        if not array.flags.writeable:
+            raise ArrayError(f"{what} is read-only; allowed: an array that can be written; give another one")
+        array = array[None] if letters and self._single else array
+        return array if order is None else array.transpose(np.argsort(order))
+
+    def _order(self, letters: str, data_format: str) -> tuple[int, ...] | None:
+        """For each axis of the caller's array that of the kernels'; None where both orders are one."""
+        inner, outer = axis_order(self.axes, letters), axis_order(data_format or self._format, letters)
+        return None if inner == outer else permutation(inner, outer)
 
     def cotangents(self, given: Any, count: int, data_format: str) -> dict[Key, Any]:
         """The cotangents of the outputs as kernels read them, by argument.
@@ -174,7 +265,7 @@ class ArrayConversion:
             if [n for n in own.shape if n != 1] != [n for n in shape if n != 1]:
                 raise ArrayError(f"{what} has shape {own.shape}; allowed: {shape}, that of the output; reshape it")
             if imported is None:
-                own = np.ascontiguousarray(_reordered(own.reshape(shape), order, inner), self._dtype)
+                own = np.ascontiguousarray(own.reshape(shape).transpose(permutation(order, inner)), self._dtype)
             elif order != inner or imported.dtype != self._dtype:
                 raise ArrayError(f"{what} lies on a GPU as {imported.dtype}; allowed: {self._dtype} in {inner!r}")
             found["cotangent", result_name(self._network, node)] = own
@@ -215,11 +306,6 @@ class ArrayConversion:
                 f"{node.label}: {len(rows)} targets for {count} observations; allowed: one for each; give as many"
             )
         return np.ascontiguousarray(rows, self._dtype)
-
-
-def _reordered(array: NDArray[Any], given: str, wanted: str) -> NDArray[Any]:
-    """The array with its axes in another order; itself where the order is the same."""
-    return array if given == wanted else np.ascontiguousarray(array.transpose(permutation(given, wanted)))
 
 
 def _observations(array: NDArray[Any], layer: TensorInputLayer) -> NDArray[Any]:

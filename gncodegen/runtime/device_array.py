@@ -59,6 +59,11 @@ class DeviceArray:
         shape = (max(stop - start, 0), *self.shape[1:])
         return DeviceArray(self._device, self.address + start * row, shape, self.dtype, self.owner)
 
+    def __setitem__(self, rows: slice, value: Any) -> None:
+        """Copies another device array's elements to some rows in a run."""
+        place = self[rows]
+        self._device.copy(value.address, place.address, place.nbytes)
+
     def reshape(self, *shape: int) -> DeviceArray:
         """The same elements with other extents, as a view."""
         return DeviceArray(self._device, self.address, shape, self.dtype, self.owner)

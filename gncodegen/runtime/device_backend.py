@@ -15,11 +15,11 @@ from gncodegen.errors import TargetError
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.process import forks
-from gncodegen.runtime.arrays import aligned, on_gpu
+from gncodegen.runtime.arrays import on_gpu
 from gncodegen.runtime.backend import Array, Key, PersistentBuffers
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.device_executor import DeviceArena, DeviceExecutor, DeviceHyperparameters
-from gncodegen.runtime.host_backend import filled
+from gncodegen.runtime.pool import POOL
 from gncodegen.runtime.state import HostValues
 from gncodegen.targets.cuda.target import CudaTarget
 from gncodegen.targets.device import Device, LoadedKernel
@@ -113,11 +113,7 @@ class DeviceBackend:
         """An array on the device where `like` is there, else on the host."""
         if isinstance(like, DeviceArray):
             return DeviceArray.empty(self.device, shape, dtype)
-        return np.empty(shape, dtype)
-
-    def filled(self, part: Array, rows: int) -> Array:
-        """A copy with rows of zeros at its end."""
-        return part.filled(rows) if isinstance(part, DeviceArray) else filled(part, rows)
+        return POOL.array(shape, dtype)
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:
         """Within it, work goes to the caller's stream."""
@@ -144,7 +140,7 @@ class InspectionBackend:
         """Nothing to prepare."""
         return self
 
-    def run(self, arguments: Mapping[Key, Any]) -> NoReturn:
+    def run(self, arguments: Mapping[Key, Any], count: int = 0) -> NoReturn:
         """Refuses."""
         name = self.target.machine.target
         raise TargetError(
@@ -161,11 +157,7 @@ class InspectionBackend:
 
     def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> NDArray[Any]:
         """An array of the host."""
-        return aligned(shape, dtype)
-
-    def filled(self, part: NDArray[Any], rows: int) -> NDArray[Any]:
-        """A copy with rows of zeros at its end."""
-        return filled(part, rows)
+        return POOL.array(shape, dtype)
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:
         """Refuses, as `run` does."""

@@ -174,7 +174,7 @@ class DeviceExecutor(Execution):
         sizes = {label(key): buffer.bytes for key, buffer in buffers.items()}
         return _Staged(self._device.allocate(sizes), self._device.staging(sizes))
 
-    def _execute(self, arguments: Mapping[Key, Array], hoisted: bool) -> None:
+    def _execute(self, arguments: Mapping[Key, Array], hoisted: bool, count: int) -> None:
         inputs = {key: arguments[key] for key in self._inputs}
         addresses = tuple(map(_place, inputs.values()))
         wanted = tuple(key for key in self._outputs if isinstance(arguments.get(key), np.ndarray))

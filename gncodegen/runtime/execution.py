@@ -28,22 +28,23 @@ class Execution(ABC):
         self._lock, self._values = lock, values
         self._hoisted_for = -1  # the version of the values that the constants were computed from
 
-    def run(self, arguments: Mapping[Key, Any]) -> None:
+    def run(self, arguments: Mapping[Key, Any], count: int = 0) -> None:
         """One run.
 
         Args:
             arguments: an array of the planned shape and dtype, C-contiguous, for every free argument that is read;
                 results that are not given are kept for `result` until the next run.
+            count: the first so many observations count; arrays hold `Program.reach` rows. 0 = all.
         """
         with self._lock:
             version = 0 if self._values is None else self._values.version
             try:
-                self._execute(arguments, hoisted=version != self._hoisted_for)
+                self._execute(arguments, version != self._hoisted_for, count or self.program.batch_size)
                 self._hoisted_for = version
             finally:  # what failed half-way may have changed some
                 if self._values is not None and self.program.changes_parameters:
                     self._values.version += 1
 
     @abstractmethod
-    def _execute(self, arguments: Mapping[Key, Any], hoisted: bool) -> None:
-        """Does the program's calls, the hoisted ones only if they are asked for."""
+    def _execute(self, arguments: Mapping[Key, Any], hoisted: bool, count: int) -> None:
+        """Does the program's calls for `count` observations, the hoisted ones only if they are asked for."""

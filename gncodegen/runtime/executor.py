@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -18,6 +19,11 @@ from gncodegen.runtime.state import Values
 
 if TYPE_CHECKING:
     from gncodegen.targets.cpu.objects import LinkedKernel
+    from gncodegen.targets.cpu.runner import Launches
+
+
+MOST_COUNTS = 32
+"""Numbers of observations whose launches a program keeps."""
 
 
 class Arena:
@@ -75,14 +81,12 @@ class Executor(Execution):
         self._arena, self._kernels = arena, kernels  # in memory as long as they are held
         arena.reserve(program.arena_bytes)
         calls = program.calls
-        self._functions = np.array([int(kernels[call.kernel]) for call in calls], np.int64)
-        self._grids = np.array([call.grid for call in calls], np.int64)
-        self._firsts = np.array([call.first for call in calls], np.int64)
-        self._costs = np.array([_cost(program, call) for call in calls], np.int64)
         counts = [len(call.arguments) for call in calls]
         self._starts = np.concatenate([[0], np.cumsum(counts)])[: len(calls)].astype(np.int64)
-        self._roots = np.array([program.root(i) for call in calls for i in call.arguments], np.int64)
-        self._argv = np.zeros(max(1, len(self._roots)), np.int64)
+        self._functions = np.array([int(kernels[call.kernel]) for call in calls], np.int64)
+        roots = [program.root(i) for call in calls for i in call.arguments]
+        self._roots = np.array(roots, np.int64)
+        self._argv = np.zeros(max(1, len(roots)), np.int64)
         self._addresses = np.zeros(max(1, len(program.buffers)), np.int64)
         self._arena_buffers = np.array([i for i, b in enumerate(program.buffers) if b.kind == "arena"], np.int64)
         self._offsets = np.array([b.offset for b in program.buffers if b.kind == "arena"], np.int64)
@@ -92,6 +96,7 @@ class Executor(Execution):
         for index, buffer in enumerate(program.buffers):
             if buffer.kind == "constant":
                 self._addresses[index] = address(self._constants) + buffer.offset
+        self._launches: OrderedDict[tuple[int, bool], Launches] = OrderedDict()
         self._known: dict[int, ref[NDArray[Any]]] = {}
         self._results: dict[Key, NDArray[Any]] = {}
         self.free: dict[Key, int] = {}
@@ -100,33 +105,53 @@ class Executor(Execution):
                 self._addresses[index] = address(self._persistent[key])
             else:
                 self.free[key] = index
+        self._slots = {i: [slot for slot, root in enumerate(roots) if root == i] for i in self.free.values()}
 
-    def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool) -> None:
-        moved = False
+    def _launched(self, count: int, hoisted: bool) -> Launches:
+        """What the runner takes for the first `count` observations, with or without the hoisted launches."""
+        key = (count, hoisted)
+        if key not in self._launches:
+            kind = imported("gncodegen.targets.cpu.runner").Launches
+            program, begin = self.program, 0 if hoisted else self.program.hoisted
+            calls = program.calls[begin:]
+            tiles = [program.tiles(call, count) for call in calls]
+            costs = [
+                _cost(program, call) * part * repeats // max(call.grid, 1)
+                for call, (part, _, repeats) in zip(calls, tiles, strict=True)
+            ]
+            columns = [
+                [part * repeats for part, _, repeats in tiles],
+                [max(part, 1) for part, _, _ in tiles],
+                [max(whole, 1) for _, whole, _ in tiles],
+                [call.first for call in calls],
+                costs,
+            ]
+            grids, parts, wholes, firsts, weights = (np.array(column, np.int64) for column in columns)
+            functions, starts = self._functions[begin:], self._starts[begin:]
+            self._launches[key] = kind(functions, grids, parts, wholes, firsts, weights, self._argv, starts)
+            if len(self._launches) > MOST_COUNTS:
+                self._launches.popitem(last=False)
+        return self._launches[key]
+
+    def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
+        # Whatever interrupts this, an address counts as known only when it stands in every slot.
+        if self._arena_address != self._arena.address:
+            self._addresses[self._arena_buffers] = self._offsets + self._arena.address
+            np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
+            self._arena_address = self._arena.address
         for key, index in self.free.items():
             array = arguments.get(key)
             if array is None:
                 array = self.result(key)
             known = self._known.get(index)
             if known is None or known() is not array:
+                self._known.pop(index, None)
+                self._addresses[index] = place = address(array)
+                for slot in self._slots[index]:
+                    self._argv[slot] = place
                 self._known[index] = ref(array)  # to ask an array for its address takes longer
-                self._addresses[index] = address(array)
-                moved = True
-        if self._arena_address != self._arena.address:
-            self._arena_address = self._arena.address
-            self._addresses[self._arena_buffers] = self._offsets + self._arena_address
-            moved = True
-        if moved:
-            np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
-        begin = 0 if hoisted else self.program.hoisted
-        imported("gncodegen.targets.cpu.runner").run(  # Numba loads when something runs
-            self._functions[begin:],
-            self._grids[begin:],
-            self._firsts[begin:],
-            self._costs[begin:],
-            self._argv,
-            self._starts[begin:],
-        )
+        launched = self._launches.get((count, hoisted)) or self._launched(count, hoisted)
+        imported("gncodegen.targets.cpu.runner").run(launched)  # Numba loads when something runs
 
     def result(self, key: Key) -> NDArray[Any]:
         """A result of the last run that no array was given for; the next run overwrites it.

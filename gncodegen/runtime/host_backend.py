@@ -8,17 +8,16 @@ from dataclasses import replace
 from threading import RLock
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.environment import environment
 from gncodegen.errors import TargetError
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
-from gncodegen.runtime.arrays import aligned
 from gncodegen.runtime.backend import Array, Key, PersistentBuffers
 from gncodegen.runtime.checking import CheckedExecutor
 from gncodegen.runtime.executor import Arena, Executor
+from gncodegen.runtime.pool import POOL
 from gncodegen.runtime.state import HostValues
 from gncodegen.targets.cpu import host
 from gncodegen.targets.cpu.target import CpuTarget
@@ -59,12 +58,8 @@ class HostBackend:
         """None: no array of a GPU is read here."""
 
     def empty(self, shape: tuple[int, ...], dtype: str, like: Array) -> NDArray[Any]:
-        """An aligned array."""
-        return aligned(shape, dtype) if shape else np.empty(shape, dtype)
-
-    def filled(self, part: NDArray[Any], rows: int) -> NDArray[Any]:
-        """A copy with rows of zeros at its end."""
-        return filled(part, rows)
+        """Recycled memory."""
+        return POOL.array(shape, dtype)
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:
         """There are none."""
@@ -74,10 +69,3 @@ class HostBackend:
 def host_backend(options: TargetOptions) -> HostBackend:
     """This machine's CPU."""
     return HostBackend(CpuTarget(replace(host.machine(), **options.of_machine)))
-
-
-def filled(part: NDArray[Any], rows: int) -> NDArray[Any]:
-    """A copy of a batch with rows of zeros at its end, `rows` in all."""
-    whole = aligned((rows, *part.shape[1:]), part.dtype)
-    whole[: len(part)] = part
-    return whole

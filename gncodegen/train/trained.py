@@ -51,24 +51,26 @@ class TrainedNetwork:
         layer = self.compiled.network.output_layer
         return tuple(layer.classes) if isinstance(layer, ClassificationLayer) else None
 
-    def predict(self, x: Any, data_format: str = "") -> NDArray[Any]:
+    def predict(self, x: Any, data_format: str = "", *, out: Any = None) -> NDArray[Any]:
         """The outputs for any number of observations: scores (N, K) of a classification, over positions (N, *, K).
 
         Args:
             x: observations, sized as the training inputs.
             data_format: axis order of x; "" = that of training.
+            out: the array that the outputs are written to.
 
         Raises:
-            ArrayError: x does not fit the input layer.
+            ArrayError: x does not fit the input layer, or out the outputs.
         """
-        return self.compiled.predict(x, data_format=data_format)
+        return self.compiled.predict(x, data_format=data_format, out=out)
 
-    def classify(self, x: Any, data_format: str = "") -> tuple[NDArray[Any], NDArray[Any]]:
+    def classify(self, x: Any, data_format: str = "", *, out: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
         """The label of the highest score of each observation, or of each of its positions, and all scores.
 
         Args:
             x: as for `predict`.
             data_format: likewise.
+            out: the array that the scores are written to, as for `predict`.
 
         Returns:
             Labels (N,) or (N, *positions), as in the training data, and scores (N, K), or over positions as `predict`
@@ -82,7 +84,7 @@ class TrainedNetwork:
                 "classify: the network has no classes; allowed: networks with a ClassificationLayer; use net.predict(x)"
             )
             raise NetworkError([issue])
-        scores, size = self.predict(x, data_format), self.compiled.network.output.size
+        scores, size = self.predict(x, data_format, out=out), self.compiled.network.output.size
         order = data_format or self.compiled.options.data_format or ""
         if size.count > size.channels:
             highest = np.argmax(scores, axis=axis_order(order, "B" + size.format).index("C"))
@@ -91,18 +93,19 @@ class TrainedNetwork:
             highest = np.argmax(scores, axis=1)
         return np.asarray(self.classes)[highest], scores
 
-    def activations(self, x: Any, layer: str, data_format: str = "") -> NDArray[Any]:
+    def activations(self, x: Any, layer: str, data_format: str = "", *, out: Any = None) -> NDArray[Any]:
         """The output of a layer in prediction mode.
 
         Args:
             x: as for `predict`.
             layer: the layer's name.
             data_format: as for `predict`.
+            out: the array that it is written to.
 
         Raises:
             NetworkError: there is no such layer.
         """
-        return self.compiled.activations(x, layer, data_format)
+        return self.compiled.activations(x, layer, data_format, out=out)
 
     def save(self, directory: str | Path) -> None:
         """Writes the network, its values and its classes; `gncodegen.load` reads them back."""

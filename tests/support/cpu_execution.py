@@ -31,7 +31,8 @@ def run(case: Case) -> list[np.ndarray[Any, Any]]:
     firsts = np.array([launch.first for launch in launches], np.int64)
     costs = np.full(len(grids), 1 << 40)  # all threads, however small the test
     kernels = objects.link(sources)
-    runner.run(np.array([kernel.address for kernel in kernels], np.int64), grids, firsts, costs, argv, starts)
+    functions = np.array([kernel.address for kernel in kernels], np.int64)
+    runner.run(runner.Launches(functions, grids, grids, grids, firsts, costs, argv, starts))
     for name, place in places.items():
         assert not place.fault, f"a kernel wrote {place.fault}: {name}"
     return [arrays[f"result{i}"].copy() for i in range(len(case.problem.results))]

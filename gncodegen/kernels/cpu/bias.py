@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd
 
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Tensor
 
 TILE_VALUES = 1 << 15
 """About how many values a tile reads."""
@@ -31,7 +31,8 @@ def bias(problem: Problem) -> Plan:
     shape: dict[str, Constant] = {"rows": rows, "columns": columns}
     schedule = problem.schedule("bias", x.dtype, shape=shape, tiles=blocking)
     grid = tiles if x.count else 0
-    launch = Launch(schedule, ("operand0", "operand1", "result0"), grid, (2,), 2 * x.bytes, x.count)
+    order = Order(x.shape[0], tiles)
+    launch = Launch(schedule, ("operand0", "operand1", "result0"), grid, (2,), 2 * x.bytes, x.count, order=order)
     return Plan((launch,), in_place=((0, 0),))
 
 

@@ -28,7 +28,7 @@ from gncodegen.kernels.cpu.correlation import (
 from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
 from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, STACK_BYTES, Constant, Launch, Plan, Plans, Problem, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, STACK_BYTES, Constant, Launch, Order, Plan, Plans, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
 
@@ -139,7 +139,11 @@ def _blocked(
     in_place = residual_in_place(epilogue, blocking.whole(work))
     empty = prod(problem.results[0].shape) == 0
     writes = tuple(slots.index(result) for result in results)
-    main = Launch(schedule, slots, 0 if empty else grid, writes, moved, work.flops)
+    # Where all observations are one column of pixels, bands of it go across them.
+    tiles_of_image, batch = blocking.bands * blocking.panels, problem.operands[0].shape[0]
+    alone = Order(1, 1, work.depth.positions * tiles_of_image, blocking.shares)
+    order = alone if work.batch == batch else Order(batch, blocking.bands, blocking.panels, blocking.shares)
+    main = Launch(schedule, slots, 0 if empty else grid, writes, moved, work.flops, order=order)
     if not packed:
         return Plan((main,), in_place=in_place)
     blocks = work.groups * group_blocks

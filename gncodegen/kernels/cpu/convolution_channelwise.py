@@ -7,7 +7,7 @@ from gncodegen.kernels.cpu.bias import row_sums
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation, bands_of, inside, panels_of
 from gncodegen.kernels.cpu.register_tiles import even_parts, filled
 from gncodegen.kernels.epilogue import added_slots, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
@@ -87,7 +87,8 @@ def correlate_channelwise(
     writes = tuple(range(len(slots) - len(results), len(slots)))
     whole = filled(columns.positions, panels, tile_columns) and filled(work.groups, 1, vectors * lanes)
     in_place = residual_in_place(epilogue, work.phases == 1 and whole)
-    return Plan((Launch(schedule, slots, grid, writes, moved, work.flops),), in_place=in_place)
+    order = Order(1, 1, work.depth.positions * bands * panels)
+    return Plan((Launch(schedule, slots, grid, writes, moved, work.flops, order=order),), in_place=in_place)
 
 
 def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan:

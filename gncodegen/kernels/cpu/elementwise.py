@@ -9,8 +9,8 @@ from gncodegen.kernels import broadcast, elementwise
 from gncodegen.kernels.activations import activation
 from gncodegen.kernels.broadcast import Broadcast
 from gncodegen.kernels.epilogue import fused
-from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
+from gncodegen.kernels.launches import row_size, slots, traffic
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 BLOCK = 16384
 """Elements of one tile; a multiple of every vector length."""
@@ -43,6 +43,7 @@ def flat(
         writes=(len(problem.operands),),
         bytes=traffic(problem),
         flops=flops * y.count,
+        order=Order(BLOCK, row_size(y)),
     )
     return Plan((launch,), in_place=in_place)
 
@@ -52,14 +53,16 @@ def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flo
     y, period = problem.results[0], problem.operands[1].count
     lanes = problem.machine.lanes(y.dtype)
     if period > WIDEST_TABLE:
-        repeat, block = 1, BLOCK
-        grid = y.count // period * -(-period // BLOCK)
+        repeat, block, parts = 1, BLOCK, -(-period // BLOCK)
+        grid = y.count // period * parts
+        order = Order(1, row_size(y) // period, parts)
     else:
         repeat = lanes // gcd(period, lanes)
         while period * repeat < 4 * lanes:
             repeat *= 2
         block = max(1, BLOCK // (period * repeat))
         grid = -(-y.count // (block * period * repeat))
+        order = Order(block * period * repeat, row_size(y))
     width = period * repeat
     schedule = problem.schedule(
         template,
@@ -82,6 +85,7 @@ def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flo
         writes=(len(problem.operands),),
         bytes=traffic(problem),
         flops=flops * y.count,
+        order=order,
     )
     return Plan((launch,), in_place=((0, 0),))
 
@@ -116,8 +120,9 @@ def by_rows(problem: Problem, walk: Broadcast, shape: Mapping[str, Constant], fl
         tiles={"block": block, "vector": problem.machine.lanes(y.dtype)},
     )
     grid = -(-(walk.length if single else walk.rows) // block)
+    order = Order(block, row_size(y) if single else row_size(y) // walk.length)
     writes = (len(problem.operands),)
-    return Launch(schedule, slots(problem), grid, writes, traffic(problem), flops * y.count)
+    return Launch(schedule, slots(problem), grid, writes, traffic(problem), flops * y.count, order=order)
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

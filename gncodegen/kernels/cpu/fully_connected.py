@@ -11,7 +11,7 @@ from gncodegen.kernels.cpu.bias import column_sums
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
 from gncodegen.kernels.cpu.register_tiles import even_parts, filled, fits, step_cycles, vector_counts
 from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem
 
 TILE_WORK = 1 << 18
 """Multiply-adds that make a tile of the grid worth its start."""
@@ -54,7 +54,8 @@ def fully_connected(problem: Problem) -> Plan:
     moved = sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
     grid = row_shares * column_shares if problem.results[0].count else 0
     whole = filled(rows, row_shares, tile_rows) and filled(columns, column_shares, tile_columns)
-    launch = Launch(schedule, slots, grid, (len(slots) - 1,), moved, 2 * rows * columns * depth)
+    order = Order(x.shape[0], row_shares, column_shares) if grid else ()
+    launch = Launch(schedule, slots, grid, (len(slots) - 1,), moved, 2 * rows * columns * depth, order=order)
     return Plan((launch,), in_place=residual_in_place(epilogue, whole))
 
 

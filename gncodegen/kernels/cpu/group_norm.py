@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from gncodegen.kernels.cpu.norm_tiling import NormTiling, launches_of, reading_of, scheduled, tiling_of, ways
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Plans, Problem, Tensor
 
 
 def _group_norm(problem: Problem) -> Iterator[Plan]:
@@ -32,7 +32,7 @@ def _forward(problem: Problem, tiling: NormTiling, stream: bool, moved: int) -> 
     in_place = ((0, 0), (0, 3)) if residual else ((0, 0),)
     apply = Launch(
         scheduled(problem, tiling, "group_norm_apply", **more), slots, tiling.parts, writes=(3,),
-        bytes=moved, flops=3 * x.count + flops,
+        bytes=moved, flops=3 * x.count + flops, order=Order(1, 1, tiling.parts),
     )  # fmt: skip
     if problem.integer("parts"):
         together = replace(tiling, wave=tiling.observations)
@@ -43,7 +43,8 @@ def _forward(problem: Problem, tiling: NormTiling, stream: bool, moved: int) -> 
         reading = reading_of(problem, tiling, columns, moved)
         schedule = scheduled(problem, tiling, "group_norm_whole", **reading, **sums, **more)
         grid = -(-tiling.observations // tiling.per_tile)
-        launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=8 * x.count + flops)
+        order, flops = Order(tiling.per_tile), 8 * x.count + flops
+        launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=flops, order=order)
         return Plan((launch,), in_place=in_place)
     first, join, partials = _summed(problem, tiling, moved, "result1")
     return Plan(tuple(launches_of(tiling, (first, join, apply))), workspaces=(partials,), in_place=in_place)
@@ -66,7 +67,10 @@ def _summed(problem: Problem, tiling: NormTiling, moved: int, result: str) -> tu
     sums: dict[str, Constant] = {"columns": columns, "turns": tiling.width // columns}
     reading = reading_of(problem, tiling, columns, moved)
     schedule = scheduled(problem, tiling, "group_norm_statistics", **reading, **sums)
-    first = Launch(schedule, ("operand0", "workspace0"), tiling.parts, writes=(1,), bytes=x.bytes, flops=5 * x.count)
+    first = Launch(
+        schedule, ("operand0", "workspace0"), tiling.parts, writes=(1,),
+        bytes=x.bytes, flops=5 * x.count, order=Order(1, 1, tiling.parts),
+    )  # fmt: skip
     join = _join(
         problem, tiling, "workspace0", result, steps=tiling.steps, tail=tiling.tail, parts=tiling.parts, **sums
     )
@@ -86,7 +90,7 @@ def _join(problem: Problem, tiling: NormTiling, partials: str, result: str, **ti
     x = problem.operands[0]
     tiles |= {"vector": problem.machine.lanes(x.dtype)}
     schedule = problem.schedule("group_norm_join", x.dtype, shape=tiling.shape(problem), tiles=tiles)
-    return Launch(schedule, ("operand0", partials, result), 1, writes=(2,))
+    return Launch(schedule, ("operand0", partials, result), 1, writes=(2,), order=Order())
 
 
 PLANS: Mapping[str, Callable[[Problem], Plans]] = {

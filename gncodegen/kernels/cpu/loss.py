@@ -8,17 +8,22 @@ from gncodegen.kernels import loss
 from gncodegen.kernels.cpu import elementwise
 from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.loss import rows_of
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Schedule, Tensor
 
 BLOCK = 4096
 """Elements of one tile, about: an exponential is worth several ordinary operations."""
+
+
+def _block(problem: Problem) -> int:
+    """Rows of one tile."""
+    return max(1, BLOCK // max(1, rows_of(problem)[1]))
 
 
 def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) -> tuple[Schedule, int]:
     """The schedule over blocks of rows, and the number of blocks."""
     rows, classes = rows_of(problem)
     dtype = problem.operands[0].dtype
-    block = max(1, BLOCK // max(1, classes))
+    block = _block(problem)
     schedule = problem.schedule(
         template,
         dtype,
@@ -33,13 +38,16 @@ def _by_rows(
 ) -> Plan:
     """One launch over rows, each on its own."""
     schedule, grid = _schedule(problem, template, shape)
+    x = problem.operands[0]
+    order = Order(_block(problem), rows_of(problem)[0] // x.shape[0]) if x.count else ()
     launch = Launch(
         schedule,
         slots(problem),
         grid,
         writes=(len(problem.operands),),
         bytes=traffic(problem),
-        flops=flops * problem.operands[0].count,
+        flops=flops * x.count,
+        order=order,
     )
     return Plan((launch,), in_place=in_place)
 

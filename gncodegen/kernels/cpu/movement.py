@@ -6,20 +6,25 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 from gncodegen.kernels.cpu.elementwise import BLOCK, flat
-from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.launches import row_size, slots, traffic
 from gncodegen.kernels.movement import collapsed, padded_axes, run
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 
 def _plan(
-    problem: Problem, template: str, shape: Mapping[str, Constant], tiles: Mapping[str, Constant], grid: int
+    problem: Problem,
+    template: str,
+    shape: Mapping[str, Constant],
+    tiles: Mapping[str, Constant],
+    grid: int,
+    order: tuple[int, ...] = (),
 ) -> Plan:
     """One launch that reads and writes everything once."""
     dtype = problem.results[0].dtype
     tiles = {**tiles, "vector": problem.machine.lanes(dtype)}
     schedule = problem.schedule(template, dtype, shape=shape, tiles=tiles)
     count = len(problem.operands)
-    return Plan((Launch(schedule, slots(problem), grid, writes=(count,), bytes=traffic(problem)),))
+    return Plan((Launch(schedule, slots(problem), grid, writes=(count,), bytes=traffic(problem), order=order),))
 
 
 def _by_rows(problem: Problem, template: str, shape: Mapping[str, Constant]) -> Plan:
@@ -27,7 +32,9 @@ def _by_rows(problem: Problem, template: str, shape: Mapping[str, Constant]) -> 
     y = problem.results[0]
     width = run(problem, y)
     rows, block = (y.count // width if width else 0), max(1, BLOCK // max(1, width))
-    return _plan(problem, template, {"rows": rows, "width": width, **shape}, {"block": block}, -(-rows // block))
+    order = Order(block, rows // y.shape[0]) if width <= row_size(y) and y.count else ()
+    shape = {"rows": rows, "width": width, **shape}
+    return _plan(problem, template, shape, {"block": block}, -(-rows // block), order)
 
 
 def _concatenate(problem: Problem) -> Plan:
@@ -60,11 +67,14 @@ def _transpose(problem: Problem) -> Plan:
         "outer_to": tuple(out_strides[place] for place in outer),
     }
     outers = prod(outs[place] for place in outer)
+    # The axis of observations is the first of the outer ones where it is the first of y too.
+    share = outers // x.shape[0] if permutation[0] == 0 and 0 not in (last, turned) else 0
     if turned == last:
         width = extents[last]
         block = max(1, BLOCK // width)
         shape |= {"rows": outers, "width": width}
-        return _plan(problem, "permute_rows", shape, {"block": block}, -(-outers // block))
+        order = Order(block, share) if share else ()
+        return _plan(problem, "permute_rows", shape, {"block": block}, -(-outers // block), order)
     rows, columns = extents[turned], extents[last]
     block = max(64, BLOCK // columns // 64 * 64)
     shape |= {
@@ -74,7 +84,8 @@ def _transpose(problem: Problem) -> Plan:
         "to_stride": out_strides[permutation.index(last)],
     }
     blocks = -(-rows // block)
-    return _plan(problem, "transpose", shape, {"block": block, "blocks": blocks}, outers * blocks)
+    order = Order(1, share, blocks) if share else ()
+    return _plan(problem, "transpose", shape, {"block": block, "blocks": blocks}, outers * blocks, order)
 
 
 def source(extent: int, before: int, after: int, mode: str) -> tuple[int, ...]:
@@ -107,7 +118,8 @@ def _pad(problem: Problem) -> Plan:
     row_size = y.shape[-2] * y.shape[-1]
     rows, block = y.count // max(1, row_size), max(1, BLOCK // max(1, row_size))
     shape: dict[str, Constant] = {**_padding(problem, x.shape), "rows": rows, "value": problem.number("value")}
-    return _plan(problem, "pad", shape, {"block": block}, -(-rows // block))
+    order = Order(block, rows // y.shape[0]) if rows else ()
+    return _plan(problem, "pad", shape, {"block": block}, -(-rows // block), order)
 
 
 def _pad_gradient(problem: Problem) -> Plan:

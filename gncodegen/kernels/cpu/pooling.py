@@ -7,7 +7,7 @@ from math import prod
 
 from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, counts_padding
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 BLOCK = 16384
 """Elements of the larger array that one tile works through, about."""
@@ -39,6 +39,7 @@ def _plan(
         writes=(len(problem.operands),),
         bytes=traffic(problem),
         flops=outputs * prod(windows.window),
+        order=Order(block, rows // windows.batch, windows.channels // channels) if outputs else (),
     )
     return Plan((launch,))
 

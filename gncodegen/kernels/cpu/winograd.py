@@ -15,7 +15,7 @@ from functools import cached_property
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation
 from gncodegen.kernels.cpu.register_tiles import block_vectors, even_parts, row_counts, step_cycles
 from gncodegen.kernels.epilogue import added_slots, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_axis import extents, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
@@ -155,8 +155,10 @@ class _Winograd:
         problem = self.problem
         return problem.schedule(template, self.work.dtype, shape=shape, tiles=self.blocking | tiles)
 
-    def main(self, template: str, tiles: dict[str, Constant], operands: tuple[str, ...], grid: int) -> Launch:
-        """The launch that writes the result."""
+    def main(
+        self, template: str, tiles: dict[str, Constant], operands: tuple[str, ...], parts: int, repeats: int
+    ) -> Launch:
+        """The launch that writes the result: parts of all patches, for several blocks of filters."""
         shape = self.patch_shape | {"filters": self.work.filters} | self.epilogue
         if template == "winograd_heavy":
             shape |= self.filter_shape
@@ -164,9 +166,10 @@ class _Winograd:
         y = self.problem.results[0]
         tensors = (*self.problem.operands[:2], *((y,) if "residual" in self.epilogue else ()), y)
         moved = sum(tensor.bytes for tensor in tensors)
-        grid = grid if y.count else 0
+        grid = parts * repeats if y.count else 0
         schedule = self.schedule(template, shape, {"vectors": self.vectors} | tiles)
-        return Launch(schedule, slots, grid, (len(slots) - 1,), moved, self.work.flops)
+        order = Order(self.work.batch, parts, 1, repeats)
+        return Launch(schedule, slots, grid, (len(slots) - 1,), moved, self.work.flops, order=order)
 
 
 def correlate_winograd(
@@ -228,7 +231,7 @@ def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
     schedule = this.schedule("winograd_filters", this.filter_shape, {"shares": channel_shares})
     moved = this.problem.operands[1].bytes + buffer.bytes
     filters = Launch(schedule, ("operand1", "workspace0"), this.filter_blocks * channel_shares, (1,), moved)
-    main = this.main("winograd", tiles, ("operand0", "workspace0"), blocks * shares)
+    main = this.main("winograd", tiles, ("operand0", "workspace0"), blocks, shares)
     return Plan((filters, main), (buffer,), residual_in_place(this.epilogue))
 
 
@@ -279,6 +282,7 @@ def _heavy(this: _Winograd, parts: int, tile_rows: int) -> Plan:
     reading: dict[str, Constant] = {"piece": piece, "point_step": step, "blocks": blocks}
     schedule = this.schedule("winograd_points", this.patch_shape, reading)
     moved = this.problem.operands[0].bytes + buffer.bytes
-    points = Launch(schedule, ("operand0", "workspace0"), blocks if patches else 0, (1,), moved)
-    main = this.main("winograd_heavy", tiles, ("workspace0", "operand1"), this.filter_blocks * parts)
+    order, grid = Order(this.work.batch, blocks), blocks if patches else 0
+    points = Launch(schedule, ("operand0", "workspace0"), grid, (1,), moved, order=order)
+    main = this.main("winograd_heavy", tiles, ("workspace0", "operand1"), parts, this.filter_blocks)
     return Plan((points, main), (buffer,), residual_in_place(this.epilogue))

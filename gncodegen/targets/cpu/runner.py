@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -67,11 +67,18 @@ def _is_small(grid: Any, cost: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def _alone(functions: Any, grids: Any, firsts: Any, argv: Any, starts: Any) -> None:
+def _number(tile: Any, part: Any, whole: Any) -> Any:
+    """The number of a tile, where the first `part` of every `whole` tiles are done."""
+    return tile if part == whole else tile // part * whole + tile % part
+
+
+@njit(nogil=True, error_model="numpy")
+def _alone(functions: Any, grids: Any, parts: Any, wholes: Any, firsts: Any, argv: Any, starts: Any) -> None:
     """All launches on this thread."""
     for launch in range(functions.size):
         for tile in range(grids[launch]):
-            _call(functions[launch], firsts[launch] + tile, argv + 8 * starts[launch])
+            number = firsts[launch] + _number(tile, parts[launch], wholes[launch])
+            _call(functions[launch], number, argv + 8 * starts[launch])
 
 
 @njit(nogil=True, error_model="numpy")
@@ -80,6 +87,8 @@ def _take_part(
     workers: Any,
     functions: Any,
     grids: Any,
+    parts: Any,
+    wholes: Any,
     firsts: Any,
     costs: Any,
     argv: Any,
@@ -93,7 +102,7 @@ def _take_part(
     """
     for launch in range(functions.size):
         function, first, arguments = functions[launch], firsts[launch], argv + 8 * starts[launch]
-        grid = grids[launch]
+        grid, part, whole = grids[launch], parts[launch], wholes[launch]
         begun = progress.ctypes.data + launch * (workers + 1) * LINE
         done = begun + workers * LINE
         small = _is_small(grid, costs[launch])
@@ -103,7 +112,7 @@ def _take_part(
                 owner = (worker + turn) % workers
                 tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
                 while tile < grid * (owner + 1) // workers:
-                    _call(function, first + tile, arguments)
+                    _call(function, first + _number(tile, part, whole), arguments)
                     finished += 1
                     tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
             if finished > 0:
@@ -112,7 +121,7 @@ def _take_part(
         while finished < grid and fetch(done) < grid:
             if small and turns == patience and fetch_add(begun, 1) == 0:
                 for tile in range(grid):
-                    _call(function, first + tile, arguments)
+                    _call(function, first + _number(tile, part, whole), arguments)
                 fetch_add(done, grid)
             elif turns < PATIENCE:
                 pause()
@@ -145,7 +154,7 @@ def _parallel(function: Any) -> Any:
     Raises:
         TargetError: NUMBA_THREADING_LAYER names some that are not here.
     """
-    signatures = [types.void(*(types.int64[::1],) * 6, types.int64)]
+    signatures = [types.void(*(types.int64[::1],) * 8, types.int64)]
     options: Any = {"parallel": True, "nogil": True, "error_model": "numpy"}
     try:
         with starting(), _kept() as place:
@@ -161,18 +170,28 @@ def _parallel(function: Any) -> Any:
 
 
 @_parallel
-def _run(functions: Any, grids: Any, firsts: Any, costs: Any, argv: Any, starts: Any, workers: int) -> None:
+def _run(
+    functions: Any,
+    grids: Any,
+    parts: Any,
+    wholes: Any,
+    firsts: Any,
+    costs: Any,
+    argv: Any,
+    starts: Any,
+    workers: int,
+) -> None:
     shared = 0
     for launch in range(functions.size):
         if not _is_small(grids[launch], costs[launch]):
             shared += costs[launch]
     base = argv.ctypes.data
     if workers < 2 or shared < SHARED_FROM:
-        _alone(functions, grids, firsts, base, starts)
+        _alone(functions, grids, parts, wholes, firsts, base, starts)
     else:
         progress = np.zeros(functions.size * (workers + 1) * (LINE // 8), np.int64)
         for worker in prange(workers):
-            _take_part(worker, workers, functions, grids, firsts, costs, base, starts, progress)
+            _take_part(worker, workers, functions, grids, parts, wholes, firsts, costs, base, starts, progress)
 
 
 @cache
@@ -206,7 +225,7 @@ def _workers() -> int:
         return 1
     workers = min(cores(), get_num_threads())
     none = np.zeros(0, np.int64)
-    _run(none, none, none, none, np.zeros(1, np.int64), none, workers)
+    _run(none, none, none, none, none, none, np.zeros(1, np.int64), none, workers)
     try:
         layer = threading_layer()
     except ValueError:
@@ -222,36 +241,43 @@ def _workers() -> int:
 forks.after_in_child(_workers.cache_clear)
 
 
-def run(
-    functions: Int64Array,
-    grids: Int64Array,
-    firsts: Int64Array,
-    costs: Int64Array,
-    argv: Int64Array,
-    starts: Int64Array,
-) -> None:
-    """Runs launches in order, on all threads but for small ones.
+class Launches(NamedTuple):
+    """Launches in order, each array with a number of every one but `argv`.
 
     Args:
-        functions: a kernel's address each.
-        grids: tiles,
-        firsts: the number of the first tile,
+        functions: a kernel's address.
+        grids: tiles to do.
+        parts, wholes: the first so many of each so many tiles are done; both as `grids` where all are.
+        firsts: the number of the first tile.
         costs: nanoseconds on one core, about.
         argv: addresses of all arguments.
-        starts: where in `argv` each launch's arguments begin.
+        starts: where in `argv` a launch's arguments begin.
     """
+
+    functions: Int64Array
+    grids: Int64Array
+    parts: Int64Array
+    wholes: Int64Array
+    firsts: Int64Array
+    costs: Int64Array
+    argv: Int64Array
+    starts: Int64Array
+
+
+def run(launches: Launches) -> None:
+    """Runs launches in order, on all threads but for small ones."""
     workers = _workers()
     if workers == 1:  # none of Numba's threads, nor its number of them
-        _run(functions, grids, firsts, costs, argv, starts, 1)
+        _run(*launches, 1)
         return
     with _turn():
         if workers == _most():
-            _run(functions, grids, firsts, costs, argv, starts, workers)
+            _run(*launches, workers)
             return
         # For this run only: the number is that of all parallel functions of the calling thread.
         before = get_num_threads()
         set_num_threads(min(workers, before))
         try:
-            _run(functions, grids, firsts, costs, argv, starts, workers)
+            _run(*launches, workers)
         finally:
             set_num_threads(before)

@@ -1,0 +1,147 @@
+"""Calls of a compiled network: arrays taken in, functions run, batch by batch or whole, results handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.batching import batches
+from gncodegen.direct import DirectPrediction
+from gncodegen.errors import CompileError
+from gncodegen.kernels.program import OUTPUT_KINDS
+from gncodegen.layers.network import Network
+from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.lowering import Lowered
+from gncodegen.options import CompileOptions
+from gncodegen.runtime.backend import Backend
+from gncodegen.runtime.conversion import ArrayConversion, Key
+from gncodegen.runtime.places import Places, Results
+from gncodegen.runtime.rows import Rows
+
+T, Y, LOSS = ("target", "t"), ("output", "y"), ("loss", "loss")
+"""Arguments of Programs: (kind, name)."""
+
+
+class Calls:
+    """The calls of one network.
+
+    Args:
+        network: checked and connected.
+        options: of the compilation.
+        backend: where it runs.
+        conversion: its arrays.
+        lowered: as Functions.lowered.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        options: CompileOptions,
+        backend: Backend,
+        conversion: ArrayConversion,
+        lowered: Callable[..., Lowered],
+    ) -> None:
+        self._network, self._options, self._backend = network, options, backend
+        self._conversion, self._lowered = conversion, lowered
+        self.places = Places(backend, conversion)
+
+    def in_batches(
+        self,
+        x: tuple[Any, ...],
+        data_format: str,
+        wanted: Mapping[Key, str],
+        activations: tuple[str, ...],
+        out: tuple[Any, ...],
+    ) -> list[NDArray[Any]]:
+        """Some results of prediction, batch by batch; of a last, shorter one the kernels do the tiles it needs.
+
+        Args:
+            x: one array per input.
+            data_format: their axis order.
+            wanted: argument → its axes.
+            activations: layers whose outputs are results too.
+            out: the caller's arrays for all results, or none.
+        """
+        inputs, lowered = self._conversion.inward(x, data_format), self._lowered("predict", activations=activations)
+        given = dict(zip(wanted, out, strict=True)) if out else {}
+        results = self.places.results(
+            lowered.program, wanted, [each.array for each in inputs.values()], data_format, given
+        )
+        size, reach, run = self._options.batch_size, lowered.program.reach, lowered.runner.run
+        for count, arguments in batches(size, reach, inputs, results.arrays, self._backend.empty):
+            run(arguments, count)
+        return self.places.outward(results, wanted, data_format)
+
+    def direct(self, data_format: str) -> DirectPrediction | None:
+        """The short way for arrays of this axis order, where there is one."""
+        facts = self._conversion.direct(data_format)
+        if facts is None:
+            return None
+        lowered = self._lowered("predict")
+        x, observation, y, letters = facts
+        buffer = lowered.program.buffers[lowered.program.arguments[y]]
+        dtype = np.dtype(self._options.dtype)
+        if buffer.dtype != self._options.dtype:
+            return None
+        result = buffer.shape[-1:] if letters == "BC" else buffer.shape[1:]
+        return DirectPrediction(lowered.program, lowered.runner, self._backend.empty, x, y, observation, dtype, result)
+
+    def once(
+        self,
+        function: str,
+        x: Any,
+        t: Any,
+        data_format: str,
+        activations: tuple[str, ...] = (),
+        out: Mapping[str, Any] | None = None,
+    ) -> Results:
+        """All results of one run over the whole of x; `out` has the caller's arrays for gradients."""
+        if self._network.output_layer is None:
+            allowed = "networks that end in a ClassificationLayer or RegressionLayer; append one"
+            raise CompileError(f"{function}: the network has no output layer; allowed: {allowed}")
+        arrays = self._conversion.whole((x,), data_format)
+        targets = self._conversion.targets(t, len(next(iter(arrays.values()))))
+        return self.whole(function, {**arrays, T: targets}, data_format, activations, out)
+
+    def whole(
+        self,
+        function: str,
+        arrays: Mapping[Key, Any],
+        data_format: str,
+        activations: tuple[str, ...] = (),
+        out: Mapping[str, Any] | None = None,
+    ) -> Results:
+        """All results of one run over these arguments, which have one batch; `out` as for `once`."""
+        lowered = self._lowered(function, len(next(iter(arrays.values()))), activations)
+        kinds = [key for key in lowered.program.arguments if key[0] in OUTPUT_KINDS]
+        wanted = {key: self._conversion.letters(key) if key[0] == "gradient" else "" for key in kinds}
+        given = {("gradient", name): array for name, array in (out or {}).items()}
+        results = self.places.results(lowered.program, wanted, list(arrays.values()), data_format, given)
+        lowered.runner.run({**arrays, **results.arrays})
+        return results
+
+    def evaluate(self, x: Any, t: Any, data_format: str, out: Any) -> tuple[float, NDArray[Any]]:
+        """(mean loss, outputs) of prediction, batch by batch; the arguments are those of Compiled.evaluate."""
+        inputs, size = self._conversion.inward((x,), data_format), self._options.batch_size
+        count, total = self._conversion.count(inputs), 0.0
+        like = next(iter(inputs.values())).array
+        read = {**inputs, T: Rows(self._conversion.targets(t, count), np.dtype(self._options.dtype))}
+        # Rows of zeros add nothing to the loss of a classification, so its last batch can be filled up with them.
+        fill = isinstance(self._network.output_layer, ClassificationLayer)
+        letters = self._conversion.results[Y]
+
+        def rows(count: int) -> int:
+            return size if fill else count
+
+        program = self._lowered("evaluate", rows(min(size, count))).program
+        results = self.places.results(
+            program, {Y: letters}, [each.array for each in read.values()], letters, {} if out is None else {Y: out}
+        )
+        for found, arguments in batches(size, lambda _, count: rows(count), read, results.arrays, self._backend.empty):
+            loss = self._backend.empty((), "float64", like)
+            self._lowered("evaluate", rows(found)).runner.run({**arguments, LOSS: loss})
+            total += float(loss) * rows(found)
+        return total / count, self.places.outward(results, {Y: letters}, letters)[0]

@@ -1,0 +1,41 @@
+"""Observations on their way in: copied only where they must be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.runtime.pool import POOL
+
+Array = NDArray[Any] | DeviceArray
+
+
+class Rows:
+    """An array's rows as kernels read them: where they lie if that is possible, else converted part by part.
+
+    Args:
+        array: the batch axis first, the others in the order that kernels read.
+        dtype: what they read.
+    """
+
+    def __init__(self, array: Any, dtype: np.dtype[Any]) -> None:
+        self.array, self._dtype = array, dtype
+        self._ready = isinstance(array, DeviceArray) or (array.dtype == dtype and array.flags.c_contiguous)
+
+    def __len__(self) -> int:
+        return self.array.shape[0]
+
+    def part(self, start: int, stop: int, size: int) -> Any:
+        """The rows `start` … `stop` − 1, and zeros after them up to `size` rows."""
+        part = self.array if stop - start == len(self) else self.array[start:stop]
+        if self._ready and stop - start == size:
+            return part
+        if isinstance(part, DeviceArray):
+            return part.filled(size)
+        staged = POOL.array((size, *part.shape[1:]), self._dtype)
+        staged[: stop - start] = part
+        staged[stop - start :] = 0
+        return staged
