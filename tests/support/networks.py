@@ -107,4 +107,5 @@ def arguments(network: Network, batch: int, seed: int = 0, solver: str = "sgdm")
             for array in SOLVERS[solver].state:
                 state = draw.normal(size=parameter.shape)
                 arrays[array, name] = np.abs(state) if "square" in array else state
+    arrays["cotangent", "y"] = draw.normal(size=(batch, *size))
     return arrays
