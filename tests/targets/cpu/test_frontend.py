@@ -85,7 +85,7 @@ def test_a_worker_reads_nothing_in_the_users_folder(tmp_path):
     files.write(path, (IMPORTS + body).encode())
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command("gncodegen.targets.cpu.compile"), cwd=tmp_path, **pipes) as process:
-        said, _ = process.communicate(json.dumps([str(path), ".o"]) + "\n", timeout=60)
+        said, _ = process.communicate(json.dumps([str(path), ".o", False]) + "\n", timeout=60)
     assert said.splitlines() == ["ready", '["done", ""]']
     assert path.with_suffix(".o").exists()
 
