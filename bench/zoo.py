@@ -197,6 +197,17 @@ def _weighted() -> Layers:
     ]
 
 
+def _folded() -> Layers:
+    return [
+        gnc.ImageInputLayer((7, 6, 3)),
+        gnc.Convolution2dLayer(3, 8, padding="same"),
+        gnc.BatchNormalizationLayer(),
+        gnc.ReluLayer(),
+        gnc.FullyConnectedLayer(2),
+        gnc.RegressionLayer(),
+    ]
+
+
 ALWAYS_FUSED = frozenset({"bias", "cross_entropy", "cross_entropy_gradient"})
 """Ops that the fuse pass leaves in no network."""
 
@@ -213,6 +224,7 @@ ZOO: tuple[Specimen, ...] = (
     Specimen("transposed convolutions", _larger),
     Specimen("normalizations", _normalizations, options={"gradient_threshold": 0.5, "l2_regularization": 0.01}),
     Specimen("normalizations in prediction", _normalizations, training=False),
+    Specimen("norm folded in prediction", _folded, training=False),
     Specimen("regression", _regression,
              options={"gradient_threshold": 0.01, "gradient_threshold_method": "absolute-value"}),
     Specimen("dropout", _dropout, batch=64),
