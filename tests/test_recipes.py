@@ -62,7 +62,7 @@ def test_the_recipe_of_a_layer(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="utf-8")
     dialect = package / "ir" / "gn" / "__init__.py"
     insert(dialect, "from gncodegen.ir.gn.transposed", "from gncodegen.ir.gn.scaling import Scale\n")
-    insert(dialect, "*PARAMETRIC, ", "Scale, ")
+    insert(dialect, "        *PARAMETRIC,\n", "        Scale,\n")
     for target in ("cpu", "cuda"):
         catalog = package / "kernels" / target / "__init__.py"
         insert(catalog, "    update,\n", "    scaling,\n")
