@@ -146,7 +146,7 @@ def test_operators(name) -> None:
     assert max(errors) < 1e-12
 
 
-@pytest.mark.full(like="test_torch_operators.py::test_operators")
+@pytest.mark.full(like="exchange/test_torch_operators.py::test_operators")
 @pytest.mark.parametrize("name", [name for name in CASES if name not in KEPT])
 def test_more_operators(name) -> None:
     module, shape = CASES[name]
