@@ -197,24 +197,29 @@ def tile_store(context: Any, base: Any, inner: Any, inner_stride: Any, outer_str
 
     Row r = o·inner + i goes to p[o·outer_stride + i·inner_stride].
     """
-    count, step, jump = literal(inner, "inner"), literal(inner_stride, "stride"), literal(outer_stride, "stride")
-    columns = literal(width, "width")
+    places = _places(tile, inner, inner_stride, outer_stride, width)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        for row in range(tile.rows):
-            at = row // count * jump + row % count * step
-            for q in range(tile.vectors):
-                keep = min(tile.lanes, columns - q * tile.lanes)
-                if keep <= 0:
-                    continue
-                vector = builder.extract_value(args[4], row * tile.vectors + q)
-                if keep < tile.lanes:
-                    indices = ir.Constant(ir.VectorType(ir.IntType(32), keep), list(range(keep)))
-                    vector = builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), indices)
-                store_value(builder, args[0], at + q * tile.lanes, vector)
+        for i, at, keep in places:
+            vector = builder.extract_value(args[4], i)
+            if keep < tile.lanes:
+                indices = ir.Constant(ir.VectorType(ir.IntType(32), keep), list(range(keep)))
+                vector = builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), indices)
+            store_value(builder, args[0], at, vector)
         return context.get_dummy_value()
 
     return types.void(base, inner, inner_stride, outer_stride, tile, width), generate
+
+
+def _places(tile: Tile, inner: Any, inner_stride: Any, outer_stride: Any, width: Any) -> list[tuple[int, int, int]]:
+    """(vector of the tile, offset of its first element in memory, elements that lie there) of `tile_store`."""
+    count, step, jump = literal(inner, "inner"), literal(inner_stride, "stride"), literal(outer_stride, "stride")
+    columns = literal(width, "width")
+    return [
+        (row * tile.vectors + q, row // count * jump + row % count * step + first, min(tile.lanes, columns - first))
+        for row in range(tile.rows)
+        for q, first in enumerate(range(0, min(columns, tile.vectors * tile.lanes), tile.lanes))
+    ]
 
 
 @intrinsic
@@ -255,22 +260,15 @@ def tile_add_rows(
 
     Rows and width are those of `tile_store`; other columns stay as they are.
     """
-    count, step, jump = literal(inner, "inner"), literal(inner_stride, "stride"), literal(outer_stride, "stride")
-    columns = literal(width, "width")
+    places = _places(tile, inner, inner_stride, outer_stride, width)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value = args[0]
-        for row in range(tile.rows):
-            at = row // count * jump + row % count * step
-            for q in range(tile.vectors):
-                keep = min(tile.lanes, columns - q * tile.lanes)
-                if keep <= 0:
-                    continue
-                vector = load_value(builder, args[1], at + q * tile.lanes, keep)
-                if keep < tile.lanes:
-                    vector = _widened(builder, vector, tile.lanes)
-                i = row * tile.vectors + q
-                value = builder.insert_value(value, builder.fadd(builder.extract_value(value, i), vector), i)
+        for i, at, keep in places:
+            vector = load_value(builder, args[1], at, keep)
+            if keep < tile.lanes:
+                vector = _widened(builder, vector, tile.lanes)
+            value = builder.insert_value(value, builder.fadd(builder.extract_value(value, i), vector), i)
         return value
 
     return tile(tile, base, inner, inner_stride, outer_stride, width), generate
