@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -135,6 +137,31 @@ def writing(path: Path) -> Generator[None]:
             f"{str(path)!r} cannot be written: {error.strerror or error}; allowed: a place with room that you may "
             "write to; free some, or name another; what was there before is as it was"
         ) from error
+
+
+@contextmanager
+def written_beside(path: Path) -> Generator[Path]:
+    """A new folder beside `path`; what the block leaves there comes to lie beside `path`, that of its name last.
+
+    Raises:
+        SaveError: something cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=disk.UNFINISHED))
+        try:
+            yield draft
+            for made in sorted(draft.iterdir(), key=lambda made: made.name == path.name):
+                _put(made, path.parent / made.name)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _put(made: Path, place: Path) -> None:
+    """Renames a file or a folder; a folder that is there already makes room first."""
+    if made.is_dir() and place.exists():
+        place.rename(made.parent / f"{made.name}.old")
+    made.replace(place)
 
 
 def _files(folder: Path) -> set[str]:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from gncodegen.cache import disk
 from gncodegen.errors import OptionsError
 from gncodegen.loading import MalformedError, count, entry, json_of, made_of
-from gncodegen.saving import array_bytes, writing
+from gncodegen.saving import array_bytes, written_beside
 from gncodegen.train.batches import Batch
 from gncodegen.train.history import Record
 from gncodegen.train.options import TrainingOptions
 
-_NAME, _UNFINISHED = re.compile(r"checkpoint_(\d+)"), ".unfinished_"
+_NAME = re.compile(r"checkpoint_(\d+)")
 _RECORD, _ARRAYS = "progress.json", "progress.safetensors"
 
 
@@ -60,7 +60,7 @@ class Checkpoints:
         self._every, self._epochs = options.checkpoint_frequency, options.checkpoint_frequency_unit == "epoch"
         self._save, self._facts = save, dict(facts)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+        for left in self.folder.glob(f".*{disk.UNFINISHED}"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
 
     def due(self, batch: Batch) -> bool:
@@ -71,23 +71,15 @@ class Checkpoints:
 
     def write(self, progress: Progress) -> None:
         """Writes a checkpoint, then removes those that are too old."""
-        name = f"checkpoint_{progress.iteration:08d}"
-        draft, final = self.folder / f"{_UNFINISHED}{name}", self.folder / name
+        place = self.folder / f"checkpoint_{progress.iteration:08d}"
         arrays = {"records": _table(progress.records)} | {f"best/{key}": value for key, value in progress.best.items()}
         numbers = {name: getattr(progress, name) for name in ("iteration", "best_loss", "best_iteration", "worse")}
         text = json.dumps({"facts": self._facts, **numbers}, indent=1)
-        with writing(self.folder):
-            try:
-                shutil.rmtree(draft, ignore_errors=True)
-                self._save(draft)
-                disk.replace(draft / _ARRAYS, array_bytes(arrays))
-                disk.replace(draft / _RECORD, text.encode())
-                _remove(final)
-                draft.rename(final)
-            except BaseException:
-                shutil.rmtree(draft, ignore_errors=True)
-                raise
-            disk.flush_names(self.folder)
+        with written_beside(place) as draft:
+            self._save(draft / place.name)
+            disk.replace(draft / place.name / _ARRAYS, array_bytes(arrays))
+            disk.replace(draft / place.name / _RECORD, text.encode())
+        disk.flush_names(self.folder)
         for old in checkpoints(self.folder)[: -self._kept]:
             _remove(old)
 
@@ -165,8 +157,7 @@ def _record(row: NDArray[np.float64]) -> Record:
 
 def _remove(folder: Path) -> None:
     """Removes a checkpoint so that half of one never bears its name."""
-    if folder.exists():
-        gone = folder.with_name(f"{_UNFINISHED}{folder.name}_old")
-        shutil.rmtree(gone, ignore_errors=True)
-        folder.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+    gone = folder.with_name(f".{folder.name}{disk.UNFINISHED}")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)

@@ -17,11 +17,12 @@ from gncodegen.exchange.onnx.emission import Array, Emission, identity
 from gncodegen.exchange.onnx.factors import keep_factors
 from gncodegen.exchange.onnx.operations import LAYERS, OPERATIONS
 from gncodegen.exchange.onnx.operations.row import LayerRow, Step
-from gncodegen.exchange.writing import written_beside
+from gncodegen.exchange.onnx.package import package
 from gncodegen.layers.base import Operation
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.network import Network, Node
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.saving import written_beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ def write(compiled: Compiled, path: Path, *, opset: int = OLDEST_OPSET, data_for
         OptionsError: the opset is older, or the installed onnx does not know it.
         SaveError: the file cannot be written.
     """
-    onnx = _package()
+    onnx = package("export")
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise OptionsError(f"opset = {opset!r}; allowed: {OLDEST_OPSET} to {newest}; write opset={OLDEST_OPSET}")
@@ -72,16 +73,6 @@ def write(compiled: Compiled, path: Path, *, opset: int = OLDEST_OPSET, data_for
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             issue = f"export: onnx.checker refuses the model: {error}; allowed: models that it accepts"
             raise NetworkError([f"{issue}; try another opset or dtype, and report this"]) from error
-
-
-def _package() -> Any:
-    try:
-        import onnx  # noqa: PLC0415  needed by nothing else
-        import onnx.checker  # noqa: PLC0415  # pyright: ignore[reportUnusedImport]  a module of its own
-    except ImportError as error:
-        issue = "export needs the package onnx; allowed: onnx 1.16 or newer; pip install 'gncodegen[onnx]'"
-        raise NetworkError([issue]) from error
-    return onnx
 
 
 def model(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gncodegen.errors import NetworkError
+from gncodegen.exchange.onnx.package import package
 from gncodegen.exchange.translation import Shape
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
         NetworkError: it is no ONNX model, is damaged, of a version that is not known, or its data lie outside its
             folder; or `shapes` names no input.
     """
-    onnx = _package()
+    onnx = package("from_onnx")
     proto, folder = _parsed(onnx, model)
     _load_external(onnx, proto, folder)
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
@@ -85,16 +86,6 @@ def _names(graph: Any) -> Iterator[Any]:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
         yield from (attribute.name for attribute in node.attribute)
     yield from (entry.name for entry in (*graph.input, *graph.output, *graph.initializer))
-
-
-def _package() -> Any:
-    try:
-        import onnx  # noqa: PLC0415  needed by nothing else
-        import onnx.checker  # noqa: PLC0415  # pyright: ignore[reportUnusedImport]  a module of its own
-    except ImportError as error:
-        issue = "from_onnx needs the package onnx; allowed: onnx 1.16 or newer; pip install 'gncodegen[onnx]'"
-        raise NetworkError([issue]) from error
-    return onnx
 
 
 def _parsed(onnx: Any, model: Any) -> tuple[Any, Path | None]:
