@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,11 +14,13 @@ from gncodegen.exchange.operators import OPERATORS
 from gncodegen.exchange.patterns import recognised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from gncodegen.layers.graph import LayerGraph
+
+T = TypeVar("T")
 
 Shape = tuple[int | None, ...]
 """Extents; None = not known."""
@@ -104,7 +106,7 @@ class _Translation:
             self._known[name] = self._input(self._construction, name, shape)
         for step in source.steps:
             self._known |= dict(zip(step.outputs, self._step(step), strict=False))
-        needed = self._needed(source.outputs)
+        needed = reached(source.outputs, lambda name: self._reads.get(name, ()))
         self.issues += [issue for outputs, issue in self._faults if not needed.isdisjoint(outputs)]
         constant = [name for name in source.outputs if isinstance(self._known.get(name), np.ndarray)]
         if constant:
@@ -113,17 +115,6 @@ class _Translation:
             )
         values = [value for value in map(self._known.get, source.outputs) if isinstance(value, Value)]
         return None if self.issues else self._construction.returning(values, source.outputs)
-
-    def _needed(self, names: Sequence[str]) -> set[str]:
-        """The arrays on which these depend."""
-        needed: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name not in needed:
-                needed.add(name)
-                waiting += self._reads.get(name, ())
-        return needed
 
     def _input(self, construction: Construction, name: str, shape: Shape) -> Value | None:
         own = shape[self.batching.skipped :]
@@ -185,3 +176,15 @@ def _shape_of(node: Node) -> np.ndarray[Any, Any]:
             raise Unsupported("it counts the elements of all observations")
         return np.asarray(shape.prod())
     return shape[node.attributes.get("start", 0) : node.attributes.get("end")]
+
+
+def reached(results: Iterable[T], reads: Callable[[T], Iterable[T]]) -> set[T]:
+    """What results depend on, themselves too; `reads` says what one is computed from."""
+    found: set[T] = set()
+    waiting = list(results)
+    while waiting:
+        each = waiting.pop()
+        if each not in found:
+            found.add(each)
+            waiting += reads(each)
+    return found

@@ -16,7 +16,7 @@ from gncodegen.exchange.torch.call import Array, Call, Writer
 from gncodegen.exchange.torch.capture import Captured, captured
 from gncodegen.exchange.torch.framework import framework
 from gncodegen.exchange.torch.operators import OPERATORS
-from gncodegen.exchange.translation import Source, translated
+from gncodegen.exchange.translation import Source, reached, translated
 
 if TYPE_CHECKING:
     from gncodegen.layers.graph import LayerGraph
@@ -77,7 +77,7 @@ class _Walk:
         for node in found.inputs:
             self.inputs[node.name] = tuple(n if n < MANY else None for n in _shape(node.meta["val"]))
             self._known[node] = self._array(node.name, _shape(node.meta["val"]))
-        needed = _needed(found.results)
+        needed = reached(found.results, lambda node: node.all_input_nodes)
         for number, node in enumerate(found.nodes, 1):
             if node.name in tensors:
                 self._known[node] = tensors[node.name]
@@ -131,11 +131,12 @@ class _Walk:
             # What is the same for all observations is made for one.
             return [1 if each == MANY else each for each in value] if isinstance(value, list) else value
 
-        if any(isinstance(each, int) and each >= MANY for each in _flat(map(given, node.args))):
+        arguments = [given(each) for each in node.args]
+        if any(isinstance(each, int) and each >= MANY for each in _flat(arguments)):
             return None
         with torch.no_grad():
             keywords = {name: given(each) for name, each in node.kwargs.items()}
-            return node.target(*map(given, node.args), **keywords)
+            return node.target(*arguments, **keywords)
 
     def _call(self, node: Any, number: int, arguments: Mapping[str, Any]) -> Any:
         value = node.meta.get("val")
@@ -169,18 +170,6 @@ class _Walk:
         if isinstance(argument, list):
             return [self._named(each) for each in argument]
         return self.writer.constant(_host(argument)) if hasattr(argument, "detach") else argument
-
-
-def _needed(results: Sequence[Any]) -> set[Any]:
-    """The nodes on which results depend."""
-    needed: set[Any] = set()
-    waiting = list(results)
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            waiting += node.all_input_nodes
-    return needed
 
 
 def _arguments(node: Any, of: Any) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from gncodegen.exchange.torch.importing import source
 from gncodegen.exchange.translation import translated
 from gncodegen.layers.network import Network
 from gncodegen.layers.tensors import TensorInputLayer
+
+if TYPE_CHECKING:
+    from gncodegen.layers.graph import LayerGraph
 
 
 def to_state_dict(net: Any, module: Any) -> dict[str, Any]:
@@ -37,8 +41,12 @@ def to_state_dict(net: Any, module: Any) -> dict[str, Any]:
     compiled = getattr(net, "compiled", net)
     network: Network = compiled.network
     found = captured(module, _examples(torch, network, module))
-    elements, graph = Elements.of(found), translated(source(found, found.tensors))
-    where = places(found, elements, graph, lambda tensors: translated(source(found, tensors)))
+
+    def translate(tensors: Mapping[str, Any]) -> LayerGraph:
+        return translated(source(found, tensors))
+
+    elements = Elements.of(found)
+    where = places(found, elements, translate(found.tensors), translate)
     values, written = elements.values.copy(), np.zeros(elements.values.size, bool)
     issues: list[str] = []
     for key, parameter in network.parameters.items():

@@ -70,19 +70,25 @@ def _weights(step: Step) -> list[str]:
     return [step.parameter(0, wide), *([step.parameter(1)] if has_bias(step) else [])]
 
 
-def convolution(step: Step) -> Array:
-    """Conv."""
+def _product(step: Step, operator: str, **attributes: Any) -> str:
+    """A node with weights, and what both operators say of their windows."""
     window = step.values[0].shape[:-2]
-    tensor = step.emit(
-        "Conv",
+    return step.emit(
+        operator,
         _input(step),
         *_weights(step),
         kernel_shape=[1] * _extra(step, len(window)) + list(window),
         strides=_along(step, "stride", 1),
         dilations=_along(step, "dilation", 1),
         pads=_pads(step, step.attribute("padding")),
-        group=step.attribute("groups"),
+        **attributes,
     )
+
+
+def convolution(step: Step) -> Array:
+    """Conv."""
+    window = step.values[0].shape[:-2]
+    tensor = _product(step, "Conv", group=step.attribute("groups"))
     return _result(step, tensor, _extents(step, window, step.attribute("dilation")), step.values[0].shape[-1])
 
 
@@ -96,16 +102,8 @@ def transposed_convolution(step: Step) -> Array:
         s * (n - 1) + span - a - b
         for s, n, span, a, b in zip(stride, seen, spans, sides[::2], sides[1::2], strict=True)
     ]
-    tensor = step.emit(
-        "ConvTranspose",
-        _input(step),
-        *_weights(step),
-        kernel_shape=[1] * _extra(step, len(window)) + list(window),
-        strides=_along(step, "stride", 1),
-        dilations=_along(step, "dilation", 1),
-        pads=_pads(step, sides),
-        output_padding=[0] * _extra(step, len(window)) + [n - known for n, known in zip(extents, reached, strict=True)],
-    )
+    left = [n - known for n, known in zip(extents, reached, strict=True)]
+    tensor = _product(step, "ConvTranspose", output_padding=[0] * _extra(step, len(window)) + left)
     return _result(step, tensor, extents, step.values[0].shape[-2])
 
 
