@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.train.inputs import channel_last, checked_inputs, needs_statistics, with_classes, with_statistics
 from gncodegen.train.labels import classes_of, encoded, label_array, without
+from gncodegen.train.population import Moments
 from gncodegen.train.streams import Stream, no_batch
 
 
@@ -61,7 +63,7 @@ def described(stream: Stream, network: Network, data_format: str) -> tuple[Netwo
 class Statistics:
     """The statistics of an input layer, joined over batches in float64.
 
-    Means and variances are joined as Chan, Golub and LeVeque do, 1979; extremes by the least and largest.
+    Means and variances are joined as Moments are, extremes by the least and largest.
 
     Args:
         layer: says which.
@@ -84,9 +86,13 @@ class Statistics:
             values["min"] = np.minimum(values["min"], found["min"])
             values["max"] = np.maximum(values["max"], found["max"])
             return
-        share = count / self._count
-        delta = found["mean"] - values["mean"]
+        joined = _moments(before, values).joined(_moments(count, found))
+        values["mean"] = joined.mean
         if "standard_deviation" in found:
-            within = (1 - share) * values["standard_deviation"] ** 2 + share * found["standard_deviation"] ** 2
-            values["standard_deviation"] = np.sqrt(within + share * (1 - share) * delta**2)
-        values["mean"] = values["mean"] + share * delta
+            values["standard_deviation"] = np.sqrt(joined.squares / joined.count)
+
+
+def _moments(count: int, values: Mapping[str, NDArray[np.float64]]) -> Moments:
+    """Those of statistics, of which some have no deviation."""
+    deviation = values.get("standard_deviation", np.zeros(()))
+    return Moments(count, values["mean"], np.square(deviation) * count)

@@ -20,12 +20,12 @@ from gncodegen.train.batches import ArraySource, Augmentation, Samples, Source
 from gncodegen.train.checkpoint import Checkpoints, checkpoints, read, refuse_others
 from gncodegen.train.first_pass import described
 from gncodegen.train.history import TrainingInfo
-from gncodegen.train.inputs import checked_inputs, with_classes, with_input_statistics
+from gncodegen.train.inputs import with_classes, with_input_statistics
 from gncodegen.train.loop import Training
 from gncodegen.train.options import TrainingOptions
+from gncodegen.train.pairs import checked
 from gncodegen.train.population import fix_batch_statistics
-from gncodegen.train.streams import Stream, StreamSource, checked
-from gncodegen.train.targets import targets_of
+from gncodegen.train.streams import Stream, StreamSource
 from gncodegen.train.trained import TrainedNetwork
 
 
@@ -108,7 +108,7 @@ def prepare_training(
     network = data.network
     validation = None
     if options.validation_data is not None:
-        validation = _samples(*options.validation_data, network, data_format, "validation_data")
+        validation = _samples(*options.validation_data, network, data_format, "validation_data:")
     facts = _facts(network, data.observations, options)
     saved = checkpoints(Path(resume))[-1:] if resume is not None else []
     known = [read(path, facts) for path in saved]
@@ -153,7 +153,7 @@ class _Given:
 
     @staticmethod
     def of(x: Any, y: Any, network: Network, options: TrainingOptions, data_format: str) -> _Given:
-        samples = _samples(x, y, network, data_format, "x and y")
+        samples = _samples(x, y, network, data_format, "x and y:")
         if samples.targets.classes is not None:
             network = with_classes(network, samples.targets.classes)
         reset = options.reset_input_normalization
@@ -214,7 +214,7 @@ class _Streamed:
     @property
     def batch_size(self) -> int:
         """Observations of the first mini-batch."""
-        x, _, axis = checked(self.stream.first(), self.network, self.data_format)
+        x, _, axis = checked(*self.stream.first(), self.network, self.data_format, "a batch of")
         return x.shape[axis]
 
     def source(self, seed: int, augment: Augmentation | None, dtype: str) -> Source:
@@ -236,12 +236,4 @@ def _facts(network: Network, observations: int | None, options: TrainingOptions)
 
 
 def _samples(x: Any, y: Any, network: Network, data_format: str, what: str) -> Samples:
-    array, axis = checked_inputs(x, network.input, data_format)
-    samples = Samples(array, targets_of(y, network.loss), axis)
-    count = len(samples.targets.whole())
-    if count != len(samples):
-        raise ArrayError(
-            f"{what}: {len(samples)} observations but {count} targets; allowed: one target per observation; "
-            "give x and y of the same length"
-        )
-    return samples
+    return Samples(*checked(x, y, network, data_format, what))

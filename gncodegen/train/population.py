@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,17 +56,35 @@ def fix_batch_statistics(compiled: Predictor, training: Source, data_format: str
 
 
 def merged_moments(parts: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and population variance per channel of arrays (…, C), merged in float64.
-
-    Source: T. F. Chan, G. H. Golub, R. J. LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
-    Variances, 1979.
-    """
-    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    """Mean and population variance per channel of arrays (…, C), merged in float64."""
+    merged = Moments(0, np.zeros(()), np.zeros(()))
     for part in parts:
         values = np.asarray(part, np.float64).reshape(-1, part.shape[-1])
-        added, local = len(values), values.mean(axis=0)
-        delta, total = local - mean, count + added
-        squares = squares + np.square(values - local).sum(axis=0) + np.square(delta) * count * added / total
-        mean = mean + delta * added / total
-        count = total
-    return mean, squares / count
+        local = values.mean(axis=0)
+        merged = merged.joined(Moments(len(values), local, np.square(values - local).sum(axis=0)))
+    return merged.mean, merged.squares / merged.count
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of some values.
+
+    Args:
+        count: how many.
+        mean: theirs.
+        squares: the sum of squared differences from it.
+    """
+
+    count: int
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    def joined(self, other: Moments) -> Moments:
+        """Of these values and others.
+
+        Source: T. F. Chan, G. H. Golub, R. J. LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
+        Variances, 1979.
+        """
+        delta, total = other.mean - self.mean, self.count + other.count
+        between = np.square(delta) * self.count * other.count / total
+        return Moments(total, self.mean + delta * other.count / total, self.squares + other.squares + between)

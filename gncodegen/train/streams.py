@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from gncodegen.train.batches import Augmentation, Batch, augmented
 from gncodegen.train.history import Record
 from gncodegen.train.inputs import checked_inputs
 from gncodegen.train.options import TrainingOptions
-from gncodegen.train.targets import Targets, targets_of
+from gncodegen.train.pairs import checked
 
 Pairs = Iterator[tuple[Any, Any]]
 
@@ -124,14 +124,6 @@ def no_batch(epoch: int) -> ArrayError:
     )
 
 
-class Arrays(NamedTuple):
-    """A batch of a stream, checked."""
-
-    x: NDArray[Any]
-    targets: Targets
-    axis: int
-
-
 @dataclass(frozen=True)
 class StreamSource:
     """Mini-batches of a stream; each makes a step, whatever its size.
@@ -155,7 +147,11 @@ class StreamSource:
     augment: Augmentation | None
     dtype: str
     length: int = 0
-    slow: bool = True
+
+    @property
+    def slow(self) -> bool:
+        """A thread is to make them: nobody knows how long one takes."""
+        return True
 
     @property
     def classification(self) -> bool:
@@ -188,7 +184,7 @@ class StreamSource:
                     yield Batch(epoch, iteration, x, t, ends, ends and epoch == self.options.max_epochs)
 
     def _gathered(self, pair: tuple[Any, Any], iteration: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        x, targets, axis = checked(pair, self.network, self.data_format)
+        x, targets, axis = checked(*pair, self.network, self.data_format, "a batch of")
         everything = np.arange(x.shape[axis])
         if self.augment is None:
             return np.ascontiguousarray(x, self.dtype), targets.gather(everything, self.dtype)
@@ -200,19 +196,3 @@ class StreamSource:
         for x, _ in self.stream.again('batch_normalization_statistics = "population"'):
             array, _ = checked_inputs(x, self.network.input, self.data_format)
             yield np.ascontiguousarray(array, self.dtype)
-
-
-def checked(pair: tuple[Any, Any], network: Network, data_format: str) -> Arrays:
-    """A batch of a stream as arrays.
-
-    Raises:
-        ArrayError: it does not fit the network.
-    """
-    x, axis = checked_inputs(pair[0], network.input, data_format)
-    targets = targets_of(pair[1], network.loss)
-    if len(targets.whole()) != x.shape[axis]:
-        raise ArrayError(
-            f"a batch of {x.shape[axis]} observations but {len(targets.whole())} targets; allowed: one target per "
-            "observation; yield x and y of the same length"
-        )
-    return Arrays(x, targets, axis)

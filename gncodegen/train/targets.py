@@ -149,21 +149,20 @@ def measure(loss: float, y: NDArray[Any], t: NDArray[Any], classification: bool)
     return 100.0 * np.count_nonzero((found == truth) & kept) / counted if counted else float("nan")
 
 
-def targets_of(y: Any, node: Node, classes: Sequence[Any] | None = None) -> Targets:
+def targets_of(y: Any, node: Node) -> Targets:
     """The targets y of an output layer, checked.
 
     Args:
         y: labels or responses.
         node: the output layer.
-        classes: the K labels where they were found before; None = those of the layer, else those in y.
 
     Raises:
         ArrayError: they do not fit.
     """
     layer = node.layer
     if isinstance(layer, ClassificationLayer):
-        known = layer.classes if classes is None and layer.classes != "auto" else classes
-        return class_targets(y, known, node.size.shape, node.label, layer.ignore_label)
+        named = None if layer.classes == "auto" else layer.classes
+        return class_targets(y, named, node.size.shape, node.label, layer.ignore_label)
     return response_targets(y, node.size.shape, node.label)
 
 
