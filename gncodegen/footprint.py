@@ -64,7 +64,7 @@ def check_program(program: Program, target: str) -> None:
 
 
 def _faults(node: Node, options: CompileOptions) -> list[str]:
-    needed = prod(node.size.shape) * options.batch_size * np.dtype(options.dtype).itemsize
+    needed = node.size.count * options.batch_size * np.dtype(options.dtype).itemsize
     faults: list[str] = []
     if needed > limit(options.target):
         faults.append(

@@ -98,8 +98,7 @@ class _Construction:
             self.outputs[node.name] = self._layer(node, fed, target)
         returned: list[tuple[SSAValue, Slot]] = []
         if self.with_loss:
-            loss = next(node for node in network.nodes if node.layer.is_output)
-            returned.append((self.outputs[loss.name], Slot("loss", "loss")))
+            returned.append((self.outputs[network.loss.name], Slot("loss", "loss")))
         returned += [
             (self.outputs[y.name], Slot("output", result_name(network, y), "B" + y.size.format)) for y in outputs
         ]

@@ -31,12 +31,10 @@ from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.kernels.schedule import Constant, Tensor
+from gncodegen.layers.checks import LARGEST
 
 Value = int | float | bool | str | tuple["Value", ...] | Mapping[str, "Value"]
 """What an attribute of an op can be in Python."""
-
-LARGEST = 2**63 - 1
-"""The largest int that an attribute holds."""
 
 ELEMENT_TYPES: dict[str, Attribute] = {
     "float64": Float64Type(),

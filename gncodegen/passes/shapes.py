@@ -15,8 +15,9 @@ from xdsl.utils.exceptions import PassFailedException, VerifyException
 from gncodegen.ir.function import function_of, operations_of, set_argument, slots
 from gncodegen.ir.gn import GnOperation
 from gncodegen.ir.gn.pointwise import Reshape
-from gncodegen.ir.values import LARGEST, tensor_of, tensor_type
+from gncodegen.ir.values import tensor_of, tensor_type
 from gncodegen.kernels.schedule import Tensor
+from gncodegen.layers.checks import LARGEST
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ HUGE_PAGE = 2 << 20
 """Bytes; what lasts and is half as large or more lies on such pages where Linux grants them: a copy takes 10 % less."""
 
 
-def aligned(shape: tuple[int, ...] | int, dtype: DTypeLike) -> NDArray[Any]:
-    """A zeroed, C-contiguous array whose first element lies on a 64-byte boundary."""
-    return _placed(np.zeros(_nbytes(shape, dtype) + ALIGNMENT, np.uint8), ALIGNMENT, shape, dtype)
+def aligned(shape: tuple[int, ...] | int, dtype: DTypeLike, *, zeroed: bool = True) -> NDArray[Any]:
+    """A C-contiguous array, of zeros or uninitialised, whose first element lies on a 64-byte boundary."""
+    allocate = np.zeros if zeroed else np.empty
+    return _placed(allocate(_nbytes(shape, dtype) + ALIGNMENT, np.uint8), ALIGNMENT, shape, dtype)
 
 
 def lasting(shape: tuple[int, ...] | int, dtype: DTypeLike) -> NDArray[Any]:
@@ -44,8 +45,7 @@ def _nbytes(shape: tuple[int, ...] | int, dtype: DTypeLike) -> int:
 
 def _placed(memory: NDArray[np.uint8], boundary: int, shape: tuple[int, ...] | int, dtype: DTypeLike) -> NDArray[Any]:
     """An array at the first multiple of `boundary` in memory."""
-    start = -address(memory) % boundary
-    return memory[start : start + _nbytes(shape, dtype)].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory, -address(memory) % boundary)
 
 
 def address(array: NDArray[Any]) -> int:

@@ -280,7 +280,7 @@ class ArrayConversion:
         Raises:
             ArrayError: they do not fit the output layer.
         """
-        node = next(node for node in self._network.nodes if node.layer.is_output)
+        node = self._network.loss
         size, letters = node.size.shape, "B" + node.size.format
         order = permutation(letters, axis_order(self.axes, letters))
         imported = self._import_device_array(t, f"{node.label}: t")

@@ -12,7 +12,7 @@ from weakref import ref
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gncodegen.runtime.arrays import ALIGNMENT, HUGE_PAGE, address
+from gncodegen.runtime.arrays import HUGE_PAGE, address, aligned
 
 SMALLEST = 64 << 10
 """Bytes from which memory is kept here; the C library's allocator keeps smaller pieces itself."""
@@ -70,8 +70,7 @@ class Pool:
         if size < ALIGNED_FROM:
             return np.empty(shape, kind)
         if size < SMALLEST:
-            memory = np.empty(size + ALIGNMENT, np.uint8)
-            return np.ndarray(shape, kind, memory, -address(memory) % ALIGNMENT)
+            return aligned(shape, kind, zeroed=False)
         piece = self._piece(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
         # The buffer is no array: NumPy lets views of an array hold the array below it.
         array = np.ndarray(shape, kind, piece.memory, piece.start)
