@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
-from hypothesis import is_hypothesis_test
 
 ALONE = pytest.StashKey[set[tuple[str, str, str]]]()
 """Groups of tests of which the default run has none; empty, or a mistake."""
@@ -59,7 +58,7 @@ def out_of_turn(items: Sequence[pytest.Item], seed: int) -> set[pytest.Item]:
 
 def _draws(item: pytest.Item) -> bool:
     """Whether a full run gives the test other examples than a default run."""
-    return is_hypothesis_test(getattr(item, "function", None))
+    return getattr(getattr(item, "function", None), "is_hypothesis_test", False)
 
 
 def _only_full(item: pytest.Item) -> bool:
