@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from gncodegen.calls import LOSS, Calls, T, Y
 from gncodegen.direct import DirectPrediction
 from gncodegen.errors import ArrayError, CompileError, NetworkError
 from gncodegen.footprint import check_network
-from gncodegen.inspection import CompiledKernel, MemoryPlan, kernels_of
+from gncodegen.inspection import Kernels, MemoryPlan, kernels_of
 from gncodegen.kernels.program import Program
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
@@ -27,6 +28,7 @@ from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
+from gncodegen.tables import scaled
 from gncodegen.targets.registry import row_of
 
 
@@ -62,6 +64,19 @@ class Compiled:
         self.lowered = self._functions.lowered
         self._calls = Calls(network, options, self._backend, self._conversion, self.lowered)
         self._main = self.lowered("train_step" if options.training else "predict")
+
+    def __repr__(self) -> str:
+        options, program = self.options, self.program
+        return (
+            f"Compiled({options.target}, {options.dtype}, batch size {options.batch_size}, {program.function}: "
+            f"{len(self.network.nodes)} layers, {self.network.num_learnables:,} learnables, "
+            f"{len(program.kernels)} kernels, {scaled(program.arena_bytes, 'B')} arena)"
+        )
+
+    def _repr_html_(self) -> str:
+        from gncodegen.layers.analyze import analyze_network  # noqa: PLC0415  used here only
+
+        return f"<p>{escape(repr(self))}</p>{analyze_network(self.network, require_output=False).html}"
 
     # ---- how it was made -----------------------------------------------------------------------------------------
 
@@ -102,8 +117,8 @@ class Compiled:
         return self._functions.text(stage, function or self.program.function)
 
     @property
-    def kernels(self) -> Mapping[str, CompiledKernel]:
-        """Name → kernel, of every function lowered so far."""
+    def kernels(self) -> Kernels:
+        """Name → kernel, of every function lowered so far; shown as a table."""
         return kernels_of(self._functions.known, self._backend.target)
 
     @cached_property

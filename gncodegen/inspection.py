@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from gncodegen.cache import files
@@ -12,11 +13,12 @@ from gncodegen.kernels.render import render
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
 from gncodegen.lowering import Lowered
+from gncodegen.tables import Table, any_of, near, scaled
 from gncodegen.targets.registry import row_of
 from gncodegen.targets.target import KernelReport, Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CompiledKernel:
     """One generated kernel, readable at every level.
 
@@ -79,14 +81,65 @@ class CompiledKernel:
         """Registers of one thread; None on the CPU."""
         return self.report.registers if self.report else None
 
+    def __repr__(self) -> str:
+        return (
+            f"CompiledKernel({self.name!r} of {' + '.join(self.layers) or 'no layer'}: {self.schedule.template}, "
+            f"{self.schedule.dtype}, {scaled(self.bytes, 'B')}, {scaled(self.flops, 'FLOP')}; source: {self.path})"
+        )
+
+    def _repr_html_(self) -> str:
+        return (
+            f"<p>{escape(repr(self))}</p><details><summary>source</summary><pre>{escape(self.source)}</pre></details>"
+        )
+
     def _shown(self, level: str) -> str | None:
         levels = row_of(self.target.machine.target).levels
         return self.target.show(self.file, level) if level in levels else None
 
 
-def kernels_of(functions: Iterable[Lowered], target: Target) -> dict[str, CompiledKernel]:
+class Kernels(dict[str, CompiledKernel]):
+    """Name → kernel; shows itself as a table, and says which names there are where one is missing."""
+
+    def __missing__(self, name: str) -> CompiledKernel:
+        raise KeyError(f"there is no kernel {name!r}; write {any_of(near(name, self))}")
+
+    def __repr__(self) -> str:
+        return str(self.table)
+
+    def _repr_html_(self) -> str:
+        return self.table.html
+
+    @property
+    def table(self) -> Table:
+        """One row per kernel: name, layers, bytes and operations of a call.
+
+        On a GPU also the registers of a thread, bytes spilled, bytes of shared memory of a block, and how many blocks
+        of how many threads one multiprocessor holds.
+        """
+        header = ("Kernel", "Layers", "Bytes", "Operations")
+        rows = [(k.name, _some(k.layers), scaled(k.bytes, "B"), scaled(k.flops, "FLOP")) for k in self.values()]
+        reports = [kernel.report for kernel in self.values()]
+        if any(reports):
+            header += ("Registers", "Spills", "Shared", "Occupancy")
+            rows = [(*row, *_figures(report)) for row, report in zip(rows, reports, strict=True)]
+        return Table(header, tuple(rows), frozenset(range(2, len(header))))
+
+
+def _some(layers: tuple[str, ...], most: int = 3) -> str:
+    """The layers, the first few of them where they are many."""
+    return ", ".join(layers[:most]) + (f" and {len(layers) - most} more" if len(layers) > most else "")
+
+
+def _figures(report: KernelReport | None) -> tuple[str, ...]:
+    if report is None:
+        return ("", "", "", "")
+    figures = (report.registers, report.spills, report.shared, f"{report.blocks} × {report.threads}")
+    return tuple(map(str, figures))
+
+
+def kernels_of(functions: Iterable[Lowered], target: Target) -> Kernels:
     """Name → kernel, of some functions; a kernel that several of them use stands there once."""
-    found: dict[str, CompiledKernel] = {}
+    found = Kernels()
     files: set[Path] = set()
     for lowered in functions:
         program = lowered.program
@@ -115,7 +168,7 @@ class MemoryBlock:
     last: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MemoryPlan:
     """The arena of a function: its blocks in order of offset, and its size in bytes."""
 
@@ -132,8 +185,24 @@ class MemoryPlan:
         return MemoryPlan(tuple(sorted(blocks, key=lambda block: block.offset)), program.arena_bytes)
 
     def __str__(self) -> str:
-        lines = [f"{'offset':>12} {'bytes':>12} {'calls':>9}  shape"]
-        for block in self.blocks:
-            calls, extents = f"{block.first}–{block.last}", "×".join(map(str, block.shape))
-            lines.append(f"{block.offset:>12} {block.bytes:>12} {calls:>9}  {extents} {block.dtype}")
-        return "\n".join([*lines, f"peak {self.peak_bytes:,} bytes"])
+        return f"{self.table}\npeak {self.peak_bytes:,} bytes"
+
+    def __repr__(self) -> str:
+        return f"MemoryPlan({len(self.blocks)} blocks, peak {self.peak_bytes:,} bytes)"
+
+    def _repr_html_(self) -> str:
+        return f"{self.table.html}<p>peak {self.peak_bytes:,} bytes</p>"
+
+    @property
+    def table(self) -> Table:
+        """One row per block, in order of offset."""
+        rows = [
+            (
+                f"{block.offset:,}",
+                f"{block.bytes:,}",
+                f"{block.first}–{block.last}",
+                f"{'×'.join(map(str, block.shape))} {block.dtype}",
+            )
+            for block in self.blocks
+        ]
+        return Table(("Offset", "Bytes", "Calls", "Shape"), tuple(rows), frozenset({0, 1, 2}))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from typing import Any
+
+from gncodegen.tables import Table
 
 
 def add_to(commands: Any) -> None:
@@ -14,15 +17,19 @@ def add_to(commands: Any) -> None:
         description="Lists what is kept on disk, checks that every file is what was written, or removes everything.",
     )
     parser.add_argument("action", choices=("list", "check", "clear"), nargs="?", default="list")
+    parser.add_argument("--json", action="store_true", help="of list: print it as JSON")
     parser.set_defaults(run=run)
 
 
 def run(given: Namespace) -> None:
     """Does one of the three."""
-    {"list": _list, "check": _check, "clear": _clear}[given.action]()
+    if given.action == "list":
+        _list(given.json)
+    else:
+        {"check": _check, "clear": _clear}[given.action]()
 
 
-def _list() -> None:
+def _list(as_json: bool) -> None:
     from gncodegen.cache.cleaning import entries
     from gncodegen.cache.folder import root
     from gncodegen.environment import environment
@@ -30,9 +37,12 @@ def _list() -> None:
     kinds: dict[str, list[int]] = {}
     for entry in entries():
         kinds.setdefault(entry.kind, []).append(entry.bytes)
-    print(f"{'Folder':<40} {'Entries':>8} {'MB':>9}")
-    for kind, sizes in sorted(kinds.items()):
-        print(f"{kind or '.':<40} {len(sizes):>8} {sum(sizes) / 2**20:>9.1f}")
+    if as_json:
+        folders = {kind or ".": {"entries": len(sizes), "bytes": sum(sizes)} for kind, sizes in sorted(kinds.items())}
+        print(json.dumps({"root": str(root()), "folders": folders}, indent=1))
+        return
+    rows = [(kind or ".", f"{len(sizes):,}", f"{sum(sizes) / 2**20:.1f}") for kind, sizes in sorted(kinds.items())]
+    print(Table(("Folder", "Entries", "MB"), tuple(rows), frozenset({1, 2})))
     total = sum(map(sum, kinds.values())) / 2**20
     print(f"{total:.1f} of {environment().cache_limit} MB (GNCODEGEN_CACHE_LIMIT) in {root()}")
 

@@ -26,25 +26,30 @@ def add_to(commands: Any) -> None:
         "--export", metavar="FILE", action="append", default=[], help="write the network there, in the format of the "
         "ending, such as net.onnx; may be given several times",
     )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print layers, kernels and memory as JSON")
     parser.set_defaults(run=run)
 
 
 def run(given: Namespace) -> None:
     """Compiles and prints the network's table, what was fused, the kernels and the memory."""
-    from gncodegen.cli.listing import kernel_table
+    from gncodegen.cli.facts import facts
     from gncodegen.compiler import compile as compile_network
     from gncodegen.layers.analyze import analyze_network
 
     names = network_file(given.file)
     compiled = compile_network(names["layers"], options=names.get("options"), **chosen(given))
-    print(analyze_network(compiled.network, require_output=False))
-    print("\nFused:", *(compiled.fused or ("nothing",)), sep="\n  ")
-    print(f"\n{kernel_table(compiled)}")
-    print(f"\nMemory of a step: {compiled.memory.peak_bytes:,} bytes for everything between input and output")
+    done: list[str] = []
     if given.output:
         compiled.save(given.output)
-        print(f"Saved in {given.output}")
+        done.append(f"Saved in {given.output}")
     for path in given.export:
         compiled.export(path)
-        print(f"Exported to {path}")
-    print("Read on with `gncodegen inspect`.")
+        done.append(f"Exported to {path}")
+    if given.json:
+        print(facts(compiled))
+        return
+    print(analyze_network(compiled.network, require_output=False))
+    print("\nFused:", *(compiled.fused or ("nothing",)), sep="\n  ")
+    print(f"\n{compiled.kernels}")
+    print(f"\nMemory of a step: {compiled.memory.peak_bytes:,} bytes for everything between input and output")
+    print(*done, "Read on with `gncodegen inspect`.", sep="\n")

@@ -89,8 +89,7 @@ def run(given: Namespace) -> None:
             output_fcn=show,
             seed=given.draw,
         )
-        with busy("generating kernels; the first time takes a while"):
-            net, training = prepare_training(data.x_train, data.y_train, layers(), options, **chosen(given))
+        net, training = prepare_training(data.x_train, data.y_train, layers(), options, **chosen(given))
         _show_fused(net.compiled)
         print(f"{perf_counter() - began:.1f} s since the start")
 
@@ -115,18 +114,6 @@ def heading(text: str) -> None:
         Console().rule(f"[bold cyan]{text}", align="left")
     else:
         print(f"\n== {text}", flush=True)
-
-
-@contextmanager
-def busy(text: str) -> Generator[None]:
-    """A spinner while something runs; on a terminal only."""
-    if not sys.stdout.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console().status(text):
-        yield
 
 
 @contextmanager

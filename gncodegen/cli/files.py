@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import runpy
+import sys
+import traceback
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
-from gncodegen.errors import OptionsError
+import numpy as np
+
+from gncodegen.errors import ArrayError, GncodegenError, OptionsError
 
 
 def network_file(path: str) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def network_file(path: str) -> dict[str, Any]:
             f"FILE = {path!r} is not a file; allowed: a Python file that defines `layers`, or an ONNX model; "
             "check the path"
         )
-    names = runpy.run_path(path)
+    names = _run(path)
     if "layers" not in names:
         raise OptionsError(
             f"{path} does not define `layers`; allowed: a list of layers or a LayerGraph under that name; "
@@ -38,8 +43,47 @@ def network_file(path: str) -> dict[str, Any]:
     return names
 
 
+def _run(path: str) -> dict[str, Any]:
+    """The names of a Python file, which may import its neighbours; its errors name its own line."""
+    folder = str(Path(path).resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        return runpy.run_path(path)
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        line = frames[-1].lineno if frames else getattr(error, "lineno", None)
+        kind = "" if isinstance(error, GncodegenError) else f"{type(error).__name__}: "
+        source = f"\n  {frames[-1].line}" if frames else ""
+        raise OptionsError(f"{path}:{line or 1}: {kind}{error}{source}") from error
+    finally:
+        sys.path.remove(folder)
+
+
 def optional_name(names: dict[str, Any], name: str, path: str) -> Any:
     """One of the names of a network file, with an error that says so where it is missing."""
     if name not in names:
         raise OptionsError(f"{path} does not define `{name}`; allowed: a file that does; add {name} = …")
     return names[name]
+
+
+def arrays(path: str) -> Any:
+    """The array of a .npy file, or a mapping of names to the arrays of a .npz file.
+
+    Raises:
+        ArrayError: the file is neither; says why.
+    """
+    if not Path(path).is_file():
+        raise ArrayError(f"X = {path!r} is not a file; allowed: a .npy or .npz file of observations; check the path")
+    try:
+        # Mapped, not read: the header of a damaged file may ask for any size.
+        found = np.load(path, allow_pickle=False, mmap_mode="r")
+        if isinstance(found, np.ndarray):
+            return np.array(found)
+        if not found.files:
+            raise ValueError("it holds no array")
+        return {name: found[name] for name in found.files}
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, BadZipFile) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ArrayError(
+            f"X = {path!r}: {reason}; allowed: a .npy or .npz file of numbers; write it with numpy.save or numpy.savez"
+        ) from error

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from gncodegen.cli.choosing import add_options, chosen
 from gncodegen.cli.files import network_file
 from gncodegen.errors import OptionsError
+from gncodegen.tables import any_of, near
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
 
-_LEVELS = ("source", "llvm", "asm", "ptx", "sass")
+_LEVELS = ("source", "llvm", "asm", "ptx", "sass", "path")
 
 
 def add_to(commands: Any) -> None:
@@ -23,23 +25,31 @@ def add_to(commands: Any) -> None:
         description="Prints a stage of the IR, or a kernel, of the last compilation. Without NAME it lists both.",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="a stage such as `fuse`, or a kernel")
-    parser.add_argument("--level", choices=_LEVELS, default="source", help="of a kernel: %(choices)s (default source)")
+    parser.add_argument(
+        "--level",
+        choices=_LEVELS,
+        default="source",
+        help="of a kernel: %(choices)s (default source); path: where its source lies",
+    )
     parser.add_argument("--file", metavar="FILE.py", help="a network file to compile instead of the last compilation")
     add_options(parser, "caller", "compile", kept=True)
     parser.add_argument(
         "--function", default="", metavar="F", help="of a stage: train_step, predict, loss, gradients …"
     )
+    parser.add_argument("--json", action="store_true", help="without NAME: print the list as JSON")
     parser.set_defaults(run=run)
 
 
 def run(given: Namespace) -> None:
     """Prints what was asked for."""
     compiled = _compiled(given.file, chosen(given))
-    if given.name is None:
-        from gncodegen.cli.listing import kernel_table
+    if given.name is None and given.json:
+        from gncodegen.cli.facts import facts
 
-        print("Stages:", ", ".join(compiled.stages))
-        print(f"\n{kernel_table(compiled)}")
+        print(facts(compiled))
+    elif given.name is None:
+        print(fill(f"Stages: {', '.join(compiled.stages)}", 80, break_on_hyphens=False))
+        print(f"\n{compiled.kernels}")
     elif given.name in compiled.stages:
         print(compiled.ir(given.name, given.function), end="")
     else:
@@ -59,8 +69,8 @@ def _kernel(compiled: Compiled, name: str, level: str) -> str:
     kernels = compiled.kernels
     if name not in kernels:
         raise OptionsError(
-            f"NAME = {name!r}; allowed: the stages {', '.join(compiled.stages)} and the kernels {', '.join(kernels)}; "
-            "`gncodegen inspect` lists them"
+            f"NAME = {name!r}; allowed: a stage or a kernel; write {any_of(near(name, [*compiled.stages, *kernels]))}; "
+            "`gncodegen inspect` lists all"
         )
     from gncodegen.targets.registry import row_of
 
@@ -70,4 +80,4 @@ def _kernel(compiled: Compiled, name: str, level: str) -> str:
         raise OptionsError(
             f"--level {level}: target {compiled.target!r} has none; allowed: {allowed}; add --target sm_90"
         )
-    return text.rstrip("\n")
+    return str(text).rstrip("\n")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gncodegen.cli.choosing import add_options, chosen
-from gncodegen.cli.files import network_file, optional_name
-from gncodegen.errors import ArrayError, OptionsError
+from gncodegen.cli.files import arrays, network_file, optional_name
+from gncodegen.errors import OptionsError
 
 
 def add_to(commands: Any) -> None:
@@ -28,11 +28,12 @@ def add_to(commands: Any) -> None:
     predict = commands.add_parser(
         "run",
         help="run a saved network on an array",
-        description="Runs a saved network on the observations in a .npy file.",
+        description="Runs a saved network on the observations in a .npy file, or in a .npz file of several inputs.",
     )
     predict.add_argument("folder", metavar="FOLDER", help="where `gncodegen train` or `save` wrote the network")
-    predict.add_argument("x", metavar="X.npy", help="observations, shaped as for training")
+    predict.add_argument("x", metavar="X", help="observations, shaped as for training: .npy; of several inputs .npz")
     predict.add_argument("--output", metavar="Y.npy", help="write the outputs there instead of printing them")
+    predict.add_argument("--json", action="store_true", help="print the labels or outputs as JSON")
     add_options(predict, "caller", "compile", kept=True)
     predict.set_defaults(run=run_predict)
 
@@ -63,7 +64,7 @@ def run_predict(given: Namespace) -> None:
     """Prints the labels of a classification or the responses of a regression, or writes the outputs."""
     from gncodegen.train.trained import TrainedNetwork, load
 
-    net, x = load(given.folder, **chosen(given)), _array(given.x)
+    net, x = load(given.folder, **chosen(given)), arrays(given.x)
     if given.output:
         try:
             np.save(given.output, net.predict(x))
@@ -74,22 +75,11 @@ def run_predict(given: Namespace) -> None:
             ) from error
         print(f"Written to {given.output}")
     elif isinstance(net, TrainedNetwork) and net.classes is not None:
-        print(*net.classify(x)[0].tolist(), sep="\n")
+        labels = net.classify(x)[0].tolist()
+        print(json.dumps(labels, default=str) if given.json else "\n".join(map(str, labels)))
     else:
-        np.savetxt("/dev/stdout", net.predict(x).reshape(len(x), -1))
-
-
-def _array(path: str) -> NDArray[Any]:
-    if not Path(path).is_file():
-        raise ArrayError(f"X = {path!r} is not a file; allowed: a .npy file of observations; check the path")
-    try:
-        # Mapped, not read: the header of a damaged file may ask for any size.
-        array = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ArrayError(
-            f"X = {path!r}: {reason}; allowed: a .npy file of numbers; write it with numpy.save"
-        ) from error
-    if not isinstance(array, np.ndarray):
-        raise ArrayError(f"X = {path!r} holds several arrays; allowed: a .npy file; write it with numpy.save")
-    return np.array(array)
+        y = np.asarray(net.predict(x))
+        if given.json:
+            print(json.dumps(y.tolist()))
+        else:
+            np.savetxt(sys.stdout, y.reshape(len(y), -1))

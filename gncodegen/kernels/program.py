@@ -77,7 +77,7 @@ class Call:
     order: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Program:
     """A function as a list of calls.
 
@@ -98,6 +98,10 @@ class Program:
     arena_bytes: int
     constant_bytes: int = 0
     fused: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.kernels)} kernels, {len(self.calls)} calls, {len(self.buffers)} buffers"
+        return f"Program({self.function}: {counts}, {self.arena_bytes:,} bytes of arena)"
 
     @cached_property
     def hoisted(self) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from math import prod
 from typing import TYPE_CHECKING
 
 from gncodegen.layers.examine import Examination, examine
+from gncodegen.tables import Table
 
 if TYPE_CHECKING:
     from gncodegen.layers.base import Size
@@ -62,20 +64,27 @@ class Analysis:
         return sum(row.num_learnables for row in self.rows)
 
     def __str__(self) -> str:
+        return "\n".join([str(self.table), self.summary, *(f"  {issue}" for issue in self.issues)])
+
+    @property
+    def html(self) -> str:
+        """The same in HTML."""
+        return "".join([self.table.html, *(f"<p>{escape(text)}</p>" for text in (self.summary, *self.issues))])
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    @property
+    def table(self) -> Table:
+        """One row per layer."""
         header = ("", "Name", "Type", "Activations", "Learnables", "Count")
-        table = [header, *(row.cells() for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        right = {0, len(header) - 1}
-        lines = [
-            "  ".join(
-                c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-            )
-            for cells in table
-        ]
-        lines.insert(1, "  ".join("─" * width for width in widths))
+        return Table(header, tuple(row.cells() for row in self.rows), frozenset({0, len(header) - 1}))
+
+    @property
+    def summary(self) -> str:
+        """How many layers, learnables and issues there are."""
         found = f"{len(self.issues)} issue{'s' * (len(self.issues) != 1)}" if self.issues else "no issues"
-        lines.append(f"{len(self.rows)} layers, {self.total_learnables:,} learnables, {found}")
-        return "\n".join([*lines, *(f"  {issue}" for issue in self.issues)])
+        return f"{len(self.rows)} layers, {self.total_learnables:,} learnables, {found}"
 
 
 def analyze_network(layers: object, *, require_output: bool = True) -> Analysis:

@@ -224,6 +224,11 @@ class LayerGraph:
     def __repr__(self) -> str:
         return f"LayerGraph({len(self._layers)} layers, {len(self._sources)} connections)"
 
+    def _repr_html_(self) -> str:
+        from gncodegen.layers.analyze import analyze_network  # noqa: PLC0415  it reads graphs
+
+        return analyze_network(self, require_output=False).html
+
     def _require_free(self, layers: Sequence[Layer], without: str = "") -> None:
         seen = set(self._layers) - {without}
         issues: list[str] = []

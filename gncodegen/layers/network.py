@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class Node:
         return dict(self.layer.shared).get(parameter, f"{self.name}.{parameter}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
     """Layers in topological order, every size known; `Network.build` makes one.
 
@@ -104,6 +105,18 @@ class Network:
         loss = next((node for node in nodes if node.layer.is_output), None)
         outputs = loss.inputs[:1] if loss else tuple(placed[position].layer.name for position in examination.outputs)
         return Network(nodes, outputs)
+
+    def __repr__(self) -> str:
+        sizes = (
+            " + ".join(str(self[name].size) for name in names)
+            for names in ([node.name for node in self.inputs], self.outputs)
+        )
+        return f"Network({len(self.nodes)} layers, {self.num_learnables:,} learnables: {' → '.join(sizes)})"
+
+    def _repr_html_(self) -> str:
+        from gncodegen.layers.analyze import analyze_network  # noqa: PLC0415  it reads networks
+
+        return analyze_network(self, require_output=False).html
 
     @cached_property
     def _by_name(self) -> dict[str, Node]:
@@ -190,6 +203,11 @@ class Network:
     def parameters(self) -> dict[str, Parameter]:
         """Every parameter, state included, by key "groupnorm_1.scale", in topological order."""
         return {f"{node.name}.{p.name}": p for node in self.nodes for p in node.parameters}
+
+    @property
+    def num_learnables(self) -> int:
+        """How many numbers the network learns."""
+        return sum(prod(each.shape) for each in self.parameters.values() if each.learnable)
 
     def initial_values(self, generator: np.random.Generator, dtype: DTypeLike = np.float32) -> dict[str, NDArray[Any]]:
         """Starting values of all parameters, by key.

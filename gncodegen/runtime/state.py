@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,9 @@ from gncodegen.kernels.hyperparameters import COMMON_NUMBERS, COUNT, slots
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.arrays import aligned, as_array, lasting
+
+_OWN = ("solver", "steps", "array", "_slots", "_rules")
+"""Attributes of Hyperparameters that are not numbers of a step."""
 
 
 class Hyperparameters:
@@ -68,9 +72,26 @@ class Hyperparameters:
 
     def _slot(self, name: str) -> int:
         if name not in self._slots or name in self.solver.scalars:
-            known = ", ".join(each for each in self._slots if each not in self.solver.scalars)
-            raise KeyError(f"solver {self.solver.name!r} has no hyperparameter {name!r}; there are {known}")
+            raise KeyError(self._unknown(name))
         return self._slots[name]
+
+    def _unknown(self, name: str) -> str:
+        """Why there is no such number, and which is meant."""
+        close = get_close_matches(name, self.values(), 1)
+        cure = f"; write {close[0]!r}" if close else ""
+        return f"solver {self.solver.name!r} has no hyperparameter {name!r}; there are {', '.join(self.values())}{cure}"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _OWN and not hasattr(type(self), name):
+            raise AttributeError(f"{self._unknown(name)}; numbers are set by name: hyperparameters[name] = …")
+        object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name}={value:g}" for name, value in self.values().items())
+        return f"Hyperparameters({self.solver.name}: {numbers})"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.values())
 
     def values(self) -> dict[str, float]:
         """All that can be set, by name."""

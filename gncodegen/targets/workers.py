@@ -24,6 +24,7 @@ from gncodegen.cache.folder import is_private, log
 from gncodegen.environment import environment
 from gncodegen.errors import CompileError, GncodegenError
 from gncodegen.process.signals import Uninterrupted, imported
+from gncodegen.process.waiting import Waiting
 
 _START = """
 import sys
@@ -51,11 +52,13 @@ class _Queue:
         paths: what is left; a path that another program's process compiles at the moment goes back to the end.
         suffix: of the last file that a compilation writes beside a source.
         module: full name of the module with `compile_source`.
+        waiting: who is told of each that is done.
     """
 
     paths: deque[Path]
     suffix: str
     module: str
+    waiting: Waiting
     failures: list[str] = field(default_factory=list[str])
     here: ClassVar[int] = 0  # kernels that this process has compiled
 
@@ -81,19 +84,21 @@ def compile_missing(paths: Iterable[Path], suffix: str, module: str) -> int:
     found = [path for path in dict.fromkeys(paths) if files.read(path.with_suffix(suffix)) is None]
     if not found:
         return 0
-    queue = _Queue(deque(sorted(found, key=_size, reverse=True)), suffix, module)
+    waiting = Waiting("compiling kernels", len(found))
+    queue = _Queue(deque(sorted(found, key=_size, reverse=True)), suffix, module, waiting)
     helpers = _workers(found)
     waits = _Queue.here >= MOST_HERE and environment().compile_workers != 1
     threads = [threading.Thread(target=_drive_worker, args=(queue,), daemon=True) for _ in range(helpers + waits)]
     for thread in threads:
         thread.start()
     try:
-        compile_source = imported(module).compile_source
-        if not waits:
-            _compile_all(queue, compile_source)
-        for thread in threads:
-            thread.join()
-        _compile_all(queue, compile_source)  # what a worker that died gave back
+        with waiting:
+            compile_source = imported(module).compile_source
+            if not waits:
+                _compile_all(queue, compile_source)
+            for thread in threads:
+                thread.join()
+            _compile_all(queue, compile_source)  # what a worker that died gave back
     finally:
         queue.paths.clear()  # interrupted: workers end after the kernel that they are at
     if queue.failures:
@@ -121,6 +126,7 @@ def _compile_all(queue: _Queue, compile_source: Callable[[Path], None]) -> None:
         if compile_once(path, queue.suffix, compile_source, wait=busy > len(queue.paths)):
             busy = 0
             _Queue.here += 1
+            queue.waiting.advance()
         else:
             queue.paths.append(path)
             busy += 1
@@ -164,6 +170,7 @@ def _drive_worker(queue: _Queue) -> None:
                     path = None
                     return  # another program's processes compile: this one, which can wait, does the rest
                 path = None
+                queue.waiting.advance()
     except (OSError, ValueError):  # it could not be started, or died
         log.info("a compile worker died; its work is done in this process")
     finally:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.process.waiting import Waiting
 from gncodegen.train.inputs import channel_last, checked_inputs, needs_statistics, with_classes, with_statistics
 from gncodegen.train.labels import classes_of, encoded, label_array, without
 from gncodegen.train.population import Moments
@@ -41,14 +42,17 @@ def described(stream: Stream, network: Network, data_format: str) -> tuple[Netwo
     labels: dict[Any, None] = {}
     statistics = Statistics(network.input.layer) if normalized else None
     length = 0
-    for x, y in stream.again(f"finding {' and '.join(what)}"):
-        length += 1
-        if unnamed:
-            array, _ = label_array(y, node.size.shape, node.label)
-            labels |= dict.fromkeys(encoded(array, node.label)[0])
-        if statistics is not None:
-            array, _ = checked_inputs(x, network.input, data_format)
-            statistics.add(channel_last(array, network.input, data_format))
+    found = " and ".join(what)
+    with Waiting(f"{found}: batches read") as waiting:
+        for x, y in stream.again(f"finding {found}"):
+            waiting.advance()
+            length += 1
+            if unnamed:
+                array, _ = label_array(y, node.size.shape, node.label)
+                labels |= dict.fromkeys(encoded(array, node.label)[0])
+            if statistics is not None:
+                array, _ = checked_inputs(x, network.input, data_format)
+                statistics.add(channel_last(array, network.input, data_format))
     if not length:
         raise no_batch(1)
     if unnamed:

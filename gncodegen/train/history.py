@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.tables import Table
+
 StopReason = Literal["max-epochs-completed", "output-fcn", "validation-patience", "training-loss-is-nan", "interrupted"]
 
 
@@ -42,7 +44,7 @@ class TrainingState:
     network: Any = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrainingInfo:
     """The course of a training; arrays are float64 with one element per iteration, NaN where not validated.
 
@@ -70,6 +72,30 @@ class TrainingInfo:
     final_validation_rmse: float | None
     output_network_iteration: int
     stop_reason: StopReason
+
+    def __repr__(self) -> str:
+        parts = [f"{name} {text}" for name, text in self._summary]
+        return f"TrainingInfo({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return Table(("TrainingInfo", ""), self._summary).html
+
+    @property
+    def _summary(self) -> tuple[tuple[str, str], ...]:
+        """What is worth a look: name and text."""
+        count = len(self.training_loss)
+        ends = f"{self.training_loss[0]:.4g} → {self.training_loss[-1]:.4g}" if count else "none"
+        rows = [("iterations", f"{count:,}"), ("stopped", self.stop_reason), ("loss", ends)]
+        accurate = self.training_accuracy is not None
+        measure, unit = ("accuracy", " %") if accurate else ("RMSE", "")
+        measured = self.training_accuracy if accurate else self.training_rmse
+        if count and measured is not None:
+            rows.append((measure, f"{measured[-1]:.4g}{unit}"))
+        if not np.isnan(self.final_validation_loss):
+            final = self.final_validation_accuracy if accurate else self.final_validation_rmse
+            rows += [("validation loss", f"{self.final_validation_loss:.4g}")]
+            rows += [] if final is None else [(f"validation {measure}", f"{final:.4g}{unit}")]
+        return (*rows, ("network of iteration", f"{self.output_network_iteration:,}"))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
 from gncodegen.options import CompileOptions, takes_options
+from gncodegen.process.waiting import Waiting
 from gncodegen.train.batches import ArraySource, Augmentation, Samples, Source
 from gncodegen.train.checkpoint import Checkpoints, checkpoints, read, refuse_others
 from gncodegen.train.first_pass import described
@@ -157,7 +158,9 @@ class _Given:
         if samples.targets.classes is not None:
             network = with_classes(network, samples.targets.classes)
         reset = options.reset_input_normalization
-        return _Given(with_input_statistics(network, samples.x, data_format, reset), samples, options)
+        with Waiting("input statistics"):
+            network = with_input_statistics(network, samples.x, data_format, reset)
+        return _Given(network, samples, options)
 
     @property
     def observations(self) -> int | None:

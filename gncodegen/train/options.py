@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -29,6 +30,11 @@ from gncodegen.layers.checks import (
 
 Schedule = Callable[[int, int], float]
 """(epoch, iteration) → base learning rate."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PLACED = ("solver", "hyperparameters", "initial_learn_rate")
+"""Fields that `training_options` fills in by solver."""
 
 OutputFcn = Callable[[Any], object]
 """Called with a `TrainingState`; a true result stops the training."""
@@ -173,8 +179,13 @@ class TrainingOptions:
         """One of the solver's own options."""
         own: Mapping[str, float] = self.__dict__.get("hyperparameters", {})
         if name not in own:
-            raise AttributeError(f"training options have no option {name!r}")
+            close = get_close_matches(name, dir(self), 1)
+            cure = f"; write {close[0]}" if close else ""
+            raise AttributeError(f"training options have no option {name!r}{cure}", name=name, obj=self)
         return own[name]
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self.hyperparameters})
 
 
 def _accepted(name: str, given: Any, check: Check, default: Any) -> Any:
@@ -204,6 +215,21 @@ _LATER = {
 """Options of the reference whose other values come in later versions, and what to do until then."""
 
 
+def _signature(function: F) -> F:
+    """Decorator of `training_options`: its signature names every option, so that a shell completes them."""
+    own = {each.name: each.default for row in SOLVERS.values() for each in row.hyperparameters}
+    common = {each.name: each.default for each in fields(TrainingOptions) if each.name not in _PLACED}
+    named = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in ({"initial_learn_rate": None} | own | common).items()
+    ]
+    signature = inspect.signature(function)
+    solver = next(iter(signature.parameters.values()))
+    function.__signature__ = signature.replace(parameters=[solver, *named])  # pyright: ignore[reportFunctionMemberAccess]
+    return function
+
+
+@_signature
 def training_options(solver: str = "sgdm", /, **options: Any) -> TrainingOptions:
     """Options for `train_network`.
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from gncodegen.train.history import Record, StopReason
 
 _COLUMNS = (
-    ("Epoch", "", 7),
-    ("Iteration", "", 11),
-    ("Time Elapsed", "(hh:mm:ss)", 14),
-    ("Mini-batch", "{measure}", 12),
-    ("Validation", "{measure}", 12),
-    ("Mini-batch", "Loss", 12),
-    ("Validation", "Loss", 12),
-    ("Base Learning", "Rate", 15),
+    ("Epoch", "", 5),
+    ("Iteration", "", 9),
+    ("Time", "Elapsed", 9),
+    ("Mini-batch", "{measure}", 10),
+    ("Validation", "{measure}", 10),
+    ("Mini-batch", "Loss", 10),
+    ("Validation", "Loss", 10),
+    ("Learning", "Rate", 8),
 )
-"""Two header lines and the width of each column."""
+"""Two header lines and the width of each column: with the bars, 80 characters."""
 
 _REASONS: dict[StopReason, str] = {
     "max-epochs-completed": "all epochs completed",
@@ -34,8 +34,8 @@ def _elapsed(seconds: float) -> str:
 class ProgressTable:
     """Prints one line per shown iteration.
 
-    Columns: Epoch, Iteration, Time Elapsed, Mini-batch Accuracy (or RMSE), Validation Accuracy (or RMSE), Mini-batch
-    Loss, Validation Loss, Base Learning Rate.
+    Columns: Epoch, Iteration, Time Elapsed (hh:mm:ss), Mini-batch Accuracy (or RMSE), Validation Accuracy (or RMSE),
+    Mini-batch Loss, Validation Loss, Learning Rate (the base rate).
 
     Args:
         classification: whether the measure is accuracy, not RMSE.
@@ -86,4 +86,6 @@ class ProgressTable:
 
 
 def _loss(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    if value is None:
+        return ""
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3e}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 import gncodegen
 import gncodegen as gnc
 from gncodegen import compiler
-from gncodegen.cli import main, training
+from gncodegen.cli import main
+from gncodegen.cli.files import arrays
 from gncodegen.errors import ArrayError
 
 NETWORK = """
@@ -179,7 +181,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_training(tmp_pa
         (("compile", "FILE", "--batch-size", "0"), "batch_size = 0"),
         (("compile", "FILE", "--dtype", "int8"), "dtype = 'int8'"),
         (("train", "BARE", "--output", "x"), "does not define `x`"),
-        (("inspect", "nothing", "--file", "FILE"), "NAME = 'nothing'; allowed: the stages gn,"),
+        (("inspect", "nothing", "--file", "FILE"), "NAME = 'nothing'; allowed: a stage or a kernel; write"),
         (("opt", "nothing.mlir"), "cannot be read"),
         (("opt", "FILE"), "parse"),
         (("opt", "-p", "frobnicate", "MODULE"), "frobnicate"),
@@ -199,10 +201,10 @@ def test_refusals_are_one_message_and_exit_code_2(arguments, words, file, tmp_pa
     assert "Traceback" not in captured.err
 
 
-def test_bugs_keep_their_traceback(tmp_path):
-    (tmp_path / "broken.py").write_text("layers = undefined", encoding="utf-8")
-    with pytest.raises(NameError):
-        run("compile", tmp_path / "broken.py")
+def test_bugs_keep_their_traceback(file, monkeypatch):
+    monkeypatch.setattr(compiler, "compile", None)
+    with pytest.raises(TypeError):
+        run("compile", file)
 
 
 def test_a_closed_pipe_is_no_error(file):
@@ -240,14 +242,14 @@ BROKEN_ARRAYS = {
 def test_broken_arrays_are_refused(tmp_path, case):
     path = tmp_path / "x.npy"
     path.write_bytes(BROKEN_ARRAYS[case])
-    with pytest.raises(ArrayError, match=r"X = .*x.npy'.*; allowed: a .npy file"):
-        training._array(str(path))
+    with pytest.raises(ArrayError, match=r"X = .*x.npy'.*; allowed: a .npy or .npz file"):
+        arrays(str(path))
 
 
 @pytest.mark.parametrize("shape", [(0, 6), (3, 6), ()])
 def test_arrays_are_read(tmp_path, shape):
     np.save(tmp_path / "x.npy", np.ones(shape, np.float32))
-    assert training._array(str(tmp_path / "x.npy")).shape == shape
+    assert arrays(str(tmp_path / "x.npy")).shape == shape
 
 
 def test_an_output_that_cannot_be_written_is_refused(file, tmp_path, capsys):
@@ -262,3 +264,56 @@ def test_a_damaged_record_is_as_none(record, monkeypatch, capsys):
     monkeypatch.setattr(compiler.files, "read", lambda path: record)
     assert run("inspect") == 2
     assert "nothing was compiled yet" in capsys.readouterr().err
+
+
+def test_tables_fit_a_terminal(file, capsys):
+    run("compile", file, "--batch-size", 4)
+    run("inspect", "--file", file)
+    run("cache")
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_json(file, tmp_path, capsys):
+    for command in (("compile", file), ("inspect", "--file", file)):
+        assert run(*command, "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [layer["name"] for layer in found["layers"]][1:4] == ["gn", "relu", "fc"]
+        assert all(Path(kernel["path"]).is_file() for kernel in found["kernels"])
+    assert run("cache", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["folders"]
+    run("train", file, "--output", tmp_path / "net")
+    capsys.readouterr()
+    np.savez(tmp_path / "x.npz", featureinput=np.ones((2, 6), np.float32))
+    assert run("run", tmp_path / "net", tmp_path / "x.npz", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_inspect_names_what_is_meant(file, capsys):
+    assert run("inspect", "group_norm", "--file", file) == 2
+    assert "write 'group_norm_1' or" in capsys.readouterr().err
+    assert run("inspect", "group_norm_1", "--file", file, "--level", "path") == 0
+    assert Path(capsys.readouterr().out.strip()).is_file()
+
+
+def test_a_network_file_imports_its_neighbours(tmp_path, capsys):
+    (tmp_path / "parts.py").write_text(
+        "import gncodegen as gnc\nlayers = [gnc.FeatureInputLayer(6), gnc.ReluLayer()]\n"
+    )
+    (tmp_path / "net.py").write_text("from parts import layers\n")
+    assert run("compile", tmp_path / "net.py") == 0
+    assert "ReluLayer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("1 / 0", ":2: ZeroDivisionError: division by zero\n  1 / 0"), ("gnc.ReluLayer(", ":2: SyntaxError"),
+     ("gnc.GroupNormalizationLayer(0)", ":2: GroupNormalizationLayer: num_groups = 0")],
+)  # fmt: skip
+def test_an_error_of_a_network_file_names_its_line(tmp_path, capsys, line, said):
+    path = tmp_path / "net.py"
+    path.write_text(f"import gncodegen as gnc\n{line}\n")
+    assert run("compile", path) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error

@@ -263,11 +263,11 @@ class TestTable:
             validation_frequency=5,
         )
         lines = capsys.readouterr().out.splitlines()
-        assert len({len(line) for line in lines[:-1]}) == 1, "all lines are equally wide"
+        assert {len(line) for line in lines[:-1]} == {80}, "all lines are as wide as a terminal"
         upper, lower = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:3])
         assert [f"{a} {b}".strip() for a, b in zip(upper, lower, strict=True)] == [
-            "Epoch", "Iteration", "Time Elapsed (hh:mm:ss)", "Mini-batch Accuracy", "Validation Accuracy",
-            "Mini-batch Loss", "Validation Loss", "Base Learning Rate",
+            "Epoch", "Iteration", "Time Elapsed", "Mini-batch Accuracy", "Validation Accuracy",
+            "Mini-batch Loss", "Validation Loss", "Learning Rate",
         ]  # fmt: skip
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:-2]]
         assert [row[1] for row in rows] == ["1", "3", "5", "6", "7"]

@@ -74,7 +74,7 @@ class TestCommandLine:
         assert main(["compile", file, "--target", "sm_90", "--batch-size", "8"]) == 0
         listed = capsys.readouterr().out
         assert "Registers" in listed
-        assert "Blocks × threads" in listed
+        assert "Occupancy" in listed
         assert "8 × 256" in listed
 
     @pytest.mark.parametrize(("level", "sign"), [("ptx", ".target sm_80"), ("sass", "EXIT"), ("asm", "EXIT")])

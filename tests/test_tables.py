@@ -1,0 +1,47 @@
+"""Tables as text and HTML, and the names that a mistyped one may mean."""
+
+from __future__ import annotations
+
+from gncodegen.tables import Table, near, scaled
+
+TABLE = Table(("Name", "Count"), (("a long name of several words", "1"), ("b", "1,000")), frozenset({1}))
+
+
+def test_a_table_that_fits():
+    assert TABLE.text(80).splitlines() == [
+        "Name                          Count",
+        "────────────────────────────  ─────",
+        "a long name of several words      1",
+        "b                             1,000",
+    ]
+
+
+def test_words_stay_whole_where_others_can_be_parted():
+    table = Table(("Type", "Arrays"), (("GroupNormalizationLayer", "scale 8, offset 8"),))
+    assert table.text(35).splitlines()[2:] == [
+        "GroupNormalizationLayer  scale 8,  ",
+        "                         offset 8  ",
+    ]
+
+
+def test_a_cell_that_is_too_wide_goes_on_in_the_next_line():
+    lines = TABLE.text(20).splitlines()
+    assert max(map(len, lines)) <= 20
+    assert [line.rstrip() for line in lines[2:5]] == ["a long name        1", "of several", "words"]
+
+
+def test_html_is_escaped():
+    table = Table(("<b>",), (("a & b",),))
+    assert "&lt;b&gt;" in table.html
+    assert "a &amp; b" in table.html
+
+
+def test_numbers_with_units():
+    assert [scaled(n, "B") for n in (0, 999, 1500, 2.5e6, 3e9)] == ["0 B", "999 B", "1.5 kB", "2.5 MB", "3 GB"]
+
+
+def test_names_that_are_meant():
+    names = ["group_norm_1", "group_norm_2", "pool_1"]
+    assert near("group_norm", names) == names[:2]
+    assert near("pol_1", names) == ["pool_1"]
+    assert near("", names) == names
