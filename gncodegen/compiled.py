@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
 from gncodegen.tables import scaled
 from gncodegen.targets.registry import row_of
+
+if TYPE_CHECKING:
+    from gncodegen.ir.printing import Line
 
 
 class Compiled:
@@ -107,14 +110,35 @@ class Compiled:
 
         return STAGES
 
-    def ir(self, stage: str, function: str = "") -> str:
+    def ir(self, stage: str, function: str = "", layer: str = "") -> str:
         """The MLIR text after a stage.
 
         Args:
             stage: one of `stages`: "gn" is the IR as built, the others are named after their pass.
             function: "train_step", "predict", "loss", "gradients" or "evaluate"; "" = the one compiled first.
+            layer: show only the lines about this layer; "" = all.
         """
-        return self._functions.text(stage, function or self.program.function)
+        return "".join(f"{line.text}\n" for line in self._ir_lines(stage, function, layer))
+
+    def diff(self, before: str, after: str, function: str = "", layer: str = "") -> str:
+        """What changed in the IR between two stages, as a unified diff; numbers of values do not count as changes.
+
+        Args:
+            before: one of `stages`.
+            after: a later one.
+            function: as for `ir`.
+            layer: as for `ir`.
+        """
+        from gncodegen.ir.changes import changes  # noqa: PLC0415  running needs no IR
+
+        old, new = (self._ir_lines(stage, function, layer) for stage in (before, after))
+        return "".join(f"{mark}{line.text}\n" for mark, line in changes(old, new))
+
+    def _ir_lines(self, stage: str, function: str, layer: str) -> list[Line]:
+        from gncodegen.ir.changes import about  # noqa: PLC0415  running needs no IR
+
+        lines = self._functions.lowering(function or self.program.function).lines(stage)
+        return about(lines, self.network[layer].name) if layer else lines
 
     @property
     def kernels(self) -> Kernels:

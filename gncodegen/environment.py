@@ -24,6 +24,7 @@ class Environment:
         compile_workers: processes that compile kernels, 0 = one per core (GNCODEGEN_COMPILE_WORKERS).
         vector_bytes: vector width in bytes, 0 = the CPU's widest (GNCODEGEN_VECTOR_BYTES).
         check: run CPU kernels one by one on poisoned memory between guards, and look at both (GNCODEGEN_CHECK).
+        debug: what the compiler tells on stderr, 0 = nothing, 1 to 4 as process/trace.py says (GNCODEGEN_DEBUG).
         verify: verify the IR after every pass (GNCODEGEN_VERIFY).
     """
 
@@ -35,6 +36,7 @@ class Environment:
     compile_workers: int = 0
     vector_bytes: int = 0
     check: bool = False
+    debug: int = 0
     verify: bool = True
 
 
@@ -70,5 +72,6 @@ def environment() -> Environment:
         compile_workers=_integer("COMPILE_WORKERS", "0 (one per core) or a positive int"),
         vector_bytes=_integer("VECTOR_BYTES", "0 (the CPU's widest), 16, 32 or 64"),
         check=os.environ.get("GNCODEGEN_CHECK", "0") == "1",
+        debug=_integer("DEBUG", "0 (nothing) to 4 (all)"),
         verify=os.environ.get("GNCODEGEN_VERIFY", "1") != "0",
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
 
 from gncodegen.cache.cleaning import clean_sometimes
 from gncodegen.errors import CompileError
@@ -12,10 +14,14 @@ from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
-from gncodegen.process import forks
+from gncodegen.process import forks, trace
+from gncodegen.process.trace import tell
 from gncodegen.programs import load_program, store_program
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.specification import Specification
+
+if TYPE_CHECKING:
+    from gncodegen.passes.lower import Lowering
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,11 @@ class Functions:
                 self._known[key] = known
         return known
 
-    def text(self, stage: str, function: str) -> str:
-        """The MLIR text of a function after a stage."""
+    def lowering(self, function: str) -> Lowering:
+        """The way of a function through the passes, to look at its stages."""
         from gncodegen.passes.lower import Lowering  # noqa: PLC0415  running needs no IR
 
-        return Lowering(self._tuned(self._specification(function, self._options.batch_size))).text(stage)
+        return Lowering(self._tuned(self._specification(function, self._options.batch_size)))
 
     @property
     def known(self) -> tuple[Lowered, ...]:
@@ -112,11 +118,16 @@ class Functions:
             if not target.ready(files):
                 files = target.write(program.kernels.values())
         check_program(program, self._options.target)
+        begin = perf_counter()
         try:
-            if target.compile(files):
+            compiled = target.compile(files)
+            if compiled:
                 clean_sometimes()
         except CompileError as error:
             raise CompileError(f"{_layers_at_fault(program, files, str(error))}{error}") from error
+        origin = "lowered" if known is None else "from the cache"
+        seconds = perf_counter() - begin
+        tell(trace.CACHE, lambda: f"{program} {origin}; {compiled} kernels compiled in {seconds:.2f} s")
         sources = dict(zip(program.kernels, files, strict=True))
         return Lowered(specification, program, sources, self._backend.runner(program, sources, self._persistent))
 

@@ -1,4 +1,4 @@
-"""The command line: `gncodegen demo · compile · train · run · inspect · opt · cache`.
+"""The command line: `gncodegen demo · compile · train · run · inspect · diff · opt · cache`.
 
 Errors that gncodegen raises on purpose end a command with their text and exit code 2; anything else is a bug and shows
 its traceback.

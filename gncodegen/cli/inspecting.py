@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -31,13 +32,41 @@ def add_to(commands: Any) -> None:
         default="source",
         help="of a kernel: %(choices)s (default source); path: where its source lies",
     )
+    parser.add_argument("--json", action="store_true", help="without NAME: print the list as JSON")
+    _add_choices(parser)
+    parser.set_defaults(run=run)
+    difference = commands.add_parser(
+        "diff",
+        help="print what passes changed in the IR",
+        description="Prints what changed in the IR between two stages of the last compilation, as a unified diff.",
+    )
+    difference.add_argument("before", metavar="STAGE", help="such as `dce`")
+    difference.add_argument("after", metavar="STAGE", help="a later one, such as `fuse`")
+    _add_choices(difference)
+    difference.set_defaults(run=run_diff)
+
+
+def _add_choices(parser: Any) -> None:
+    """What is looked at."""
     parser.add_argument("--file", metavar="FILE.py", help="a network file to compile instead of the last compilation")
     add_options(parser, "caller", "compile", kept=True)
     parser.add_argument(
         "--function", default="", metavar="F", help="of a stage: train_step, predict, loss, gradients …"
     )
-    parser.add_argument("--json", action="store_true", help="without NAME: print the list as JSON")
-    parser.set_defaults(run=run)
+    parser.add_argument("--layer", default="", metavar="L", help="of a stage: only the lines about this layer")
+
+
+def run_diff(given: Namespace) -> None:
+    """Prints the difference, in colours on a terminal."""
+    compiled = _compiled(given.file, chosen(given))
+    text = compiled.diff(given.before, given.after, given.function, given.layer)
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.syntax import Syntax
+
+        Console().print(Syntax(text, "diff", background_color="default"))
+    else:
+        print(text, end="")
 
 
 def run(given: Namespace) -> None:
@@ -51,7 +80,7 @@ def run(given: Namespace) -> None:
         print(fill(f"Stages: {', '.join(compiled.stages)}", 80, break_on_hyphens=False))
         print(f"\n{compiled.kernels}")
     elif given.name in compiled.stages:
-        print(compiled.ir(given.name, given.function), end="")
+        print(compiled.ir(given.name, given.function, given.layer), end="")
     else:
         print(_kernel(compiled, given.name, given.level))
 

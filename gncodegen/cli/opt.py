@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from gncodegen.errors import OptionsError
@@ -15,7 +17,13 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser(
         "opt",
         help="run passes over IR text",
-        description='Runs passes over IR text and prints the result: gncodegen opt -p "canonicalize,fuse" file.mlir',
+        description='Runs passes over IR text and prints the result:\n  gncodegen opt -p "canonicalize,fuse" file.mlir',
+        formatter_class=RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action=_Help, help="show this message, and the passes, and exit")
+    parser.add_argument(
+        "--generic", action="store_true", help="plan for a machine of no kind in particular, not for this one"
     )
     parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="IR text; - or nothing: standard input")
     parser.add_argument(
@@ -28,10 +36,36 @@ def run(given: Namespace) -> None:
     """Prints the IR after the passes; without passes it parses, verifies and prints."""
     from gncodegen.passes.pipeline import run_pipeline
 
-    print(run_pipeline(_text(given.file), given.passes, given.file if given.file != "-" else "<stdin>"), end="")
+    machine = None
+    if not given.generic:
+        from gncodegen.targets.cpu import host
+
+        machine = host.machine()
+    name = given.file if given.file != "-" else "<stdin>"
+    print(run_pipeline(text_of(given.file), given.passes, name, machine), end="")
 
 
-def _text(path: str) -> str:
+class _Help(Action):
+    """Shows the parser's help with a list of passes, which are imported only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002  as argparse calls it
+        super().__init__(option_strings, SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: ArgumentParser, *_: Any) -> None:
+        from gncodegen.passes.pipeline import PASSES, described
+
+        lines = [
+            fill(line, 80, initial_indent="  ", subsequent_indent="      ")
+            for kind in PASSES.values()
+            for line in described(kind).splitlines()
+        ]
+        parser.epilog = "passes, in the order of a compilation, with their options:\n" + "\n".join(lines)
+        parser.print_help()
+        parser.exit()
+
+
+def text_of(path: str) -> str:
+    """The IR text of a file, or of standard input for "-"."""
     if path == "-":
         return sys.stdin.read()
     try:

@@ -30,9 +30,15 @@ def add_to(commands: Any) -> None:
         help="run a saved network on an array",
         description="Runs a saved network on the observations in a .npy file, or in a .npz file of several inputs.",
     )
-    predict.add_argument("folder", metavar="FOLDER", help="where `gncodegen train` or `save` wrote the network")
+    predict.add_argument(
+        "folder", metavar="FOLDER", nargs="?", help="where `gncodegen train` or `save` wrote the network"
+    )
     predict.add_argument("x", metavar="X", help="observations, shaped as for training: .npy; of several inputs .npz")
     predict.add_argument("--output", metavar="Y.npy", help="write the outputs there instead of printing them")
+    predict.add_argument(
+        "--ir", metavar="FILE", help="run the function of a file of IR text instead, on arrays by the names of its "
+        "arguments; - = standard input"
+    )  # fmt: skip
     predict.add_argument("--json", action="store_true", help="print the labels or outputs as JSON")
     add_options(predict, "caller", "compile", kept=True)
     predict.set_defaults(run=run_predict)
@@ -64,16 +70,14 @@ def run_predict(given: Namespace) -> None:
     """Prints the labels of a classification or the responses of a regression, or writes the outputs."""
     from gncodegen.train.trained import TrainedNetwork, load
 
+    if (given.folder is None) == (given.ir is None):
+        raise OptionsError("FOLDER and --ir; allowed: one of them; write gncodegen run FOLDER X, or --ir FILE X")
+    if given.ir is not None:
+        _run_ir(given)
+        return
     net, x = load(given.folder, **chosen(given)), arrays(given.x)
     if given.output:
-        try:
-            np.save(given.output, net.predict(x))
-        except OSError as error:
-            raise OptionsError(
-                f"--output {given.output!r} cannot be written: {error.strerror}; allowed: a file in a folder that is "
-                "there, with room; make the folder"
-            ) from error
-        print(f"Written to {given.output}")
+        _write(given.output, net.predict(x))
     elif isinstance(net, TrainedNetwork) and net.classes is not None:
         labels = net.classify(x)[0].tolist()
         print(json.dumps(labels, default=str) if given.json else "\n".join(map(str, labels)))
@@ -83,3 +87,34 @@ def run_predict(given: Namespace) -> None:
             print(json.dumps(y.tolist()))
         else:
             np.savetxt(sys.stdout, y.reshape(len(y), -1))
+
+
+def _run_ir(given: Namespace) -> None:
+    """Compiles IR text and runs it; the results are printed or written by name."""
+    from gncodegen.cli.opt import text_of
+    from gncodegen.handwritten import Handwritten
+
+    function = Handwritten(text_of(given.ir), given.ir, **chosen(given))
+    results = function.run(arrays(given.x))
+    if given.output:
+        _write(given.output, next(iter(results.values())) if len(results) == 1 else results)
+    elif given.json:
+        print(json.dumps({name: array.tolist() for name, array in results.items()}))
+    else:
+        for name, array in results.items():
+            print(f"{name}: {array.dtype}{list(array.shape)}\n{array}")
+
+
+def _write(path: str, y: Any) -> None:
+    """An array to a .npy file, several by name to a .npz file."""
+    try:
+        if isinstance(y, dict):
+            np.savez(path, **y)  # pyright: ignore[reportArgumentType]
+        else:
+            np.save(path, y)
+    except OSError as error:
+        raise OptionsError(
+            f"--output {path!r} cannot be written: {error.strerror}; allowed: a file in a folder that is "
+            "there, with room; make the folder"
+        ) from error
+    print(f"Written to {path}")

@@ -1,26 +1,22 @@
-"""IR as text: the context that knows all dialects, parsing, printing, and xDSL's errors as ours."""
+"""IR in from text: the context that knows all dialects, parsing, and xDSL's errors as ours."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
-from io import StringIO
 from typing import Any, NoReturn
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ArrayAttr, Builtin, DictionaryAttr, ModuleOp
-from xdsl.dialects.func import Func, FuncOp
-from xdsl.ir import Operation
+from xdsl.dialects.builtin import Builtin, ModuleOp
+from xdsl.dialects.func import Func
 from xdsl.parser import Parser
-from xdsl.printer import Printer
 from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseError
 
 from gncodegen.errors import CompileError, GncodegenError
 from gncodegen.ir.gn import GN
 from gncodegen.ir.kern import KERN
-from gncodegen.ir.values import print_dictionary
 
 
 @cache
@@ -96,48 +92,3 @@ class _Parser(Parser):
 
     def parse_dense_int_or_fp_elements_attr(self, type: Any) -> NoReturn:  # noqa: A002  as xDSL calls it
         self.raise_error("no op takes a dense literal; allowed: numbers, texts, lists and dictionaries")
-
-
-def print_module(module: ModuleOp) -> str:
-    """The MLIR text of a module; `parse_module` reads it back to the same IR."""
-    stream = StringIO()
-    ModulePrinter(stream).print_op(module)
-    return stream.getvalue() + "\n"
-
-
-class ModulePrinter(Printer):
-    """xDSL's printer, but a function's arguments and results stand on lines of their own."""
-
-    def print_op(self, op: Operation) -> None:
-        """Prints one op; a function in our form, any other in its own."""
-        if not isinstance(op, FuncOp) or op.is_declaration:
-            super().print_op(op)
-            return
-        self.enter_scope()
-        self.print_string("func.func ")
-        self.print_symbol_name(op.sym_name.data)
-        arguments = [(lambda value=value: self.print_block_argument(value)) for value in op.args]
-        self._print_arrays(arguments, op.arg_attrs)
-        if op.function_type.outputs.data:
-            self.print_string(" -> ")
-            types = [(lambda kind=kind: self.print_attribute(kind)) for kind in op.function_type.outputs]
-            self._print_arrays(types, op.res_attrs)
-        if op.attributes:
-            self.print_string(" attributes ")
-            print_dictionary(self, op.attributes)
-        self.print_string(" ")
-        self.print_region(op.body, print_entry_block_args=False)
-        self.exit_scope()
-
-    def _print_arrays(self, entries: Sequence[Callable[[], None]], slots: ArrayAttr[DictionaryAttr] | None) -> None:
-        """`(`, one entry with its slot per line, `)`."""
-        with self.in_parens():
-            with self.indented():
-                for index, entry in enumerate(entries):
-                    self._print_new_line()
-                    entry()
-                    if slots is not None:
-                        self.print_string(" ")
-                        print_dictionary(self, slots.data[index].data)
-                    self.print_string("," if index + 1 < len(entries) else "")
-            self._print_new_line()

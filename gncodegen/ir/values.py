@@ -106,8 +106,17 @@ def constant(value: Value) -> Constant:
     raise VerifyException(f"{value!r} cannot be a constant of a schedule")
 
 
+class AliasPrinter(Printer):
+    """A printer of values some of which have a name, which stands for them."""
+
+    aliases: Mapping[Attribute, str] = {}
+
+
 def print_value(printer: Printer, attribute: Attribute) -> None:
     """Prints an attribute without the types that the parser assumes anyway: `8`, `1.0e-05`, `[1, 1]`."""
+    if isinstance(printer, AliasPrinter) and attribute in printer.aliases:
+        printer.print_string(printer.aliases[attribute])
+        return
     match attribute:
         case IntegerAttr() if attribute.type == i64:
             printer.print_string(str(attribute.value.data))

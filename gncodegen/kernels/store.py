@@ -12,6 +12,8 @@ from gncodegen.cache.folder import root
 from gncodegen.errors import CompileError
 from gncodegen.kernels.render import render
 from gncodegen.kernels.schedule import Schedule
+from gncodegen.process import trace
+from gncodegen.process.trace import tell
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def write(schedule: Schedule, tag: str) -> Source:
     """Renders `schedule` and keeps the source by content hash under the folder of `tag`."""
     content = render(schedule).encode()
     path = folder(tag) / f"{schedule.template}_{hashlib.sha256(content).hexdigest()[:12]}.py"
+    tell(trace.SOURCES, lambda: f"source {path}\n{content.decode()}")
     return Source(path if files.read(path) == content else files.write(path, content))
 
 

@@ -115,7 +115,7 @@ class ReshapeOfReshape(RewritePattern):
 
 @dataclass(frozen=True)
 class Canonicalize(ModulePass):
-    """Applies the patterns above until none fits."""
+    """Brings ops to one spelling, and decides between training and prediction."""
 
     name: ClassVar[str] = "canonicalize"
 

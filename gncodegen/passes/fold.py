@@ -117,7 +117,7 @@ class StepsIntoParameters(Fusion):
 
 @dataclass(frozen=True)
 class Fold(ModulePass):
-    """Applies the pattern above where parameters do not change during the run: not in training."""
+    """Folds affine maps of channels into the weights in front of them, in prediction."""
 
     name: ClassVar[str] = "fold"
 

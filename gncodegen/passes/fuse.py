@@ -294,7 +294,7 @@ class SoftmaxIntoLoss(Fusion):
 
 @dataclass(frozen=True)
 class Fuse(ModulePass):
-    """Applies the patterns above; the module attribute gn.fused lists what was fused, one readable line each.
+    """Makes one op of what one pass over memory can do; the module's gn.fused lists what was fused.
 
     Args:
         activations: the activations that norms apply as they write their result; others also do IN_REGISTERS.

@@ -54,7 +54,7 @@ def _same(
 
 @dataclass(frozen=True)
 class Hoist(ModulePass):
-    """Moves such launches to the function's begin, and marks the buffers that later ones read as constant.
+    """Moves what depends on parameters alone to the beginning; its results are kept from run to run.
 
     What only leads to constants, such as folded weights that are then packed, lies in the arena like anything else.
     """

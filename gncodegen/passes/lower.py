@@ -11,8 +11,9 @@ from xdsl.passes import ModulePass
 
 from gncodegen.errors import CompileError
 from gncodegen.ir.build import build_module
+from gncodegen.ir.printing import Line, lines_of
 from gncodegen.ir.program import program_of
-from gncodegen.ir.text import print_module, reported
+from gncodegen.ir.text import reported
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Machine, Problem
 from gncodegen.layers.network import Network
@@ -60,11 +61,26 @@ class Lowering:
 
     def text(self, stage: str) -> str:
         """The IR after `stage`, one of STAGES, lowered anew up to there."""
+        return "".join(f"{line.text}\n" for line in self.lines(stage))
+
+    def lines(self, stage: str) -> list[Line]:
+        """The lines of that text, with their layers."""
         if stage not in STAGES:
             raise CompileError(f"there is no stage {stage!r}; allowed: {', '.join(STAGES)}")
         module = self.module()
         run(module, self.passes[: STAGES.index(stage)])
-        return print_module(module)
+        return lines_of(module)
+
+    def all_lines(self) -> dict[str, list[Line]]:
+        """The lines after every stage, of one lowering."""
+        module = self.module()
+        found = {STAGES[0]: lines_of(module)}
+
+        def note(stage: str, module: ModuleOp) -> None:
+            found[stage] = lines_of(module)
+
+        run(module, self.passes, note)
+        return found
 
     def problems(self) -> tuple[Problem, ...]:
         """The different problems that kernels are planned for, in order."""

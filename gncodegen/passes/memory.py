@@ -63,7 +63,9 @@ def lifetimes(function: FuncOp) -> dict[AllocOp, Lifetime]:
 
 @dataclass(frozen=True)
 class Memory(ModulePass):
-    """Greedy best fit, largest first, 64-byte aligned; the function's attribute kern.arena_bytes is the peak.
+    """Places all buffers in one arena, by their lifetimes.
+
+    Greedy best fit, largest first, 64-byte aligned; the function's attribute kern.arena_bytes is the peak.
 
     Constant buffers lie side by side in memory of their own, of kern.constant_bytes.
     """

@@ -43,7 +43,7 @@ class MomentsFromConvolution(RewritePattern):
 
 @dataclass(frozen=True)
 class PartialStatistics(ForMachine):
-    """Asks the kernels of each such convolution in how many parts they can, and should."""
+    """Has convolutions leave statistics, in parts, for the norm behind them, where that is faster."""
 
     name: ClassVar[str] = "partial-statistics"
 

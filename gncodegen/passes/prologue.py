@@ -51,7 +51,7 @@ class NormIntoConvolution(RewritePattern):
 
 @dataclass(frozen=True)
 class Prologue(ForMachine):
-    """Asks the kernels of each such convolution whether they can, and should."""
+    """Has convolutions normalize what they read, where that is faster, in prediction."""
 
     name: ClassVar[str] = "prologue"
 

@@ -25,6 +25,9 @@ from gncodegen.kernels.schedule import Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.passes.destinations import bind_results
 from gncodegen.passes.machine import ForMachine
 from gncodegen.passes.observations import separate
+from gncodegen.process import trace
+from gncodegen.process.trace import tell
+from gncodegen.tables import scaled
 
 Planner = Callable[[Problem], Plan]
 
@@ -172,6 +175,22 @@ class Select(ForMachine):
 
         def planner(problem: Problem) -> Plan:
             choice = int(numbers.get(problem.digest, 0)) if numbers else 0
+            tell(trace.PLANS, lambda: _considered(problem, choice))
             return catalog.plan(problem, choice) if choice else catalog.plan(problem)
 
         Selection(op, self.machine, planner, separate(op, ctx)).run()
+
+
+def _considered(problem: Problem, choice: int) -> str:
+    """The candidates of a problem, a line per launch, with what the cost model counts."""
+    shapes = ", ".join("×".join(map(str, tensor.shape)) or "1" for tensor in problem.operands)
+    lines = [f"plan {problem.op} of {shapes}"]
+    for number, plan in enumerate(catalog.candidates(problem)):
+        for launch in plan.launches:
+            tiles = " ".join(f"{name}={value}" for name, value in launch.schedule.tiles.items())
+            taken = "taken" if number == choice else "left"
+            lines.append(
+                f"  {taken}: {launch.schedule.template}, {launch.grid} tiles, {scaled(launch.bytes, 'B')}, "
+                f"{scaled(launch.flops, 'FLOP')}: {tiles}"
+            )
+    return "\n".join(lines)

@@ -16,7 +16,8 @@ import gncodegen as gnc
 from gncodegen.errors import CompileError
 from gncodegen.ir.build import FUNCTIONS, build_module
 from gncodegen.ir.kern import KernelOp
-from gncodegen.ir.text import parse_module, print_module
+from gncodegen.ir.printing import lines_of, print_module
+from gncodegen.ir.text import parse_module
 from gncodegen.ir.values import decode, encode
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Schedule
@@ -136,3 +137,25 @@ def test_hostile_text_is_refused_at_once(text: str, message: str) -> None:
 
 def test_quotes_in_comments_and_escapes_are_fine() -> None:
     parse_module('builtin.module attributes {a = "\\22 // \\"", "b c" = "\\\\"} {} // an odd "\n// "x', "net.mlir")
+
+
+def test_lines_fit_120_columns_and_repeated_lists_are_aliases():
+    layers = '["a long name of a layer", "another"]'
+    body = "\n".join(
+        f'%{name} = gn.activation(%x) {{function = "relu", layers = {layers}}} : (tensor<4x8xf32>) -> tensor<4x8xf32>'
+        for name in ("y", "z")
+    )
+    slot = '{gn.kind = "input", gn.name = "x"}'
+    out = '{gn.kind = "output", gn.name = "y"}'
+    text = (
+        f"builtin.module {{ func.func @predict(%x: tensor<4x8xf32> {slot}) -> (tensor<4x8xf32> {out}) {{\n{body}\n"
+        "func.return %y : tensor<4x8xf32>\n} }"
+    )
+    module = parse_module(text)
+    printed = print_module(module)
+    assert printed.startswith(f"#layers1 = {layers}\n")
+    assert printed.count("layers = #layers1") == 2
+    assert max(map(len, printed.splitlines())) <= 120
+    assert parse_module(printed).is_structurally_equivalent(module)
+    about_one = [line.text.strip() for line in lines_of(module) if "another" in line.layers]
+    assert [line.split(" ")[0] for line in about_one] == ["%y", "%z"]

@@ -12,7 +12,8 @@ from support.networks import NETWORKS, plain
 
 import gncodegen as gnc
 from gncodegen.errors import CompileError
-from gncodegen.ir.text import parse_module, print_module
+from gncodegen.ir.printing import print_module
+from gncodegen.ir.text import parse_module
 from gncodegen.kernels import catalog
 from gncodegen.kernels.program import Program
 from gncodegen.layers.network import Network

@@ -37,10 +37,24 @@ def function(body: str, returned: str = f"%y : {IMAGE}", *, kind: str = "predict
     return f"builtin.module {{ func.func {signature} {mode} {{\n{body}\nfunc.return {returned}\n}} }}"
 
 
+def whole(text: str) -> str:
+    """The text with each op on one line, and what aliases stand for in their place."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if lines and indent >= len(lines[-1]) - len(lines[-1].lstrip()) + 4:
+            lines[-1] += f" {line.lstrip()}"
+        else:
+            lines.append(line)
+    aliases = dict(line.split(" = ", 1) for line in lines if line.startswith("#"))
+    rest = "\n".join(line for line in lines if not line.startswith("#"))
+    return re.sub(r"#\w+", lambda match: aliases.get(match[0], match[0]), rest)
+
+
 def ops(text: str) -> list[str]:
     """The gn and kern ops of a text in order, without types, layers and their names: `group_norm {groups = 3}`."""
     found: list[str] = []
-    for line in text.splitlines():
+    for line in whole(text).splitlines():
         match = re.search(r"(?:gn|kern)\.(\w+(?: @\w+)?)\(.*?\)(?: \{(.*)\})? : ", line)
         if match:
             attributes = re.sub(r",? ?layers = \[[^]]*\]", "", match[2] or "").strip()
