@@ -16,6 +16,10 @@ from .errors import (
     TargetError as TargetError,
 )
 from .exchange.onnx.importing import from_onnx as from_onnx
+from .exchange.sklearn.estimators import (
+    NetworkClassifier as NetworkClassifier,
+    NetworkRegressor as NetworkRegressor,
+)
 from .exchange.torch.importing import from_torch as from_torch
 from .exchange.torch.state import to_state_dict as to_state_dict
 from .functional import groupnorm as groupnorm

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from exchange.test_sklearn_checks import APART
 
 from gncodegen.exchange.onnx.operations import LAYERS, OPERATIONS
 from gncodegen.exchange.onnx.operations.elementwise import ACTIVATIONS
@@ -47,6 +48,9 @@ def written() -> str:
         "- In training mode dropout is a layer; in evaluation mode it is gone. Batch norms are layers in both:",
         "  compiled for training they take the statistics of the batch.",
         "- Parameters that `requires_grad` is not set for, and buffers, are not learned.",
+        "- `F.local_response_norm` comes as its parts, not as LRN; `torch.logsumexp` as ReduceLogSumExp, in its stable",
+        "  form. `F.pixel_unshuffle` is a SpaceToDepth whose channels are numbered column-first (mode CRD), which",
+        "  only DepthToSpace has in ONNX.",
         "",
         "## PyTorch out: `compiled.as_torch_module()`, `gnc.to_state_dict(net, module)`",
         "",
@@ -79,6 +83,8 @@ def written() -> str:
         "weights, bit for bit; learn rate and L2 factors lie in metadata. Without an axis of observations,",
         "or where an observation or one of its axes is a single number, layers that only reshape may differ.",
         "Names of classes lie in the model's metadata, under `classes`, weights beyond 2 GB in `net.onnx.data`.",
+        "A column-first SpaceToDepthLayer goes out as Reshape, Transpose, Reshape; LRN and LogSumExp as the parts that",
+        "they came in as.",
         "What ONNX cannot say is an error that lists every such layer; then nothing is written.",
         "",
         "| operation of a layer | becomes |",
@@ -88,6 +94,24 @@ def written() -> str:
         *(f"| {kind.__name__} | {row.becomes} |" for kind, row in LAYERS.items()),
         "",
         "On the command line: `gncodegen compile model.onnx --export net.onnx`.",
+        "",
+        "## scikit-learn: `gnc.NetworkClassifier(layers)`, `gnc.NetworkRegressor(layers)`",
+        "",
+        "Estimators as scikit-learn has them: `clone`, `pickle`, pipelines, `GridSearchCV` with several jobs, data",
+        "frames with their feature names, `partial_fit`, `warm_start`, `early_stopping` by `validation_fraction`.",
+        "",
+        "- `layers` is what lies between X and y: an array, to which an input layer and the last layers are added",
+        "  where it has none, a whole network, or a callable that makes one from the size of an observation and the",
+        "  number of outputs. None is two fully connected layers of 64 with group norms.",
+        "- `fitted.net_` is the `TrainedNetwork`, `fitted.info_` the course of its training.",
+        "- Responses need not be scaled: the layer that is added for y starts at its mean and learns at its scale.",
+        "- One class per observation; `sample_weight` is not taken, class weights stand in a ClassificationLayer.",
+        "",
+        "scikit-learn's `check_estimator` passes for both; these checks are run in another way:",
+        "",
+        "| check | reason |",
+        "|---|---|",
+        *(f"| {name} | {reason} |" for name, reason in APART.items()),
         "",
     ]
     return "\n".join(lines)

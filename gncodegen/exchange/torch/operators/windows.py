@@ -126,12 +126,6 @@ def batch_norm(call: Call) -> list[Array]:
     return [call.emit("BatchNormalization", *operands, momentum=momentum, epsilon=epsilon)]
 
 
-def local_response_norm(call: Call) -> Array:
-    """Over neighbouring channels."""
-    names = {"size": "size", "alpha": "alpha", "beta": "beta", "bias": "k"}
-    return call.emit("LRN", call.first, **{name: np.asarray(call[own]).item() for name, own in names.items()})
-
-
 def single(convert: Callable[[Call], list[Array]], *operators: str) -> Row:
     """A row whose one result is no list."""
     return row(lambda call: convert(call)[0], *operators)

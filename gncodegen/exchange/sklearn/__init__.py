@@ -1,0 +1,1 @@
+"""Networks as scikit-learn estimators; needs the package scikit-learn (`pip install 'gncodegen[sklearn]'`)."""
