@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.sets import ALONE, out_of_turn
+from support.sets import ALONE, few, out_of_turn
 from support.targets import ARCHITECTURES, EMULATED
 
 from gncodegen.kernels import catalog
@@ -40,18 +39,30 @@ class _Case:
         self.name, self.target = f"test[{case}-{target}]", target
         self.callspec = SimpleNamespace(params={"target": target})
 
-    def iter_markers(self, _: str) -> Iterator[pytest.Mark]:
-        if self.target != EMULATED:
-            yield pytest.mark.full.mark
+
+def _cases(count: int, *targets: str) -> list[Any]:
+    return [_Case(case, target) for case in range(count) for target in targets]
 
 
 def test_every_case_meets_every_architecture_in_a_few_runs() -> None:
-    items: list[Any] = [_Case(case, target) for case in range(5) for target in ("cpu", *ARCHITECTURES)]
-    others = {name for name in ARCHITECTURES if name != EMULATED}
-    met = set()
+    others = [name for name in ARCHITECTURES if name != EMULATED]
+    items, met = _cases(5, "cpu", *ARCHITECTURES), set[str]()
     for seed in range(len(others)):
-        kept = {item.name: item.target for item in items if item not in out_of_turn(items, seed)}
+        kept = {item.name: item.target for item in items if item not in out_of_turn(items, others, seed)}
         assert set(kept.values()) == {"cpu", *ARCHITECTURES}, "every architecture in every run"
         assert len(kept) == 5 * 3, "each case on the CPU, on the architecture of the default run, on one more"
         met |= set(kept)
     assert met == {item.name for item in items}
+
+
+def test_a_long_table_has_each_case_on_one_target() -> None:
+    items = _cases(5, "cpu", EMULATED)
+    kept = [item.name for item in items if item not in out_of_turn(items, ("cpu", EMULATED), 0, least=5)]
+    assert kept == ["test[0-cpu]", f"test[1-{EMULATED}]", "test[2-cpu]", f"test[3-{EMULATED}]", "test[4-cpu]"]
+    assert not out_of_turn(items, ("cpu", EMULATED), 0, least=6)
+
+
+def test_few_are_spread_evenly_and_those_marked_stay_as_they_are() -> None:
+    cases = few([1, (2, 3), pytest.param(4, marks=pytest.mark.skip), 5, 6, 7], 3)
+    assert [[mark.name for mark in case.marks] for case in cases] == [[], [], ["skip"], ["full"], [], ["full"]]
+    assert [case.values for case in cases] == [(1,), (2, 3), (4,), (5,), (6,), (7,)]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import numpy_gn
 from support.networks import NETWORKS
+from support.sets import diagonal
 from xdsl.dialects.builtin import ModuleOp
 
 import gncodegen as gnc
@@ -36,8 +37,7 @@ def assert_round_trip(module: ModuleOp) -> None:
     assert again.is_structurally_equivalent(module)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "function"), diagonal(list(NETWORKS), FUNCTIONS))
 def test_round_trip_after_every_pass(monkeypatch: pytest.MonkeyPatch, name: str, function: str) -> None:
     monkeypatch.setattr(catalog, "plan", numpy_gn.plan)
     module = build_module(NETWORKS[name](), function, batch_size=2)

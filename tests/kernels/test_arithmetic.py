@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from support.sets import diagonal, few
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels import arithmetic
@@ -43,7 +44,7 @@ def both_types():
     return found
 
 
-@pytest.mark.parametrize(("function", "shapes", "dtype"), both_types(), ids=str)
+@pytest.mark.parametrize(("function", "shapes", "dtype"), few(both_types(), 10), ids=str)
 def test_two_operands(execute, function, shapes, dtype):
     x = [drawn(function, shape, dtype, seed) for seed, shape in enumerate(shapes)]
     y, _ = reference.elementwise(function, *x)
@@ -58,8 +59,9 @@ def test_two_operands(execute, function, shapes, dtype):
         np.testing.assert_allclose(found, expected[place], rtol=8 * TOLERANCE[dtype], atol=8 * TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("function", [row.name for row in ARITHMETIC.values() if row.folds])
-@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize(
+    ("count", "function"), diagonal([1, 4], [row.name for row in ARITHMETIC.values() if row.folds])
+)
 def test_many_operands(execute, function, count):
     x = [drawn(function, (3, 40), "float32", seed) for seed in range(count)]
     y, backward = reference.elementwise(function, *x)

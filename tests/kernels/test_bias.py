@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.sets import few
 
 TOLERANCE = {"float32": 4e-7, "float64": 4e-16}
 
@@ -20,7 +21,7 @@ def sums(execute, shape, dtype, cores):
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "cores"),
-    [
+    few([
         ((3, 7, 5, 3), "float32", 4),
         ((2, 16, 16, 3), "float32", 4),
         ((1, 7), "float32", 4),
@@ -36,8 +37,8 @@ def sums(execute, shape, dtype, cores):
         ((4, 300), "float32", 2),
         ((1, 1, 1, 1), "float32", 2),
         pytest.param((5, 61, 61, 20), "float32", 2, marks=pytest.mark.full("cuda")),
-    ],
-)
+    ], 7),
+)  # fmt: skip
 def test_bias_and_its_gradient(execute, shape, dtype, cores):
     x, bias = drawn(shape, dtype), drawn(shape[-1:], dtype, 1)
     for place in (None, {0: 0}):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from support.sets import diagonal
 
 TOLERANCE = {"float32": 4e-7, "float64": 4e-16}
 
@@ -84,8 +85,10 @@ def test_channel_normalize(execute, shape, activation, dtype):
     np.testing.assert_array_equal(part[0], y[1])
 
 
-@pytest.mark.parametrize("shape", [(2, 6, 6, 16), (3, 5, 7, 3), (2, 3, 30), (1, 40, 9, 64)])
-@pytest.mark.parametrize("activation", ["", "relu"])
+@pytest.mark.parametrize(
+    ("shape", "activation"),
+    diagonal([((2, 6, 6, 16),), ((3, 5, 7, 3),), ((2, 3, 30),), ((1, 40, 9, 64),)], ["", "relu"]),
+)
 def test_channel_normalize_and_its_gradient(execute, shape, activation):
     rng, c = np.random.default_rng(5), shape[-1]
     x, dy = rng.standard_normal((2, *shape)).astype(np.float32)

@@ -80,8 +80,7 @@ ON_GPU = [
     "volume-groups",
 ]
 ON_CPU = [
-    *ON_GPU, "one-channel-small", "stride-2", "stride-over-window", "wide-padding", "whole-image",
-    "few-filters-long-sums", "long-sums", "groups", "channel-wise-wide", "volume-stride-3-2-1", "volume-of-one-slice",
+    *ON_GPU, "stride-2", "channel-wise-wide", "volume-stride-3-2-1",
 ]  # fmt: skip
 """What the default run has."""
 
@@ -199,10 +198,10 @@ def test_without_bias_and_without_attributes(execute):
     "case",
     [
         CASES["same"],
-        pytest.param(CASES["pointwise"], marks=pytest.mark.full("cuda")),
+        pytest.param(CASES["pointwise"], marks=pytest.mark.full),
         pytest.param(Convolution(5, (9, 9), 24, 40, (3, 3), (2, 2), padding=SAME), marks=pytest.mark.full("cuda")),
-        pytest.param(Convolution(17, (16, 16), 3, 24, (3, 3), padding=SAME), marks=pytest.mark.full("cuda")),
-        pytest.param(CASES["volume-groups"], marks=pytest.mark.full("cuda")),
+        pytest.param(Convolution(17, (16, 16), 3, 24, (3, 3), padding=SAME), marks=pytest.mark.full),
+        pytest.param(CASES["volume-groups"], marks=pytest.mark.full),
     ],
 )
 def test_a_slice_of_the_batch_keeps_its_bits(execute, case):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from support.sets import diagonal
+from support.sets import diagonal, few
 
 from gncodegen.kernels.activations import ACTIVATIONS, gradient_from
 
@@ -115,7 +115,7 @@ def test_add(execute, target, inputs, activation, dtype):
         close(y, expected, dtype, 4 if target == "cpu" else 16)
 
 
-@pytest.mark.parametrize("shape", [(256 * 16 * 2 + 4,), (256 * 16 * 3,), (8191,), (3, 16384 + 77)])
+@pytest.mark.parametrize("shape", few([((256 * 16 * 2 + 4,),), ((256 * 16 * 3,),), ((8191,),), ((3, 16384 + 77),)], 2))
 def test_many_blocks(execute, shape):
     """On a GPU of one multiprocessor several vectors of a thread, on a CPU several tiles."""
     x = drawn(shape)

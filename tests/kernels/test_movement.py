@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from support.sets import diagonal
 
 from gncodegen.kernels.movement import collapsed
 
@@ -37,8 +38,7 @@ def test_concatenate_and_slice(execute, shape, widths, dtype):
         start += length
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2, -2])
-@pytest.mark.parametrize("inner", [3, 8])
+@pytest.mark.parametrize(("axis", "inner"), diagonal([0, 1, 2, -2], [3, 8]))
 def test_concatenate_and_slice_along_any_axis(execute, axis, inner):
     shape = (2, 5, 4, inner)
     extents = [shape[axis], 1, 3]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.execution import Execute
 from support.normalization import check, forward
-from support.sets import diagonal, in_full, on_gpu_in_full
+from support.sets import diagonal, few, in_full, on_gpu_in_full
 
 from gncodegen.kernels.cpu import norm_tiling
 
@@ -30,7 +30,7 @@ SHAPES = [
 ]
 VARIANTS = [("float32", "relu"), ("float32", ""), ("float64", "relu"), ("float64", "")]
 OTHERS = [*SHAPES[1::3], *SHAPES[2::3], ((1, 97, 101, 32), 8), ((1, 160, 160, 3), 1)]
-CASES = [*diagonal(SHAPES[::3], VARIANTS), *on_gpu_in_full(diagonal(OTHERS, VARIANTS))]
+CASES = [*diagonal(SHAPES[::3], VARIANTS), *few(diagonal(OTHERS, VARIANTS), 3)]
 
 
 @pytest.mark.parametrize(("shape", "groups", "dtype", "activation"), CASES)

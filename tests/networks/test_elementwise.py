@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 from support.comparison import assert_same_network
+from support.sets import diagonal, few
 
 import gncodegen as gnc
 from gncodegen.errors import CompileError, NetworkError
@@ -23,8 +24,12 @@ def of_three(layer):
     return graph.connect("b", f"{layer.name}/in2").connect("start", f"{layer.name}/in3")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("layer", [gnc.MultiplicationLayer(3, name="m"), gnc.ElementwiseLayer("minimum", 3, name="m")])
+@pytest.mark.parametrize(
+    ("dtype", "layer"),
+    diagonal(
+        ["float32", "float64"], [gnc.MultiplicationLayer(3, name="m"), gnc.ElementwiseLayer("minimum", 3, name="m")]
+    ),
+)
 def test_three_inputs(layer, dtype):
     function = "multiply" if isinstance(layer, gnc.MultiplicationLayer) else layer.function
     nodes = [
@@ -37,7 +42,7 @@ def test_three_inputs(layer, dtype):
     assert_same_network(of_three(layer), nodes, x, dtype=dtype)
 
 
-@pytest.mark.parametrize("slopes", ["channel-wise", "shared"])
+@pytest.mark.parametrize("slopes", few(["channel-wise", "shared"], 1))
 def test_prelu(slopes):
     count = 7 if slopes == "channel-wise" else 1
     layers = [

@@ -104,7 +104,7 @@ JUDGED = [line for line in ALLOWED if twin(*line)]
 @pytest.mark.parametrize(
     ("layer", "letters", "cell"),
     [
-        pytest.param(*line, id="-".join(line[:2]), marks=[pytest.mark.full] if i % 9 else [])
+        pytest.param(*line, id="-".join(line[:2]), marks=[pytest.mark.full] if i % 18 else [])
         for i, line in enumerate(JUDGED)
     ],
 )
@@ -136,7 +136,7 @@ ORDERS = (
 
 
 @pytest.mark.parametrize(
-    "order", [pytest.param(o, marks=[pytest.mark.full] if i % 3 else []) for i, o in enumerate(ORDERS)]
+    "order", [pytest.param(o, marks=[pytest.mark.full] if i % 6 else []) for i, o in enumerate(ORDERS)]
 )
 def test_arrays_in_any_order_of_axes(order):
     """The same bits as channel-last arrays: prediction and the gradients of all parameters and of the input."""

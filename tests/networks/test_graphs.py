@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 from support.comparison import assert_near, assert_same_network
+from support.sets import few
 
 import gncodegen as gnc
 
@@ -102,12 +103,15 @@ def residual_block(last, shortcut):
 
 @pytest.mark.parametrize(
     ("last", "shortcut", "fused"),
-    [
-        ([gnc.ReluLayer(name="last")], "start", "gn_b + add + last"),
-        ([gnc.ReluLayer(name="last")], "gn_c", "gn_b + add + last"),
-        ([gnc.LeakyReluLayer(0.2, name="last")], "start", "gn_b + add + last"),
-        ([], "gn_c", "gn_b + add"),
-    ],
+    few(
+        [
+            ([gnc.ReluLayer(name="last")], "start", "gn_b + add + last"),
+            ([gnc.ReluLayer(name="last")], "gn_c", "gn_b + add + last"),
+            ([gnc.LeakyReluLayer(0.2, name="last")], "start", "gn_b + add + last"),
+            ([], "gn_c", "gn_b + add"),
+        ],
+        2,
+    ),
     ids=["relu, identity", "relu, projection", "leaky relu, identity", "no activation, projection"],
 )
 def test_a_residual_block_is_one_op_behind_its_convolution(last, shortcut, fused):

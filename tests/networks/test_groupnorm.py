@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.comparison import assert_near, assert_same_network
 from support.group_norms import assert_accurate, compiled_gn, layers_of, nodes_of, normal, oracle, plain
+from support.sets import few
 
 import gncodegen as gnc
 
@@ -20,6 +21,7 @@ SHAPES = st.tuples(
 )
 
 
+@pytest.mark.full(like="networks/test_groupnorm.py::test_error_stays_below_a_millionth_at_every_offset")
 @given(shape=SHAPES, dtype=st.sampled_from(["float32", "float64"]), relu=st.booleans())
 @example(shape=(2, 1, 1, 1, 3), dtype="float64", relu=False)
 @example(shape=(3, 5, 3, 17, 1), dtype="float32", relu=True)
@@ -52,7 +54,7 @@ def test_a_group_larger_than_one_cache():
 # Accuracy.
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 8, 16), (2, 7, 5, 6), (3, 28, 28, 20)])
+@pytest.mark.parametrize("shape", few([((2, 8, 8, 16),), ((2, 7, 5, 6),), ((3, 28, 28, 20),)], 2))
 @pytest.mark.parametrize("constant", [0, 1e2, 1e4, 1e6])
 def test_error_stays_below_a_millionth_at_every_offset(shape, constant):
     x = normal(*shape) + np.float32(constant)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 from support.comparison import assert_near, assert_same_network, randomize
+from support.sets import few
 
 import gncodegen as gnc
 
@@ -20,7 +21,7 @@ def around(layer, shape, **options):
 
 @pytest.mark.parametrize(
     ("shape", "batch", "dtype"),
-    [((5, 3, 7), 2, "float32"), ((1, 1, 17), 5, "float32"), ((3, 7, 1), 2, "float64")],
+    few([((5, 3, 7), 2, "float32"), ((1, 1, 17), 5, "float32"), ((3, 7, 1), 2, "float64")], 1),
 )
 def test_batch_norm_in_training_and_prediction(shape, batch, dtype):
     layers = around(gnc.BatchNormalizationLayer(name="bn"), shape)
@@ -102,7 +103,7 @@ def test_layer_norm_of_features():
     assert_same_network(layers, [ref.Node("ln", ref.layer_norm, LEARNED)], image(5, 19))
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((5, 3, 7), "float32"), ((4, 5, 1), "float64")])
+@pytest.mark.parametrize(("shape", "dtype"), few([((5, 3, 7), "float32"), ((4, 5, 1), "float64")], 1))
 def test_instance_norm(shape, dtype):
     layers = around(gnc.InstanceNormalizationLayer(name="norm"), shape)
     nodes = [ref.Node("norm", ref.instance_norm, LEARNED)]
@@ -112,11 +113,11 @@ def test_instance_norm(shape, dtype):
 
 @pytest.mark.parametrize(
     ("method", "extent"),
-    [
+    few([
         *((method, "channel") for method in ("none", "zerocenter", "zscore", "rescale-symmetric", "rescale-zero-one")),
         *((method, extent) for method in ("zscore", "rescale-symmetric") for extent in ("element", "all")),
-    ],
-)
+    ], 5),
+)  # fmt: skip
 def test_input_normalizations(method, extent):
     shape = {"channel": (7,), "element": (5, 3, 7), "all": (1,)}[extent]
     low, span = image(*shape, seed=1), np.abs(image(*shape, seed=2)) + 0.5

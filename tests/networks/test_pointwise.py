@@ -6,6 +6,7 @@ import reference as ref
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.comparison import assert_near, assert_same_network
+from support.sets import diagonal, few
 
 import gncodegen as gnc
 
@@ -14,8 +15,10 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((5, 3, 7), "float32"), ((1, 1, 1), "float32"), ((5, 3, 7), "float64")])
-@pytest.mark.parametrize("kind", ["relu", "leaky-relu"])
+@pytest.mark.parametrize(
+    ("shape", "dtype", "kind"),
+    diagonal([((5, 3, 7), "float32"), ((1, 1, 1), "float32"), ((5, 3, 7), "float64")], ["relu", "leaky-relu"]),
+)
 def test_activations(kind, shape, dtype):
     layer = gnc.ReluLayer(name="a") if kind == "relu" else gnc.LeakyReluLayer(0.1, name="a")
     layers = [gnc.ImageInputLayer(shape, normalization="none"), layer, gnc.RegressionLayer()]
@@ -82,7 +85,7 @@ CLASSIFIER = [ref.Node("fc", ref.fully_connected, ("weights", "bias")), ref.Node
 
 
 @pytest.mark.parametrize(
-    ("classes", "weighted", "dtype"), [(2, False, "float32"), (10, False, "float64"), (17, True, "float32")]
+    ("classes", "weighted", "dtype"), few([(17, True, "float32"), (2, False, "float32"), (10, False, "float64")], 2)
 )
 def test_softmax_and_cross_entropy(classes, weighted, dtype):
     weights = [0.5 + i for i in range(classes)] if weighted else None
@@ -136,7 +139,7 @@ def graph(shape, *branches_into_join):
     return gnc.LayerGraph([gnc.ImageInputLayer(shape, normalization="none", name="input"), *branches_into_join])
 
 
-@pytest.mark.parametrize(("dtype", "relu"), [("float32", True), ("float64", False), ("float64", True)])
+@pytest.mark.parametrize(("dtype", "relu"), few([("float32", True), ("float64", False), ("float64", True)], 1))
 def test_addition_of_three(dtype, relu):
     tail = [gnc.ReluLayer(name="tail")] if relu else []
     layers = gnc.LayerGraph(
@@ -197,7 +200,7 @@ def mask_of(compiled):
     return compiled.gradients(ones, np.zeros_like(ones))["input"] != 0
 
 
-@pytest.mark.parametrize("probability", [0.5, 0.2, 0.9])
+@pytest.mark.parametrize("probability", few([0.5, 0.2, 0.9], 1))
 def test_dropout_keeps_the_right_share_and_scales_it(probability):
     compiled = dropout_network(probability)
     x, t = (1 + np.abs(normal(8, 501))).astype(np.float32), normal(8, 501, seed=1).astype(np.float32)

@@ -30,6 +30,7 @@ def compare(kind, shape, window, *, stride, padding=0, dtype="float32", batch=2)
     return assert_same_network(layers, [ref.Node("pool", operation, options=options)], x, dtype=dtype)
 
 
+@pytest.mark.full(like="kernels/test_pooling.py::test_max_pool")
 @given(
     kind=st.sampled_from(["max", "average", "mean"]),
     height=st.sampled_from([1, 2, 5, 8, 13]),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference as ref
 from support.comparison import assert_near, randomize
+from support.sets import diagonal
 from support.targets import TARGETS
 
 import gncodegen as gnc
@@ -81,8 +82,9 @@ def images(seed):
     return np.random.default_rng(seed).standard_normal((4, 6, 6, 2))
 
 
-@SOLVER
-@pytest.mark.parametrize("method", ["none", "l2norm", "global-l2norm", "absolute-value"])
+@pytest.mark.parametrize(
+    ("solver", "method"), diagonal(list(SOLVERS), ["none", "l2norm", "global-l2norm", "absolute-value"])
+)
 def test_steps_are_the_oracles(solver, method, where):
     clip = {} if method == "none" else {"gradient_threshold": 0.3, "gradient_threshold_method": method}
     compiled = network(solver, where, **clip)

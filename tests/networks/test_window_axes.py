@@ -133,24 +133,20 @@ CASES = {
         )
     },
 }  # fmt: skip
-EMULATED = {"convolution TC", "grouped SSSC", "transposed SSSC", "max TC", "padded by repetition", "global average TC"}
-"""Enough for the emulator in the default run; the rest is in --full."""
-TWINS = {
-    "convolution TSSSC", "convolution SSSC, dilated", "padded, edge twice", "grouped TC", "channel-wise TC",
-    "transposed TSSC, 2-D", "max TSSC, 2-D", "average TSSSC", "global average SC", "global max TC", "global max SC",
-    "global average TSC, 1-D", "global max TSC, 2-D", "global average TSSC, 3-D", "global max TSSC, 2-D",
-    "global average SSSC",
+IN_TURN = {"convolution TC", "grouped SSSC", "transposed SSSC", "max TC", "padded by repetition", "global average TC"}
+ON_CPU = {
+    "convolution TSSC, 3-D", "channel-wise SSSC", "average SSSC",
 }  # fmt: skip
-"""Cases like which another one stands in the default run."""
+"""What the default run has; --full has all, on both targets."""
 
 
-def of_the_default_run(name):
-    families = () if name in TWINS else ("cuda",)
-    return pytest.param(name, id=name, marks=[] if name in EMULATED else [pytest.mark.full(*families)])
+def _param(name):
+    families = ("cuda",) if name in ON_CPU else ()
+    return pytest.param(name, id=name, marks=[] if name in IN_TURN else [pytest.mark.full(*families)])
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", [of_the_default_run(name) for name in CASES])
+@pytest.mark.parametrize("name", [_param(name) for name in CASES])
 def test_against_the_twin(name, target):
     case = CASES[name]
     # Distinct values, far apart, so that a finite step never changes which one of a window is the largest.

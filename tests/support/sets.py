@@ -14,43 +14,53 @@ from _pytest.mark import ParameterSet
 ALONE = pytest.StashKey[set[tuple[str, str, str]]]()
 """Groups of tests of which the default run has none; empty, or a mistake."""
 
+MANY = 4
+"""A test with so many cases has each on one target in the default run, on all in --full."""
+
 
 def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects the tests marked `full`, unless the run has --full; with --rest, those that a default run has done."""
+    from support.targets import ARCHITECTURES, EMULATED
+
     only_full = {item for item in items if _only_full(item)}
+    both = [item for item in items if item not in only_full]
+    extra = only_full | out_of_turn(both, ("cpu", EMULATED), 0, least=MANY)
     if config.getoption("--rest"):
-        left_out = [item for item in items if item not in only_full and not _draws(item)]
+        gone = {item for item in items if item not in extra and not _draws(item)}
     else:
-        left_out = [] if config.getoption("--full") else [item for item in items if item in only_full]
-    gone = set(left_out)
+        gone = set() if config.getoption("--full") else set(extra)
     if config.getoption("--full"):
-        gone |= out_of_turn(items, int(config.option.hypothesis_seed))
+        others = [name for name in ARCHITECTURES if name != EMULATED]
+        gone |= out_of_turn([item for item in items if item in only_full], others, int(config.option.hypothesis_seed))
     items[:] = [item for item in items if item not in gone]
     kept = {_group(item) for item in items}
-    config.stash[ALONE] = {_group(item) for item in gone & only_full if not _like(item)} - kept
+    config.stash[ALONE] = {_group(item) for item in gone & extra if not _like(item)} - kept
     if gone:
         config.hook.pytest_deselected(items=list(gone))
 
 
-def out_of_turn(items: Sequence[pytest.Item], seed: int) -> set[pytest.Item]:
-    """Tests on architectures whose turn it is not: of those that the default run has not, each case runs on one.
+def out_of_turn(items: Sequence[pytest.Item], names: Sequence[str], first: int, least: int = 1) -> set[pytest.Item]:
+    """Tests on targets whose turn it is not: each case of a test runs on one of some targets.
 
-    Case after case goes on to the next, and the seed says with which it begins: all of them are met in every run, and
-    every case on every one of them in a few runs.
+    Case after case goes on to the next, so all of them are met in every run; a case meets them all in a few full runs,
+    where a number drawn for the run says with which one it begins.
+
+    Args:
+        items: tests.
+        names: the targets; tests on others stay.
+        first: which one the first case runs on, counted from 0 and round.
+        least: a test with fewer cases keeps them all.
     """
-    from support.targets import ARCHITECTURES, EMULATED
-
-    others = [name for name in ARCHITECTURES if name != EMULATED]
     cases: dict[tuple[str, str], dict[str, dict[str, pytest.Item]]] = {}
     for item in items:
         target = _target(item)
-        if target in others and _only_full(item):
+        if target in names:
             test = cases.setdefault((str(item.path), getattr(item, "originalname", item.name)), {})
             test.setdefault(item.name.replace(target, "*"), {})[target] = item
     gone: set[pytest.Item] = set()
     for test in cases.values():
-        for number, case in enumerate(test.values()):
-            turn = others[(seed + number) % len(others)]
+        for number, case in enumerate(test.values() if len(test) >= least else ()):
+            turn = names[(first + number) % len(names)]
             if len(case) > 1 and turn in case:
                 gone |= {item for target, item in case.items() if target != turn}
     return gone
@@ -122,10 +132,21 @@ def in_full(cases: Sequence[object], *families: str) -> list[ParameterSet]:
         families: the families of targets that this is said of; none = all.
     """
     mark = pytest.mark.full(*families)
+    return [pytest.param(*case.values, marks=[*case.marks, mark], id=case.id) for case in _parameters(cases)]
+
+
+def few(cases: Sequence[object], count: int) -> list[ParameterSet]:
+    """Cases of which the default run has so many, spread evenly; those that have marks already stay as they are."""
+    found = _parameters(cases)
+    free = [place for place, case in enumerate(found) if not case.marks]
+    kept = {free[number * len(free) // count] for number in range(count)}
+    return [in_full([case])[0] if place in free and place not in kept else case for place, case in enumerate(found)]
+
+
+def _parameters(cases: Sequence[object]) -> list[ParameterSet]:
+    """Cases as pytest's parameters; a tuple stands for several."""
     return [
-        pytest.param(*case.values, marks=[*case.marks, mark], id=case.id)
-        if isinstance(case, ParameterSet)
-        else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=mark)
+        case if isinstance(case, ParameterSet) else pytest.param(*(case if isinstance(case, tuple) else (case,)))
         for case in cases
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.execution import Execute
-from support.sets import diagonal
+from support.sets import diagonal, few
 
 CASES = [
     # (x, window, filters, groups of the norm, attributes, dtype)
@@ -29,7 +29,7 @@ def extents(x, window, attributes):
 
 @pytest.mark.parametrize(
     ("activation", "partials", "shape", "window", "filters", "norm_groups", "more", "dtype"),
-    diagonal([("", False), ("relu", True), ("leaky-relu", False)], CASES),
+    few(diagonal([("", False), ("relu", True), ("leaky-relu", False)], CASES), 3),
 )
 def test_same_bits(execute: Execute, shape, window, filters, norm_groups, more, dtype, activation, partials):
     rng, c = np.random.default_rng(1), shape[-1]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference as ref
+from support.sets import few
 
 from gncodegen.kernels.catalog import plan
 from gncodegen.kernels.cpu import norm_tiling
@@ -58,7 +59,7 @@ def split(monkeypatch: pytest.MonkeyPatch, phases: str) -> None:
     monkeypatch.setattr(norm_tiling, "_wave", lambda *_: 0 if phases == "whole" else 1)
 
 
-@pytest.mark.parametrize(("shape", "groups", "phases", "dtype", "activation", "alpha"), CASES)
+@pytest.mark.parametrize(("shape", "groups", "phases", "dtype", "activation", "alpha"), few(CASES, 2))
 def test_against_the_oracle(execute: Execute, monkeypatch, shape, groups, phases, dtype, activation, alpha):
     split(monkeypatch, phases)
     a, options = arrays(shape, dtype), attributes(groups, activation, alpha)
@@ -91,7 +92,7 @@ def test_gradients_are_slopes(execute: Execute, activation, alpha):
 
 @pytest.mark.parametrize(
     ("shape", "activation", "alpha"),
-    [((2, 61, 53, 24), "relu", 0.0), ((3, 5, 7, 20), "leaky-relu", 0.1), ((3, 5, 7, 20), "", 0.0)],
+    few([((2, 61, 53, 24), "relu", 0.0), ((3, 5, 7, 20), "leaky-relu", 0.1), ((3, 5, 7, 20), "", 0.0)], 1),
 )
 def test_the_bits_of_the_ops_it_fuses(execute: Execute, monkeypatch, shape, activation, alpha):
     """Norm, addition, activation and their gradients, one op each; whole and split phases alike."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.cuda_kernels import from_bfloat16, to_bfloat16
 from support.normalization import Execute, check, forward, oracle
-from support.sets import diagonal
+from support.sets import diagonal, few
 from support.targets import ARCHITECTURES, machine, over_architectures
 
 SHAPES = [
@@ -112,7 +112,7 @@ def test_constants_extremes_and_bad_values(execute: Execute, only, kind, parts):
 
 @pytest.mark.parametrize(
     ("activation", "kind", "parts"),
-    diagonal(["", "relu", "leaky-relu"], [("resident", 1), ("cluster", 2), ("split", 3)]),
+    few(diagonal(["", "relu", "leaky-relu"], [("resident", 1), ("cluster", 2), ("split", 3)]), 2),
 )
 def test_activations_and_residual(execute: Execute, only, activation, kind, parts):
     only(kind, parts)
@@ -121,7 +121,7 @@ def test_activations_and_residual(execute: Execute, only, activation, kind, part
 
 @pytest.mark.parametrize(
     ("kind", "parts", "shape", "groups"),
-    diagonal([("resident", 1), ("flags", 2), ("waves", 3)], [((2, 6, 6, 16), 4), ((2, 4, 6, 15), 5)]),
+    few(diagonal([("resident", 1), ("flags", 2), ("waves", 3)], [((2, 6, 6, 16), 4), ((2, 4, 6, 15), 5)]), 1),
 )
 def test_float64(execute: Execute, only, shape, groups, kind, parts):
     only(kind, parts)
@@ -130,10 +130,13 @@ def test_float64(execute: Execute, only, shape, groups, kind, parts):
 
 @pytest.mark.parametrize(
     ("dtype", "kind", "parts", "shape", "groups"),
-    diagonal(
-        ["float16", "bfloat16"],
-        [("resident", 1), ("flags", 2), ("split", 3)],
-        [((2, 6, 6, 32), 4), ((1, 7, 8, 12), 3)],
+    few(
+        diagonal(
+            ["float16", "bfloat16"],
+            [("resident", 1), ("flags", 2), ("split", 3)],
+            [((2, 6, 6, 32), 4), ((1, 7, 8, 12), 3)],
+        ),
+        2,
     ),
 )
 def test_half_storage(execute: Execute, only, shape, groups, kind, parts, dtype):

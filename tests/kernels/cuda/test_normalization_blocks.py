@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.execution import problem_of
 from support.normalization import Execute, check, forward
-from support.sets import diagonal
+from support.sets import diagonal, few
 from support.targets import machine
 
 from gncodegen.errors import EmulationFault
@@ -24,7 +24,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "groups", "members"), diagonal(SMALL, [2, 4, 8]))
+@pytest.mark.parametrize(("shape", "groups", "members"), few(diagonal(SMALL, [2, 4, 8]), 2))
 def test_several_observations_of_a_block(execute: Execute, monkeypatch, shape, groups, members):
     every, used = normalization_tiers.panels, []
 

@@ -8,7 +8,7 @@ import pytest
 from support.cuda_kernels import check_accesses, check_static, report
 from support.execution import problem_of
 from support.normalization import check
-from support.sets import diagonal
+from support.sets import diagonal, few
 from support.targets import ARCHITECTURES, ON_ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
@@ -56,7 +56,7 @@ def test_every_shape_has_a_schedule_that_fills_the_machine(op, target, shape, gr
         assert all(launch.grid >= on.cores for launch in main)
 
 
-@pytest.mark.parametrize(("shape", "groups", "op"), diagonal(REAL, ["group_norm", "group_norm_gradient"]))
+@pytest.mark.parametrize(("shape", "groups", "op"), few(diagonal(REAL, ["group_norm", "group_norm_gradient"]), 4))
 @pytest.mark.parametrize("target", ON_ARCHITECTURES)
 def test_real_shapes_assemble_clean(op, target, shape, groups):
     """No spills, 16-byte accesses, and blocks of a multiprocessor by the assembler's figures.

@@ -9,7 +9,7 @@ import pytest
 from support.cuda_kernels import check_static
 from support.execution import problem_of
 from support.normalization import Execute, check, forward
-from support.sets import diagonal
+from support.sets import diagonal, few
 from support.targets import ON_ARCHITECTURES, machine
 
 from gncodegen.kernels import catalog
@@ -41,17 +41,17 @@ WIDE = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "groups", "cores"), diagonal(WIDE, [1, 8]))
+@pytest.mark.parametrize(("shape", "groups", "cores"), few(diagonal(WIDE, [1, 8]), 3))
 def test_wide_groups(execute: Execute, shape, groups, cores):
     check(execute, shape, groups, "float32", "relu", machine("sm_80", cores=cores))
 
 
-@pytest.mark.parametrize(("shape", "groups", "cores"), diagonal(WIDE[2:4], [1, 8]))
+@pytest.mark.parametrize(("shape", "groups", "cores"), few(diagonal(WIDE[2:4], [1, 8]), 1))
 def test_wide_groups_of_float64(execute: Execute, shape, groups, cores):
     check(execute, shape, groups, "float64", "leaky-relu", machine("sm_80", cores=cores))
 
 
-@pytest.mark.parametrize("cores", [1, 8])
+@pytest.mark.parametrize("cores", few([1, 8], 1))
 def test_wide_groups_with_a_residual(execute: Execute, cores):
     check(execute, (2, 3, 4096), 1, "float32", "relu", machine("sm_80", cores=cores), residual=True)
 
@@ -76,7 +76,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "target", "shape", "groups", "reduced"), KINDS)
+@pytest.mark.parametrize(("kind", "target", "shape", "groups", "reduced"), few(KINDS, 3))
 def test_a_slice_of_the_batch_keeps_its_bits(execute, monkeypatch, kind, target, shape, groups, reduced):
     """Within one tier and cut, y, statistics and dx of an observation do not depend on the others.
 

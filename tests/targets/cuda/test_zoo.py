@@ -135,6 +135,7 @@ def test_the_zoo_reaches_every_op() -> None:
     assert {schedule.op for schedule in _kernels("sm_90")} | ALWAYS_FUSED == set(PLANS)
 
 
+@pytest.mark.full(like="kernels/cuda/test_assembly.py::test_kernels_assemble_clean")
 @pytest.mark.parametrize("target", ON_ARCHITECTURES)
 def test_every_kernel_assembles_clean(target: str) -> None:
     kernels = _kernels(target)
