@@ -278,3 +278,22 @@ def test_float64() -> None:
     x = observations(network).astype(np.float64)
     (found,) = onnx.reference.ReferenceEvaluator(made).run(None, {"x": x})
     np.testing.assert_allclose(found, interpreted(network, {"x": x})[0], rtol=1e-12)
+
+
+def test_shared_parameters_go_out_and_come_in_as_one() -> None:
+    shared = {"weights": "one.weights", "bias": "one.bias"}
+    norms = {"scale": "norm.scale", "offset": "norm.offset"}
+    layers = [
+        gnc.ImageInputLayer((6, 4, 8), normalization="none", name="x"),
+        gnc.Convolution2dLayer(3, 8, padding=1, name="one"), gnc.GroupNormalizationLayer(4, name="norm"),
+        gnc.ReluLayer(name="relu"),
+        gnc.Convolution2dLayer(3, 8, padding=1, name="two", shared=shared, weight_learn_rate_factor=0.5),
+        gnc.GroupNormalizationLayer(2, name="other", shared=norms),
+    ]  # fmt: skip
+    network = Network.build(layers, require_output=False)
+    made = exported(network.with_values(drawn_values(network)))
+    assert len(made.graph.initializer) == 4
+    graph = gnc.from_onnx(made)
+    assert dict(graph["two"].shared) == shared
+    assert dict(graph["other"].shared) == norms
+    assert same_network(graph, gnc.from_onnx(exported(Network.build(graph, require_output=False))))

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from support.onnx_models import model_of, small_model
+from support.onnx_models import in_onnx_runtime, interpreted, model_of, small_model
 
 import gncodegen as gnc
 from gncodegen.errors import NetworkError
@@ -210,3 +210,38 @@ def test_outputs_that_no_layer_has_are_issues_only_where_they_are_read() -> None
     read = [helper.make_node("Dropout", ["x"], ["d", "mask"], name="drop"), helper.make_node("Relu", ["mask"], ["y"])]
     with pytest.raises(NetworkError, match="'drop' \\(Dropout\\): its outputs mask; allowed: the first 1"):
         gnc.from_onnx(model_of(read, {"x": ["N", 3]}, {"y": ["N", 3]}, opset=9))
+
+
+def twice(first: dict, second: dict, between: str = "Relu"):
+    """Two products of (N, 4) with one array of weights."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["a"], name="one", **first),
+        helper.make_node(between, ["a"], ["r"], name="between"),
+        helper.make_node("Gemm", ["r", "w", "b"], ["y"], name="two", **second),
+    ]
+    rng = np.random.default_rng(3)
+    constants = {"w": rng.normal(size=(4, 4)).astype(np.float32), "b": rng.normal(size=4).astype(np.float32)}
+    return model_of(nodes, {"x": ["N", 4]}, {"y": ["N", 4]}, constants)
+
+
+def test_an_initializer_of_two_layers_is_one_parameter() -> None:
+    made = twice({"transB": 1}, {"transB": 1})
+    graph = gnc.from_onnx(made)
+    assert dict(graph["two"].shared) == {"weights": "one.weights", "bias": "one.bias"}
+    assert list(gnc.Network.build(graph, require_output=False).parameters) == ["one.weights", "one.bias"]
+    x = np.random.default_rng(4).normal(size=(3, 4)).astype(np.float32)
+    np.testing.assert_allclose(interpreted(graph, {"x": x})[0], in_onnx_runtime(made, {"x": x})[0], atol=1e-6)
+
+
+def test_read_in_another_order_it_is_two() -> None:
+    made = twice({"transB": 1}, {"transB": 0})
+    graph = gnc.from_onnx(made)
+    assert dict(graph["two"].shared) == {"bias": "one.bias"}
+    x = np.random.default_rng(4).normal(size=(3, 4)).astype(np.float32)
+    np.testing.assert_allclose(interpreted(graph, {"x": x})[0], in_onnx_runtime(made, {"x": x})[0], atol=1e-6)
+
+
+def test_constants_of_formulas_are_not_shared() -> None:
+    nodes = [helper.make_node("Mul", ["x", "c"], ["a"], name="one"), helper.make_node("Add", ["a", "c"], ["y"])]
+    graph = gnc.from_onnx(model_of(nodes, {"x": ["N", 4]}, {"y": ["N", 4]}, {"c": np.arange(4, dtype=np.float32)}))
+    assert not any(layer.shared for layer in graph)

@@ -10,6 +10,7 @@ from gncodegen.exchange.node import Step
 from gncodegen.exchange.onnx.factors import with_factors
 from gncodegen.exchange.onnx.folding import fold
 from gncodegen.exchange.onnx.reading import Model, read
+from gncodegen.exchange.onnx.sharing import with_shared_parameters
 from gncodegen.exchange.translation import Source, translated
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def from_onnx(model: Any, shapes: Mapping[str, Sequence[int | None]] | None = No
 
     The graph takes and returns arrays in the model's own order of axes. The first axis is that of observations, and
     prediction takes any number of them, whatever the model says there. A model that computes along its first axis, and
-    whose shapes are all known, is taken as one observation.
+    whose shapes are all known, is taken as one observation. An initializer that several layers have as their weights,
+    in the same order, is one parameter.
 
     Args:
         model: the path of a file, the bytes of one, or an onnx.ModelProto; opset 7 or newer.
@@ -36,7 +38,8 @@ def from_onnx(model: Any, shapes: Mapping[str, Sequence[int | None]] | None = No
 
     Source: the Open Neural Network Exchange, operator schemas.
     """
-    return translated(_source(read(model, shapes)))
+    source = _source(read(model, shapes))
+    return with_shared_parameters(source, translated(source))
 
 
 def _source(model: Model) -> Source:

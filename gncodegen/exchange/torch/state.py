@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gncodegen.errors import NetworkError
-from gncodegen.exchange.torch.binding import Elements, places
+from gncodegen.exchange.torch.binding import Tensors
 from gncodegen.exchange.torch.capture import captured
 from gncodegen.exchange.torch.framework import framework
 from gncodegen.exchange.torch.importing import source
@@ -45,8 +45,8 @@ def to_state_dict(net: Any, module: Any) -> dict[str, Any]:
     def translate(tensors: Mapping[str, Any]) -> LayerGraph:
         return translated(source(found, tensors))
 
-    elements = Elements.of(found)
-    where = places(found, elements, translate(found.tensors), translate)
+    own = Tensors.of(found)
+    elements, where = own.elements, own.places(found, translate(found.tensors), translate)
     values, written = elements.values.copy(), np.zeros(elements.values.size, bool)
     issues: list[str] = []
     for key, parameter in network.parameters.items():
@@ -67,7 +67,7 @@ def to_state_dict(net: Any, module: Any) -> dict[str, Any]:
     if issues:
         raise NetworkError(issues)
     with torch.no_grad():
-        for tensor, start in zip(elements.tensors, elements.starts.tolist(), strict=False):
+        for tensor, start in zip(own.tensors, elements.starts.tolist(), strict=False):
             part = values[start : start + tensor.numel()].reshape(tuple(tensor.shape))
             tensor.copy_(torch.from_numpy(part))
     return module.state_dict()
