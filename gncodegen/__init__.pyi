@@ -71,6 +71,7 @@ from .layers.inputs import (
     ImageInputLayer as ImageInputLayer,
     SequenceInputLayer as SequenceInputLayer,
 )
+from .layers.local_response import CrossChannelNormalizationLayer as CrossChannelNormalizationLayer
 from .layers.joining import (
     AdditionLayer as AdditionLayer,
     DepthConcatenationLayer as DepthConcatenationLayer,
@@ -107,6 +108,11 @@ from .layers.pooling import (
     MaxPooling1dLayer as MaxPooling1dLayer,
     MaxPooling2dLayer as MaxPooling2dLayer,
     MaxPooling3dLayer as MaxPooling3dLayer,
+)
+from .layers.resize import (
+    Resize1dLayer as Resize1dLayer,
+    Resize2dLayer as Resize2dLayer,
+    Resize3dLayer as Resize3dLayer,
 )
 from .layers.tensors import (
     PermuteLayer as PermuteLayer,

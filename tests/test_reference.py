@@ -47,6 +47,13 @@ OPERATIONS = {
     "average pool": (lambda x: ref.average_pool(x, window=(3, 2), stride=(1, 2), padding=1), (X,)),
     "average pool, mean": (lambda x: ref.average_pool(x, window=(3, 2), padding=1, count_padding=False), (X,)),
     "global average pool": (ref.global_average_pool, (X,)),
+    "resize, nearest": (lambda x: ref.resize(x, (7, 3), axes=(1, 2)), (X,)),
+    "resize, linear": (lambda x: ref.resize(x, (8, 2), axes=(1, 2), method="linear"), (X,)),
+    "resize, linear, corners": (
+        lambda x: ref.resize(x, (3, 9), axes=(1, 2), method="linear", coordinates="align-corners"),
+        (X,),
+    ),
+    "local response": (lambda x: ref.local_response(x, 3, alpha=0.7, beta=0.6, k=1.5), (X,)),
     "softmax": (ref.softmax, (X,)),
     "dropout": (lambda x: ref.dropout(x, MASK, probability=0.3), (X,)),
     "fully connected": (ref.fully_connected, (X, RANDOM.standard_normal((3, 120)), B[:3])),

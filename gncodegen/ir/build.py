@@ -120,7 +120,8 @@ class _Construction:
         values = list(inputs)
         chain = node.layer.operations(node.input_sizes)
         for position, link in enumerate(chain):
-            operands = [*values, *(self.parameters[node.key(name)] for name in link.parameters)]
+            again = inputs if link.with_inputs else ()
+            operands = [*values, *again, *(self.parameters[node.key(name)] for name in link.parameters)]
             if node.layer.is_output and position == len(chain) - 1:
                 assert target is not None
                 operands.append(target)

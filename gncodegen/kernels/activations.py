@@ -133,6 +133,9 @@ ROWS = (
     Activation("square-root", "sqrt(v)", "dy * 0.5 / sqrt(v)", 8, "dy * 0.5 / v"),
     Activation("reciprocal", "1.0 / v", "dy * -1.0 / v / v", 8, "dy * (v * v) * -1.0"),
     Activation("logarithm", "log(v)", "dy / v", 20),
+    Activation(
+        "shifted-power", "power(v + alpha, beta)", "dy * beta * power(v + alpha, beta - 1.0)", 62, constants=(0.0, 1.0)
+    ),
     Activation("exponential", "exp(v)", "dy * exp(v)", 18, "dy * v"),
 )  # fmt: skip
 

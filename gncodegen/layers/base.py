@@ -75,11 +75,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Operation:
-    """One link of a layer's chain of gn ops: op name without "gn.", parameter operands, attributes."""
+    """One link of a layer's chain of gn ops: op name without "gn.", parameter operands, attributes.
+
+    Its operands are what the link before it gave; `with_inputs`, the layer's inputs; the parameters.
+    """
 
     op: str
     parameters: tuple[str, ...] = ()
     attributes: Mapping[str, Attribute] = field(default_factory=dict[str, Attribute])
+    with_inputs: bool = False
 
 
 @cache

@@ -245,6 +245,7 @@ VECTOR_INITIALIZERS = ("zeros", "ones", "narrow-normal")
 PositiveInt = Annotated[int, positive_int]
 Epsilon = Annotated[float, positive_number]
 Factor = Annotated[float, non_negative_number]
+FiniteNumber = Annotated[float, finite_number]
 Decay = Annotated[float, decay]
 Probability = Annotated[float, probability]
 Channels = Annotated[int | str, positive_int | one_of("auto")]

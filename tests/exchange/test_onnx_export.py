@@ -100,6 +100,10 @@ NETWORKS = {
         gnc.ElementwiseLayer("multiply", 1, constant=np.linspace(1, 2, 6)[:, None]),
         gnc.PermuteLayer((2, 0, 1)), gnc.ReshapeLayer((12, 4, 8)), gnc.GlobalAveragePooling2dLayer(),
     ],
+    "neighbours": [
+        IMAGE, gnc.CrossChannelNormalizationLayer(3, alpha=0.5), gnc.Resize2dLayer(scale=(2, 0.5), method="linear"),
+        gnc.MaxPooling2dLayer(2),
+    ],
     "residual": residual(),
     "joined": joined(),
     **{

@@ -35,6 +35,8 @@ EXAMPLES = {
     "CropLayer": ((1, 0, 2, 1),),
     "DepthToSpaceLayer": (2,),
     "SpaceToDepthLayer": (2,),
+    "CrossChannelNormalizationLayer": (5,),
+    **{f"Resize{rank}dLayer": (4,) for rank in (1, 2, 3)},
 }
 TYPES = {name: t for name, t in layer_types().items() if t is not gnc.Layer}
 

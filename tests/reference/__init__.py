@@ -16,6 +16,7 @@ from reference.normalization import (
     input_normalization,
     instance_norm,
     layer_norm,
+    local_response,
     running_statistics,
 )
 from reference.pointwise import (
@@ -27,6 +28,7 @@ from reference.pointwise import (
     relu,
     softmax,
 )
+from reference.resizing import resize
 from reference.solvers import SOLVERS, Adam, RmsProp, Sgdm, Solver, clip_gradients, learn_rate
 from reference.windows import (
     average_pool,
@@ -72,11 +74,13 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "learn_rate",
+    "local_response",
     "max_pool",
     "numeric_gradient",
     "one_hot",
     "pad",
     "relu",
+    "resize",
     "running_statistics",
     "same_padding",
     "softmax",

@@ -149,3 +149,26 @@ def input_normalization(
         added = -1.0 if method == "rescale-symmetric" else 0.0
     y = (np.asarray(x, np.float64) - shift) * factor + added
     return y, lambda dy: (np.asarray(dy, np.float64) * factor,)
+
+
+def local_response(
+    x: ArrayLike, window: int, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
+) -> tuple[Array, Callable[[ArrayLike], tuple[Array]]]:
+    """x over (k + alpha · mean square of the `window` channels around)^beta; what is beyond the ends counts as 0."""
+    x = np.asarray(x, np.float64)
+    channels = x.shape[-1]
+    near = [
+        [j for j in range(c - (window - 1) // 2, c + window // 2 + 1) if 0 <= j < channels] for c in range(channels)
+    ]
+    base = np.stack([k + alpha / window * (x[..., js] ** 2).sum(-1) for js in near], -1)
+
+    def backward(dy: ArrayLike) -> tuple[Array]:
+        dy = np.asarray(dy, np.float64)
+        dx = dy * base**-beta
+        for c, js in enumerate(near):
+            slope = -beta * x[..., c] * base[..., c] ** (-beta - 1) * 2 * alpha / window
+            for j in js:
+                dx[..., j] += dy[..., c] * slope * x[..., j]
+        return (dx,)
+
+    return x * base**-beta, backward

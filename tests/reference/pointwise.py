@@ -91,6 +91,8 @@ def value_and_slope(  # noqa: C901, PLR0911, PLR0912
             return 1 / x, -1 / x**2
         case "logarithm":
             return np.log(x), 1 / x
+        case "shifted-power":
+            return (x + alpha) ** beta, beta * (x + alpha) ** (beta - 1)
         case "exponential":
             return np.exp(x), np.exp(x)
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,13 @@ def _pool(x: Array, a: Mapping[str, Any], op: str) -> tuple[Array, Any]:
         return _merged(x, len(a["window"]), lambda x: ref.max_pool(x, **options))
     counted = a.get("count_padding", True)
     return _merged(x, len(a["window"]), lambda x: ref.average_pool(x, **options, count_padding=counted))
+
+
+def _sparse_product(x: Array, a: Mapping[str, Any]) -> Array:
+    lines = np.moveaxis(x, a["axis"], 0)
+    spans = pairwise(a["starts"])
+    rows = [sum((a["weights"][k] * lines[a["columns"][k]] for k in range(*span)), 0 * lines[0]) for span in spans]
+    return np.moveaxis(np.array(rows), 0, a["axis"])
 
 
 def _norm(x: Array, scale: Array, offset: Array, a: Mapping[str, Any]) -> tuple[Array, Any]:
@@ -276,6 +284,8 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             return [np.concatenate(o, a.get("axis", -1))]
         case "slice":
             return [np.take(o[0], range(a["start"], a["start"] + a["length"]), a.get("axis", -1))]
+        case "sparse_product":
+            return [_sparse_product(o[0], a)]
         case "reshape":
             return [o[0].reshape(a["shape"])]
         case "transpose":

@@ -159,12 +159,13 @@ class _Drawing:
 
     def _chain(self, node: Node, arrays: tuple[Array, ...]) -> Array:
         """The operations of a layer, one after another."""
-        chain = _merged(node.layer.operations(node.input_sizes))
+        chain, inputs = _merged(node.layer.operations(node.input_sizes)), arrays
         for position, operation in enumerate(chain, 1):
             if operation.op not in OPERATIONS:
                 raise Unsupported(f"gn.{operation.op} has no operator; allowed: {', '.join(OPERATIONS)}")
             title = node.name if position == len(chain) else f"{node.name}/{operation.op}"
             row = OPERATIONS[operation.op]
+            arrays = (*arrays, *inputs) if operation.with_inputs else arrays
             arrays = (row.emit(self._step(node, operation, arrays, title)),)
         return arrays[0]
 

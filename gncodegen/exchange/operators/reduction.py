@@ -10,7 +10,6 @@ import numpy as np
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.node import Node
-from gncodegen.exchange.operators.products import mapped
 from gncodegen.exchange.operators.row import Operator, single
 
 
@@ -118,20 +117,12 @@ def lp_normalization(node: Node) -> Value:
 
 def local_response_normalization(node: Node) -> Value:
     """X / (bias + alpha / size · Σ x²) ^ beta, the sum over neighbouring channels."""
-    value, construction = node.value(), node.construction
-    if not node.batching.batched or value.rank < 1:
+    if not node.batching.batched or node.value().rank < 1:
         raise Unsupported("its input must have axes of observations and of channels")
-    size, channels = int(node.attributes["size"]), value.shape[0]
-    places = np.arange(channels)
-    distance = places[None, :] - places[:, None]
-    # Row c of the matrix says which channels the sum of channel c takes.
-    near = (distance >= -((size - 1) // 2)) & (distance <= size // 2)
-    scale = float(node.attributes.get("alpha", 1e-4)) / size
-    squares = construction.alike(value, gnc.UnaryLayer("square"))
-    total = mapped(construction, squares, 0, near * scale)
-    shifted = construction.with_constant("add", total, np.asarray(float(node.attributes.get("bias", 1.0))))
-    beta = np.asarray(float(node.attributes.get("beta", 0.75)))
-    return _between(node, "divide", value, construction.with_constant("power", shifted, beta))
+    defaults = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0}
+    alpha, beta, k = (float(node.attributes.get(name, default)) for name, default in defaults.items())
+    layer = gnc.CrossChannelNormalizationLayer(int(node.attributes["size"]), alpha=alpha, beta=beta, k=k)
+    return node.construction.channels_last(node.value(), lambda _: layer)
 
 
 OPERATORS: Mapping[str, Operator] = {
@@ -146,5 +137,5 @@ OPERATORS: Mapping[str, Operator] = {
     "ReduceLogSumExp": single(log_sum_exp, "GlobalMaxPooling, GlobalAveragePooling, Elementwise, Unary"),
     "LogSoftmax": single(log_softmax, "GlobalMaxPooling, GlobalAveragePooling, Elementwise, Unary"),
     "LpNormalization": single(lp_normalization, "Unary, GlobalAveragePooling, Elementwise"),
-    "LRN": single(local_response_normalization, "Unary, Convolution with a window of 1, Elementwise"),
+    "LRN": single(local_response_normalization, "CrossChannelNormalization"),
 }

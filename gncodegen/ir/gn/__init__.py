@@ -8,6 +8,7 @@ from gncodegen.ir.gn.folded import FoldedParameters
 from gncodegen.ir.gn.forward import PARAMETRIC
 from gncodegen.ir.gn.gradient import GRADIENTS
 from gncodegen.ir.gn.pointwise import POINTWISE, Loss
+from gncodegen.ir.gn.sparse import SparseProduct
 from gncodegen.ir.gn.transposed import TransposedConvolution
 from gncodegen.ir.gn.update import HYPERPARAMETERS, NORM_CLIPS, UPDATES
 
@@ -18,6 +19,7 @@ OPERATIONS: dict[str, type[GnOperation]] = {
         TransposedConvolution,
         FoldedParameters,
         *POINTWISE,
+        SparseProduct,
         *ELEMENTWISE,
         *GRADIENTS,
         *UPDATES,

@@ -16,6 +16,7 @@ from gncodegen.kernels.cpu import (
     loss,
     movement,
     pooling,
+    sparse_product,
     update,
 )
 from gncodegen.kernels.cpu.convolution import parts, takes_norm
@@ -32,6 +33,7 @@ PLANS: Mapping[str, Callable[[Problem], Plans]] = {
     **loss.PLANS,
     **movement.PLANS,
     **pooling.PLANS,
+    **sparse_product.PLANS,
     **update.PLANS,
     **group_norm.PLANS,
     **group_norm_gradient.PLANS,

@@ -14,6 +14,7 @@ from gncodegen.kernels.cuda import (
     movement,
     normalization,
     pooling,
+    sparse_product,
     update,
 )
 from gncodegen.kernels.schedule import Plan, Problem
@@ -26,6 +27,7 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **folding.PLANS,
     **normalization.PLANS,
     **pooling.PLANS,
+    **sparse_product.PLANS,
     **movement.PLANS,
     **loss.PLANS,
     **update.PLANS,

@@ -52,6 +52,13 @@ def _square(step: Step) -> Array:
     return Array(step.array.shape, {order: step.emit("Pow", step.stored(order), step.constant("exponent", 2.0))})
 
 
+def _shifted_power(step: Step) -> Array:
+    """(x + alpha)^beta."""
+    order, (alpha, beta) = step.array.order, _constants(step)
+    shifted = step.helping("shifted", "Add", step.stored(order), step.constant("shift", alpha))
+    return Array(step.array.shape, {order: step.emit("Pow", shifted, step.constant("exponent", beta))})
+
+
 ACTIVATIONS: Mapping[str, Row] = {
     "relu": Row(alike("Relu"), "Relu"),
     "leaky-relu": Row(_named("LeakyRelu", "alpha"), "LeakyRelu"),
@@ -78,6 +85,7 @@ ACTIVATIONS: Mapping[str, Row] = {
     "square-root": Row(alike("Sqrt"), "Sqrt"),
     "reciprocal": Row(alike("Reciprocal"), "Reciprocal"),
     "logarithm": Row(alike("Log"), "Log"),
+    "shifted-power": Row(_shifted_power, "Add, Pow"),
     "exponential": Row(alike("Exp"), "Exp"),
 }
 """Function of gn.activation → its nodes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -66,6 +67,18 @@ def pad(step: Step) -> Array:
     return Array(shape, {order: step.emit("Pad", *inputs, mode=PAD_MODES[mode])})
 
 
+def sparse_product(step: Step) -> Array:
+    """MatMul by the whole matrix, on the axis that it then has as its last one."""
+    axis, rank = step.attribute("axis") - 1, step.array.rank
+    starts, columns = step.attribute("starts"), step.attribute("columns")
+    matrix = np.zeros((step.array.shape[axis], len(starts) - 1))
+    for row, (begin, end) in enumerate(pairwise(starts)):
+        matrix[list(columns[begin:end]), row] = step.attribute("weights")[begin:end]
+    order = (*(other for other in range(rank) if other != axis), axis)
+    shape = (*step.array.shape[:axis], matrix.shape[1], *step.array.shape[axis + 1 :])
+    return Array(shape, {order: step.emit("MatMul", step.stored(order), step.constant("matrix", matrix))})
+
+
 def concatenate(step: Step) -> Array:
     """Along the channels."""
     order = step.shared()
@@ -115,6 +128,7 @@ ROWS: Mapping[str, Row] = {
     "transpose": Row(transpose, "nothing, or Transpose where an array is read in another order"),
     "slice": Row(slice_, "Slice"),
     "pad": Row(pad, "Pad"),
+    "sparse_product": Row(sparse_product, "MatMul"),
     "concatenate": Row(concatenate, "Concat"),
     "fully_connected": Row(fully_connected, "Gemm; MatMul and Add at each time step"),
 }

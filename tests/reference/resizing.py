@@ -1,0 +1,79 @@
+"""Interpolation of images and volumes: every output is a sum of inputs, looked up one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Backward = Callable[[ArrayLike], tuple[Array, ...]]
+
+
+def _place(i: int, inputs: int, outputs: int, scale: float, coordinates: str) -> float:
+    """Where output i lies among the inputs, which are at 0, 1, 2 …"""
+    match coordinates:
+        case "half-pixel":
+            return (i + 0.5) / scale - 0.5
+        case "asymmetric":
+            return i / scale
+        case "align-corners":
+            return 0.0 if outputs == 1 else i * (inputs - 1) / (outputs - 1)
+        case _:
+            raise ValueError(coordinates)
+
+
+def _round(place: float, rounding: str) -> int:
+    return {
+        "round": math.floor(place + 0.5),
+        "floor": math.floor(place),
+        "ceil": math.ceil(place),
+        "round-half-down": math.ceil(place - 0.5),
+    }[rounding]
+
+
+def _shares(place: float, inputs: int, method: str, rounding: str) -> list[tuple[int, float]]:
+    """The inputs that an output at this place takes, and how much of each."""
+    if method == "nearest":
+        return [(min(max(_round(place, rounding), 0), inputs - 1), 1.0)]
+    place = min(max(place, 0), inputs - 1)
+    low = math.floor(place)
+    high = min(low + 1, inputs - 1)
+    return [(low, 1 - (place - low)), (high, place - low)]
+
+
+def resize(
+    x: ArrayLike,
+    extents: Sequence[int],
+    *,
+    axes: Sequence[int],
+    scales: Sequence[float] | None = None,
+    method: str = "nearest",
+    coordinates: str = "half-pixel",
+    rounding: str = "round",
+) -> tuple[Array, Backward]:
+    """x with other extents along some axes, one after another."""
+    shares = []
+    y = np.asarray(x, np.float64)
+    for number, (axis, outputs) in enumerate(zip(axes, extents, strict=True)):
+        inputs = y.shape[axis]
+        scale = outputs / inputs if scales is None else scales[number]
+        places = [_place(i, inputs, outputs, scale, coordinates) for i in range(outputs)]
+        shares.append((axis, inputs, [_shares(place, inputs, method, rounding) for place in places]))
+        lines = np.moveaxis(y, axis, 0)
+        y = np.moveaxis(np.array([sum(part * lines[j] for j, part in taken) for taken in shares[-1][2]]), 0, axis)
+
+    def backward(dy: ArrayLike) -> tuple[Array]:
+        dx = np.asarray(dy, np.float64)
+        for axis, inputs, rows in reversed(shares):
+            lines = np.moveaxis(dx, axis, 0)
+            sums = np.zeros((inputs, *lines.shape[1:]))
+            for i, taken in enumerate(rows):
+                for j, part in taken:
+                    sums[j] += part * lines[i]
+            dx = np.moveaxis(sums, 0, axis)
+        return (dx,)
+
+    return y, backward
