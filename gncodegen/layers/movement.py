@@ -34,9 +34,11 @@ class CropLayer(Layer):
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
         shape, count = list(inputs[0].shape), 2 * len(inputs[0].spatial)
-        given = f"cropping = {self.cropping} for the input {inputs[0]}"
         if len(self.cropping) != count:
-            raise LayerError(f"{given}; allowed: {count} ints; give two per spatial axis")
+            raise LayerError(
+                f"cropping = {self.cropping} for the input {inputs[0]}, which has {count // 2} spatial axes; "
+                f"allowed: {count} ints; give two per spatial axis"
+            )
         for axis, _, length in self._axes(inputs[0]):
             shape[axis] = length
         if min(shape) < 1:
@@ -62,17 +64,26 @@ class _BlockLayer(Layer):
 
     def _image(self, size: Size) -> tuple[int, ...]:
         """Height, width and channels."""
-        if size.format != "SSC":
-            raise LayerError(f"its input is {size}; allowed: an image (SSC); put it where images are")
-        return size.shape
+        if size.format not in ("SSC", "TSSC"):
+            raise LayerError(
+                f"the input {size} has {size.format.count('S')} spatial axes; allowed: SSC, TSSC; "
+                "put the layer where images are"
+            )
+        return size.shape[-3:]
+
+    def _sized(self, size: Size, image: tuple[int, ...]) -> Size:
+        """The size with other images."""
+        return Size(size.format, (*size.shape[:-3], *image))
 
     def _chain(
-        self, apart: tuple[int, ...], permutation: tuple[int, ...], shape: tuple[int, ...]
+        self, size: Size, apart: tuple[int, ...], permutation: tuple[int, ...], shape: tuple[int, ...]
     ) -> tuple[Operation, ...]:
-        """Reshape to `apart`, transpose, reshape to `shape`; the batch comes first."""
-        order: dict[str, Attribute] = {"permutation": (0, *(axis + 1 for axis in permutation))}
+        """Reshape each image to `apart`, transpose, reshape to `shape`, the output's; batch and steps come first."""
+        steps = size.shape[:-3]
+        ahead = 1 + len(steps)
+        order: dict[str, Attribute] = {"permutation": (*range(ahead), *(axis + ahead for axis in permutation))}
         return (
-            Operation("reshape", (), {"shape": apart}),
+            Operation("reshape", (), {"shape": (*steps, *apart)}),
             Operation("transpose", (), order),
             Operation("reshape", (), {"shape": shape}),
         )
@@ -97,14 +108,15 @@ class DepthToSpaceLayer(_BlockLayer):
                 f"its input has {channels} channels; allowed: a multiple of block² = {self.block**2}; "
                 "change the convolution in front"
             )
-        return Size("SSC", (height * self.block, width * self.block, channels // self.block**2))
+        image = (height * self.block, width * self.block, channels // self.block**2)
+        return self._sized(inputs[0], image)
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
-        height, width, _ = inputs[0].shape
+        height, width, _ = self._image(inputs[0])
         shape, b = self.output_size(inputs).shape, self.block
         if self.order == "depth-first":
-            return self._chain((height, width, b, b, shape[-1]), (0, 2, 1, 3, 4), shape)
-        return self._chain((height, width, shape[-1], b, b), (0, 3, 1, 4, 2), shape)
+            return self._chain(inputs[0], (height, width, b, b, shape[-1]), (0, 2, 1, 3, 4), shape)
+        return self._chain(inputs[0], (height, width, shape[-1], b, b), (0, 3, 1, 4, 2), shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +134,11 @@ class SpaceToDepthLayer(_BlockLayer):
         height, width, channels = self._image(inputs[0])
         if height % self.block or width % self.block:
             raise LayerError(f"its input is {inputs[0]}; allowed: multiples of block = {self.block}; pad or crop it")
-        return Size("SSC", (height // self.block, width // self.block, channels * self.block**2))
+        image = (height // self.block, width // self.block, channels * self.block**2)
+        return self._sized(inputs[0], image)
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         shape, b, channels = self.output_size(inputs).shape, self.block, inputs[0].channels
-        apart = (shape[0], b, shape[1], b, channels)
+        apart = (shape[-3], b, shape[-2], b, channels)
         order = (0, 2, 1, 3, 4) if self.order == "depth-first" else (0, 2, 4, 1, 3)
-        return self._chain(apart, order, shape)
+        return self._chain(inputs[0], apart, order, shape)

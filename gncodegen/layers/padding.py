@@ -34,10 +34,10 @@ class PaddingLayer(Layer):
 
     def shape_errors(self, inputs: tuple[Size, ...]) -> Iterator[str]:
         size = inputs[0]
-        if "T" in size.format or len(self.padding) != 2 * len(size.spatial):
+        if len(self.padding) != 2 * len(size.spatial):
             yield (
-                f"padding = {self.padding} for the input {size}; allowed: two ints per spatial axis, of images, lines "
-                f"or volumes; write padding={(0, 0) * max(len(size.spatial), 1)}"
+                f"padding = {self.padding} for the input {size}, which has {len(size.spatial)} spatial axes; allowed: "
+                f"two ints per axis of lines, images or volumes; write padding={(0, 0) * max(len(size.spatial), 1)}"
             )
         elif self.mode.startswith("symmetric"):
             most = [n - (self.mode == "symmetric-exclude-edge") for n in size.spatial for _ in range(2)]

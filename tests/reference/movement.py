@@ -27,10 +27,10 @@ def _numbers(x: ArrayLike) -> NDArray[np.int64]:
     return np.arange(np.size(x)).reshape(np.shape(x))
 
 
-def crop(x: ArrayLike, top: int, bottom: int, left: int, right: int) -> tuple[Array, Backward]:
-    """Images (N, H, W, C) without their margins."""
-    height, width = np.shape(x)[1:3]
-    return _taken(x, _numbers(x)[:, top : height - bottom, left : width - right])
+def crop(x: ArrayLike, *sides: tuple[int, int]) -> tuple[Array, Backward]:
+    """Observations (N, …, C) without so many elements at the start and end of each axis."""
+    kept = (slice(low, n - high) for n, (low, high) in zip(np.shape(x)[1:], sides, strict=False))
+    return _taken(x, _numbers(x)[:, *kept])
 
 
 def _channel(row: int, column: int, channel: int, block: int, channels: int, order: str) -> int:
