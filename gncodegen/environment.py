@@ -25,6 +25,8 @@ class Environment:
         vector_bytes: vector width in bytes, 0 = the CPU's widest (GNCODEGEN_VECTOR_BYTES).
         check: run CPU kernels one by one on poisoned memory between guards, and look at both (GNCODEGEN_CHECK).
         debug: what the compiler tells on stderr, 0 = nothing, 1 to 4 as process/trace.py says (GNCODEGEN_DEBUG).
+        override: a folder of edited kernels, which are used where they are right (GNCODEGEN_OVERRIDE).
+        templates: a folder of edited templates, likewise (GNCODEGEN_TEMPLATES).
         verify: verify the IR after every pass (GNCODEGEN_VERIFY).
     """
 
@@ -37,6 +39,8 @@ class Environment:
     vector_bytes: int = 0
     check: bool = False
     debug: int = 0
+    override: str = ""
+    templates: str = ""
     verify: bool = True
 
 
@@ -72,6 +76,8 @@ def environment() -> Environment:
         compile_workers=_integer("COMPILE_WORKERS", "0 (one per core) or a positive int"),
         vector_bytes=_integer("VECTOR_BYTES", "0 (the CPU's widest), 16, 32 or 64"),
         check=os.environ.get("GNCODEGEN_CHECK", "0") == "1",
+        override=os.environ.get("GNCODEGEN_OVERRIDE", ""),
+        templates=os.environ.get("GNCODEGEN_TEMPLATES", ""),
         debug=_integer("DEBUG", "0 (nothing) to 4 (all)"),
         verify=os.environ.get("GNCODEGEN_VERIFY", "1") != "0",
     )

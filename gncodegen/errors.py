@@ -53,7 +53,10 @@ class AnomalyError(GncodegenError, ArithmeticError):
 
 
 class CheckError(GncodegenError, RuntimeError):
-    """With GNCODEGEN_CHECK=1, a kernel wrote beyond an end or read what nobody wrote; names kernel and layers."""
+    """A kernel wrote beyond an end, read what nobody wrote, or, edited, computes something else; names its layers.
+
+    Kernels are looked at so with GNCODEGEN_CHECK=1, and edited ones before they are used.
+    """
 
 
 class CacheError(GncodegenError, RuntimeError):

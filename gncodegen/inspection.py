@@ -13,6 +13,7 @@ from gncodegen.kernels.render import render
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
 from gncodegen.lowering import Lowered
+from gncodegen.override_check import Override
 from gncodegen.tables import Table, any_of, near, scaled
 from gncodegen.targets.registry import row_of
 from gncodegen.targets.target import KernelReport, Target
@@ -30,6 +31,7 @@ class CompiledKernel:
         flops: floating-point operations of one call.
         file: the generated source and its compiled forms.
         target: what it was compiled for.
+        override: what is known of it where a user edited it.
     """
 
     name: str
@@ -39,6 +41,7 @@ class CompiledKernel:
     flops: int
     file: Source
     target: Target
+    override: Override | None = None
 
     @property
     def path(self) -> Path:
@@ -84,7 +87,8 @@ class CompiledKernel:
     def __repr__(self) -> str:
         return (
             f"CompiledKernel({self.name!r} of {' + '.join(self.layers) or 'no layer'}: {self.schedule.template}, "
-            f"{self.schedule.dtype}, {scaled(self.bytes, 'B')}, {scaled(self.flops, 'FLOP')}; source: {self.path})"
+            f"{self.schedule.dtype}, {scaled(self.bytes, 'B')}, {scaled(self.flops, 'FLOP')}; "
+            f"{self.override or f'source: {self.path}'})"
         )
 
     def _repr_html_(self) -> str:
@@ -117,7 +121,15 @@ class Kernels(dict[str, CompiledKernel]):
         of how many threads one multiprocessor holds.
         """
         header = ("Kernel", "Layers", "Bytes", "Operations")
-        rows = [(k.name, _some(k.layers), scaled(k.bytes, "B"), scaled(k.flops, "FLOP")) for k in self.values()]
+        rows = [
+            (
+                f"{k.name} (edited)" if k.override else k.name,
+                _some(k.layers),
+                scaled(k.bytes, "B"),
+                scaled(k.flops, "FLOP"),
+            )
+            for k in self.values()
+        ]
         reports = [kernel.report for kernel in self.values()]
         if any(reports):
             header += ("Registers", "Spills", "Shared", "Occupancy")
@@ -151,8 +163,9 @@ def kernels_of(functions: Iterable[Lowered], target: Target) -> Kernels:
             call = next(call for call in program.calls if call.kernel == name)
             shown = f"{program.function}.{name}" if name in found else name
             found[shown] = CompiledKernel(
-                shown, schedule, program.layers_of(name), call.bytes, call.flops, file, target
-            )
+                shown, schedule, program.layers_of(name), call.bytes, call.flops, file, target,
+                lowered.overrides.get(name),
+            )  # fmt: skip
     return found
 
 

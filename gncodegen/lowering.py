@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
+from gncodegen.override_check import Override
+from gncodegen.overrides import replaced
 from gncodegen.process import forks, trace
 from gncodegen.process.trace import tell
 from gncodegen.programs import load_program, store_program
@@ -32,6 +34,7 @@ class Lowered:
         specification: what decided it.
         program: its calls and buffers.
         sources: its kernels' files, by name.
+        overrides: what is known of those that a user edited.
         runner: runs it.
     """
 
@@ -39,6 +42,7 @@ class Lowered:
     program: Program
     sources: Mapping[str, Source]
     runner: Runner
+    overrides: Mapping[str, Override] = field(default_factory=dict[str, Override])
 
 
 class Functions:
@@ -128,8 +132,10 @@ class Functions:
         origin = "lowered" if known is None else "from the cache"
         seconds = perf_counter() - begin
         tell(trace.CACHE, lambda: f"{program} {origin}; {compiled} kernels compiled in {seconds:.2f} s")
+        files, overrides = replaced(program, files, self._options, self._backend, self._persistent)
         sources = dict(zip(program.kernels, files, strict=True))
-        return Lowered(specification, program, sources, self._backend.runner(program, sources, self._persistent))
+        runner = self._backend.runner(program, sources, self._persistent)
+        return Lowered(specification, program, sources, runner, overrides)
 
 
 def _layers_at_fault(program: Program, sources: Sequence[Source], text: str) -> str:

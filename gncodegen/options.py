@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import wraps
+from os import PathLike
 from textwrap import fill
 from typing import Any, Literal, TypeVar, cast
 
@@ -65,6 +66,11 @@ def _flag(value: Any) -> bool:
 def _target(value: Any) -> str:
     require(isinstance(value, str))
     row_of(value)
+    return str(value)
+
+
+def _text(value: Any) -> str:
+    require(isinstance(value, str | PathLike))
     return str(value)
 
 
@@ -143,6 +149,13 @@ class CompileOptions:
         _switch,
         "on the CPU, time the few kernels that the cost model likes best, take the fastest, and remember it in the "
         "cache directory; results keep their bits, whatever is taken",
+    )
+    override: str = _option(
+        "",
+        Check(_text, "a folder's path", "'overrides'"),
+        "a folder of kernels that were edited after `gncodegen edit`; each is checked against the generated one in "
+        "float64 before it is used; empty = GNCODEGEN_OVERRIDE",
+        decides_program=False,
     )
     solver: str = _option("sgdm", _words(*SOLVERS), "of the training step", given_by="training options")
     clip: str = _option(

@@ -43,7 +43,7 @@ def test_options_are_frozen_checked_and_hashed():
     assert hash(options) == hash(CompileOptions(precise=True)) != hash(CompileOptions())
     with pytest.raises(OptionsError, match="seed = -1; allowed: an int, 0 or more; write seed=0"):
         replace(options, seed=-1)
-    assert {each.name for each in fields(CompileOptions)} - options.deciding.keys() == {"seed", "emulate"}
+    assert {each.name for each in fields(CompileOptions)} - options.deciding.keys() == {"seed", "emulate", "override"}
     assert options.of_machine == {"math": "float32", "precise": True}
 
 

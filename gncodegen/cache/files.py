@@ -88,7 +88,8 @@ def _read(path: Path, quiet: bool = False) -> bytes | None:
                 os.utime(path)
         return content
     if not quiet:
-        log.warning("%s is damaged, or was not written by gncodegen: it is not used, and made anew", path)
+        cure = "; to edit a kernel, run `gncodegen edit`" if path.suffix == ".py" else ""
+        log.warning("%s is damaged, or was not written by gncodegen: it is not used, and made anew%s", path, cure)
     return None
 
 

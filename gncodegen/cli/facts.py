@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from gncodegen.compiled import Compiled
@@ -30,6 +31,7 @@ def facts(compiled: Compiled) -> str:
             "bytes": kernel.bytes,
             "flops": kernel.flops,
             "path": str(kernel.path),
+            "edited": None if kernel.override is None else asdict(kernel.override),
         }
         for kernel in compiled.kernels.values()
     ]

@@ -14,6 +14,7 @@ from gncodegen.tables import any_of, near
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
+    from gncodegen.inspection import CompiledKernel
 
 _LEVELS = ("source", "llvm", "asm", "ptx", "sass", "path")
 
@@ -33,7 +34,7 @@ def add_to(commands: Any) -> None:
         help="of a kernel: %(choices)s (default source); path: where its source lies",
     )
     parser.add_argument("--json", action="store_true", help="without NAME: print the list as JSON")
-    _add_choices(parser)
+    add_choices(parser)
     parser.set_defaults(run=run)
     difference = commands.add_parser(
         "diff",
@@ -42,11 +43,11 @@ def add_to(commands: Any) -> None:
     )
     difference.add_argument("before", metavar="STAGE", help="such as `dce`")
     difference.add_argument("after", metavar="STAGE", help="a later one, such as `fuse`")
-    _add_choices(difference)
+    add_choices(difference)
     difference.set_defaults(run=run_diff)
 
 
-def _add_choices(parser: Any) -> None:
+def add_choices(parser: Any) -> None:
     """What is looked at."""
     parser.add_argument("--file", metavar="FILE.py", help="a network file to compile instead of the last compilation")
     add_options(parser, "caller", "compile", kept=True)
@@ -58,7 +59,7 @@ def _add_choices(parser: Any) -> None:
 
 def run_diff(given: Namespace) -> None:
     """Prints the difference, in colours on a terminal."""
-    compiled = _compiled(given.file, chosen(given))
+    compiled = compiled_of(given)
     text = compiled.diff(given.before, given.after, given.function, given.layer)
     if sys.stdout.isatty():
         from rich.console import Console
@@ -71,7 +72,7 @@ def run_diff(given: Namespace) -> None:
 
 def run(given: Namespace) -> None:
     """Prints what was asked for."""
-    compiled = _compiled(given.file, chosen(given))
+    compiled = compiled_of(given)
     if given.name is None and given.json:
         from gncodegen.cli.facts import facts
 
@@ -85,25 +86,39 @@ def run(given: Namespace) -> None:
         print(_kernel(compiled, given.name, given.level))
 
 
-def _compiled(file: str | None, choice: dict[str, Any]) -> Compiled:
+def compiled_of(given: Namespace) -> Compiled:
+    """The network of --file, else that of the last compilation."""
     from gncodegen import compiler
 
-    if file is None:
+    choice = chosen(given)
+    if given.file is None:
         return compiler.last(**choice)
-    names = network_file(file)
+    names = network_file(given.file)
     return compiler.compile(names["layers"], options=names.get("options"), **choice)
 
 
-def _kernel(compiled: Compiled, name: str, level: str) -> str:
+def kernel_named(compiled: Compiled, name: str) -> CompiledKernel:
+    """A kernel.
+
+    Raises:
+        OptionsError: there is none of that name; says which is meant.
+    """
     kernels = compiled.kernels
     if name not in kernels:
         raise OptionsError(
             f"NAME = {name!r}; allowed: a stage or a kernel; write {any_of(near(name, [*compiled.stages, *kernels]))}; "
             "`gncodegen inspect` lists all"
         )
+    return kernels[name]
+
+
+def _kernel(compiled: Compiled, name: str, level: str) -> str:
     from gncodegen.targets.registry import row_of
 
-    text = getattr(kernels[name], level)
+    kernel = kernel_named(compiled, name)
+    if kernel.override:
+        print(kernel.override, file=sys.stderr)
+    text = getattr(kernel, level)
     if text is None:
         allowed = ", ".join(row_of(compiled.target).levels)
         raise OptionsError(

@@ -87,16 +87,17 @@ def _expression(formula: Callable[..., str]) -> Callable[..., Markup]:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment(folder: Path | None) -> jinja2.Environment:
+    folders = [each for each in (folder, template_folder()) if each is not None]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template_folder()),
+        loader=jinja2.FileSystemLoader(folders),
         line_statement_prefix="#:",
         line_comment_prefix="##",
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         finalize=_literal,
         autoescape=True,  # marks the text of macros, so that `_literal` knows it from a value
-        auto_reload=False,
+        auto_reload=folder is not None,
     )
     environment.filters["identifier"] = _identifier
     environment.filters["numbered"] = _numbered  # pyright: ignore[reportArgumentType]
@@ -116,8 +117,12 @@ def template_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def render(schedule: Schedule) -> str:
+def render(schedule: Schedule, folder: Path | None = None) -> str:
     """The source of the kernel for `schedule`.
+
+    Args:
+        schedule: what is rendered.
+        folder: templates in it go before those of the package.
 
     Raises:
         CompileError: the template is missing or faulty; names the template file.
@@ -130,7 +135,7 @@ def render(schedule: Schedule) -> str:
         "real": COMPUTED_IN.get(schedule.dtype, schedule.dtype),
     }
     try:
-        body = _environment().get_template(name).render(context)
+        body = _environment(folder).get_template(name).render(context)
     except jinja2.TemplateError as error:
         raise CompileError(f"template {template_folder() / name}: {error}; schedule {schedule}") from error
     docstring, _, rest = body.partition("\n")

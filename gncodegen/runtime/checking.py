@@ -74,6 +74,9 @@ class CheckedExecutor(Executor):
         CheckError: in a run: a kernel wrote beyond an end, or a result depends on what nobody wrote.
     """
 
+    complete = True
+    """Whether a run writes all of its results."""
+
     _constant_memory: dict[int, Guarded]
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
@@ -97,7 +100,7 @@ class CheckedExecutor(Executor):
         for index in given.keys() & written.keys():
             # Rows behind those that count depend on observations that were not computed.
             counted = arrays[index][:count] if count < program.batch_size else arrays[index]
-            if clean and is_poisoned(counted):
+            if self.complete and clean and is_poisoned(counted):
                 raise CheckError(
                     f"{written[index]}: {program.buffers[index].kind} {program.buffers[index].name!r} depends on "
                     "memory that nobody wrote, or beyond a buffer's end; this is a fault of gncodegen"
@@ -138,3 +141,9 @@ class CheckedExecutor(Executor):
                 first = label
             blamed |= dict.fromkeys(roots, first or label)
         return blamed
+
+
+class GuardedExecutor(CheckedExecutor):
+    """The same for a program that writes a part of its results: what is left holds poison, which is a NaN."""
+
+    complete = False

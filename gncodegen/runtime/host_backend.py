@@ -44,15 +44,21 @@ class HostBackend:
         """Aligned copies."""
         return HostValues(initial, dtype)
 
-    def runner(self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers) -> Executor:
-        """Links the kernels and binds what stays in its place."""
+    def runner(
+        self,
+        program: Program,
+        sources: Mapping[str, Source],
+        persistent: PersistentBuffers,
+        executor: type[Executor] | None = None,
+    ) -> Executor:
+        """Links the kernels and binds what stays in its place; `executor` = None: as GNCODEGEN_CHECK says."""
         kernels = dict(zip(sources, self.target.link(list(sources.values())), strict=True))
         arrays: dict[Key, NDArray[Any]] = {("hyperparameters", "hyperparameters"): persistent.hyperparameters.array}
         for kind, values in persistent.by_kind.items():
             assert isinstance(values, HostValues)
             arrays |= {(kind, name): array for name, array in values.arrays.items()}
-        executor = CheckedExecutor if environment().check else Executor
-        return executor(program, kernels, self._arena, arrays, persistent.values)
+        chosen = executor or (CheckedExecutor if environment().check else Executor)
+        return chosen(program, kernels, self._arena, arrays, persistent.values)
 
     def import_device_array(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""

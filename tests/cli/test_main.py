@@ -375,3 +375,17 @@ def test_debug_tells_more_at_each_level(file, tmp_path):
     assert re.search(r"plan group_norm of .*\n  taken: group_norm_\w+, \d+ tiles", texts[3])
     for less, more in itertools.pairwise(texts):
         assert len(more.splitlines()) >= len(less.splitlines())
+
+
+def test_edit(file, tmp_path, capsys):
+    assert run("edit", "group_norm_1", "--file", file, "--override", tmp_path / "edited") == 0
+    captured = capsys.readouterr()
+    path = Path(captured.out.strip())
+    assert path.parent == tmp_path / "edited"
+    assert "GNCODEGEN_OVERRIDE=" in captured.err
+    path.write_text(f"{path.read_text()}\n# mine\n")
+    assert run("inspect", "group_norm_1", "--file", file, "--override", tmp_path / "edited") == 0
+    captured = capsys.readouterr()
+    assert captured.out.endswith("# mine\n")
+    assert "edited: " in captured.err
+    assert run("edit", "group_norm", "--file", file, "--override", tmp_path / "edited") == 2

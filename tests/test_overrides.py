@@ -1,0 +1,106 @@
+"""Edited kernels: used where they are right, refused with what is wrong where they are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gncodegen as gnc
+from gncodegen import override_check, overrides
+from gncodegen.errors import CheckError, CompileError, OptionsError
+from gncodegen.kernels.render import template_folder
+from gncodegen.overrides import copy_of
+
+LAYERS = [
+    gnc.ImageInputLayer((4, 4, 8), normalization="none"),
+    gnc.GroupNormalizationLayer(2, name="gn"),
+    gnc.ReluLayer(name="relu"),
+]
+CPU = {"batch_size": 2, "training": False}
+CUDA = CPU | {"target": "sm_80"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "edited"
+
+
+def edit(folder, choices, before, after):
+    """A copy of the group norm's kernel in which, below its constants, one text is another; its path."""
+    path = copy_of(gnc.compile(LAYERS, **choices).kernels["group_norm_1"].file, folder)
+    head, kernel = path.read_text().split("def kernel", 1)
+    assert before in kernel
+    path.write_text(f"{head}def kernel{kernel.replace(before, after)}")
+    return path
+
+
+def compiled(folder, choices):
+    return gnc.compile(LAYERS, **choices, override=folder)
+
+
+@pytest.mark.parametrize("choices", [CPU, CUDA], ids=["cpu", "cuda"])
+def test_one_that_is_right_is_used_and_shown(folder, choices, monkeypatch):
+    path = edit(folder, choices, "EPSILON", "(EPSILON + 0.0)")
+    net = compiled(folder, choices)
+    kernel = net.kernels["group_norm_1"]
+    assert "(EPSILON + 0.0)" in kernel.source
+    assert kernel.override.path == str(path)
+    assert kernel.override.error <= 1e-6
+    assert "edited: " in repr(kernel)
+    assert ("group_norm_1 (edited)", "gn, relu") == net.kernels.table.rows[0][:2]
+    if choices is CPU:
+        x = np.random.default_rng(0).normal(size=(2, 4, 4, 8))
+        np.testing.assert_array_equal(net.predict(x), gnc.compile(LAYERS, **CPU).predict(x))
+        assert kernel.override.gain > 0
+    monkeypatch.setattr(override_check.Check, "run", None)  # what was checked once is known
+    assert compiled(folder, choices).kernels["group_norm_1"].override == kernel.override
+
+
+@pytest.mark.parametrize("choices", [CPU, CUDA], ids=["cpu", "cuda"])
+def test_another_epsilon_is_refused_with_numbers(folder, choices):
+    path = edit(folder, choices, "EPSILON", "4 * EPSILON")
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "4 * EPSILON" in text)
+    said = rf"gn \+ relu: edited kernel group_norm_1 \(.*:{line}\): argument \d at \[.*\] is .*, and the reference .*"
+    with pytest.raises(CheckError, match=said):
+        compiled(folder, choices)
+
+
+@pytest.mark.parametrize(("distance", "said"), [(16, "wrote .* bytes behind its end"), (10**9, "far beyond")])
+def test_writes_beyond_an_end_are_refused(folder, distance, said):
+    edit(folder, CPU, "y = offset(pointer(argv, 3, DTYPE), ", f"y = offset(pointer(argv, 3, DTYPE), {distance} + ")
+    with pytest.raises(CheckError, match=said):
+        compiled(folder, CPU)
+
+
+def test_writes_beyond_an_end_are_refused_by_the_emulator(folder):
+    path = edit(folder, CUDA, "pointer(y, DTYPE), begin", "pointer(y, DTYPE), begin + 10000")
+    with pytest.raises(CheckError, match=r"gn \+ relu: edited kernel .*") as caught:
+        compiled(folder, CUDA)
+    text = str(caught.value)
+    assert str(path) in text
+    assert "block 0, thread 0" in text
+
+
+def test_one_that_does_not_compile_names_the_users_file(folder):
+    path = edit(folder, CPU, "EPSILON", "undefined_name")
+    with pytest.raises(CompileError, match="undefined_name") as caught:
+        compiled(folder, CPU)
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_that_is_not_there(folder):
+    with pytest.raises(OptionsError, match="allowed: a folder"):
+        compiled(folder, CPU)
+
+
+def test_templates_are_checked_likewise(tmp_path, monkeypatch):
+    chosen = type("", (), {"override": "", "templates": str(tmp_path)})
+    part = tmp_path / "parts" / "group_norm.py.jinja"
+    part.parent.mkdir()
+    text = (template_folder() / "parts" / part.name).read_text()
+    part.write_text(text.replace("EPSILON", "(EPSILON + 0.0)"))
+    monkeypatch.setattr(overrides, "environment", lambda: chosen)
+    assert "(EPSILON + 0.0)" in gnc.compile(LAYERS, **CPU).kernels["group_norm_1"].source
+    part.write_text(text.replace("EPSILON", "4 * EPSILON"))
+    with pytest.raises(CheckError, match="and the reference"):
+        gnc.compile(LAYERS, **CPU)
