@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import cached_property
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,25 +15,19 @@ from gncodegen.calls import LOSS, Calls, T, Y
 from gncodegen.direct import DirectPrediction
 from gncodegen.errors import ArrayError, CompileError, NetworkError
 from gncodegen.footprint import check_network
-from gncodegen.inspection import Kernels, MemoryPlan, kernels_of
-from gncodegen.kernels.program import Program
-from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.lowering import Functions
 from gncodegen.options import CompileOptions
 from gncodegen.process.signals import Uninterrupted
+from gncodegen.readable import Readable
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
 from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
-from gncodegen.tables import scaled
 from gncodegen.targets.registry import row_of
 
-if TYPE_CHECKING:
-    from gncodegen.ir.printing import Line
 
-
-class Compiled:
+class Compiled(Readable):
     """A compiled network; `gncodegen.compile` makes one.
 
     Host arrays in, NumPy arrays out. On target "cuda" arrays of a GPU (`__dlpack__`, `__cuda_array_interface__`) are
@@ -67,88 +59,6 @@ class Compiled:
         self.lowered = self._functions.lowered
         self._calls = Calls(network, options, self._backend, self._conversion, self.lowered)
         self._main = self.lowered("train_step" if options.training else "predict")
-
-    def __repr__(self) -> str:
-        options, program = self.options, self.program
-        return (
-            f"Compiled({options.target}, {options.dtype}, batch size {options.batch_size}, {program.function}: "
-            f"{len(self.network.nodes)} layers, {self.network.num_learnables:,} learnables, "
-            f"{len(program.kernels)} kernels, {scaled(program.arena_bytes, 'B')} arena)"
-        )
-
-    def _repr_html_(self) -> str:
-        from gncodegen.layers.analyze import analyze_network  # noqa: PLC0415  used here only
-
-        return f"<p>{escape(repr(self))}</p>{analyze_network(self.network, require_output=False).html}"
-
-    # ---- how it was made -----------------------------------------------------------------------------------------
-
-    @property
-    def target(self) -> str:
-        """What it runs on."""
-        return self.options.target
-
-    @property
-    def graph(self) -> LayerGraph:
-        """The layers with their connections; each carries the values of its parameters as they are now."""
-        return self.network.with_values(dict(self.parameters)).graph
-
-    @property
-    def program(self) -> Program:
-        """The Program of the training step, or of prediction where there is none."""
-        return self._main.program
-
-    @property
-    def fused(self) -> tuple[str, ...]:
-        """What was fused, one readable line each."""
-        return self.program.fused
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The names `ir` takes, in order."""
-        from gncodegen.passes.pipeline import STAGES  # noqa: PLC0415  running needs no IR
-
-        return STAGES
-
-    def ir(self, stage: str, function: str = "", layer: str = "") -> str:
-        """The MLIR text after a stage.
-
-        Args:
-            stage: one of `stages`: "gn" is the IR as built, the others are named after their pass.
-            function: "train_step", "predict", "loss", "gradients" or "evaluate"; "" = the one compiled first.
-            layer: show only the lines about this layer; "" = all.
-        """
-        return "".join(f"{line.text}\n" for line in self._ir_lines(stage, function, layer))
-
-    def diff(self, before: str, after: str, function: str = "", layer: str = "") -> str:
-        """What changed in the IR between two stages, as a unified diff; numbers of values do not count as changes.
-
-        Args:
-            before: one of `stages`.
-            after: a later one.
-            function: as for `ir`.
-            layer: as for `ir`.
-        """
-        from gncodegen.ir.changes import changes  # noqa: PLC0415  running needs no IR
-
-        old, new = (self._ir_lines(stage, function, layer) for stage in (before, after))
-        return "".join(f"{mark}{line.text}\n" for mark, line in changes(old, new))
-
-    def _ir_lines(self, stage: str, function: str, layer: str) -> list[Line]:
-        from gncodegen.ir.changes import about  # noqa: PLC0415  running needs no IR
-
-        lines = self._functions.lowering(function or self.program.function).lines(stage)
-        return about(lines, self.network[layer].name) if layer else lines
-
-    @property
-    def kernels(self) -> Kernels:
-        """Name → kernel, of every function lowered so far; shown as a table."""
-        return kernels_of(self._functions.known, self._backend.target)
-
-    @cached_property
-    def memory(self) -> MemoryPlan:
-        """The planned buffers of the function compiled first."""
-        return MemoryPlan.of(self.program)
 
     # ---- running -------------------------------------------------------------------------------------------------
 

@@ -275,7 +275,8 @@ class Check:
                 raise CheckError(
                     f"{self._label} ({self._path}:{self.line}): argument {name.removeprefix('slot')} at [{place}] is "
                     f"{value:.9g}, and the reference {right[index]:.9g}; largest error {error:.2g} of the largest "
-                    f"value; allowed: {allowed:.2g} (the generated kernel's is {generated:.2g}); correct the file, or remove it"
+                    f"value; allowed: {allowed:.2g} (the generated kernel's is {generated:.2g}); correct the file, or "
+                    "remove it"
                 )
         return worst, own
 

@@ -28,12 +28,14 @@ def add_to(commands: Any) -> None:
 
 def run(given: Namespace) -> None:
     """Copies, and prints the path."""
-    from gncodegen.cli.inspecting import compiled_of, kernel_named
+    from gncodegen.cli.choosing import chosen
+    from gncodegen.cli.files import compiled_network
+    from gncodegen.cli.inspecting import kernel_named
     from gncodegen.environment import environment
     from gncodegen.overrides import copy_of
 
     folder = given.override or environment().override or FOLDER
     given.override = None  # what is copied is the generated kernel
-    kernel = kernel_named(compiled_of(given), given.kernel)
+    kernel = kernel_named(compiled_network(given.file, chosen(given)), given.kernel)
     print(copy_of(kernel.file, Path(folder)))
     print(f"Edit it, then compile with GNCODEGEN_OVERRIDE={folder}", file=sys.stderr)

@@ -6,12 +6,15 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from gncodegen.errors import ArrayError, GncodegenError, OptionsError
+
+if TYPE_CHECKING:
+    from gncodegen.compiled import Compiled
 
 
 def network_file(path: str) -> dict[str, Any]:
@@ -41,6 +44,22 @@ def network_file(path: str) -> dict[str, Any]:
             "write layers = [gncodegen.ImageInputLayer((8, 8, 1)), …]"
         )
     return names
+
+
+def compiled_network(path: str | None, choice: dict[str, Any]) -> Compiled:
+    """The compiled network of a network file, a model or a saved folder; None: that of the last compilation.
+
+    Raises:
+        OptionsError: there is no such file.
+    """
+    from gncodegen import compiler
+
+    if path is None:
+        return compiler.last(**choice)
+    if Path(path).is_dir():
+        return compiler.load(path, **choice)
+    names = network_file(path)
+    return compiler.compile(names["layers"], options=names.get("options"), **choice)
 
 
 def _run(path: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from gncodegen.cli.choosing import add_options, chosen
-from gncodegen.cli.files import network_file
+from gncodegen.cli.files import compiled_network
 from gncodegen.errors import OptionsError
 from gncodegen.tables import any_of, near
 
@@ -59,7 +59,7 @@ def add_choices(parser: Any) -> None:
 
 def run_diff(given: Namespace) -> None:
     """Prints the difference, in colours on a terminal."""
-    compiled = compiled_of(given)
+    compiled = compiled_network(given.file, chosen(given))
     text = compiled.diff(given.before, given.after, given.function, given.layer)
     if sys.stdout.isatty():
         from rich.console import Console
@@ -72,7 +72,7 @@ def run_diff(given: Namespace) -> None:
 
 def run(given: Namespace) -> None:
     """Prints what was asked for."""
-    compiled = compiled_of(given)
+    compiled = compiled_network(given.file, chosen(given))
     if given.name is None and given.json:
         from gncodegen.cli.facts import facts
 
@@ -84,17 +84,6 @@ def run(given: Namespace) -> None:
         print(compiled.ir(given.name, given.function, given.layer), end="")
     else:
         print(_kernel(compiled, given.name, given.level))
-
-
-def compiled_of(given: Namespace) -> Compiled:
-    """The network of --file, else that of the last compilation."""
-    from gncodegen import compiler
-
-    choice = chosen(given)
-    if given.file is None:
-        return compiler.last(**choice)
-    names = network_file(given.file)
-    return compiler.compile(names["layers"], options=names.get("options"), **choice)
 
 
 def kernel_named(compiled: Compiled, name: str) -> CompiledKernel:

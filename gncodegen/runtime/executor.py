@@ -134,6 +134,12 @@ class Executor(Execution):
         return self._launches[key]
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
+        self._bind(arguments)
+        launched = self._launches.get((count, hoisted)) or self._launched(count, hoisted)
+        imported("gncodegen.targets.cpu.runner").run(launched)  # Numba loads when something runs
+
+    def _bind(self, arguments: Mapping[Key, NDArray[Any]]) -> None:
+        """Puts the addresses of these arrays in their slots."""
         # Whatever interrupts this, an address counts as known only when it stands in every slot.
         if self._arena_address != self._arena.address:
             self._addresses[self._arena_buffers] = self._offsets + self._arena.address
@@ -150,8 +156,6 @@ class Executor(Execution):
                 for slot in self._slots[index]:
                     self._argv[slot] = place
                 self._known[index] = ref(array)  # to ask an array for its address takes longer
-        launched = self._launches.get((count, hoisted)) or self._launched(count, hoisted)
-        imported("gncodegen.targets.cpu.runner").run(launched)  # Numba loads when something runs
 
     def result(self, key: Key) -> NDArray[Any]:
         """A result of the last run that no array was given for; the next run overwrites it.

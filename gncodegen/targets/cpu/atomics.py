@@ -1,9 +1,10 @@
-"""What threads of one run tell each other: counters in memory, and ways to wait."""
+"""What threads of one run tell each other: counters in memory, ways to wait, and the time."""
 
 from __future__ import annotations
 
 import platform
 import sys
+import time
 from typing import Any
 
 from llvmlite import ir
@@ -61,3 +62,20 @@ def give_way(context: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def nanoseconds(context: Any) -> Any:
+    """The system's monotonic clock."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        span = ir.LiteralStructType([_WORD, _WORD])  # struct timespec: seconds, nanoseconds
+        place = cgutils.alloca_once(builder, span)
+        kind = ir.FunctionType(ir.IntType(32), [ir.IntType(32), span.as_pointer()])
+        read = cgutils.get_or_insert_function(builder.module, kind, "clock_gettime")
+        builder.call(read, [ir.Constant(ir.IntType(32), time.CLOCK_MONOTONIC), place])
+        value = builder.load(place)
+        seconds = builder.mul(builder.extract_value(value, 0), ir.Constant(_WORD, 10**9))
+        return builder.add(seconds, builder.extract_value(value, 1))
+
+    return types.int64(), generate

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from gncodegen.cache.foreign import checked
 from gncodegen.errors import TargetError
 from gncodegen.process import forks
-from gncodegen.targets.cpu.atomics import fetch, fetch_add, give_way, pause
+from gncodegen.targets.cpu.atomics import fetch, fetch_add, give_way, nanoseconds, pause
 from gncodegen.targets.cpu.threads import cores, starting
 
 Int64Array = NDArray[np.int64]
@@ -73,12 +73,18 @@ def _number(tile: Any, part: Any, whole: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def _alone(functions: Any, grids: Any, parts: Any, wholes: Any, firsts: Any, argv: Any, starts: Any) -> None:
+def _alone(
+    functions: Any, grids: Any, parts: Any, wholes: Any, firsts: Any, argv: Any, starts: Any, clock: Any
+) -> None:
     """All launches on this thread."""
+    if clock.size:
+        clock[0] = nanoseconds()
     for launch in range(functions.size):
         for tile in range(grids[launch]):
             number = firsts[launch] + _number(tile, parts[launch], wholes[launch])
             _call(functions[launch], number, argv + 8 * starts[launch])
+        if clock.size:
+            clock[launch + 1] = nanoseconds()
 
 
 @njit(nogil=True, error_model="numpy")
@@ -94,12 +100,15 @@ def _take_part(
     argv: Any,
     starts: Any,
     progress: Any,
+    clock: Any,
 ) -> None:
     """One thread's part in all launches: first its own share of the tiles, then what others have not begun.
 
     The next launch begins when all tiles are done; no thread waits for one that has not come. `progress` has, for each
     launch, the tiles begun of each thread's share, and the tiles done.
     """
+    if clock.size and clock[0] == 0:
+        clock[0] = nanoseconds()
     for launch in range(functions.size):
         function, first, arguments = functions[launch], firsts[launch], argv + 8 * starts[launch]
         grid, part, whole = grids[launch], parts[launch], wholes[launch]
@@ -115,13 +124,15 @@ def _take_part(
                     _call(function, first + _number(tile, part, whole), arguments)
                     finished += 1
                     tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
-            if finished > 0:
-                fetch_add(done, finished)
+            if finished > 0 and fetch_add(done, finished) + finished == grid and clock.size:
+                clock[launch + 1] = nanoseconds()
         turns, patience = 0, 0 if worker == 0 else PATIENCE
         while finished < grid and fetch(done) < grid:
             if small and turns == patience and fetch_add(begun, 1) == 0:
                 for tile in range(grid):
                     _call(function, first + _number(tile, part, whole), arguments)
+                if clock.size:
+                    clock[launch + 1] = nanoseconds()
                 fetch_add(done, grid)
             elif turns < PATIENCE:
                 pause()
@@ -154,7 +165,7 @@ def _parallel(function: Any) -> Any:
     Raises:
         TargetError: NUMBA_THREADING_LAYER names some that are not here.
     """
-    signatures = [types.void(*(types.int64[::1],) * 8, types.int64)]
+    signatures = [types.void(*(types.int64[::1],) * 8, types.int64, types.int64[::1])]
     options: Any = {"parallel": True, "nogil": True, "error_model": "numpy"}
     try:
         with starting(), _kept() as place:
@@ -180,6 +191,7 @@ def _run(
     argv: Any,
     starts: Any,
     workers: int,
+    clock: Any,
 ) -> None:
     shared = 0
     for launch in range(functions.size):
@@ -187,11 +199,11 @@ def _run(
             shared += costs[launch]
     base = argv.ctypes.data
     if workers < 2 or shared < SHARED_FROM:
-        _alone(functions, grids, parts, wholes, firsts, base, starts)
+        _alone(functions, grids, parts, wholes, firsts, base, starts, clock)
     else:
         progress = np.zeros(functions.size * (workers + 1) * (LINE // 8), np.int64)
         for worker in prange(workers):
-            _take_part(worker, workers, functions, grids, parts, wholes, firsts, costs, base, starts, progress)
+            _take_part(worker, workers, functions, grids, parts, wholes, firsts, costs, base, starts, progress, clock)
 
 
 @cache
@@ -225,7 +237,7 @@ def _workers() -> int:
         return 1
     workers = min(cores(), get_num_threads())
     none = np.zeros(0, np.int64)
-    _run(none, none, none, none, none, none, np.zeros(1, np.int64), none, workers)
+    _run(none, none, none, none, none, none, np.zeros(1, np.int64), none, workers, none)
     try:
         layer = threading_layer()
     except ValueError:
@@ -264,20 +276,28 @@ class Launches(NamedTuple):
     starts: Int64Array
 
 
-def run(launches: Launches) -> None:
-    """Runs launches in order, on all threads but for small ones."""
+_UNTIMED = np.zeros(0, np.int64)
+
+
+def run(launches: Launches, clock: Int64Array = _UNTIMED) -> None:
+    """Runs launches in order, on all threads but for small ones.
+
+    Args:
+        launches: what to run.
+        clock: where the times go in nanoseconds at which the first launch began and each one ended; empty = nowhere.
+    """
     workers = _workers()
     if workers == 1:  # none of Numba's threads, nor its number of them
-        _run(*launches, 1)
+        _run(*launches, 1, clock)
         return
     with _turn():
         if workers == _most():
-            _run(*launches, workers)
+            _run(*launches, workers, clock)
             return
         # For this run only: the number is that of all parallel functions of the calling thread.
         before = get_num_threads()
         set_num_threads(min(workers, before))
         try:
-            _run(*launches, workers)
+            _run(*launches, workers, clock)
         finally:
             set_num_threads(before)

@@ -1,0 +1,155 @@
+"""What a compiled network tells of itself: stages, kernels, memory, and what it costs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from gncodegen.calls import T
+from gncodegen.inspection import Kernels, MemoryPlan, kernels_of
+from gncodegen.kernels.program import Program
+from gncodegen.layers.graph import LayerGraph
+from gncodegen.layers.network import Network
+from gncodegen.lowering import Functions, Lowered
+from gncodegen.options import CompileOptions
+from gncodegen.runtime.backend import Backend, PersistentBuffers
+from gncodegen.runtime.conversion import ArrayConversion
+from gncodegen.saving import NetworkState
+from gncodegen.tables import scaled
+
+if TYPE_CHECKING:
+    from gncodegen.ir.printing import Line
+    from gncodegen.report.profile import Profile
+
+
+class Readable:
+    """The part of Compiled that is read, not run."""
+
+    network: Network
+    options: CompileOptions
+    parameters: Any
+    _backend: Backend
+    _persistent: PersistentBuffers
+    _conversion: ArrayConversion
+    _functions: Functions
+    _main: Lowered
+
+    @property
+    def state(self) -> NetworkState:
+        """Everything that this network is made from and has learned, copied."""
+        raise NotImplementedError
+
+    def _learn(self, state: NetworkState) -> None:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        options, program = self.options, self.program
+        return (
+            f"Compiled({options.target}, {options.dtype}, batch size {options.batch_size}, {program.function}: "
+            f"{len(self.network.nodes)} layers, {self.network.num_learnables:,} learnables, "
+            f"{len(program.kernels)} kernels, {scaled(program.arena_bytes, 'B')} arena)"
+        )
+
+    def _repr_html_(self) -> str:
+        from gncodegen.layers.analyze import analyze_network  # noqa: PLC0415  used here only
+
+        return f"<p>{escape(repr(self))}</p>{analyze_network(self.network, require_output=False).html}"
+
+    @property
+    def target(self) -> str:
+        """What it runs on."""
+        return self.options.target
+
+    @property
+    def graph(self) -> LayerGraph:
+        """The layers with their connections; each carries the values of its parameters as they are now."""
+        return self.network.with_values(dict(self.parameters)).graph
+
+    @property
+    def program(self) -> Program:
+        """The Program of the training step, or of prediction where there is none."""
+        return self._main.program
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        """What was fused, one readable line each."""
+        return self.program.fused
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names `ir` takes, in order."""
+        from gncodegen.passes.pipeline import STAGES  # noqa: PLC0415  running needs no IR
+
+        return STAGES
+
+    def ir(self, stage: str, function: str = "", layer: str = "") -> str:
+        """The MLIR text after a stage.
+
+        Args:
+            stage: one of `stages`: "gn" is the IR as built, the others are named after their pass.
+            function: "train_step", "predict", "loss", "gradients" or "evaluate"; "" = the one compiled first.
+            layer: show only the lines about this layer; "" = all.
+        """
+        return "".join(f"{line.text}\n" for line in self._ir_lines(stage, function, layer))
+
+    def diff(self, before: str, after: str, function: str = "", layer: str = "") -> str:
+        """What changed in the IR between two stages, as a unified diff; numbers of values do not count as changes.
+
+        Args:
+            before: one of `stages`.
+            after: a later one.
+            function: as for `ir`.
+            layer: as for `ir`.
+        """
+        from gncodegen.ir.changes import changes  # noqa: PLC0415  running needs no IR
+
+        old, new = (self._ir_lines(stage, function, layer) for stage in (before, after))
+        return "".join(f"{mark}{line.text}\n" for mark, line in changes(old, new))
+
+    def _ir_lines(self, stage: str, function: str, layer: str) -> list[Line]:
+        from gncodegen.ir.changes import about  # noqa: PLC0415  running needs no IR
+
+        lines = self._functions.lowering(function or self.program.function).lines(stage)
+        return about(lines, self.network[layer].name) if layer else lines
+
+    @property
+    def kernels(self) -> Kernels:
+        """Name → kernel, of every function lowered so far; shown as a table."""
+        return kernels_of(self._functions.known, self._backend.target)
+
+    @cached_property
+    def memory(self) -> MemoryPlan:
+        """The planned buffers of the function compiled first."""
+        return MemoryPlan.of(self.program)
+
+    def profile(self, x: Any, t: Any = None, data_format: str = "", *, measure: bool = False) -> Profile:
+        """Where the time goes: microseconds of every call, kernel and layer, and the share of what the machine can.
+
+        Args:
+            x: as many observations as a batch, or fewer.
+            t: their targets: a training step is timed, or the loss where there is no training; None: prediction.
+            data_format: axis order of x; "" = that of the compilation.
+            measure: measure the machine again; else that is done once, and remembered.
+
+        Returns:
+            The profile. The network learns nothing from it.
+
+        Raises:
+            ArrayError: x or t do not fit.
+            TargetError: compiled for another target than the CPU.
+        """
+        from gncodegen.report.profile import timed  # noqa: PLC0415  used here only
+
+        arrays = {
+            key: array[: self.options.batch_size] for key, array in self._conversion.whole((x,), data_format).items()
+        }
+        count = len(next(iter(arrays.values())))
+        if t is not None:
+            arrays[T] = self._conversion.targets(t, len(t))[:count]
+        function = "predict" if t is None else "train_step" if self.options.training else "loss"
+        lowered, state = self._functions.lowered(function, count), self.state
+        try:
+            return timed(lowered, self._backend, self._persistent, arrays, measure)
+        finally:
+            self._learn(state)

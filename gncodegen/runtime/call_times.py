@@ -1,0 +1,31 @@
+"""How long each call of a Program takes on the CPU, in runs like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.kernels.program import Program
+from gncodegen.process.signals import imported
+from gncodegen.runtime.execution import Key
+from gncodegen.runtime.executor import Executor
+
+
+class TimedExecutor(Executor):
+    """Runs a program and notes when each call ends; `seconds` has an array of times for each run, by call."""
+
+    def __init__(self, program: Program, *arguments: Any) -> None:
+        super().__init__(program, *arguments)
+        self.seconds: list[NDArray[np.float64]] = []
+
+    def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
+        self._bind(arguments)
+        launches = self._launched(count, hoisted)
+        clock = np.zeros(len(launches.functions) + 1, np.int64)
+        imported("gncodegen.targets.cpu.runner").run(launches, clock)
+        times = np.zeros(len(self.program.calls))
+        times[len(times) - len(clock) + 1 :] = np.maximum(np.diff(clock), 0) * 1e-9
+        self.seconds.append(times)

@@ -1,0 +1,86 @@
+"""Where the time of a network goes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from cli.test_main import NETWORK
+
+import gncodegen as gnc
+from gncodegen.errors import OptionsError, TargetError
+from gncodegen.report.drawn import drawn
+from gncodegen.report.roofline import Roofline
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    names: dict = {}
+    exec(NETWORK, names)
+    return gnc.compile(names["layers"], batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def profile(compiled):
+    return compiled.profile(*drawn(compiled))
+
+
+def test_every_call_has_its_time(compiled, profile):
+    program = compiled.program
+    assert [call.name for call in profile.calls] == [call.kernel for call in program.calls[program.hoisted :]]
+    assert 0 < sum(call.seconds for call in profile.calls) <= profile.watched
+    assert profile.kernels[0].seconds == max(cost.seconds for cost in profile.kernels)
+    for costs in (profile.kernels, profile.layers):
+        assert sum(cost.seconds for cost in costs) == pytest.approx(sum(call.seconds for call in profile.calls))
+    assert {cost.name for cost in profile.layers} >= {"gn + relu", "fc"}
+
+
+def test_the_network_learns_nothing(compiled):
+    before = compiled.state
+    compiled.profile(*drawn(compiled))
+    after = compiled.state
+    for name, value in before.values.items():
+        np.testing.assert_array_equal(value, after.values[name])
+    for name, value in before.solver.items():
+        np.testing.assert_array_equal(value, after.solver[name])
+    assert before.steps == after.steps
+
+
+def test_prediction(compiled):
+    profile = compiled.profile(np.ones((2, 6), np.float32))
+    assert (profile.function, profile.batch_size) == ("predict", 2)
+
+
+def test_tables_and_data(profile):
+    assert max(map(len, profile.table.text(80).splitlines())) <= 80
+    assert "GFLOP/s" in str(profile)
+    data = json.loads(json.dumps(profile.to_dict()))
+    assert data["kernels"][0]["bandwidth"] >= 0
+    assert "<table>" in profile._repr_html_()
+
+
+def test_trace(profile, tmp_path):
+    profile.write_trace(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    bars = [event for event in events if event["ph"] == "X" and event["cat"] == "kernel"]
+    assert [bar["name"] for bar in bars] == [call.name for call in profile.calls]
+    for one, next_one in itertools.pairwise(bars):
+        assert next_one["ts"] == pytest.approx(one["ts"] + one["dur"])
+    with pytest.raises(OptionsError, match="cannot be written"):
+        profile.write_trace(tmp_path / "none" / "trace.json")
+
+
+def test_roofline_between_sizes():
+    roofline = Roofline(1, ((100, 10.0), (10_000, 2.0)), 50.0)
+    assert roofline.bandwidth(10) == 10
+    assert roofline.bandwidth(1000) == pytest.approx(6)
+    assert roofline.seconds(100, 0) == 10
+    assert roofline.seconds(0, 100) == 2
+
+
+def test_other_targets_are_refused():
+    net = gnc.compile([gnc.FeatureInputLayer(2), gnc.ReluLayer()], "sm_80", batch_size=1)
+    with pytest.raises(TargetError, match="allowed: 'cpu'"):
+        net.profile(np.ones((1, 2)))
