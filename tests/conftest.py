@@ -16,7 +16,7 @@ from support.sets import leave_out
 
 ROOT = Path(__file__).resolve().parents[1]
 settings.register_profile("default", derandomize=True, deadline=None, database=None, max_examples=1)
-settings.register_profile("full", deadline=None, database=None, max_examples=12)
+settings.register_profile("full", deadline=None, database=None, max_examples=8)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("full" if full else "default")
     if full and config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))  # test workers get it, too
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """The number drawn for a full run, which says whose turn it is; 0 in a default run."""
+    return int(request.config.option.hypothesis_seed or 0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -140,7 +140,7 @@ def test_unknown_stage_is_refused() -> None:
         _ = lower(plain(), "predict", batch_size=1)[0]["fused"]
 
 
-def test_a_three_block_train_step_lowers_in_half_a_second() -> None:
+def test_a_three_block_train_step_lowers_in_half_a_second_of_a_core() -> None:
     blocks = [
         layer
         for filters in (8, 16, 32)
@@ -154,8 +154,8 @@ def test_a_three_block_train_step_lowers_in_half_a_second() -> None:
     lower(network, "train_step", batch_size=128)
     durations: list[float] = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.thread_time()
         stages, _ = lower(network, "train_step", batch_size=128)
-        durations.append(time.perf_counter() - start)
+        durations.append(time.thread_time() - start)
     assert min(durations) < 0.5
     assert print_module(parse_module(stages["memory"])) == stages["memory"]

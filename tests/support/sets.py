@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from _pytest.mark import ParameterSet
+
+Value = TypeVar("Value")
 
 ALONE = pytest.StashKey[set[tuple[str, str, str]]]()
 """Groups of tests of which the default run has none; empty, or a mistake."""
@@ -149,6 +152,11 @@ def _parameters(cases: Sequence[object]) -> list[ParameterSet]:
         case if isinstance(case, ParameterSet) else pytest.param(*(case if isinstance(case, tuple) else (case,)))
         for case in cases
     ]
+
+
+def dealt(values: Sequence[Value], place: int, hands: int, first: int) -> Sequence[Value]:
+    """The share of one of several hands, dealt one by one; `first` says with whose, so that runs differ."""
+    return values[(place + first) % hands :: hands]
 
 
 def on_gpu_in_full(cases: Sequence[object]) -> list[ParameterSet]:

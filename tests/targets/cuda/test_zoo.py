@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from support import numpy_gn
 from support.cuda_kernels import check_kernel, compiled
-from support.targets import ON_ARCHITECTURES
+from support.sets import dealt
+from support.targets import ARCHITECTURES, WITH_CUDA
 
 from bench.zoo import ALWAYS_FUSED, ZOO, Specimen, demo
 from gncodegen.ir.text import parse_module
@@ -135,10 +136,13 @@ def test_the_zoo_reaches_every_op() -> None:
     assert {schedule.op for schedule in _kernels("sm_90")} | ALWAYS_FUSED == set(PLANS)
 
 
+@WITH_CUDA
 @pytest.mark.full(like="kernels/cuda/test_assembly.py::test_kernels_assemble_clean")
-@pytest.mark.parametrize("target", ON_ARCHITECTURES)
-def test_every_kernel_assembles_clean(target: str) -> None:
-    kernels = _kernels(target)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_kernel_assembles_clean(architecture: str, seed: int) -> None:
+    """The kernels are dealt to the architectures: each meets all of them in a few runs."""
+    kernels = _kernels(architecture)
     schedules = sorted(kernels, key=lambda schedule: str(schedule.key))
+    schedules = dealt(schedules, ARCHITECTURES.index(architecture), len(ARCHITECTURES), seed)
     for schedule, source in zip(schedules, compiled(schedules), strict=True):
         check_kernel(source, kernels[schedule])
