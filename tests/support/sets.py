@@ -25,16 +25,15 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselects the tests marked `full`, unless the run has --full; with --rest, those that a default run has done."""
     from support.targets import ARCHITECTURES, EMULATED
 
-    only_full = {item for item in items if _only_full(item)}
-    both = [item for item in items if item not in only_full]
-    extra = only_full | out_of_turn(both, ("cpu", EMULATED), 0, least=MANY)
+    extra = {item for item in items if _only_full(item)}
+    extra |= out_of_turn([item for item in items if item not in extra], ("cpu", EMULATED), 0, least=MANY)
     if config.getoption("--rest"):
         gone = {item for item in items if item not in extra and not _draws(item)}
     else:
         gone = set() if config.getoption("--full") else set(extra)
     if config.getoption("--full"):
-        others = [name for name in ARCHITECTURES if name != EMULATED]
-        gone |= out_of_turn([item for item in items if item in only_full], others, int(config.option.hypothesis_seed))
+        names = [name for architecture in ARCHITECTURES for name in ("cpu", architecture)]
+        gone |= out_of_turn([item for item in items if item in extra], names, int(config.option.hypothesis_seed))
     items[:] = [item for item in items if item not in gone]
     kept = {_group(item) for item in items}
     config.stash[ALONE] = {_group(item) for item in gone & extra if not _like(item)} - kept
@@ -43,14 +42,14 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def out_of_turn(items: Sequence[pytest.Item], names: Sequence[str], first: int, least: int = 1) -> set[pytest.Item]:
-    """Tests on targets whose turn it is not: each case of a test runs on one of some targets.
+    """Tests on targets whose turn it is not: each case of a test runs on one of its targets.
 
     Case after case goes on to the next, so all of them are met in every run; a case meets them all in a few full runs,
     where a number drawn for the run says with which one it begins.
 
     Args:
         items: tests.
-        names: the targets; tests on others stay.
+        names: the targets in turn, some more often than others; tests on none of them stay.
         first: which one the first case runs on, counted from 0 and round.
         least: a test with fewer cases keeps them all.
     """
@@ -63,9 +62,9 @@ def out_of_turn(items: Sequence[pytest.Item], names: Sequence[str], first: int, 
     gone: set[pytest.Item] = set()
     for test in cases.values():
         for number, case in enumerate(test.values() if len(test) >= least else ()):
-            turn = names[(first + number) % len(names)]
-            if len(case) > 1 and turn in case:
-                gone |= {item for target, item in case.items() if target != turn}
+            possible = [name for name in names if name in case]
+            turn = possible[(first + number) % len(possible)]
+            gone |= {item for target, item in case.items() if target != turn}
     return gone
 
 
