@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gncodegen.layers.costs import flops
 from gncodegen.layers.examine import Examination, examine
-from gncodegen.tables import Table
+from gncodegen.tables import Table, scaled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gncodegen.layers.base import Size
 
 
@@ -25,6 +28,8 @@ class Row:
         activations: size and format of its output; None where it is unknown.
         learnables: shape of each learnable, by name.
         states: shape of each array that is not learned, such as a trained mean, by name.
+        flops: floating-point operations of a prediction of one observation: products and sums, and functions such as
+            exp, count one each.
     """
 
     index: int
@@ -33,17 +38,49 @@ class Row:
     activations: Size | None
     learnables: dict[str, tuple[int, ...]]
     states: dict[str, tuple[int, ...]]
+    flops: int = 0
 
     @property
     def num_learnables(self) -> int:
         """How many numbers the layer learns."""
         return sum(map(prod, self.learnables.values()))
 
+    @property
+    def bytes(self) -> int:
+        """Of the activations of one observation, in float32."""
+        return 0 if self.activations is None else 4 * self.activations.count
+
     def cells(self) -> tuple[str, ...]:
         """The row as text, one per column of the table."""
-        arrays = (f"{name} {'×'.join(map(str, shape))}" for name, shape in self.learnables.items())
         size = "unknown" if self.activations is None else str(self.activations)
-        return (str(self.index), self.name, self.type, size, ", ".join(arrays), f"{self.num_learnables:,}")
+        # What is not learned stands in parentheses.
+        states = f"({_listed(self.states)})" if self.states else ""
+        arrays = " ".join(filter(None, (_listed(self.learnables), states)))
+        kind = self.type.removesuffix("Layer")
+        return (
+            str(self.index), self.name, kind, size, scaled(self.bytes, "B"), arrays, f"{self.num_learnables:,}",
+            scaled(self.flops, "").strip(),
+        )  # fmt: skip
+
+    def data(self) -> dict[str, Any]:
+        """The row as numbers, texts and lists."""
+        size = self.activations
+        return {
+            "index": self.index,
+            "name": self.name,
+            "type": self.type,
+            "format": None if size is None else size.format,
+            "activations": None if size is None else list(size.shape),
+            "bytes": self.bytes,
+            "learnables": {name: list(shape) for name, shape in self.learnables.items()},
+            "states": {name: list(shape) for name, shape in self.states.items()},
+            "num_learnables": self.num_learnables,
+            "flops": self.flops,
+        }
+
+
+def _listed(arrays: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in arrays.items())
 
 
 @dataclass(frozen=True)
@@ -63,6 +100,26 @@ class Analysis:
         """How many numbers the network learns."""
         return sum(row.num_learnables for row in self.rows)
 
+    @property
+    def total_bytes(self) -> int:
+        """Of all activations of one observation, in float32."""
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def total_flops(self) -> int:
+        """Floating-point operations of a prediction of one observation."""
+        return sum(row.flops for row in self.rows)
+
+    def data(self) -> dict[str, Any]:
+        """All of it as numbers, texts and lists, which json.dumps takes."""
+        return {
+            "layers": [row.data() for row in self.rows],
+            "num_learnables": self.total_learnables,
+            "bytes": self.total_bytes,
+            "flops": self.total_flops,
+            "issues": list(self.issues),
+        }
+
     def __str__(self) -> str:
         return "\n".join([str(self.table), self.summary, *(f"  {issue}" for issue in self.issues)])
 
@@ -77,14 +134,15 @@ class Analysis:
     @property
     def table(self) -> Table:
         """One row per layer."""
-        header = ("", "Name", "Type", "Activations", "Learnables", "Count")
-        return Table(header, tuple(row.cells() for row in self.rows), frozenset({0, len(header) - 1}))
+        header = ("", "Name", "Type", "Activations", "Bytes", "Learnables", "Count", "FLOPs")
+        return Table(header, tuple(row.cells() for row in self.rows), frozenset({0, 4, 6, 7}))
 
     @property
     def summary(self) -> str:
         """How many layers, learnables and issues there are."""
         found = f"{len(self.issues)} issue{'s' * (len(self.issues) != 1)}" if self.issues else "no issues"
-        return f"{len(self.rows)} layers, {self.total_learnables:,} learnables, {found}"
+        cost = f"{scaled(self.total_flops, 'FLOP')} for an observation"
+        return f"{len(self.rows)} layers, {self.total_learnables:,} learnables, {cost}, {found}"
 
 
 def analyze_network(layers: object, *, require_output: bool = True) -> Analysis:
@@ -112,4 +170,5 @@ def _row(examination: Examination, position: int) -> Row:
         examination.sizes.get(position),
         {parameter.name: parameter.shape for parameter in parameters if parameter.learnable},
         {parameter.name: parameter.shape for parameter in parameters if not parameter.learnable},
+        flops(p.layer, inputs, examination.sizes[position]) if known and inputs is not None else 0,
     )

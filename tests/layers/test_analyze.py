@@ -1,5 +1,7 @@
 """The table, and faults found together."""
 
+import json
+
 import gncodegen as gnc
 from gncodegen.layers.analyze import analyze_network
 from gncodegen.layers.base import Size
@@ -22,8 +24,41 @@ def test_table(classifier):
 def test_text_is_aligned(classifier):
     lines = str(analyze_network(classifier)).splitlines()
     assert len({len(line) for line in lines[:-1]}) == 1
-    assert " 2  conv_1       Convolution2dLayer       28×28×8 (SSC)" in lines[3]
-    assert lines[-1] == "11 layers, 24,346 learnables, no issues"
+    assert " 2  conv_1       Convolution2d" in "\n".join(lines)
+    assert lines[-1] == "11 layers, 24,346 learnables, 558 kFLOP for an observation, no issues"
+
+
+def test_what_a_layer_costs(classifier):
+    """Per observation, in float32: bytes of activations; products, sums and functions of a prediction."""
+    rows = analyze_network(classifier).rows
+    assert [row.bytes for row in rows[:2]] == [4 * 28 * 28, 4 * 28 * 28 * 8]
+    convolution, norm, relu, pool, second, batch_norm = (row.flops for row in rows[1:7])
+    assert convolution == 28 * 28 * 8 * (2 * 9 + 1)
+    assert (norm, relu, pool) == (6 * 28 * 28 * 8, 28 * 28 * 8, 14 * 14 * 8 * 4)
+    assert (second, batch_norm) == (12 * 12 * 16 * (2 * 9 * 8 + 1), 2 * 12 * 12 * 16)
+    assert rows[8].flops == 10 * (2 * 12 * 12 * 16 + 1)
+    resize = gnc.Resize2dLayer(scale=2, method="linear")
+    others = [
+        gnc.ImageInputLayer((3, 4, 6)), resize, gnc.TransposedConvolution2dLayer(2, 5, stride=2),
+        gnc.CrossChannelNormalizationLayer(3), gnc.CropLayer((1, 1, 1, 1)),
+    ]  # fmt: skip
+    found = [row.flops for row in analyze_network(others, require_output=False).rows]
+    # Two inputs for each output but those at the ends of an axis.
+    assert found[1] == 2 * (2 * 6 - 2) * 4 * 6 + 2 * (2 * 8 - 2) * 6 * 6
+    assert found[2:] == [2 * 6 * 8 * 6 * 2 * 2 * 5 + 12 * 16 * 5, 12 * 16 * (3 * 5 + 2 * (5 + 4 + 4)), 0]
+
+
+def test_as_data(classifier):
+    data = analyze_network(classifier).data()
+    assert json.loads(json.dumps(data)) == data
+    assert data["layers"][6] == {
+        "index": 7, "name": "bn", "type": "BatchNormalizationLayer", "format": "SSC", "activations": [12, 12, 16],
+        "bytes": 9216, "learnables": {"scale": [16], "offset": [16]},
+        "states": {"trained_mean": [16], "trained_variance": [16]}, "num_learnables": 32, "flops": 4608,
+    }  # fmt: skip
+    assert (data["num_learnables"], data["issues"]) == (24346, [])
+    assert data["flops"] == sum(row["flops"] for row in data["layers"])
+    assert "<td" in analyze_network(classifier).html
 
 
 def test_accepts_graphs_and_networks(residual):
