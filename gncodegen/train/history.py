@@ -49,6 +49,7 @@ class TrainingInfo:
     """The course of a training; arrays are float64 with one element per iteration, NaN where not validated.
 
     Args:
+        epoch: counted from 1.
         training_loss: mini-batch loss.
         training_accuracy, training_rmse: percent for classification, RMSE for regression; the other is None.
         validation_loss, validation_accuracy, validation_rmse: likewise, of the validation data.
@@ -60,6 +61,7 @@ class TrainingInfo:
             "interrupted" (by Ctrl-C or SIGTERM).
     """
 
+    epoch: NDArray[np.float64]
     training_loss: NDArray[np.float64]
     training_accuracy: NDArray[np.float64] | None
     training_rmse: NDArray[np.float64] | None
@@ -79,6 +81,24 @@ class TrainingInfo:
 
     def _repr_html_(self) -> str:
         return Table(("TrainingInfo", ""), self._summary).html
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draws the course: accuracy or RMSE above, loss below, validation as points, epochs shaded.
+
+        Args:
+            ax: a pair of matplotlib's axes, or one, for the loss alone; None = those of a new figure.
+
+        Returns:
+            the axes.
+
+        Raises:
+            TargetError: matplotlib is not installed.
+        """
+        from gncodegen.train.plot import draw, new_axes  # noqa: PLC0415  needs matplotlib
+
+        axes = new_axes() if ax is None else ax
+        draw(self, list(axes) if np.iterable(axes) else [axes])
+        return axes
 
     @property
     def _summary(self) -> tuple[tuple[str, str], ...]:
@@ -156,6 +176,7 @@ class History:
         training, validation = column("measure"), column("validation_measure")
         accurate = self.classification
         return TrainingInfo(
+            epoch=column("epoch"),
             training_loss=column("loss"),
             training_accuracy=training if accurate else None,
             training_rmse=None if accurate else training,

@@ -20,6 +20,7 @@ from gncodegen.train.history import History, Record, StopReason, TrainingInfo
 from gncodegen.train.interruption import Interruption, interruptible
 from gncodegen.train.learn_rate import learn_rate, prepare
 from gncodegen.train.options import TrainingOptions
+from gncodegen.train.plot import ProgressPlot
 from gncodegen.train.progress import ProgressTable
 from gncodegen.train.targets import measure
 
@@ -132,6 +133,11 @@ class Training:
         self.history = History(training.classification, training.iterations)
         frequency = options.verbose_frequency
         self.table = ProgressTable(training.classification, frequency) if options.verbose else None
+        self.plot = None
+        if options.plots == "training-progress":
+            self.plot = ProgressPlot(
+                lambda: self.history.info((math.nan, math.nan), 0, "interrupted"), options.checkpoint_path
+            )
         self.checkpoints: Checkpoints | None = None
         self._began = perf_counter()
 
@@ -162,6 +168,8 @@ class Training:
                     stopped = self._stop_reason(record, interruption)
                     if self.table:
                         self.table.row(record, last=stopped is not None or batch.last)
+                    if self.plot:
+                        self.plot.update()
                     self._checkpoint(batch, stopped)
                     if stopped:
                         reason = stopped
@@ -210,6 +218,8 @@ class Training:
         final = self.validation.measure()
         if self.table:
             self.table.finish(reason)
+        if self.plot:
+            self.plot.update(last=True)
         self._ask("done", record)
         return self.history.info(final, iteration, reason)
 

@@ -120,7 +120,9 @@ class TrainingOptions:
             and at the end; a true result stops the training.
         detect_anomaly: stop with an AnomalyError at the first NaN or infinity in the loss or a parameter; it names the
             layer and op that it comes from, and the iteration. Steps take longer.
-        plots: "none".
+        plots: "none", or "training-progress": the course is drawn while it runs, in a window or a notebook, or, where
+            there is neither, at its end as training-progress.png in checkpoint_path or the current folder. Needs
+            matplotlib.
         seed: one int ≥ 0 that fixes initial values, shuffles and dropout; None draws one.
 
     Raises:
@@ -162,7 +164,7 @@ class TrainingOptions:
     )
     output_fcn: Annotated[Any, Check(_functions, "None, a callable or a list of callables", "None")] = None
     detect_anomaly: Annotated[bool, _flags] = False
-    plots: Annotated[Literal["none"], one_of("none")] = "none"
+    plots: Annotated[Literal["none", "training-progress"], one_of("none", "training-progress")] = "none"
     seed: Annotated[int | None, optional(integer_from(0, "an int ≥ 0", "0"))] = None
 
     def __post_init__(self) -> None:
@@ -210,7 +212,6 @@ def _checks() -> dict[str, tuple[Check, Any]]:
 _LATER = {
     "execution_environment": "training on a GPU or on several workers is not built yet: "
     'write execution_environment="cpu", which uses every core',
-    "plots": "plots are not built yet: draw info.training_loss, or collect values in an output_fcn",
 }
 """Options of the reference whose other values come in later versions, and what to do until then."""
 

@@ -69,7 +69,7 @@ REFUSED = {
     "batch_normalization_statistics": ["batch"],
     "detect_anomaly": [1, "yes"],
     "output_fcn": [3, [print, 3]],
-    "plots": ["training-progress"],
+    "plots": ["everything"],
     "seed": [-1, 0.5, True],
 }
 
