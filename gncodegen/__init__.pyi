@@ -22,7 +22,12 @@ from .exchange.sklearn.estimators import (
 )
 from .exchange.torch.importing import from_torch as from_torch
 from .exchange.torch.state import to_state_dict as to_state_dict
-from .functional import groupnorm as groupnorm
+from . import functional as functional
+from .functional import (
+    gradient as gradient,
+    groupnorm as groupnorm,
+    vjp as vjp,
+)
 from .layers.activations import (
     CeluLayer as CeluLayer,
     ClippedReluLayer as ClippedReluLayer,

@@ -186,7 +186,9 @@ def _cycles(placed: Sequence[Placed], left: set[int]) -> Iterator[str]:
 def _losses(placed: Sequence[Placed]) -> Iterator[str]:
     for p in placed:
         sources = [placed[s] for s in p.sources if s is not None and s != UNKNOWN]
-        if isinstance(p.layer, ClassificationLayer) and sources and not isinstance(sources[0].layer, SoftmaxLayer):
+        # Arrays that are handed in may be probabilities.
+        gives = any(isinstance(source.layer, SoftmaxLayer) or source.layer.is_input for source in sources[:1])
+        if isinstance(p.layer, ClassificationLayer) and sources and not gives:
             yield (
                 f"{p.label}: it follows {sources[0].label} ({type(sources[0].layer).__name__}), whose outputs are no "
                 "probabilities; allowed: SoftmaxLayer; put SoftmaxLayer() between the two"

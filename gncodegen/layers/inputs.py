@@ -217,3 +217,19 @@ class FeatureInputLayer(InputLayer):
 
     def _size(self) -> Size:
         return Size("C", (self.num_features,))
+
+
+def input_layer(size: Size, normalization: Normalization) -> InputLayer | None:
+    """The input layer of observations of a size; None where there is none, as for one S axis without T."""
+    match size.format, size.shape:
+        case "C", (features,):
+            return FeatureInputLayer(features, normalization=normalization)
+        case "SSC", (height, width, channels):
+            return ImageInputLayer((height, width, channels), normalization=normalization)
+        case "SSSC", (height, width, depth, channels):
+            return Image3dInputLayer((height, width, depth, channels), normalization=normalization)
+        case ("TC", (steps, *step)) | ("TSC", (steps, *step)) | ("TSSC", (steps, *step)) | ("TSSSC", (steps, *step)):
+            one = step[0] if len(step) == 1 else tuple(step)
+            return SequenceInputLayer(one, min_length=steps, normalization=normalization)
+        case _:
+            return None

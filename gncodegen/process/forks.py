@@ -15,10 +15,11 @@ from weakref import WeakSet
 class Rank(IntEnum):
     """What a lock guards; a thread that holds one takes only those behind it, and never two of one rank."""
 
-    LOWERING = 0
-    RUN = 1
-    LINK = 2
-    THREADS = 3
+    CALL = 0
+    LOWERING = 1
+    RUN = 2
+    LINK = 3
+    THREADS = 4
 
 
 _locks: dict[Rank, WeakSet[RLock]] = {rank: WeakSet() for rank in Rank}

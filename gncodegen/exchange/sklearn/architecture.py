@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import OptionsError
 from gncodegen.layers.activations import ReluLayer, SoftmaxLayer
-from gncodegen.layers.base import Layer
+from gncodegen.layers.base import Layer, Size
 from gncodegen.layers.checks import shown
 from gncodegen.layers.dense import FullyConnectedLayer
 from gncodegen.layers.graph import LayerGraph
-from gncodegen.layers.inputs import FeatureInputLayer, Image3dInputLayer, ImageInputLayer, SequenceInputLayer
+from gncodegen.layers.inputs import input_layer
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import GroupNormalizationLayer
 from gncodegen.layers.outputs import ClassificationLayer, RegressionLayer
@@ -88,17 +88,11 @@ def _input(size: tuple[int, ...]) -> Layer:
     Raises:
         OptionsError: there is none.
     """
-    match size:
-        case (features,):
-            return FeatureInputLayer(features, normalization="zscore")
-        case (steps, channels):
-            return SequenceInputLayer(channels, min_length=steps, normalization="zscore")
-        case (_, _, _):
-            return ImageInputLayer(size, normalization="zscore")
-        case (_, _, _, _):
-            return Image3dInputLayer(size, normalization="zscore")
-        case _:
-            raise OptionsError(
-                f"observations of size {size} and layers without an input layer; allowed: 1 to 4 axes, channels last; "
-                "begin the array with an input layer"
-            )
+    axes = {1: "C", 2: "TC", 3: "SSC", 4: "SSSC"}.get(len(size), "")
+    layer = input_layer(Size(axes, size), "zscore")
+    if layer is None:
+        raise OptionsError(
+            f"observations of size {size} and layers without an input layer; allowed: 1 to 4 axes, channels last; "
+            "begin the array with an input layer"
+        )
+    return layer

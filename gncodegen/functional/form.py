@@ -1,0 +1,209 @@
+"""What a function form is: a layer, applied to arrays; its result, and its vector-Jacobian product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import update_wrapper
+from typing import Any, Generic, NamedTuple, ParamSpec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import ArrayError
+from gncodegen.functional.prepared import FLAT, Kind, Order, Prepared, order_of, outward, prepared
+from gncodegen.layers.formats import axis_order, permutation
+from gncodegen.runtime.arrays import as_array, on_gpu
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One call of a form.
+
+    Args:
+        kind: the layer.
+        x: the array that it is applied to.
+        parameters: its learnables and statistics by name; None = zeros.
+        data_format: axis order of x; None = by its number of axes.
+        targets: of a loss; None where the layer is none.
+        training: whether it takes the batch's statistics.
+        elementwise: whether the axes of x mean nothing to it.
+    """
+
+    kind: Kind
+    x: Any
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    data_format: str | None = None
+    targets: Any = None
+    training: bool = False
+    elementwise: bool = False
+
+
+class Form(Generic[P]):
+    """A function form: called, it gives the layer's result.
+
+    Results are computed in float64 where x is, else in float32. The layer is compiled at the first call for arrays of a
+    shape. An x in a GPU's memory is read there, channels last, and the result is a DeviceArray; parameters are arrays
+    of the host.
+
+    Args:
+        describe: what a call with these arguments means.
+    """
+
+    def __init__(self, describe: Callable[P, Given]) -> None:
+        update_wrapper(self, describe)
+        self.describe, self.name = describe, describe.__name__
+
+    def __call__(self, *arguments: P.args, **named: P.kwargs) -> Any:
+        """The layer's result."""
+        given = self.describe(*arguments, **named)
+        call = self._call(given)
+        ready, x = call.ready, call.x
+        with ready.lock:
+            ready.set(given.parameters)
+            if given.targets is not None:
+                return ready.compiled.loss(x, call.targets(given.targets))
+            if not call.observations:
+                return call.outward(np.empty((0, *ready.size.shape), x.dtype), ready.size.format)
+            y = ready.compiled.forward(x) if given.training else ready.compiled.predict(x)
+        return call.outward(y, ready.size.format)
+
+    def vjp(self, given: Given, dy: Any) -> tuple[Any, dict[str, Any]]:
+        """As the function `vjp`; dy = None stands for ones."""
+        call = self._call(given)
+        ready, x = call.ready, call.x
+        with ready.lock:
+            ready.set(given.parameters)
+            if given.targets is not None:
+                t = call.targets(given.targets)
+                y: Any = ready.compiled.loss(x, t)
+                dx = ready.compiled.gradients(x, t)["input"]
+                found = {"input": dx if dy is None else dx * np.asarray(dy, dx.dtype)}
+            else:
+                shape = (call.observations, *ready.size.shape)
+                cotangent = np.ones(shape, ready.compiled.options.dtype) if dy is None else call.inward(dy)
+                y, found = ready.compiled.vjp(x, cotangent, training=given.training)
+                y = call.outward(y, ready.size.format)
+        own = {name: ready.key(name) for name, value in given.parameters.items() if value is not None}
+        gradients = {name: found[key] for name, key in own.items() if key in found}
+        return y, {"x": call.outward(found["input"], call.order.inner[1:]), **gradients}
+
+    def _call(self, given: Given) -> _Call:
+        """What runs on which array."""
+        x, shape = given.x, None
+        if type(x) is not np.ndarray or x.dtype.kind not in "biuf":
+            if on_gpu(x):
+                return self._on_gpu(given)
+            x = as_array(x, f"{self.name}: x")
+        if given.elementwise:
+            shape, order = x.shape, FLAT
+            x = x.reshape(1, -1)
+        else:
+            order = order_of(given.data_format, x.ndim, self.name)
+            x = x if order.batched else x[None]
+            x = x if order.inward is None else x.transpose(order.inward)
+        dtype = "float64" if x.dtype == np.float64 else "float32"
+        if x.dtype != dtype or not x.flags.c_contiguous:
+            x = np.ascontiguousarray(x, dtype)
+        ready = prepared(self.name, given.kind, order.inner[1:], x.shape[1:], x.shape[0], dtype, "cpu")
+        return _Call(ready, x, x.shape[0], order, shape)
+
+    def _on_gpu(self, given: Given) -> _Call:
+        facts = getattr(given.x, "__cuda_array_interface__", None)
+        if facts is None:
+            raise ArrayError(
+                f"{self.name}: x lies on a GPU and tells no address; allowed: arrays with __cuda_array_interface__, as "
+                "of PyTorch and CuPy; detach it, or give a NumPy array"
+            )
+        shape, dtype = tuple(facts["shape"]), np.dtype(facts["typestr"]).name
+        order = order_of(given.data_format, len(shape), self.name)
+        if order.inward is not None or not order.batched:
+            raise ArrayError(
+                f"{self.name}: x lies on a GPU in the order {order.letters!r}; allowed: {order.inner!r}; copy it into "
+                "that order, or give a NumPy array"
+            )
+        ready = prepared(self.name, given.kind, order.inner[1:], shape[1:], shape[0], dtype, "cuda")
+        return _Call(ready, given.x, shape[0], order, None)
+
+
+class _Call(NamedTuple):
+    """One call, resolved.
+
+    Args:
+        ready: what runs.
+        x: the array as it takes it.
+        observations: in it.
+        order: how its axes lie in the caller's arrays.
+        shape: the caller's, where the axes mean nothing; else None.
+    """
+
+    ready: Prepared
+    x: Any
+    observations: int
+    order: Order
+    shape: tuple[int, ...] | None
+
+    def outward(self, y: Any, letters: str) -> Any:
+        """A result in the caller's order of axes; `letters` are those of an observation."""
+        return outward(y, self.order, "B" + letters) if self.shape is None else y.reshape(self.shape)
+
+    def inward(self, dy: Any) -> Any:
+        """A cotangent as the network takes it."""
+        if on_gpu(dy):
+            return dy
+        array = as_array(dy, "dy")
+        if self.shape is not None:
+            return array.reshape(1, -1)
+        return self._inner(array, axis_order(self.order.letters, "B" + self.ready.size.format))
+
+    def targets(self, given: Any) -> NDArray[Any]:
+        """Targets as the network takes them: rows have the axes of x, class indices those without C."""
+        array = as_array(given, "targets")
+        rows = array.ndim + (not self.order.batched) == len(self.order.letters)
+        return self._inner(array, self.order.letters if rows else self.order.letters.replace("C", ""))
+
+    def _inner(self, array: NDArray[Any], letters: str) -> NDArray[Any]:
+        """An array of the caller's with these axes, B first and C last; what has others is refused by the network."""
+        array = array if self.order.batched else array[None]
+        inner = "".join(sorted(letters, key="BTSC".index))
+        return array if inner == letters or array.ndim != len(letters) else array.transpose(permutation(letters, inner))
+
+
+def vjp(function: Form[P], dy: Any, *arguments: P.args, **named: P.kwargs) -> tuple[Any, dict[str, Any]]:
+    """The result of a function form, and the gradient of Σ dy·y for each of its arrays: a vector-Jacobian product.
+
+        y, gradients = gnc.functional.vjp(gnc.groupnorm, dy, x, 2, offset, scale)
+        gradients["x"], gradients["scale"]
+
+    Args:
+        function: of `gncodegen.functional`.
+        dy: cotangent, shaped like the result; a number for a loss.
+        arguments: of the function.
+        named: likewise.
+
+    Returns:
+        The result, and gradients by the names of the function's arguments. Targets and statistics have none.
+
+    Raises:
+        ArrayError: it is no function form, or as the function itself.
+    """
+    return _form(function).vjp(function.describe(*arguments, **named), dy)
+
+
+def gradient(function: Form[P], *arguments: P.args, **named: P.kwargs) -> dict[str, Any]:
+    """The gradient of the sum of a function form's result, or of a loss, for each of its arrays; otherwise as `vjp`.
+
+    gnc.gradient(gnc.functional.crossentropy, y, targets)["x"]
+    """
+    return _form(function).vjp(function.describe(*arguments, **named), None)[1]
+
+
+def _form(function: Any) -> Form[Any]:
+    if not isinstance(function, Form):
+        raise ArrayError(
+            f"{function!r} is no function form; allowed: functions of gncodegen.functional, such as "
+            "gncodegen.groupnorm; compile a network for others, and call compiled.vjp"
+        )
+    return function

@@ -1,0 +1,76 @@
+"""Activations, softmax and losses of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gncodegen.functional.form import Form, Given
+from gncodegen.functional.prepared import kind
+from gncodegen.kernels.activations import ACTIVATIONS as ROWS
+from gncodegen.layers import activations
+from gncodegen.layers.activations import ActivationLayer, GeluLayer, SoftmaxLayer, UnaryLayer
+from gncodegen.layers.outputs import ClassificationLayer, RegressionLayer
+
+
+@Form
+def softmax(x: Any, *, data_format: str | None = None) -> Given:
+    """y_c = exp(x_c) / Σ_j exp(x_j) over the C axis; arguments as of `groupnorm`."""
+    return Given(kind(SoftmaxLayer), x, {}, data_format)
+
+
+@Form
+def crossentropy(x: Any, targets: Any, class_weights: Any = None, *, data_format: str | None = None) -> Given:
+    """−(1/N) Σ_n Σ_i w_i · t_ni · ln x_ni of probabilities; over positions their sum, divided by N.
+
+    Args:
+        x: probabilities, such as `softmax` gives, with a C axis of K classes.
+        targets: class indices 0 … K − 1 with the axes of x but C, or rows shaped like x.
+        class_weights: None = 1 each; or K numbers > 0.
+        data_format: as for `groupnorm`.
+
+    Returns:
+        float.
+    """
+    weights = None if class_weights is None else tuple(map(float, class_weights))
+    return Given(kind(ClassificationLayer, class_weights=weights), x, {}, data_format, targets=targets)
+
+
+@Form
+def mse(x: Any, targets: Any, *, data_format: str | None = None) -> Given:
+    """(1/N) Σ_n ½ Σ_i (x_ni − t_ni)²: half the squared error, as the reference has it; targets are shaped like x."""
+    return Given(kind(RegressionLayer), x, {}, data_format, targets=targets)
+
+
+def _activation(layer: type[ActivationLayer]) -> Form[...]:
+    def describe(x: Any, *constants: float, **properties: Any) -> Given:
+        return Given(kind(layer, *constants, **properties), x, elementwise=True)
+
+    return _described(describe, layer.kind, layer.__doc__, layer.__name__)
+
+
+def _unary(function: str) -> Form[...]:
+    def describe(x: Any) -> Given:
+        return Given(kind(UnaryLayer, function), x, elementwise=True)
+
+    return _described(describe, function.replace("-", "_"), f"The function {function} of each element.", "UnaryLayer")
+
+
+def _described(describe: Any, name: str, text: str | None, layer: str) -> Form[...]:
+    describe.__name__ = describe.__qualname__ = name
+    first = (text or "").splitlines()[0]
+    describe.__doc__ = f"{first}\n\nx is an array of any shape; what follows it are the properties of `{layer}`."
+    return Form(describe)
+
+
+def _every() -> Iterator[Form[...]]:
+    """A form for each row of the table of activations: of its layer, or of plain arithmetic."""
+    layers = [each for each in vars(activations).values() if isinstance(each, type)]
+    own = [layer for layer in layers if issubclass(layer, ActivationLayer) and layer is not ActivationLayer]
+    yield from map(_activation, own)
+    covered = {layer.function for layer in own if layer is not GeluLayer} | {"gelu", "gelu-tanh"}
+    yield from (_unary(name) for name in ROWS if name not in covered)
+
+
+ACTIVATIONS: Mapping[str, Form[...]] = {form.name: form for form in _every()}
+"""Name → function form."""

@@ -1,0 +1,169 @@
+"""A layer compiled for arrays of one shape: what function forms run, kept for the next call of that shape."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.compiled import Compiled
+from gncodegen.errors import ArrayError
+from gncodegen.layers.base import Layer, Size
+from gncodegen.layers.formats import axis_order, permutation
+from gncodegen.layers.inputs import input_layer
+from gncodegen.layers.network import Network
+from gncodegen.layers.tensors import TensorInputLayer
+from gncodegen.options import CompileOptions
+from gncodegen.process import forks
+from gncodegen.runtime.arrays import as_array
+from gncodegen.runtime.state import Hyperparameters
+
+MOST = 256
+"""Layers with shapes that stay compiled; what was unused longest goes first."""
+
+_FORMATS = {2: "BC", 3: "BTC", 4: "BSSC", 5: "BSSSC"}
+"""Axis order assumed for an array of that many axes."""
+
+
+class Kind:
+    """A layer with its properties; equal ones are one object, which is quick to look up."""
+
+    __slots__ = ("layer",)
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+
+def kind(layer: type[Layer], *positional: Any, **properties: Any) -> Kind:
+    """The layer with these properties.
+
+    Raises:
+        LayerError: one is not allowed.
+    """
+    given = [tuple(value) if isinstance(value, list) else value for value in positional]
+    named = {name: tuple(value) if isinstance(value, list) else value for name, value in properties.items()}
+    try:
+        return _kind(layer, *given, **named)
+    except TypeError:  # an array, or a name that the layer does not know: the layer says so
+        return Kind(layer(*given, **named))
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _kind(layer: type[Layer], *positional: Any, **properties: Any) -> Kind:
+    return Kind(layer(*positional, **properties))
+
+
+class Order(NamedTuple):
+    """Where the axes of a caller's arrays lie.
+
+    Args:
+        letters: of his arrays, B first if they have none.
+        batched: whether they have one.
+        inner: those that kernels read.
+        inward: for each of these the caller's; None where both orders are one.
+    """
+
+    letters: str
+    batched: bool
+    inner: str
+    inward: tuple[int, ...] | None
+
+
+FLAT = Order("BC", True, "BC", None)
+"""The order of one observation of all elements."""
+
+
+@lru_cache(maxsize=MOST)
+def order_of(data_format: str | None, axes: int, form: str) -> Order:
+    """The order of an array.
+
+    Args:
+        data_format: one letter per axis; None = by their number.
+        axes: of the array.
+        form: the function's name, for messages.
+
+    Raises:
+        ArrayError: the array has no such order.
+    """
+    letters = _FORMATS.get(axes, "") if data_format is None else data_format
+    most = {"S": 3, "C": 1, "B": 1, "T": 1}
+    fits = set(letters) <= set(most) and all(letters.count(letter) <= count for letter, count in most.items())
+    if not fits or "C" not in letters or len(letters) != axes:
+        raise ArrayError(
+            f"{form}: data_format = {letters!r} for an array of {axes} axes; allowed: one letter per axis, C once, B "
+            "and T at most once, S up to three times, in any order; write data_format='BSSC' for images"
+        )
+    batched = "B" in letters
+    whole = letters if batched else "B" + letters
+    inner = "".join(sorted(whole, key="BTSC".index))
+    return Order(whole, batched, inner, None if inner == whole else permutation(whole, inner))
+
+
+class Prepared:
+    """A layer compiled for arrays of one shape.
+
+    Args:
+        layer: named, as messages have it.
+        letters: the axes of an observation, channel last.
+        shape: of one.
+        count: observations of a call.
+        dtype: of all arrays.
+        target: where it runs.
+    """
+
+    def __init__(self, layer: Layer, letters: str, shape: tuple[int, ...], count: int, dtype: str, target: str) -> None:
+        entry = input_layer(Size(letters, shape), "none") or TensorInputLayer(shape)
+        network = Network.build([entry, layer], require_output=False)
+        options = CompileOptions(target=target, batch_size=max(count, 1), training=False, dtype=dtype)
+        self.compiled = Compiled(network, options, Hyperparameters())
+        self.size = network.output.size
+        self._name = network.nodes[-1].name
+        values = self.compiled.parameters.stored
+        self._write, self._shapes = values.write, dict(values.shapes)
+        self.lock = forks.lock(forks.Rank.CALL) if self._shapes else nullcontext()
+
+    def key(self, parameter: str) -> str:
+        """The name that the network has for a parameter of the layer."""
+        return f"{self._name}.{parameter}"
+
+    def set(self, parameters: Mapping[str, Any]) -> None:
+        """Copies values in; None stands for zeros. A vector may have any shape of as many elements.
+
+        Raises:
+            ArrayError: one has another shape.
+        """
+        for name, value in parameters.items():
+            key = self.key(name)
+            shape = self._shapes[key]
+            array = np.zeros(shape) if value is None else as_array(value, key)
+            if array.shape != shape:
+                if array.size != prod(shape) or len(shape) > 1:
+                    raise ArrayError(f"{key} has shape {array.shape}; allowed: {shape}; give an array of that shape")
+                array = array.reshape(shape)
+            self._write(key, array)
+
+
+@lru_cache(maxsize=MOST)
+def prepared(
+    form: str, given: Kind, letters: str, shape: tuple[int, ...], count: int, dtype: str, target: str
+) -> Prepared:
+    """The layer compiled for a shape, once."""
+    return Prepared(replace(given.layer, name=form), letters, shape, count, dtype, target)
+
+
+atexit.register(prepared.cache_clear)  # while the modules are there that give its memory back
+
+
+def outward(y: Any, order: Order, letters: str) -> Any:
+    """A result in the caller's order of axes; `letters` are its own, B first and C last."""
+    if order.inward is not None and isinstance(y, np.ndarray):
+        found: NDArray[Any] = y
+        y = np.ascontiguousarray(found.transpose(permutation(letters, axis_order(order.letters, letters))))
+    return y if order.batched else y[0]
