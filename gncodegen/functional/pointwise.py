@@ -7,9 +7,8 @@ from typing import Any
 
 from gncodegen.functional.form import Form, Given
 from gncodegen.functional.prepared import kind
-from gncodegen.kernels.activations import ACTIVATIONS as ROWS
 from gncodegen.layers import activations
-from gncodegen.layers.activations import ActivationLayer, GeluLayer, SoftmaxLayer, UnaryLayer
+from gncodegen.layers.activations import UNARY, ActivationLayer, SoftmaxLayer, UnaryLayer
 from gncodegen.layers.outputs import ClassificationLayer, RegressionLayer
 
 
@@ -64,12 +63,11 @@ def _described(describe: Any, name: str, text: str | None, layer: str) -> Form[.
 
 
 def _every() -> Iterator[Form[...]]:
-    """A form for each row of the table of activations: of its layer, or of plain arithmetic."""
+    """A form for each function that a layer of activations has."""
     layers = [each for each in vars(activations).values() if isinstance(each, type)]
     own = [layer for layer in layers if issubclass(layer, ActivationLayer) and layer is not ActivationLayer]
     yield from map(_activation, own)
-    covered = {layer.function for layer in own if layer is not GeluLayer} | {"gelu", "gelu-tanh"}
-    yield from (_unary(name) for name in ROWS if name not in covered)
+    yield from map(_unary, UNARY)
 
 
 ACTIVATIONS: Mapping[str, Form[...]] = {form.name: form for form in _every()}

@@ -245,7 +245,8 @@ class ThresholdedReluLayer(ActivationLayer):
     function: ClassVar[str] = "thresholded-relu"
 
 
-_UNARY = ("absolute", "negative", "square", "square-root", "reciprocal", "exponential", "logarithm")
+UNARY = ("absolute", "negative", "square", "square-root", "reciprocal", "exponential", "logarithm")
+"""The functions of `UnaryLayer`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +257,7 @@ class UnaryLayer(Layer):
         function: "absolute", "negative", "square", "square-root", "reciprocal", "exponential" or "logarithm".
     """
 
-    function: Annotated[str, one_of(*_UNARY)]
+    function: Annotated[str, one_of(*UNARY)]
     kind: ClassVar[str] = "unary"
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:

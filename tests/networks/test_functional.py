@@ -94,7 +94,9 @@ def test_every_activation_of_the_table_has_a_form():
     forms = functional.pointwise.ACTIVATIONS.values()
     given = [form.describe(X, *((6.0,) if form.name == "clippedrelu" else ())) for form in forms]
     given.append(functional.gelu.describe(X, approximation="tanh"))
-    assert {each.kind.layer.operations(())[0].attributes["function"] for each in given} == set(ACTIVATIONS)
+    of_another_layer = {"shifted-power"}
+    found = {each.kind.layer.operations(())[0].attributes["function"] for each in given}
+    assert found == set(ACTIVATIONS) - of_another_layer
 
 
 def test_losses():
