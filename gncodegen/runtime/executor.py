@@ -52,7 +52,7 @@ FLOPS_PER_NANOSECOND = 20
 """Of one core, about."""
 
 
-def _cost(program: Program, call: Call) -> int:
+def cost(program: Program, call: Call) -> int:
     """Nanoseconds of a call on one core, about."""
     written = sum(program.buffers[call.arguments[slot]].bytes for slot in call.writes)
     return max(call.bytes, written) // BYTES_PER_NANOSECOND + call.flops // FLOPS_PER_NANOSECOND
@@ -116,7 +116,7 @@ class Executor(Execution):
             calls = program.calls[begin:]
             tiles = [program.tiles(call, count) for call in calls]
             costs = [
-                _cost(program, call) * part * repeats // max(call.grid, 1)
+                cost(program, call) * part * repeats // max(call.grid, 1)
                 for call, (part, _, repeats) in zip(calls, tiles, strict=True)
             ]
             columns = [

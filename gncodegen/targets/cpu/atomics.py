@@ -10,15 +10,15 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic as _intrinsic
+from numba.extending import intrinsic
 
-intrinsic: Any = _intrinsic  # callers do not pass the typing context
+_intrinsic: Any = intrinsic  # callers do not pass the typing context
 _WORD = ir.IntType(64)
 _YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 _PAUSE = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}.get(platform.machine(), "")
 
 
-@intrinsic
+@_intrinsic
 def fetch_add(context: Any, address: Any, value: Any) -> Any:
     """The int64 at an address, to which `value` is then added; who reads it after sees what was written before."""
 
@@ -29,7 +29,7 @@ def fetch_add(context: Any, address: Any, value: Any) -> Any:
     return types.int64(types.int64, types.int64), generate
 
 
-@intrinsic
+@_intrinsic
 def fetch(context: Any, address: Any) -> Any:
     """The int64 at an address, and all that was written before it was."""
 
@@ -39,7 +39,7 @@ def fetch(context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-@intrinsic
+@_intrinsic
 def pause(context: Any) -> Any:
     """A moment in which a core does nothing."""
 
@@ -52,7 +52,7 @@ def pause(context: Any) -> Any:
     return types.void(), generate
 
 
-@intrinsic
+@_intrinsic
 def give_way(context: Any) -> Any:
     """Lets another thread that waits for this core have it."""
 

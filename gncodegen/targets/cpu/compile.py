@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def compile_source(path: Path) -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        module, machine = _optimised(path)
+        module, machine = optimised(execute(path).kernel, symbol(path))
     except Exception as error:
         raise CompileError(f"generated file {path} does not compile: {error}") from error
     finally:
@@ -89,16 +89,16 @@ def compile_source(path: Path) -> None:
     files.write(path.with_suffix(".o"), machine.emit_object(module))
 
 
-def _optimised(path: Path) -> tuple[Any, Any]:
-    """The optimised LLVM module of a source file, whose only external function is its symbol, and LLVM's machine."""
+def optimised(function: Callable[..., Any], name: str) -> tuple[Any, Any]:
+    """The optimised LLVM module of `function(tile, argv)`, whose only external symbol is `name`, and LLVM's machine."""
     # Numba is imported here, not above: a process whose kernels all have object files never needs its compiler.
     from gncodegen.targets.cpu.frontend import lower  # noqa: PLC0415
 
     machine = target_machine()
-    module, kernel = lower(execute(path).kernel)
-    module.link_in(llvm.parse_assembly(_WRAPPER.format(symbol=symbol(path), kernel=kernel)))
+    module, kernel = lower(function)
+    module.link_in(llvm.parse_assembly(_WRAPPER.format(symbol=name, kernel=kernel)))
     defined = [one for one in [*module.functions, *module.global_variables] if not one.is_declaration]
-    private = [one.name for one in defined if one.name != symbol(path)]
+    private = [one.name for one in defined if one.name != name]
     for one in defined:
         # Not internal yet: LLVM inlines an internal function with one caller however long it is.
         one.linkage = "linkonce_odr" if one.name in private else "external"

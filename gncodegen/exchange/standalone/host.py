@@ -1,0 +1,45 @@
+"""This computer, for a file that stands alone: its processor and its threads, whatever the environment says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+from numba import get_num_threads, njit, types
+
+from gncodegen.targets.cpu.processor import Processor, host
+from gncodegen.targets.cpu.threads import quota, starting
+
+__all__ = ["_parallel", "_turn", "_workers", "processor", "target_machine"]
+
+
+@cache
+def processor() -> Processor:
+    """This computer's processor."""
+    return host()
+
+
+@cache
+def target_machine() -> Any:
+    """LLVM's machine for it."""
+    return processor().target_machine()
+
+
+def _parallel(function: Callable[..., None]) -> Any:
+    """The runner, compiled or from Numba's cache; Numba starts its threads then."""
+    arrays = function.__code__.co_argcount - 1
+    signature = types.void(*(types.int64[::1],) * arrays, types.int64)
+    with starting():
+        return njit(signature, parallel=True, nogil=True, error_model="numpy", cache=True)(function)
+
+
+def _workers() -> int:
+    """Threads of a run: NUMBA_NUM_THREADS, else the cores that this process may run on and its container pays for."""
+    return min(get_num_threads(), quota() or get_num_threads())
+
+
+def _turn() -> AbstractContextManager[Any]:
+    """Nothing: one call at a time runs anyway."""
+    return nullcontext()

@@ -1,0 +1,216 @@
+"""A network that runs without this package: its memory, its launches, its arrays in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.exchange.standalone.host import processor
+from gncodegen.targets.cpu.compile import optimised
+from gncodegen.targets.cpu.runner import Launches, run
+
+Key = tuple[str, str]
+"""(kind, name) of a buffer."""
+
+
+class Buffer(NamedTuple):
+    """An array that kernels read or write; those of kind "arena" and "constant" lie at `offset` of one memory."""
+
+    kind: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int = 0
+
+
+class Launch(NamedTuple):
+    """A kernel over `grid` tiles, the first of which is `first`; `cost` is nanoseconds on one core, about."""
+
+    kernel: Callable[[], Any]
+    buffers: tuple[int, ...]
+    grid: int
+    first: int
+    cost: int
+
+
+class Function(NamedTuple):
+    """Launches in order; the first `hoisted` depend on parameters alone."""
+
+    buffers: Sequence[Buffer]
+    launches: Sequence[Launch]
+    hoisted: int
+    arena_bytes: int
+    constant_bytes: int
+
+
+class Port(NamedTuple):
+    """An input or an output: its buffer's key, how callers name it, and the shape of one observation of theirs."""
+
+    key: Key
+    name: str
+    shape: tuple[int, ...]
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros that begin on a 64-byte boundary, where kernels may store past the caches."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    return memory[begin : begin + size].view(dtype).reshape(shape)
+
+
+class Program:
+    """A function of the network, its kernels compiled for this processor.
+
+    Args:
+        function: what to run.
+        persistent: arrays that stay from run to run, by key.
+    """
+
+    def __init__(self, function: Function, persistent: Mapping[Key, NDArray[Any]]) -> None:
+        memory = {
+            "arena": aligned((function.arena_bytes,), np.uint8),
+            "constant": aligned((function.constant_bytes,), np.uint8),
+        }
+        self._held = memory, persistent
+        slots = [index for launch in function.launches for index in launch.buffers]
+        starts = np.cumsum([0, *(len(launch.buffers) for launch in function.launches)]).astype(np.int64)
+        self._argv = np.zeros(max(1, len(slots)), np.int64)
+        self._slots: dict[Key, list[int]] = {}
+        for slot, index in enumerate(slots):
+            buffer = function.buffers[index]
+            key = (buffer.kind, buffer.name)
+            if buffer.kind in memory:
+                self._argv[slot] = memory[buffer.kind].ctypes.data + buffer.offset
+            elif key in persistent:
+                self._argv[slot] = persistent[key].ctypes.data
+            else:
+                self._slots.setdefault(key, []).append(slot)
+        self._engine, addresses = _linked({launch.kernel for launch in function.launches})
+        table = [(addresses[each.kernel], each.grid, each.first, each.cost) for each in function.launches]
+        functions, grids, firsts, costs = np.array(table, np.int64).reshape(-1, 4).T.copy()
+        self._launches = [
+            Launches(*(column[part] for column in (functions, grids, grids, grids, firsts, costs)), self._argv,
+                     starts[:-1][part])
+            for part in (slice(0, function.hoisted), slice(function.hoisted, None))
+        ]  # fmt: skip
+
+    def run(self, arrays: Mapping[Key, NDArray[Any]], *, changed: bool) -> None:
+        """One run over a whole batch; `changed` says whether the parameters are others than in the last one."""
+        for key, slots in self._slots.items():
+            self._argv[slots] = arrays[key].ctypes.data
+        hoisted, others = self._launches
+        if changed:
+            run(hoisted)
+        run(others)
+
+
+def _linked(kernels: set[Callable[[], Any]]) -> tuple[Any, dict[Callable[[], Any], int]]:
+    """LLVM's engine, which keeps the machine code, and the address of each kernel."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), processor().target_machine())
+    for kernel in kernels:
+        module, machine = optimised(kernel(), kernel.__name__)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(machine.emit_object(module)))
+    engine.finalize_object()
+    return engine, {kernel: engine.get_function_address(kernel.__name__) for kernel in kernels}
+
+
+class Network:
+    """Prediction, by Programs that are made when they are first asked for.
+
+    Args:
+        weights: file of the parameters, by name.
+        predict: the function of prediction.
+        inputs, outputs: its arrays.
+    """
+
+    def __init__(self, weights: Path, predict: Function, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
+        self._weights, self._predict, self._inputs, self._outputs = weights, predict, inputs, outputs
+        self._lock = Lock()
+        self._program: Program | None = None
+
+    def _opened(self) -> tuple[Program, bool]:
+        """The Program of prediction, and whether it is new."""
+        if self._program is not None:
+            return self._program, False
+        arrays: dict[Key, NDArray[Any]] = {}
+        with np.load(self._weights, allow_pickle=False) as found:
+            for buffer in self._predict.buffers:
+                if buffer.kind in ("parameter", "state"):
+                    array = found[buffer.name]
+                    if array.shape != buffer.shape or array.dtype != buffer.dtype:
+                        given, wanted = f"{array.dtype} {array.shape}", f"{buffer.dtype} {buffer.shape}"
+                        raise ValueError(f"{self._weights}: {buffer.name} is {given}; allowed: {wanted}")
+                    arrays[buffer.kind, buffer.name] = memory = aligned(buffer.shape, buffer.dtype)
+                    memory[...] = array
+        self._program = Program(self._predict, arrays)
+        return self._program, True
+
+    def predict(self, *x: Any) -> Any:
+        """The outputs for any number of observations.
+
+        Args:
+            x: an array of each input, in their order, or one mapping of their names to arrays.
+
+        Returns:
+            One array, or a tuple where there are several outputs.
+
+        Raises:
+            ValueError: x does not fit the inputs.
+        """
+        ports = {port.key: port for port in (*self._inputs, *self._outputs)}
+        buffers = {(each.kind, each.name): each for each in self._predict.buffers}
+        given = self._given(x)
+        count = len(next(iter(given.values())))
+        results = {port.key: aligned((count, *port.shape), buffers[port.key].dtype) for port in self._outputs}
+        with self._lock:
+            program, changed = self._opened()
+            batch = max(buffers[port.key].shape[0] for port in self._inputs)
+            for begin in range(0, count, batch):
+                rows = min(batch, count - begin)
+                arrays = {key: array[begin : begin + rows] for key, array in (given | results).items()}
+                used = {
+                    key: array if rows == batch and array.ctypes.data % 64 == 0 else _whole(array, buffers[key])
+                    for key, array in arrays.items()
+                }
+                program.run(used, changed=changed)
+                changed = False
+                for key in results:
+                    if used[key] is not arrays[key]:
+                        arrays[key][...] = used[key][:rows].reshape(rows, *ports[key].shape)
+        found = tuple(results.values())
+        return found[0] if len(found) == 1 else found
+
+    def _given(self, x: tuple[Any, ...]) -> dict[Key, NDArray[Any]]:
+        """The observations by key, checked."""
+        names = [port.name for port in self._inputs]
+        if len(x) == 1 and isinstance(x[0], Mapping):
+            if sorted(x[0]) != sorted(names):
+                raise ValueError(f"arrays for {', '.join(x[0])}; allowed: one for each of {', '.join(names)}")
+            x = tuple(x[0][name] for name in names)
+        if len(x) != len(names):
+            raise ValueError(f"{len(x)} arrays; allowed: one for each of {', '.join(names)}, in this order")
+        dtypes = {(each.kind, each.name): each.dtype for each in self._predict.buffers}
+        given: dict[Key, NDArray[Any]] = {}
+        for port, value in zip(self._inputs, x, strict=True):
+            array = np.ascontiguousarray(value, dtypes[port.key])
+            if array.shape[1:] != port.shape or not len(array):
+                wanted = ("N", *port.shape)
+                raise ValueError(f"{port.name} has shape {array.shape}; allowed: ({', '.join(map(str, wanted))})")
+            given[port.key] = array
+        if len({len(array) for array in given.values()}) > 1:
+            raise ValueError(f"the inputs {', '.join(names)} have different numbers of observations; give as many")
+        return given
+
+
+def _whole(array: NDArray[Any], buffer: Buffer) -> NDArray[Any]:
+    """The rows of a batch: those of an array, then zeros."""
+    rows = aligned(buffer.shape, buffer.dtype)
+    rows[: len(array)] = array.reshape(len(array), *buffer.shape[1:])
+    return rows

@@ -1,0 +1,116 @@
+"""What a file that stands alone needs to know of a compiled network: its launches and its arrays; or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gncodegen.errors import NetworkError, OptionsError
+from gncodegen.kernels.program import Buffer, Call, Program
+from gncodegen.kernels.store import Source
+from gncodegen.layers.formats import axis_order
+from gncodegen.layers.tensors import TensorInputLayer
+from gncodegen.runtime.conversion import ArrayConversion, Key
+
+if TYPE_CHECKING:
+    from gncodegen.compiled import Compiled
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output.
+
+    Args:
+        key: of its buffer.
+        name: of its layer.
+        shape: of one observation, as callers see it.
+    """
+
+    key: Key
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Standalone:
+    """A function of a network, without what compiled it.
+
+    Args:
+        program: its calls and buffers.
+        sources: its kernels' files, by name.
+        inputs, outputs: what goes in and comes out, in the order of `predict`.
+    """
+
+    program: Program
+    sources: Mapping[str, Source]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """The buffers that launches use, views left out."""
+        program = self.program
+        return tuple(sorted({program.root(index) for call in program.calls for index in call.arguments}))
+
+    def arguments(self, call: Call) -> tuple[int, ...]:
+        """The buffers of a call, as places in `roots`."""
+        places = {index: place for place, index in enumerate(self.roots)}
+        return tuple(places[self.program.root(index)] for index in call.arguments)
+
+    def buffer(self, port: Port) -> Buffer:
+        """The buffer of an input or an output."""
+        return self.program.buffers[self.program.arguments[port.key]]
+
+
+def standalone(compiled: Compiled, format: str) -> Standalone:
+    """The prediction of a network.
+
+    Args:
+        compiled: the network.
+        format: what it becomes, for messages.
+
+    Raises:
+        OptionsError: it was compiled for another target.
+        NetworkError: a file cannot hold what some layers do; `issues` names every one.
+    """
+    network, options = compiled.network, compiled.options
+    if options.target != "cpu":
+        raise OptionsError(
+            f"export: target {options.target!r} does not become {format}; allowed: target='cpu'; compile for that"
+        )
+    conversion = ArrayConversion(network, options.dtype, options.data_format or "", lambda array, what: None)
+    issues = [
+        f"{node.label}: normalization {node.layer.normalization!r} is a function of yours and does not become {format}; "  # pyright: ignore
+        "allowed: those of the layer's own, such as 'zerocenter'; apply yours to the arrays"
+        for node in network.inputs
+        if callable(getattr(node.layer, "normalization", None))
+    ]
+    issues += [
+        f"{node.label}: arrays without an axis of observations do not become {format}; allowed: networks whose inputs "
+        "have one; import the model with a batch axis"
+        for node in network.inputs
+        if not network.batched
+    ]
+    given = options.data_format or ""
+    letters = ["B" + node.size.format for node in network.inputs] + list(conversion.results.values())
+    if any(axis_order(conversion.axes, each) != axis_order(given, each) for each in letters):
+        issues.append(
+            f"data_format={given!r} does not become {format}; allowed: the axis of observations first; compile with "
+            f"data_format={conversion.axes!r}"
+        )
+    if issues:
+        raise NetworkError(issues)
+    lowered = compiled.lowered("predict")
+    program, keys = lowered.program, [key for key in lowered.program.arguments if key[0] == "input"]
+    inputs = tuple(
+        Port(key, node.name, () if isinstance(node.layer, TensorInputLayer) and not node.layer.shape else
+             program.buffers[program.arguments[key]].shape[1:])
+        for key, node in zip(keys, network.inputs, strict=True)
+    )  # fmt: skip
+    outputs = tuple(
+        Port(key, name, shape[-1:] if axes == "BC" else shape[1:])
+        for name, (key, axes) in zip(network.outputs, conversion.results.items(), strict=True)
+        for shape in (program.buffers[program.arguments[key]].shape,)
+    )
+    return Standalone(program, lowered.sources, inputs, outputs)

@@ -1,0 +1,156 @@
+"""`compiled.export("net.py")`: one readable file that needs Numba and NumPy only, and its weights beside it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gncodegen.exchange.standalone.flatten import Flattened, Place
+from gncodegen.exchange.standalone.program import Port, Standalone, standalone
+from gncodegen.kernels.store import Source
+from gncodegen.runtime.executor import cost
+from gncodegen.saving import written_beside
+
+if TYPE_CHECKING:
+    from gncodegen.compiled import Compiled
+
+HERE = __package__ or ""
+
+REPLACED: dict[Place, Place] = {
+    (f"gncodegen.targets.cpu.{module}", name): (f"{HERE}.host", name)
+    for module, names in {"host": ("processor", "target_machine"), "runner": ("_parallel", "_workers", "_turn")}.items()
+    for name in names
+}
+"""What stands for what reads settings, keeps caches or guards forks."""
+
+VOCABULARY = "gncodegen.targets.cpu.intrinsics"
+
+HEAD = '''"""{title}
+
+    import {module}
+    y = {module}.predict({arguments})
+
+{arrays}
+Made by gncodegen {version} from kernels for this network's shapes. It needs numba and numpy, and {weights} beside it;
+the kernels are compiled at the first prediction. On the command line: python {module}.py x.npy y.npy
+"""
+
+from __future__ import annotations
+
+'''
+
+TAIL = '''
+# ---- This network
+
+BUFFERS = [
+{buffers}
+]
+"""All arrays: kind, name, shape, type, and where those of this file's own memory lie, in bytes."""
+
+LAUNCHES = [
+{launches}
+]
+"""In order: kernel, its arrays, its tiles, the first tile, and nanoseconds on one core, about."""
+
+NETWORK = Network(
+    Path(__file__).with_name({weights!r}),
+    Function(BUFFERS, LAUNCHES, hoisted={hoisted}, arena_bytes={arena}, constant_bytes={constant}),
+    inputs=[{inputs}],
+    outputs=[{outputs}],
+)
+
+
+def predict(*x: Any) -> Any:
+    """The network's outputs for any number of observations: `Network.predict`."""
+    return NETWORK.predict(*x)
+
+
+if __name__ == "__main__":
+    import sys
+
+    *arrays, target = sys.argv[1:]
+    np.save(target, predict(*map(np.load, arrays)))
+'''
+
+
+def write(compiled: Compiled, path: Path) -> None:
+    """Writes the file, and the parameters that prediction reads beside it.
+
+    Raises:
+        OptionsError: the network was compiled for another target.
+        NetworkError: some layers cannot be in such a file; `issues` names every one.
+        SaveError: a file cannot be written.
+    """
+    alone = standalone(compiled, "a Python file")
+    weights = path.with_suffix(".npz").name
+    kinds = {"parameter", "state"}
+    values = {each.name: each for each in map(alone.program.buffers.__getitem__, alone.roots) if each.kind in kinds}
+    text = source(alone, path.stem, weights)
+    with written_beside(path) as draft:
+        np.savez(draft / weights, **{name: np.asarray(compiled.parameters[name]) for name in values})
+        (draft / path.name).write_text(text, encoding="utf-8")
+
+
+def source(alone: Standalone, module: str, weights: str) -> str:
+    """The text of the file.
+
+    Args:
+        alone: the function.
+        module: name of the file, for its documentation.
+        weights: name of the file of weights.
+    """
+    from gncodegen import __version__  # noqa: PLC0415  lies above
+
+    names = {name: each.path.stem for name, each in alone.sources.items()}
+    kernels = {each.path.stem: _kernel(each) for each in alone.sources.values()}
+    flattened = Flattened(REPLACED)
+    for _, used in kernels.values():
+        flattened.need(VOCABULARY, used)
+    flattened.need(f"{HERE}.network", ["Network"])
+    program, places = alone.program, {index: place for place, index in enumerate(alone.roots)}
+    buffers = [program.buffers[index] for index in places]
+    arrays = [*(_said(alone, port, "takes") for port in alone.inputs), *(_said(alone, port, "gives") for port in alone.outputs)]
+    head = HEAD.format(
+        title=f"A network of {len(kernels)} kernels: {program.batch_size} observations at a time, any number of them.",
+        module=module, arguments=", ".join(f"x{i}" if len(alone.inputs) > 1 else "x" for i in range(len(alone.inputs))),
+        arrays="\n".join(arrays), version=__version__, weights=weights,
+    )  # fmt: skip
+    tail = TAIL.format(
+        buffers="\n".join(
+            f"    Buffer({each.kind!r}, {each.name!r}, {each.shape}, {each.dtype!r}, {each.offset}),  # {place}"
+            for place, each in enumerate(buffers)
+        ),
+        launches="\n".join(
+            f"    Launch({names[call.kernel]}, {alone.arguments(call)}, {call.grid}, {call.first}, {cost(program, call)}),"
+            + (f"  # {', '.join(call.layers)}" if call.layers else "")
+            for call in program.calls
+        ),
+        weights=weights, hoisted=program.hoisted, arena=program.arena_bytes, constant=program.constant_bytes,
+        inputs=", ".join(map(_port, alone.inputs)), outputs=", ".join(map(_port, alone.outputs)),
+    )  # fmt: skip
+    return f"{head}{flattened.text()}\n\n# ---- Kernels: each is tile after tile of one launch\n\n\n" + "\n\n\n".join(
+        text for text, _ in kernels.values()
+    ) + f"\n\n{tail}"
+
+
+def _said(alone: Standalone, port: Port, verb: str) -> str:
+    shape = ", ".join(map(str, ("N", *port.shape)))
+    return f"It {verb} {port.name!r}: {alone.buffer(port).dtype} ({shape})."
+
+
+def _port(port: Port) -> str:
+    return f"Port({port.key!r}, {port.name!r}, {port.shape})"
+
+
+def _kernel(source: Source) -> tuple[str, set[str]]:
+    """A kernel's file as a function that defines its kernel, and the vocabulary that it uses."""
+    text = source.text
+    used = {alias.name for node in ast.parse(text).body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    body = re.sub(r"^from gncodegen\.\S+ import .*\n", "", text, flags=re.MULTILINE)
+    body = re.sub(r"\n{3,}", "\n\n", body.rstrip())
+    return f"def {source.path.stem}() -> Any:\n{textwrap.indent(body, '    ')}\n\n    return kernel", used
