@@ -34,6 +34,26 @@ def _onnx(compiled: Compiled, path: Path, **choices: Any) -> None:
     write(compiled, path, **choices)
 
 
+def _python(compiled: Compiled, path: Path) -> None:
+    from gncodegen.exchange.standalone import python  # noqa: PLC0415  needs Numba
+
+    python.write(compiled, path)
+
+
+def _folder(compiled: Compiled, path: Path) -> None:
+    from gncodegen.exchange.standalone import python  # noqa: PLC0415  needs Numba
+
+    python.write_folder(compiled, path)
+
+
+def _native(compiled: Compiled, path: Path, **choices: Any) -> None:
+    from gncodegen.exchange.standalone import native  # noqa: PLC0415  needs LLVM
+
+    native.write(compiled, path, **choices)
+
+
+CPU = {"cpu": 'LLVM\'s name of the CPU that it is for, such as "x86-64-v3"; "" = that of the compilation'}
+
 FORMATS: Mapping[str, Format] = {
     ".onnx": Format(
         "an ONNX model",
@@ -43,6 +63,10 @@ FORMATS: Mapping[str, Format] = {
             "data_format": 'axis order of its arrays, such as "BCSS"; "" = that which `predict` takes',
         },
     ),
+    ".py": Format("a Python file for prediction that needs numba and numpy only, its weights beside it", _python, {}),
+    "": Format("a folder that is a Python package of that file, its weights and a page", _folder, {}),
+    ".o": Format("an object for C, weights inside, and a header beside it", _native, CPU),
+    ".so": Format("a shared library for C, weights inside, and a header beside it; needs a C compiler", _native, CPU),
 }
 """Ending of the path → format."""
 

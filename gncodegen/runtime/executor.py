@@ -169,3 +169,8 @@ class Executor(Execution):
             buffer = self.program.buffers[self.free[key]]
             self._results[key] = lasting(buffer.shape, buffer.dtype)
         return self._results[key]
+
+    @property
+    def constants(self) -> NDArray[np.uint8]:
+        """The memory of "constant" buffers, as the last run left it."""
+        return self._constants

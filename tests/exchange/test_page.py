@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from exchange.test_sklearn_checks import APART
 
+from gncodegen.exchange.exporting import FORMATS, Format
 from gncodegen.exchange.onnx.operations import LAYERS, OPERATIONS
 from gncodegen.exchange.onnx.operations.elementwise import ACTIVATIONS
 from gncodegen.exchange.onnx.reading import FLOATS, OLDEST_OPSET
@@ -15,6 +16,11 @@ from gncodegen.exchange.patterns import PATTERNS
 from gncodegen.exchange.torch.operators import OPERATORS as ATEN
 
 PAGE = Path(__file__).parents[2] / "docs" / "exchange.md"
+
+
+def chosen(row: Format) -> str:
+    """The options of a format."""
+    return "; ".join(f"`{name}`: {text}" for name, text in row.options.items())
 
 
 def written() -> str:
@@ -95,6 +101,28 @@ def written() -> str:
         *(f"| {kind.__name__} | {row.becomes} |" for kind, row in LAYERS.items()),
         "",
         "On the command line: `gncodegen compile model.onnx --export net.onnx`.",
+        "",
+        '## Files that stand alone: `compiled.export("net.py")`, `"net/"`, `"net.o"`, `"net.so"`',
+        "",
+        "A prediction with the values of now, compiled for the CPU, for any number of observations; several inputs and",
+        "outputs in the order of `predict`. The arrays are those of `predict` with the axis of observations first.",
+        "The results have the bits of `predict`.",
+        "",
+        "| path | becomes | options |",
+        "|---|---|---|",
+        *(f"| `net{ending or '/'}` | {row.becomes} | {chosen(row)} |" for ending, row in FORMATS.items()),
+        "",
+        "- `net.py` holds the kernels, the intrinsics that they use, the list of launches, and nothing else; its",
+        "  weights are `net.npz`. `import net; net.predict(x)`, or `python net.py x.npy y.npy`. Its kernels are",
+        "  compiled for the CPU that it runs on, at the first prediction, and run on NUMBA_NUM_THREADS threads.",
+        "- `net.o` and `net.so` export two functions, which `net.h` declares with the sizes of all arrays:",
+        "  `net_predict(x, y, n, workspace)` on the calling thread, and `net_predict_on(…, loop, context)`, whose",
+        "  tiles the caller's own parallel loop runs. `net` is the file's name. They need the C library and libm,",
+        "  allocate nothing, and may run on several threads with a workspace each.",
+        '- `cpu="x86-64-v3"` names the CPU of an object, of which this computer must be a kind. A library is linked by',
+        "  the system's C compiler; an object needs none.",
+        "- A normalization that is a Python function, networks without an axis of observations, arrays with that axis",
+        "  elsewhere than first, and networks for a GPU are refused by name.",
         "",
         "## scikit-learn: `gnc.NetworkClassifier(layers)`, `gnc.NetworkRegressor(layers)`",
         "",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +23,9 @@ OURS = "gncodegen."
 
 Place = tuple[str, str]
 """(module, name)."""
+
+ABSENT = ("gncodegen.process",)
+"""What a file does nothing about: signals and forks."""
 
 SWITCHED = "environment"
 """What stands under an `if` that asks this function is left out: nobody sets variables for a file that stands alone."""
@@ -100,8 +105,10 @@ class Flattened:
         self.need(module, [name])
 
     def _stands(self, module: str, effect: str) -> bool:
-        """Whether an effect is one on what is in the file."""
-        return not any((module, name) in self._replaced for name in _module(module).definitions[effect].used)
+        """Whether an effect is one on what is in a file."""
+        content = _module(module)
+        places = [content.taken[name] for name in content.definitions[effect].used if name in content.taken]
+        return not any(place[0] in ABSENT for place in places)
 
     def text(self) -> str:
         """The file's text up to here: imports, then each module's definitions under a line that says whose they are."""
@@ -137,14 +144,16 @@ def _spaced(pieces: list[str]) -> list[str]:
 
 
 def _sorted(imports: Iterable[str]) -> list[str]:
-    """Import statements in the usual order, each once; those of one module are one."""
+    """Import statements in the usual order, those of one module in one: Python's own, then those of packages."""
     plain = sorted({line for line in imports if line.startswith("import ")})
     named: dict[str, set[str]] = {}
     for line in imports:
         if line.startswith("from "):
             source, _, name = line.removeprefix("from ").partition(" import ")
             named.setdefault(source, set()).add(name)
-    return plain + [f"from {source} import {', '.join(sorted(names))}" for source, names in sorted(named.items())]
+    lines = plain + [f"from {source} import {', '.join(sorted(names))}" for source, names in sorted(named.items())]
+    own = [line for line in lines if re.split(r"[ .]", line)[1] in sys.stdlib_module_names]
+    return [*own, "", *(line for line in lines if line not in own)]
 
 
 @cache
@@ -184,7 +193,9 @@ def _is_text(node: ast.stmt) -> bool:
 def _imports(node: ast.Import | ast.ImportFrom) -> tuple[dict[str, str], dict[str, Place]]:
     """What an import binds: name → statement, of packages; name → place, of modules of ours."""
     if isinstance(node, ast.Import):
-        return {alias.asname or alias.name.partition(".")[0]: f"import {ast.unparse(alias)}" for alias in node.names}, {}
+        return {
+            alias.asname or alias.name.partition(".")[0]: f"import {ast.unparse(alias)}" for alias in node.names
+        }, {}
     source = node.module or ""
     if source.startswith(OURS):
         return {}, {alias.asname or alias.name: (source, alias.name) for alias in node.names}

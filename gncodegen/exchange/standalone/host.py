@@ -12,7 +12,10 @@ from numba import get_num_threads, njit, types
 from gncodegen.targets.cpu.processor import Processor, host
 from gncodegen.targets.cpu.threads import quota, starting
 
-__all__ = ["_parallel", "_turn", "_workers", "processor", "target_machine"]
+__all__ = ["TARGET", "_parallel", "_turn", "_workers", "processor", "target_machine"]
+
+TARGET = f"gncodegen-{__name__}"
+"""As Numba knows this file's kernels: a process may have several such files."""
 
 
 @cache
@@ -28,11 +31,19 @@ def target_machine() -> Any:
 
 
 def _parallel(function: Callable[..., None]) -> Any:
-    """The runner, compiled or from Numba's cache; Numba starts its threads then."""
+    """The runner, compiled or from Numba's cache when it first runs; Numba starts its threads then."""
     arrays = function.__code__.co_argcount - 1
     signature = types.void(*(types.int64[::1],) * arrays, types.int64)
-    with starting():
-        return njit(signature, parallel=True, nogil=True, error_model="numpy", cache=True)(function)
+
+    @cache
+    def compiled() -> Any:
+        with starting():
+            return njit(signature, parallel=True, nogil=True, error_model="numpy", cache=True)(function)
+
+    def call(*arguments: Any) -> None:
+        compiled()(*arguments)
+
+    return call
 
 
 def _workers() -> int:

@@ -93,22 +93,27 @@ class Program:
             else:
                 self._slots.setdefault(key, []).append(slot)
         self._engine, addresses = _linked({launch.kernel for launch in function.launches})
-        table = [(addresses[each.kernel], each.grid, each.first, each.cost) for each in function.launches]
-        functions, grids, firsts, costs = np.array(table, np.int64).reshape(-1, 4).T.copy()
-        self._launches = [
-            Launches(*(column[part] for column in (functions, grids, grids, grids, firsts, costs)), self._argv,
-                     starts[:-1][part])
-            for part in (slice(0, function.hoisted), slice(function.hoisted, None))
-        ]  # fmt: skip
+        self._hoisted, self._others = (
+            _launches(
+                [(launch, addresses[launch.kernel]) for launch in function.launches[part]], self._argv, starts[part]
+            )
+            for part in (slice(0, function.hoisted), slice(function.hoisted, len(function.launches)))
+        )
 
     def run(self, arrays: Mapping[Key, NDArray[Any]], *, changed: bool) -> None:
         """One run over a whole batch; `changed` says whether the parameters are others than in the last one."""
         for key, slots in self._slots.items():
             self._argv[slots] = arrays[key].ctypes.data
-        hoisted, others = self._launches
         if changed:
-            run(hoisted)
-        run(others)
+            run(self._hoisted)
+        run(self._others)
+
+
+def _launches(launches: Sequence[tuple[Launch, int]], argv: NDArray[Any], starts: NDArray[Any]) -> Launches:
+    """What the runner takes: launches with the addresses of their kernels."""
+    table = [(address, each.grid, each.first, each.cost) for each, address in launches]
+    functions, grids, firsts, costs = np.array(table, np.int64).reshape(-1, 4).T.copy()
+    return Launches(functions, grids, grids, grids, firsts, costs, argv, starts)
 
 
 def _linked(kernels: set[Callable[[], Any]]) -> tuple[Any, dict[Callable[[], Any], int]]:

@@ -1,16 +1,20 @@
-"""What a file that stands alone needs to know of a compiled network: its launches and its arrays; or why there is none."""
+"""What a file that stands alone takes of a compiled network: launches and arrays; or why there is no such file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gncodegen.errors import NetworkError, OptionsError
 from gncodegen.kernels.program import Buffer, Call, Program
 from gncodegen.kernels.store import Source
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.tensors import TensorInputLayer
+from gncodegen.lowering import Lowered
 from gncodegen.runtime.conversion import ArrayConversion, Key
 
 if TYPE_CHECKING:
@@ -37,15 +41,25 @@ class Standalone:
     """A function of a network, without what compiled it.
 
     Args:
-        program: its calls and buffers.
-        sources: its kernels' files, by name.
+        lowered: its Program and its kernels' files.
+        values: parameters and statistics by name, as they are now.
         inputs, outputs: what goes in and comes out, in the order of `predict`.
     """
 
-    program: Program
-    sources: Mapping[str, Source]
+    lowered: Lowered
+    values: Mapping[str, Any]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+
+    @property
+    def program(self) -> Program:
+        """Its calls and buffers."""
+        return self.lowered.program
+
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """Its kernels' files, by name."""
+        return self.lowered.sources
 
     @property
     def roots(self) -> tuple[int, ...]:
@@ -58,17 +72,21 @@ class Standalone:
         places = {index: place for place, index in enumerate(self.roots)}
         return tuple(places[self.program.root(index)] for index in call.arguments)
 
+    def parameter(self, name: str) -> NDArray[Any]:
+        """The values of a parameter, or of a statistic."""
+        return np.ascontiguousarray(self.values[name])
+
     def buffer(self, port: Port) -> Buffer:
         """The buffer of an input or an output."""
         return self.program.buffers[self.program.arguments[port.key]]
 
 
-def standalone(compiled: Compiled, format: str) -> Standalone:
+def standalone(compiled: Compiled, becomes: str) -> Standalone:
     """The prediction of a network.
 
     Args:
         compiled: the network.
-        format: what it becomes, for messages.
+        becomes: what it is to be, for messages.
 
     Raises:
         OptionsError: it was compiled for another target.
@@ -77,17 +95,17 @@ def standalone(compiled: Compiled, format: str) -> Standalone:
     network, options = compiled.network, compiled.options
     if options.target != "cpu":
         raise OptionsError(
-            f"export: target {options.target!r} does not become {format}; allowed: target='cpu'; compile for that"
+            f"export: target {options.target!r} does not become {becomes}; allowed: target='cpu'; compile for that"
         )
     conversion = ArrayConversion(network, options.dtype, options.data_format or "", lambda array, what: None)
     issues = [
-        f"{node.label}: normalization {node.layer.normalization!r} is a function of yours and does not become {format}; "  # pyright: ignore
-        "allowed: those of the layer's own, such as 'zerocenter'; apply yours to the arrays"
+        f"{node.label}: a normalization that is a function of yours does not become {becomes}; allowed: those that the "
+        "layer has by name; apply yours to the arrays"
         for node in network.inputs
         if callable(getattr(node.layer, "normalization", None))
     ]
     issues += [
-        f"{node.label}: arrays without an axis of observations do not become {format}; allowed: networks whose inputs "
+        f"{node.label}: arrays without an axis of observations do not become {becomes}; allowed: networks whose inputs "
         "have one; import the model with a batch axis"
         for node in network.inputs
         if not network.batched
@@ -96,13 +114,14 @@ def standalone(compiled: Compiled, format: str) -> Standalone:
     letters = ["B" + node.size.format for node in network.inputs] + list(conversion.results.values())
     if any(axis_order(conversion.axes, each) != axis_order(given, each) for each in letters):
         issues.append(
-            f"data_format={given!r} does not become {format}; allowed: the axis of observations first; compile with "
+            f"data_format={given!r} does not become {becomes}; allowed: the axis of observations first; compile with "
             f"data_format={conversion.axes!r}"
         )
     if issues:
         raise NetworkError(issues)
     lowered = compiled.lowered("predict")
-    program, keys = lowered.program, [key for key in lowered.program.arguments if key[0] == "input"]
+    program = lowered.program
+    keys = [key for key in program.arguments if key[0] == "input"]
     inputs = tuple(
         Port(key, node.name, () if isinstance(node.layer, TensorInputLayer) and not node.layer.shape else
              program.buffers[program.arguments[key]].shape[1:])
@@ -113,4 +132,4 @@ def standalone(compiled: Compiled, format: str) -> Standalone:
         for name, (key, axes) in zip(network.outputs, conversion.results.items(), strict=True)
         for shape in (program.buffers[program.arguments[key]].shape,)
     )
-    return Standalone(program, lowered.sources, inputs, outputs)
+    return Standalone(lowered, compiled.parameters, inputs, outputs)

@@ -7,11 +7,13 @@ import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 import numpy as np
 
-from gncodegen.exchange.standalone.flatten import Flattened, Place
+from gncodegen.exchange.standalone.flatten import OURS, Flattened, Place
 from gncodegen.exchange.standalone.program import Port, Standalone, standalone
+from gncodegen.kernels.program import Call
 from gncodegen.kernels.store import Source
 from gncodegen.runtime.executor import cost
 from gncodegen.saving import written_beside
@@ -19,16 +21,26 @@ from gncodegen.saving import written_beside
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
 
+PAGE = """# A network that stands alone
+
+{text}
+
+`__init__.py` has everything: the vocabulary of the kernels, the kernels, the list of launches. `weights.npz` has the
+parameters by name; other values of the same shapes are another network.
+"""
+
 HERE = __package__ or ""
 
 REPLACED: dict[Place, Place] = {
     (f"gncodegen.targets.cpu.{module}", name): (f"{HERE}.host", name)
-    for module, names in {"host": ("processor", "target_machine"), "runner": ("_parallel", "_workers", "_turn")}.items()
+    for module, names in {
+        "host": ("processor", "target_machine"),
+        "frontend": ("TARGET",),
+        "runner": ("_parallel", "_workers", "_turn"),
+    }.items()
     for name in names
 }
-"""What stands for what reads settings, keeps caches or guards forks."""
-
-VOCABULARY = "gncodegen.targets.cpu.intrinsics"
+"""What stands for what reads settings, keeps caches, guards forks, or is there once in a process."""
 
 HEAD = '''"""{title}
 
@@ -88,12 +100,34 @@ def write(compiled: Compiled, path: Path) -> None:
     """
     alone = standalone(compiled, "a Python file")
     weights = path.with_suffix(".npz").name
-    kinds = {"parameter", "state"}
-    values = {each.name: each for each in map(alone.program.buffers.__getitem__, alone.roots) if each.kind in kinds}
     text = source(alone, path.stem, weights)
     with written_beside(path) as draft:
-        np.savez(draft / weights, **{name: np.asarray(compiled.parameters[name]) for name in values})
+        _save(draft / weights, alone)
         (draft / path.name).write_text(text, encoding="utf-8")
+
+
+def write_folder(compiled: Compiled, path: Path) -> None:
+    """Writes a package of that file, its weights and a page that says how to use it; as for `write`."""
+    alone = standalone(compiled, "a folder")
+    weights = "weights.npz"
+    text = source(alone, path.name, weights)
+    with written_beside(path) as draft:
+        folder = draft / path.name
+        folder.mkdir()
+        _save(folder / weights, alone)
+        (folder / "__init__.py").write_text(text, encoding="utf-8")
+        (folder / "README.md").write_text(PAGE.format(text=ast.get_docstring(ast.parse(text))), encoding="utf-8")
+
+
+def _save(path: Path, alone: Standalone) -> None:
+    """Writes the parameters that launches read."""
+    buffers = [alone.program.buffers[index] for index in alone.roots]
+    names = [each.name for each in buffers if each.kind in ("parameter", "state")]
+    # Not np.savez: a keyword of its own may be the name of a parameter.
+    with ZipFile(path, "w") as archive:
+        for name in dict.fromkeys(names):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, alone.parameter(name), allow_pickle=False)
 
 
 def source(alone: Standalone, module: str, weights: str) -> str:
@@ -110,47 +144,60 @@ def source(alone: Standalone, module: str, weights: str) -> str:
     kernels = {each.path.stem: _kernel(each) for each in alone.sources.values()}
     flattened = Flattened(REPLACED)
     for _, used in kernels.values():
-        flattened.need(VOCABULARY, used)
+        for node in used:
+            flattened.need(node.module or "", [alias.name for alias in node.names])
     flattened.need(f"{HERE}.network", ["Network"])
     program, places = alone.program, {index: place for place, index in enumerate(alone.roots)}
     buffers = [program.buffers[index] for index in places]
-    arrays = [*(_said(alone, port, "takes") for port in alone.inputs), *(_said(alone, port, "gives") for port in alone.outputs)]
+    arrays = [_said(alone, port, "takes") for port in alone.inputs]
+    arrays += [_said(alone, port, "gives") for port in alone.outputs]
+    xs = ["x"] if len(alone.inputs) == 1 else [f"x{number}" for number in range(1, len(alone.inputs) + 1)]
     head = HEAD.format(
         title=f"A network of {len(kernels)} kernels: {program.batch_size} observations at a time, any number of them.",
-        module=module, arguments=", ".join(f"x{i}" if len(alone.inputs) > 1 else "x" for i in range(len(alone.inputs))),
-        arrays="\n".join(arrays), version=__version__, weights=weights,
+        module=_quoted(module), arguments=", ".join(xs),
+        arrays="\n".join(arrays), version=__version__, weights=_quoted(weights),
     )  # fmt: skip
     tail = TAIL.format(
         buffers="\n".join(
             f"    Buffer({each.kind!r}, {each.name!r}, {each.shape}, {each.dtype!r}, {each.offset}),  # {place}"
             for place, each in enumerate(buffers)
         ),
-        launches="\n".join(
-            f"    Launch({names[call.kernel]}, {alone.arguments(call)}, {call.grid}, {call.first}, {cost(program, call)}),"
-            + (f"  # {', '.join(call.layers)}" if call.layers else "")
-            for call in program.calls
-        ),
+        launches="\n".join(f"    {_launch(alone, call, names[call.kernel])}" for call in program.calls),
         weights=weights, hoisted=program.hoisted, arena=program.arena_bytes, constant=program.constant_bytes,
         inputs=", ".join(map(_port, alone.inputs)), outputs=", ".join(map(_port, alone.outputs)),
     )  # fmt: skip
-    return f"{head}{flattened.text()}\n\n# ---- Kernels: each is tile after tile of one launch\n\n\n" + "\n\n\n".join(
-        text for text, _ in kernels.values()
-    ) + f"\n\n{tail}"
+    return (
+        f"{head}{flattened.text()}\n\n# ---- Kernels: each is tile after tile of one launch\n\n\n"
+        + "\n\n\n".join(text for text, _ in kernels.values())
+        + f"\n\n{tail}"
+    )
+
+
+def _quoted(text: str) -> str:
+    """What a user typed, for a comment or a docstring: on one line, and without what ends either."""
+    return repr(text)[1:-1].replace('"', "'")
 
 
 def _said(alone: Standalone, port: Port, verb: str) -> str:
     shape = ", ".join(map(str, ("N", *port.shape)))
-    return f"It {verb} {port.name!r}: {alone.buffer(port).dtype} ({shape})."
+    return f"It {verb} {_quoted(port.name)}: {alone.buffer(port).dtype} ({shape})."
+
+
+def _launch(alone: Standalone, call: Call, kernel: str) -> str:
+    layers = ", ".join(map(_quoted, call.layers))
+    words = f"{kernel}, {alone.arguments(call)}, {call.grid}, {call.first}, {cost(alone.program, call)}"
+    return f"Launch({words}),{f'  # {layers}' if layers else ''}"
 
 
 def _port(port: Port) -> str:
     return f"Port({port.key!r}, {port.name!r}, {port.shape})"
 
 
-def _kernel(source: Source) -> tuple[str, set[str]]:
-    """A kernel's file as a function that defines its kernel, and the vocabulary that it uses."""
+def _kernel(source: Source) -> tuple[str, list[ast.ImportFrom]]:
+    """A kernel's file as a function that defines its kernel, and what it imports of ours."""
     text = source.text
-    used = {alias.name for node in ast.parse(text).body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    imports = [node for node in ast.parse(text).body if isinstance(node, ast.ImportFrom)]
+    used = [node for node in imports if (node.module or "").startswith(OURS)]
     body = re.sub(r"^from gncodegen\.\S+ import .*\n", "", text, flags=re.MULTILINE)
     body = re.sub(r"\n{3,}", "\n\n", body.rstrip())
     return f"def {source.path.stem}() -> Any:\n{textwrap.indent(body, '    ')}\n\n    return kernel", used

@@ -108,9 +108,9 @@ def optimised(function: Callable[..., Any], name: str) -> tuple[Any, Any]:
     options.inlining_threshold = 225
     builder = llvm.create_pass_builder(machine, options)
     # Functions first, each by itself: loops that are inlined later then keep the shape that their registers want.
-    for function in module.functions:
-        if not function.is_declaration:
-            builder.getFunctionPassManager().run(function, builder)
+    for one in module.functions:
+        if not one.is_declaration:
+            builder.getFunctionPassManager().run(one, builder)
     builder.getModulePassManager().run(module, builder)
     for one in [*module.functions, *module.global_variables]:
         if one.name in private:

@@ -1,0 +1,116 @@
+"""The prediction of an object file, as a function of the kernels' own vocabulary: batch by batch, launch by launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from gncodegen.targets.cpu.intrinsics import clear, copy, int64, pointer, uint8
+from gncodegen.targets.cpu.runner import SERIAL_BELOW
+
+pointer_to: Any = pointer
+copy_bytes: Any = copy
+clear_bytes: Any = clear
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the words of the driver's table lie: first the arrays of the call, inputs before outputs.
+
+    Args:
+        inputs, ports: how many inputs, and arrays in all, there are.
+    """
+
+    inputs: int
+    ports: int
+
+    @property
+    def bases(self) -> int:
+        """The first address that slots count from: the workspace, the weights, then the arrays of this batch."""
+        return self.ports
+
+    @property
+    def fixed(self) -> int:
+        """The first of slots, launches, the table itself, the arguments, the caller's loop, its context, two places."""
+        return 2 * self.ports + 2
+
+    @property
+    def size(self) -> int:
+        """Words of the table."""
+        return self.fixed + 8
+
+
+@intrinsic
+def _call(context: Any, function: Any, arguments: Any) -> Any:
+    """Calls the function at an address with a tuple of words."""
+    count = len(arguments)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [word] * count)
+        values = cgutils.unpack_tuple(builder, args[1], count)
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, arguments), generate
+
+
+call: Any = _call
+
+
+def driver(
+    layout: Layout, batch: int, sizes: tuple[int, ...], stages: tuple[int, ...], slots: int, launches: int
+) -> Callable[[int, int], None]:
+    """A function of (number of observations, address of the table).
+
+    Args:
+        layout: of the table.
+        batch: observations of a run.
+        sizes: bytes of an observation of each array.
+        stages: where in the workspace a batch of each array can lie.
+        slots: arguments of all launches.
+        launches: how many there are.
+    """
+    inputs, ports, bases, fixed, most = layout.inputs, layout.ports, layout.bases, layout.fixed, SERIAL_BELOW
+
+    def predict(count: Any, argv: Any) -> None:
+        table = pointer_to(argv, fixed + 2, int64)
+        slot, launch = pointer_to(argv, fixed, int64), pointer_to(argv, fixed + 1, int64)
+        arguments, loop = pointer_to(argv, fixed + 3, int64), table[fixed + 4]
+        for begin in range(0, count, batch):
+            rows = min(batch, count - begin)
+            for port in range(ports):
+                place, size = table[port] + begin * sizes[port], sizes[port]
+                if rows < batch or (port >= inputs and place % 64 != 0):
+                    staged = table[bases] + stages[port]
+                    if port < inputs:
+                        table[fixed + 6], table[fixed + 7] = place, staged
+                        copy_bytes(pointer_to(argv, fixed + 7, uint8), pointer_to(argv, fixed + 6, uint8), rows * size)
+                        table[fixed + 7] = staged + rows * size
+                        clear_bytes(pointer_to(argv, fixed + 7, uint8), (batch - rows) * size)
+                    place = staged
+                table[bases + 2 + port] = place
+            for index in range(slots):
+                arguments[index] = table[bases + slot[2 * index]] + slot[2 * index + 1]
+            for index in range(launches):
+                kernel, first, grid = launch[5 * index], launch[5 * index + 1], launch[5 * index + 2]
+                given = table[fixed + 3] + 8 * launch[5 * index + 3]
+                if loop != 0 and grid > 1 and launch[5 * index + 4] >= most:
+                    call(loop, (table[fixed + 5], kernel, first, first + grid, given))
+                else:
+                    for tile in range(grid):
+                        call(kernel, (first + tile, given))
+            for port in range(inputs, ports):
+                place, staged = table[port] + begin * sizes[port], table[bases + 2 + port]
+                if place != staged:
+                    table[fixed + 6], table[fixed + 7] = place, staged
+                    copy_bytes(
+                        pointer_to(argv, fixed + 6, uint8), pointer_to(argv, fixed + 7, uint8), rows * sizes[port]
+                    )
+
+    return predict

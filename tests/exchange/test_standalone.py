@@ -1,0 +1,189 @@
+"""Networks as files that need none of this package: the same bits, in Python that cannot import it and in C."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import gncodegen as gnc
+from gncodegen.errors import CompileError, NetworkError, OptionsError, TargetError
+from gncodegen.exchange.standalone import native
+
+COUNTS = (3, 4, 11)
+"""Observations of a call: fewer than a batch, one, and two with a part of one."""
+
+TYPED = 'a\'"""\nimport nothing'
+"""The name of a layer."""
+
+ALONE = f"""
+import sys
+for name in ("gncodegen", "jinja2", "xdsl", "safetensors", "rich", "lazy_loader", "platformdirs"):
+    sys.modules[name] = None
+sys.path.insert(0, "")
+import numpy as np, net, package
+given, results = np.load("given.npz"), dict()
+for count in {COUNTS}:
+    results["p%d" % count], results["q%d" % count] = net.predict(given["x"][:count], given["z"][:count])
+named = dict(zip([port.name for port in net.NETWORK._inputs], (given["x"], given["z"])))
+results["named"] = net.predict(named)[0]
+try:
+    net.predict(given["x"], given["z"][:, 1:])
+except ValueError as error:
+    results["message"] = str(error)
+np.savez("results.npz", **results)
+"""
+
+PROGRAM = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "net.h"
+
+static void backwards(void *context, void (*tile)(long, void *), long first, long last, void *arguments) {
+    for (long i = last - 1; i >= first; i--, ++*(long *)context) tile(i, arguments);
+}
+
+int main(int count, char **words) {
+    long n = atol(words[1]), tiles = 0;
+    float *x = malloc(4 * n * NET_X1_SIZE), *z = malloc(4 * n * NET_X2_SIZE);
+    float *p = malloc(4 * n * NET_Y1_SIZE), *q = malloc(4 * n * NET_Y2_SIZE);
+    void *workspace = malloc(NET_WORKSPACE_SIZE);
+    if (fread(x, 4 * NET_X1_SIZE, n, stdin) != n || fread(z, 4 * NET_X2_SIZE, n, stdin) != n) return 1;
+    if (words[2][0] == 'f') net_predict_on(x, z, p, q, n, workspace, backwards, &tiles);
+    else net_predict(x, z, p, q, n, workspace);
+    fwrite(p, 4 * NET_Y1_SIZE, n, stdout), fwrite(q, 4 * NET_Y2_SIZE, n, stdout);
+    return words[2][0] == 'f' && tiles == 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def network() -> gnc.Compiled:
+    """Two inputs and two outputs; constants that follow from parameters; scores that are rows."""
+    graph = gnc.LayerGraph([
+        gnc.ImageInputLayer((12, 12, 8), name=TYPED),
+        gnc.Convolution2dLayer(3, 16, padding="same", name="conv"), gnc.GroupNormalizationLayer(4), gnc.ReluLayer(),
+        gnc.AdditionLayer(2, name="add"), gnc.GlobalAveragePooling2dLayer(name="pooled"),
+    ])  # fmt: skip
+    graph.add(gnc.ImageInputLayer((12, 12, 16), normalization="none", name="z")).connect("z", "add/in2")
+    compiled = gnc.compile(graph.returning("add", "pooled"), training=False, batch_size=4)
+    values = np.random.default_rng(7)
+    for name, value in compiled.parameters.items():
+        compiled.parameters[name] = values.normal(1, 0.5, value.shape)
+    assert compiled.program.hoisted > 0
+    return compiled
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, np.ndarray]:
+    values = np.random.default_rng(8)
+    return {
+        name: values.standard_normal((COUNTS[-1], 12, 12, channels), np.float32)
+        for name, channels in (("x", 8), ("z", 16))
+    }
+
+
+def test_python_computes_the_same_bits_where_this_package_cannot_be_imported(network, arrays, tmp_path):
+    network.export(tmp_path / "net.py")
+    network.export(tmp_path / "package")
+    text = (tmp_path / "net.py").read_text()
+    assert (tmp_path / "package" / "__init__.py").read_text() == text.replace("net.npz", "weights.npz").replace(
+        "import net\n", "import package\n"
+    ).replace("net.predict", "package.predict").replace("python net.py", "python package.py")
+    np.savez(tmp_path / "given.npz", **arrays)
+    command = [sys.executable, "-P", "-c", ALONE]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "results.npz") as found:
+        for count in COUNTS:
+            wanted = network.predict(arrays["x"][:count], arrays["z"][:count])
+            for name, value in zip("pq", wanted, strict=True):
+                np.testing.assert_array_equal(found[f"{name}{count}"], value)
+        np.testing.assert_array_equal(found["named"], found[f"p{COUNTS[-1]}"])
+        assert str(found["message"]) == "z has shape (11, 11, 12, 16); allowed: (N, 12, 12, 16)"
+
+
+def test_only_what_kernels_use_comes_along(network, tmp_path):
+    network.export(tmp_path / "net.py")
+    text = (tmp_path / "net.py").read_text()
+    assert "def erf" not in text
+    assert "def reduce_max" not in text
+    assert "environment()" not in text
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select=F811,F821", str(tmp_path)]
+    done = subprocess.run(ruff, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
+def test_c_computes_the_same_bits(network, arrays, tmp_path):
+    network.export(tmp_path / "net.o")
+    network.export(tmp_path / "net.so")
+    (tmp_path / "main.c").write_text(PROGRAM)
+    for made, program in (("net.o", "static"), ("./net.so", "shared")):
+        command = ["cc", "-std=c99", "-Wall", "-Werror=implicit", "-o", program, "main.c", made, "-lm"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "warning" not in done.stderr.replace("-Wsign-compare", "")
+    for program, count, loop in (
+        ("static", 3, "none"),
+        ("static", 4, "for"),
+        ("shared", 11, "none"),
+        ("shared", 11, "for"),
+    ):
+        given = [array[:count].tobytes() for array in arrays.values()]
+        command = [f"./{program}", str(count), loop]
+        done = subprocess.run(command, cwd=tmp_path, input=b"".join(given), capture_output=True, check=True)
+        wanted = network.predict(*(array[:count] for array in arrays.values()))
+        assert done.stdout == b"".join(map(bytes, map(np.ndarray.tobytes, wanted)))
+
+
+def test_a_library_needs_a_compiler_and_an_object_does_not(network, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(TargetError, match=r'"net\.o", which needs none'):
+        network.export(tmp_path / "net.so")
+    network.export(tmp_path / "3 nets.o")
+    assert "void net_3_nets_predict(const float *x1, " in (tmp_path / "3 nets.h").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3 nets.h", "3 nets.o"]
+
+
+def test_what_kernels_need_beside_the_c_library_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(native, "LIBRARY_SYMBOLS", frozenset({"expf"}))
+    logarithm = [gnc.FeatureInputLayer(8, normalization="none"), gnc.UnaryLayer("logarithm")]
+    with pytest.raises(CompileError, match="need logf"):
+        gnc.compile(logarithm, training=False).export(tmp_path / "net.o")
+    assert not list(tmp_path.iterdir())
+
+
+def test_refusals_name_the_layer(network, tmp_path):
+    own = [gnc.ImageInputLayer((12, 12, 8), normalization=np.sign, name="own"), gnc.ReluLayer()]
+    for ending in (".py", "", ".o"):
+        with pytest.raises(NetworkError, match=r"'own'.*function of yours"):
+            gnc.compile(own, training=False).export(tmp_path / f"net{ending}")
+    last = [gnc.ImageInputLayer((12, 12, 8), normalization="none"), gnc.ReluLayer()]
+    with pytest.raises(NetworkError, match=r"data_format='SSCB'.*'BSSC'"):
+        gnc.compile(last, training=False, data_format="SSCB").export(tmp_path / "net.py")
+    with pytest.raises(OptionsError, match=r"'sm_90'.*target='cpu'"):
+        gnc.compile(last, training=False, target="sm_90", emulate=True).export(tmp_path / "net.py")
+    with pytest.raises(OptionsError, match="nothing"):
+        network.export(tmp_path / "net.o", cpu="nothing")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.full(like="test_standalone.py::test_c_computes_the_same_bits")
+def test_an_object_for_a_cpu_by_name(network, arrays, tmp_path):
+    network.export(tmp_path / "net.so", cpu="x86-64-v2")
+    header, count = (tmp_path / "net.h").read_text(), len(arrays["x"])
+    assert "for x86-64-v2." in header
+    size = re.search(r"WORKSPACE_SIZE (\d+)", header)
+    assert size is not None
+    results = [np.empty((count, 12, 12, 16), np.float32), np.empty((count, 16), np.float32)]
+    words = [*arrays.values(), *results, np.empty(int(size[1]), np.uint8)]
+    places = [ctypes.c_void_p(each.ctypes.data) for each in words]
+    ctypes.CDLL(str(tmp_path / "net.so")).net_predict(*places[:-1], ctypes.c_long(count), places[-1])
+    for result, wanted in zip(results, network.predict(*arrays.values()), strict=True):
+        np.testing.assert_allclose(result.reshape(wanted.shape), wanted, rtol=1e-5, atol=1e-5)
