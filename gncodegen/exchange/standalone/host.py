@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
-from numba import get_num_threads, njit, types
+from numba import get_num_threads, njit, typeof
 
 from gncodegen.targets.cpu.processor import Processor, host
 from gncodegen.targets.cpu.threads import quota, starting
@@ -32,16 +32,13 @@ def target_machine() -> Any:
 
 def _parallel(function: Callable[..., None]) -> Any:
     """The runner, compiled or from Numba's cache when it first runs; Numba starts its threads then."""
-    arrays = function.__code__.co_argcount - 1
-    signature = types.void(*(types.int64[::1],) * arrays, types.int64)
-
-    @cache
-    def compiled() -> Any:
-        with starting():
-            return njit(signature, parallel=True, nogil=True, error_model="numpy", cache=True)(function)
+    compiled: Any = njit(parallel=True, nogil=True, error_model="numpy", cache=True)(function)
 
     def call(*arguments: Any) -> None:
-        compiled()(*arguments)
+        if not compiled.signatures:
+            with starting():
+                compiled.compile(tuple(map(typeof, arguments)))
+        compiled(*arguments)
 
     return call
 
