@@ -64,7 +64,7 @@ def give_way(context: Any) -> Any:
     return types.void(), generate
 
 
-@intrinsic
+@_intrinsic
 def nanoseconds(context: Any) -> Any:
     """The system's monotonic clock."""
 
