@@ -61,8 +61,13 @@ def as_array(value: Any, what: str) -> NDArray[Any]:
     """The array behind an array-like: NumPy, a list, a DLPack exporter on the CPU.
 
     Raises:
-        ArrayError: it is ragged, or its elements are not real numbers.
+        ArrayError: it is ragged, some elements are masked, or they are not real numbers.
     """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ArrayError(
+            f"{what} has masked elements; allowed: a number everywhere; fill them, as with x.filled(0), or drop those "
+            "observations"
+        )
     if on_gpu(value):
         raise ArrayError(
             f"{what} lies in a GPU's memory; allowed: arrays on the CPU, and on a GPU for calls of a network compiled "
@@ -76,11 +81,16 @@ def as_array(value: Any, what: str) -> NDArray[Any]:
             "give a NumPy array"
         ) from error
     if array.dtype.kind not in "biuf":
-        raise ArrayError(
-            f"{what} has elements of type {array.dtype}; allowed: real numbers (bool, int, float); "
-            "convert it, as with np.asarray(x, np.float32)"
-        )
+        cure = _CURES.get(array.dtype.kind, "convert it, as with np.asarray(x, np.float32)")
+        raise ArrayError(f"{what} has elements of type {array.dtype}; allowed: real numbers (bool, int, float); {cure}")
     return array
+
+
+_CURES = {
+    "O": "fill in what is missing (None, NA) and convert it, as with np.asarray(x, np.float32)",
+    "c": "give real and imaginary parts as channels",
+}
+"""What to do about elements that are no real numbers, by their kind in NumPy."""
 
 
 def on_gpu(value: Any) -> bool:

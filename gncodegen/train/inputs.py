@@ -13,7 +13,7 @@ from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
-from gncodegen.runtime.arrays import as_array, on_gpu
+from gncodegen.runtime.arrays import as_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], 
     Raises:
         ArrayError: naming the layer, what was given, what is allowed and the cure.
     """
-    array = as_array(x, f"{node.label}: x") if on_gpu(x) else np.asarray(x)
+    array = as_array(x, f"{node.label}: x")
     letters = "B" + node.size.format
     order = axis_order(data_format, letters)
     extents = ("N", *node.size.shape)
@@ -46,8 +46,6 @@ def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], 
             f"{node.label}: x has shape {array.shape}; allowed: ({', '.join(map(str, wanted))}), in the order "
             f"{order!r}; reshape x, give data_format, or change the size of the input layer"
         )
-    if array.dtype.kind not in "biuf":
-        raise ArrayError(f"{node.label}: x is of type {array.dtype}; allowed: real numbers; convert it to float32")
     if array.shape[axis] == 0:
         raise ArrayError(f"{node.label}: x holds no observation; allowed: at least one; give more data")
     return np.ascontiguousarray(array), axis

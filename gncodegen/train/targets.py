@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gncodegen.errors import ArrayError
 from gncodegen.layers.network import Node
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.runtime.arrays import as_array
 from gncodegen.train.labels import (
     IGNORED,
     classes_of,
@@ -202,10 +203,10 @@ def response_targets(responses: Any, shape: tuple[int, ...], where: str) -> Resp
     Raises:
         ArrayError: the responses have another shape, or are not real numbers.
     """
-    array = np.asarray(responses)
+    array = as_array(responses, f"{where}: y")
     if array.ndim == 1 and shape == (1,):
         array = array[:, None]
-    if array.dtype.kind not in "biuf" or array.shape[1:] != shape:
+    if array.shape[1:] != shape:
         wanted = ", ".join(map(str, ("N", *shape)))
         raise ArrayError(
             f"{where}: responses of shape {array.shape}, {array.dtype}; allowed: real numbers ({wanted}); "

@@ -256,3 +256,34 @@ class TestArrays:
             gnc.train_network(X, Y, classifier(), {"max_epochs": 3})  # pyright: ignore[reportArgumentType]
         with pytest.raises(gnc.NetworkError, match="output layer"):
             train(classifier()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ma.masked_greater(X, 3), r"layer 1 'imageinput': x has masked elements; .* fill them, as with x.filled"),
+        ([[1.0, 2.0], [3.0]], "layer 1 'imageinput': x is not an array"),
+        (X.astype(complex), "elements of type complex128; .* give real and imaginary parts as channels"),
+        (np.where(X > 3, None, X), "elements of type object; .* fill in what is missing"),
+    ],
+)
+def test_every_call_refuses_what_is_no_array_of_numbers_alike(x, message):
+    compiled = gnc.compile(classifier(), batch_size=16)
+    indices = (Y == "right").astype(int)
+    calls = (
+        lambda: train(classifier(), x=x),
+        lambda: train(classifier(), validation_data=(x, Y)),
+        lambda: compiled.predict(x),
+        lambda: compiled.loss(x, indices),
+        lambda: compiled.train_step(x, indices),
+    )
+    for call in calls:
+        with pytest.raises(gnc.ArrayError, match=message):
+            call()
+
+
+def test_responses_that_are_no_numbers_are_refused():
+    layers = [gnc.FeatureInputLayer(3), gnc.FullyConnectedLayer(1), gnc.RegressionLayer()]
+    for y in (np.ma.masked_equal([1.0, 2.0], 2.0), [[1.0], [2.0, 3.0]], np.array([1j, 2]), np.array([None, 1.0])):
+        with pytest.raises(gnc.ArrayError, match=r"layer 3 'regressionoutput': y (has|is not)"):
+            train(layers, x=np.zeros((2, 3)), y=y)
