@@ -65,6 +65,11 @@ class CompiledKernel:
         return self.target.show(self.file, "asm")
 
     @property
+    def lines(self) -> str:
+        """The assembly in which `.loc` directives say the line of the source that an instruction comes from."""
+        return self.target.lines(self.file)
+
+    @property
     def ptx(self) -> str | None:
         """The PTX; None on the CPU."""
         return self._shown("ptx")

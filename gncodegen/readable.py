@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gncodegen.calls import T
@@ -20,6 +21,7 @@ from gncodegen.tables import scaled
 
 if TYPE_CHECKING:
     from gncodegen.ir.printing import Line
+    from gncodegen.passes.lower import Lowering
     from gncodegen.report.profile import Profile
 
 
@@ -153,3 +155,29 @@ class Readable:
             return timed(lowered, self._backend, self._persistent, arrays, measure)
         finally:
             self._learn(state)
+
+    @property
+    def lowering(self) -> Lowering:
+        """The way of the function compiled first through the passes, anew."""
+        return self._functions.lowering(self.program.function)
+
+    def report(self, path: str | Path, x: Any = None, t: Any = None, data_format: str = "") -> None:
+        """Writes an HTML page that opens offline: network, layers, IR by pass, kernels and machine code, costs.
+
+        Needs networkx: `pip install 'gncodegen[report]'`.
+
+        Args:
+            path: of the file.
+            x: what is timed; None = drawn data, on the CPU.
+            t: its targets; as for `profile`.
+            data_format: axis order of x.
+
+        Raises:
+            OptionsError: the file cannot be written.
+            TargetError: networkx is not installed.
+        """
+        from gncodegen.report.drawn import drawn  # noqa: PLC0415  used here only
+        from gncodegen.report.html import write  # noqa: PLC0415
+
+        given = drawn(self) if x is None else (x, t)
+        write(self, path, self.profile(*given, data_format=data_format) if self.target == "cpu" else None)

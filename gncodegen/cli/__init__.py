@@ -1,4 +1,4 @@
-"""The command line: `gncodegen demo · compile · train · run · inspect · diff · edit · bench · opt · cache`.
+"""The command line: `gncodegen demo · compile · train · run · inspect · diff · edit · bench · report · opt · cache`.
 
 Errors that gncodegen raises on purpose end a command with their text and exit code 2; anything else is a bug and shows
 its traceback.
@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 import gncodegen
-from gncodegen.cli import benching, caching, compiling, demo, editing, inspecting, opt, training
+from gncodegen.cli import benching, caching, compiling, demo, editing, inspecting, opt, reporting, training
 from gncodegen.errors import GncodegenError
 
-_COMMANDS = (demo, compiling, training, inspecting, editing, benching, opt, caching)
+_COMMANDS = (demo, compiling, training, inspecting, editing, benching, reporting, opt, caching)
 
 
 def _parser() -> argparse.ArgumentParser:

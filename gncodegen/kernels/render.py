@@ -146,6 +146,14 @@ def render(schedule: Schedule, folder: Path | None = None) -> str:
     return "\n".join([docstring, *_header(schedule, name), "", rest])
 
 
+def page(path: Path, **values: Any) -> str:
+    """An HTML page; values stand as they are where they are markup by themselves, which the caller sees to."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, autoescape=True)
+    raw = ("css", "script", "network", "layer_table", "kernel_table", "roofline", "memory", "data")
+    marked = {name: Markup(value) if name in raw else value for name, value in values.items()}
+    return environment.from_string(path.read_text(encoding="utf-8")).render(marked)
+
+
 def _importing(source: str, target_family: str, names: frozenset[str]) -> str:
     """The source with an import of those among `names` that it calls: what a table's formulas brought."""
     imports = re.findall(r"^from gncodegen\.\S+ import (.*)$", source, re.MULTILINE)

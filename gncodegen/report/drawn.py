@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.compiled import Compiled
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.readable import Readable
 
 
-def drawn(compiled: Compiled) -> tuple[Any, ...]:
+def drawn(compiled: Readable) -> tuple[Any, ...]:
     """(x, t) of a batch, or (x,) where the network has no output layer; the same in every call."""
     random, network, count = np.random.default_rng(0), compiled.network, compiled.options.batch_size
     inputs: dict[str, Any] = {}

@@ -66,6 +66,10 @@ class Target(Protocol):
         """A compiled kernel at one of the levels of the target's row below "source"."""
         ...
 
+    def lines(self, source: Source) -> str:
+        """The assembly, or PTX, with `.loc` directives that say the line of the source."""
+        ...
+
     def report(self, source: Source, schedule: Schedule) -> KernelReport | None:
         """What the assembler says of a compiled kernel; None on the CPU."""
         ...

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
@@ -320,80 +317,3 @@ def test_an_error_of_a_network_file_names_its_line(tmp_path, capsys, line, said)
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
-
-
-def test_diff_and_one_layer(file, capsys):
-    assert run("diff", "dce", "fuse", "--file", file) == 0
-    out = capsys.readouterr().out
-    assert any(line.startswith("-") and "gn.activation(" in line for line in out.splitlines())
-    assert any(line.startswith("+") and "gn.group_norm(" in line for line in out.splitlines())
-    assert run("inspect", "fuse", "--file", file, "--layer", "gn") == 0
-    out = capsys.readouterr().out
-    assert "%gn.scale" in out
-    assert "gn.group_norm(" in out
-    assert "gn.fully_connected(" not in out
-    assert run("inspect", "fuse", "--file", file, "--layer", "gm") == 2
-    assert "there is no layer 'gm'" in capsys.readouterr().err
-
-
-def test_run_ir(file, tmp_path, capsys):
-    run("inspect", "gn", "--file", file, "--function", "predict", "--batch-size", 2)
-    (tmp_path / "net.mlir").write_text(capsys.readouterr().out, encoding="utf-8")
-    values = {"gn.scale": np.ones(6), "gn.offset": np.zeros(6), "fc.weights": np.ones((3, 6)), "fc.bias": np.zeros(3)}
-    np.savez(tmp_path / "x.npz", x=np.ones((2, 6)), **values)
-    assert run("run", "--ir", tmp_path / "net.mlir", tmp_path / "x.npz", "--json") == 0
-    assert np.allclose(json.loads(capsys.readouterr().out)["y"], 1 / 3)
-    assert run("run", tmp_path / "x.npz") == 2
-    assert "allowed: one of them" in capsys.readouterr().err
-
-
-def test_opt_lists_passes_and_plans_for_this_machine(file, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        run("opt", "--help")
-    out = capsys.readouterr().out
-    assert re.search(r"^  gradients: \S", out, re.MULTILINE)
-    assert "solver='sgdm'" in out
-    assert max(map(len, out.splitlines())) <= 80
-    run("inspect", "gn", "--file", file, "--function", "predict")
-    (tmp_path / "net.mlir").write_text(capsys.readouterr().out, encoding="utf-8")
-    run("inspect", "select", "--file", file, "--function", "predict")
-    wanted = capsys.readouterr().out
-    passes = ",".join(gnc.compile([gnc.FeatureInputLayer(1)]).stages[1:12])
-    assert run("opt", tmp_path / "net.mlir", "-p", passes) == 0
-    assert capsys.readouterr().out == wanted
-
-
-def test_debug_tells_more_at_each_level(file, tmp_path):
-    texts = []
-    for level in range(5):
-        environment = os.environ | {"GNCODEGEN_DEBUG": str(level)}
-        command = [sys.executable, "-m", "gncodegen", "inspect", "memory", "--file", file]
-        texts.append(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr)
-    assert texts[0] == ""
-    assert "Program(train_step: " in texts[1]
-    assert "pass fuse: " in texts[2]
-    assert re.search(r"plan group_norm of .*\n  taken: group_norm_\w+, \d+ tiles", texts[3])
-    for less, more in itertools.pairwise(texts):
-        assert len(more.splitlines()) >= len(less.splitlines())
-
-
-def test_edit(file, tmp_path, capsys):
-    assert run("edit", "group_norm_1", "--file", file, "--override", tmp_path / "edited") == 0
-    captured = capsys.readouterr()
-    path = Path(captured.out.strip())
-    assert path.parent == tmp_path / "edited"
-    assert "GNCODEGEN_OVERRIDE=" in captured.err
-    path.write_text(f"{path.read_text()}\n# mine\n")
-    assert run("inspect", "group_norm_1", "--file", file, "--override", tmp_path / "edited") == 0
-    captured = capsys.readouterr()
-    assert captured.out.endswith("# mine\n")
-    assert "edited: " in captured.err
-    assert run("edit", "group_norm", "--file", file, "--override", tmp_path / "edited") == 2
-
-
-def test_bench(file, tmp_path, capsys):
-    assert run("bench", file, "--batch-size", 4, "--trace", tmp_path / "trace.json") == 0
-    out = capsys.readouterr().out
-    assert "gn + relu" in out
-    assert max(map(len, out.splitlines()[:-1])) <= 80
-    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]

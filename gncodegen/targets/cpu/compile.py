@@ -89,13 +89,22 @@ def compile_source(path: Path) -> None:
     files.write(path.with_suffix(".o"), machine.emit_object(module))
 
 
-def optimised(function: Callable[..., Any], name: str) -> tuple[Any, Any]:
+def assembly_with_lines(path: Path) -> str:
+    """The assembly of a source file, in which `.loc` says the line of what follows.
+
+    It is compiled for that alone: with lines, LLVM may order and choose some instructions otherwise.
+    """
+    module, machine = optimised(execute(path).kernel, symbol(path), debug=True)
+    return machine.emit_assembly(module)
+
+
+def optimised(function: Callable[..., Any], name: str, *, debug: bool = False) -> tuple[Any, Any]:
     """The optimised LLVM module of `function(tile, argv)`, whose only external symbol is `name`, and LLVM's machine."""
     # Numba is imported here, not above: a process whose kernels all have object files never needs its compiler.
     from gncodegen.targets.cpu.frontend import lower  # noqa: PLC0415
 
     machine = target_machine()
-    module, kernel = lower(function)
+    module, kernel = lower(function, debug=debug)
     module.link_in(llvm.parse_assembly(_WRAPPER.format(symbol=name, kernel=kernel)))
     defined = [one for one in [*module.functions, *module.global_variables] if not one.is_declaration]
     private = [one.name for one in defined if one.name != name]

@@ -174,18 +174,22 @@ class _DeviceFunction(Dispatcher):
         self.overloads[tuple(cres.signature.args)] = cres
 
 
-def device(function: Callable[..., Any]) -> Any:
-    """Decorator for a function that kernels of the same file call."""
-    return _DeviceFunction(function, targetoptions=OPTIONS, pipeline_class=_Compiler)
+def device(function: Callable[..., Any], *, debug: bool = False) -> Any:
+    """Decorator for a function that kernels of the same file call; `debug`: with the lines of its source."""
+    return _DeviceFunction(function, targetoptions=OPTIONS | {"debug": debug}, pipeline_class=_Compiler)
 
 
-def lower(function: Callable[..., Any]) -> tuple[Any, str]:
+def lower(function: Callable[..., Any], *, debug: bool = False) -> tuple[Any, str]:
     """The LLVM module of `function(tile, argv)` as lowered, and the function's name in it.
+
+    Args:
+        function: the kernel.
+        debug: whether instructions know their lines in the source.
 
     Raises:
         numba.core.errors.NumbaError: the function cannot be typed or lowered.
     """
-    kernel = device(function)
+    kernel = device(function, debug=debug)
     with target_override(TARGET):
         kernel.compile((types.intp, types.intp))
     (compiled,) = kernel.overloads.values()

@@ -8,7 +8,7 @@ from gncodegen.cache import files
 from gncodegen.kernels.schedule import Machine, Schedule
 from gncodegen.kernels.store import Source, write
 from gncodegen.targets.cpu import host
-from gncodegen.targets.cpu.compile import compile_missing
+from gncodegen.targets.cpu.compile import assembly_with_lines, compile_missing
 from gncodegen.targets.cpu.objects import LinkedKernel, assembly, link
 from gncodegen.targets.target import KernelReport
 
@@ -47,6 +47,14 @@ class CpuTarget:
     def show(self, source: Source, level: str) -> str:
         """A compiled kernel as "llvm" or "asm"."""
         return assembly(source) if level == "asm" else source.read(".ll").decode()
+
+    def lines(self, source: Source) -> str:
+        """The assembly with `.loc` directives: which line of the source each instruction comes from."""
+        known = files.read(source.beside(".s"))
+        if known is None:
+            known = assembly_with_lines(source.path).encode()
+            files.keep(source.beside(".s"), known)
+        return known.decode()
 
     def report(self, source: Source, schedule: Schedule) -> KernelReport | None:
         """None: registers of a CPU are no choice of the schedule's."""

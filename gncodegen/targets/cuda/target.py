@@ -79,6 +79,10 @@ class CudaTarget:
                 return disassemble.sass(Path(file.name))
         return source.read({"llvm": ".ll", "ptx": ".ptx"}[level]).decode()
 
+    def lines(self, source: Source) -> str:
+        """The PTX, whose `.loc` directives say the line of the source."""
+        return self.show(source, "ptx")
+
     def report(self, source: Source, schedule: Schedule) -> KernelReport:
         """What the assembler says of a compiled kernel, and its occupancy."""
         said: dict[str, int] = json.loads(source.read(".json"))

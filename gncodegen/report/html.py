@@ -1,0 +1,216 @@
+"""The report: one HTML file that opens offline; what belongs to one layer or kernel is drawn when asked for."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pygments.lexers import PythonLexer
+from pygments.token import Comment, Keyword, Name, Number, String
+
+from gncodegen.errors import OptionsError
+from gncodegen.inspection import CompiledKernel
+from gncodegen.ir.changes import about, changes
+from gncodegen.ir.printing import Line
+from gncodegen.kernels.render import page, template_folder
+from gncodegen.layers.network import Node
+from gncodegen.passes.pipeline import STAGES
+from gncodegen.process.waiting import Waiting
+from gncodegen.report import drawings
+from gncodegen.report.profile import Profile
+from gncodegen.tables import Table, scaled
+
+if TYPE_CHECKING:
+    from gncodegen.readable import Readable
+
+PANELS = (
+    ("summary", "Summary"), ("network", "Network"), ("layers", "Layers"), ("kernels", "Kernels"),
+    ("roofline", "Roofline"), ("memory", "Memory"),
+)  # fmt: skip
+
+_CLASSES = ((Comment, "c"), (Keyword, "k"), (String, "s"), (Number, "m"), (Name.Function, "f"))
+"""Pygments' kinds of words → classes of the style sheet."""
+
+
+def write(compiled: Readable, path: str | Path, profile: Profile | None) -> None:
+    """Writes the report; see `Compiled.report`."""
+    text = report(compiled, profile)
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OptionsError(
+            f"{str(path)!r} cannot be written: {error.strerror}; allowed: a file in a folder that is there; make it"
+        ) from error
+
+
+def report(compiled: Readable, profile: Profile | None) -> str:
+    """The HTML text.
+
+    Args:
+        compiled: what it is about.
+        profile: of the function compiled first; None where nothing can be timed.
+    """
+    folder, program = template_folder() / "report", compiled.program
+    kernels = [kernel for name, kernel in compiled.kernels.items() if name in program.kernels]
+    with Waiting("writing the report", len(kernels)) as waiting:
+        packed = {
+            "kernels": {kernel.name: _kernel(compiled, kernel, profile, waiting) for kernel in kernels},
+            **_layers(compiled, kernels),
+        }
+    total = sum(cost.seconds for cost in profile.kernels) if profile else 0.0
+    costs = [
+        {
+            "name": cost.name,
+            "layers": " + ".join(cost.layers) or "no layer",
+            "share": f"{100 * cost.seconds / (total or 1.0):.0f}%",
+            "time": f"{1e6 * cost.seconds:,.1f} µs",
+            "reached": f"{100 * cost.reached:.0f}%",
+        }
+        for cost in (profile.kernels[:3] if profile else ())
+    ]
+    groups = dict.fromkeys(
+        call.layers for call in program.calls if len(call.layers) > 1 and "update" not in call.kernel
+    )
+    data = base64.b64encode(gzip.compress(json.dumps(packed, separators=(",", ":")).encode(), mtime=0)).decode()
+    return page(
+        folder / "report.html",
+        title=f"{program.function} on {compiled.target}, batch size {compiled.options.batch_size}",
+        css=(folder / "report.css").read_text(encoding="utf-8"),
+        script=(folder / "report.js").read_text(encoding="utf-8"),
+        panels=PANELS,
+        summary=repr(compiled),
+        costs=costs,
+        whole=profile.summary if profile else "",
+        fused=compiled.fused,
+        network=drawings.network(compiled.network, list(groups)),
+        layer_table=_linked(_layer_table(compiled), "layer", 1),
+        kernel_table=_linked(profile.table if profile else compiled.kernels.table, "kernel", 0),
+        roofline=drawings.roofline(profile) if profile else "<p>Nothing was timed.</p>",
+        memory=drawings.memory(compiled.memory, len(program.calls)),
+        memory_text=f"{len(compiled.memory.blocks)} buffers in an arena of {compiled.memory.peak_bytes:,} bytes",
+        data=data,
+    )
+
+
+def _layer_table(compiled: Readable) -> Table:
+    from gncodegen.layers.analyze import analyze_network  # noqa: PLC0415  used here only
+
+    return analyze_network(compiled.network, require_output=False).table
+
+
+def _linked(table: Table, kind: str, column: int) -> str:
+    """A table whose names in a column lead to their panels."""
+    text = table.html
+    for row in table.rows:
+        name = row[column]
+        target = quote(name.removesuffix(" (edited)"))
+        text = text.replace(f">{escape(name)}</td>", f'><a href="#{kind}/{target}">{escape(name)}</a></td>', 1)
+    return text
+
+
+def _kernel(compiled: Readable, kernel: CompiledKernel, profile: Profile | None, waiting: Waiting) -> dict[str, Any]:
+    """What the panel of a kernel shows."""
+    facts = [["Template", kernel.schedule.template], ["Storage type", kernel.schedule.dtype],
+             ["Predicted", f"{scaled(kernel.bytes, 'B')}, {scaled(kernel.flops, 'FLOP')} a call"]]  # fmt: skip
+    for cost in profile.kernels if profile else ():
+        if cost.name == kernel.name:
+            rates = f"{scaled(cost.bandwidth, 'B/s')}, {scaled(cost.rate, 'FLOP/s')}"
+            facts.append(["Measured", f"{cost.calls} × {1e6 * cost.seconds / cost.calls:,.1f} µs: {rates}"])
+            facts.append(["Of what the machine can", f"{100 * cost.reached:.0f} %"])
+    if kernel.override:
+        facts.append(["Edited", str(kernel.override)])
+    facts.append(["File", str(kernel.path)])
+    call = next(call for call in compiled.program.calls if call.kernel == kernel.name)
+    found = {
+        "layers": kernel.layers,
+        "facts": facts,
+        "words": _words(kernel, call.grid),
+        "source": _coloured(kernel.source),
+        "asm": _assembly(kernel),
+        "llvm": kernel.llvm.splitlines(),
+    }
+    waiting.advance()
+    return found
+
+
+def _words(kernel: CompiledKernel, grid: int) -> str:
+    """The schedule in a sentence, then its numbers."""
+    shape, tiles = kernel.schedule.shape, kernel.schedule.tiles
+    doc = kernel.source.splitlines()[0].strip('"')
+    numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in (*shape.items(), *tiles.items()))
+    return f"{doc} {grid} independent tile{'s' * (grid != 1)}, shared among the threads. {numbers}."
+
+
+def _coloured(source: str) -> list[str]:
+    """Lines of HTML."""
+    parts: list[str] = []
+    for kind, text in PythonLexer().get_tokens(source):
+        name = next((name for token, name in _CLASSES if kind in token), "")
+        pieces = [escape(piece) for piece in text.split("\n")]
+        parts.append("\n".join(f'<span class="{name}">{piece}</span>' if name and piece else piece for piece in pieces))
+    return "".join(parts).rstrip("\n").split("\n")
+
+
+def _assembly(kernel: CompiledKernel) -> list[list[Any]]:
+    """[instruction or label, line of the source it comes from or 0], without directives."""
+    lines: list[list[Any]] = []
+    line = 0
+    text = kernel.lines
+    own = {number for number, name in re.findall(r'\.file\s+(\d+).*"([^"]*)"', text) if name == kernel.path.name}
+    for each in text.splitlines():
+        if match := re.match(r"\s*\.loc\s+(\d+)\s+(\d+)", each):
+            line = int(match[2]) if not own or match[1] in own else 0
+        elif re.match(r"\s+\.|\.L(tmp|func_begin|info|debug|CPI)", each) or not each.strip():
+            continue
+        elif each.startswith(("\t", " ")):
+            lines.append([each.expandtabs(4).split("#")[0].rstrip(), line])
+        else:
+            lines.append([each.split("#")[0].rstrip(), 0])
+    last = next((i for i, (each, _) in enumerate(lines) if each.startswith(".Lfunc_end")), len(lines))
+    return lines[:last]
+
+
+def _layers(compiled: Readable, kernels: Sequence[CompiledKernel]) -> dict[str, Any]:
+    """What the panels of layers show; each line of IR stands once in `lines`."""
+    stages = compiled.lowering.all_lines()
+    numbers: dict[str, int] = {}
+
+    def packed(lines: Sequence[tuple[str, Line]]) -> list[list[Any]]:
+        return [[mark, numbers.setdefault(line.text, len(numbers))] for mark, line in lines]
+
+    layers: dict[str, Any] = {}
+    for node in compiled.network.nodes:
+        before: list[Line] = []
+        shown: list[Any] = []
+        for stage in STAGES:
+            lines = about(stages[stage], node.name)
+            marked = [(" ", line) for line in lines] if stage == STAGES[0] else list(changes(before, lines, None))
+            if stage == STAGES[0] or any(mark != " " for mark, _ in marked):
+                shown.append([stage, packed(marked)])
+            before = lines
+        layers[node.name] = {
+            "facts": _facts(node),
+            "kernels": [kernel.name for kernel in kernels if node.name in kernel.layers],
+            "stages": shown,
+        }
+    return {"layers": layers, "lines": list(numbers)}
+
+
+def _facts(node: Node) -> list[list[str]]:
+    """Type, sizes, parameters and the properties that are not at their defaults."""
+    arrays = (f"{each.name} {'×'.join(map(str, each.shape))}" for each in node.parameters)
+    facts = [["Type", type(node.layer).__name__], ["Inputs", ", ".join(node.inputs) or "none"],
+             ["Output", str(node.size)], ["Parameters", ", ".join(arrays) or "none"]]  # fmt: skip
+    for field in fields(node.layer):
+        value = getattr(node.layer, field.name)
+        if field.name not in ("name", "shared") and not hasattr(value, "shape") and value != field.default:
+            facts.append([field.name, str(value)])
+    return facts

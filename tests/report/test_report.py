@@ -1,0 +1,145 @@
+"""The report: what it holds, and how it behaves in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+
+import numpy as np
+import pytest
+from cli.test_main import NETWORK
+
+import gncodegen as gnc
+from gncodegen.errors import OptionsError
+from gncodegen.report import html
+
+pytest.importorskip("networkx")
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    names: dict = {}
+    exec(NETWORK, names)
+    return gnc.compile(names["layers"], batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def page(compiled, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    compiled.report(path)
+    return path
+
+
+def test_one_file_that_asks_for_nothing(page):
+    text = page.read_text()
+    assert len(text) < 3_000_000
+    assert not re.search(r"(?:src|href)=\"(?!#|data:)", text)
+    assert "Where the time goes" in text
+    assert 'href="#layer/gn"' in text
+
+
+def test_a_file_that_cannot_be_written(compiled, tmp_path):
+    with pytest.raises(OptionsError, match="cannot be written"):
+        html.write(compiled, tmp_path / "none" / "report.html", None)
+
+
+def test_every_fused_multiply_add_leads_to_the_line_that_asked_for_it():
+    layers = [gnc.ImageInputLayer((4, 4, 8), normalization="none"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer()]
+    kernel = gnc.compile(layers, batch_size=2, training=False).kernels["group_norm_1"]
+    source, assembly = kernel.source.splitlines(), html._assembly(kernel)
+    found = [(text, line) for text, line in assembly if re.search(r"\bv?fn?m(?:add|sub|la|ls)\w*\b", text)]
+    assert found
+    for text, line in found:
+        assert line, text
+        assert re.search(r"fma\(| [-+*] |square|sqrt", source[line - 1]), (text, source[line - 1])
+
+
+def test_changed_lines_are_marked(compiled):
+    packed = html._layers(compiled, [])
+    stages = dict(packed["layers"]["relu"]["stages"])
+    gone = [packed["lines"][index] for mark, index in stages["fuse"] if mark == "-"]
+    new = [packed["lines"][index] for mark, index in stages["fuse"] if mark == "+"]
+    assert any("gn.activation(" in line for line in gone)
+    assert any("gn.group_norm(" in line for line in new)
+
+
+def test_colours_keep_the_text():
+    source = 'x = "a < b"  # c\n\ndef f():\n    return 1'
+    lines = html._coloured(source)
+    assert len(lines) == 4
+    assert '<span class="s">&quot;' in lines[0]
+    assert '<span class="k">def</span>' in lines[2]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    if not shutil.which("chromium") or not shutil.which("chromedriver"):
+        pytest.skip("there is no chromium and chromedriver here: install Debian's chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for flag in (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+        "disable-component-update", "disable-sync", f"user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+def show(browser, page, panel):
+    browser.get("about:blank")
+    browser.get(f"{page.as_uri()}#{panel}")
+    shown(browser, panel)
+
+
+def shown(browser, panel):
+    for _ in range(100):
+        if browser.execute_script("return document.body.dataset.shown") == f"#{panel}":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{panel} is not shown")
+
+
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.full)])
+def test_every_panel_opens(browser, page, compiled, width):
+    browser.set_window_size(width, 900)
+    panels = [name for name, _ in html.PANELS]
+    panels += [f"layer/{node.name}" for node in compiled.network.nodes]
+    panels += [f"kernel/{name}" for name in compiled.program.kernels]
+    for panel in panels:
+        show(browser, page, panel)
+        visible = browser.execute_script(
+            "return [...document.querySelectorAll('.panel')].filter(p => !p.hidden).length"
+        )
+        assert visible == 1
+        wide, inner = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+        assert wide <= inner, panel
+    assert browser.get_log("browser") == []
+
+
+def test_links_lead_both_ways(browser, page):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    browser.set_window_size(1280, 900)
+    show(browser, page, "network")
+    link = browser.find_element(By.CSS_SELECTOR, '#network a[href="#layer/gn"]')
+    browser.execute_script("arguments[0].focus()", link)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    shown(browser, "layer/gn")
+    browser.find_element(By.CSS_SELECTOR, '#detail a[href="#kernel/group_norm_1"]').click()
+    shown(browser, "kernel/group_norm_1")
+    source, machine = browser.find_elements(By.CSS_SELECTOR, "#detail .code")
+    row = next(r for r in machine.find_elements(By.CSS_SELECTOR, "[data-line]") if "fm" in r.text)
+    browser.execute_script("arguments[0].scrollIntoView(); arguments[0].click()", row)
+    marked = source.find_elements(By.CSS_SELECTOR, ".on")
+    assert [r.get_attribute("data-line") for r in marked] == [row.get_attribute("data-line")]
+    browser.execute_script("arguments[0].click()", marked[0])
+    assert row.get_attribute("class") == "on"
+    browser.execute_script("document.querySelector('#detail a[href=\"#layer/gn\"]').click()")
+    shown(browser, "layer/gn")
+    assert np.all([entry["level"] != "SEVERE" for entry in browser.get_log("browser")])
