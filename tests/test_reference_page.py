@@ -164,10 +164,16 @@ def written() -> str:
         for each in row.hyperparameters:
             lines.append(f"| `{each.name}` | {row.name} | {capitals(each.name)} | {each.default} | {each.allowed} |")
     lines += ["", "## Functions", ""]
-    for name in sorted(name for name in gnc.__all__ if name[0].islower() and name != "training_options"):
-        function = getattr(gnc, name)
+    for name, function in functions().items():
         lines += [f"- `{name}({', '.join(taken(function))})`: {summary(function)}"]
     return "\n".join([*lines, ""])
+
+
+def functions() -> dict[str, Any]:
+    """Those of the package, then the forms of layers on arrays."""
+    own = {name: getattr(gnc, name) for name in sorted(gnc.__all__) if name[0].islower() and name != "training_options"}
+    forms = {f"functional.{name}": getattr(gnc.functional, name) for name in dir(gnc.functional) if name not in own}
+    return {name: function for name, function in (own | forms).items() if callable(function)}
 
 
 def taken(function: Any) -> list[str]:
