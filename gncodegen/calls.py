@@ -70,9 +70,19 @@ class Calls:
         results = self.places.results(
             lowered.program, wanted, [each.array for each in inputs.values()], data_format, given
         )
-        size, reach, run = self._options.batch_size, lowered.program.reach, lowered.runner.run
-        for count, arguments in batches(size, reach, inputs, results.arrays, self._backend.empty):
-            run(arguments, count)
+        size, shared = self._options.batch_size, self._backend.target.machine.family == "cpu"
+
+        def predicting(count: int) -> Lowered:
+            """What does so many: the whole batch's program where it can do a part, else one of the same kernels."""
+            if lowered.program.rows(count) == count or not shared:
+                return lowered
+            return self._lowered("predict", count, activations)
+
+        def rows(count: int) -> int:
+            return predicting(count).program.rows(count)
+
+        for count, arguments in batches(size, rows, inputs, results.arrays, self._backend.empty):
+            predicting(count).runner.run(arguments, count)
         return self.places.outward(results, wanted, data_format)
 
     def direct(self, data_format: str) -> DirectPrediction | None:
@@ -130,7 +140,8 @@ class Calls:
         like = next(iter(inputs.values())).array
         read = {**inputs, T: Rows(self._conversion.targets(t, count), np.dtype(self._options.dtype))}
         # Rows of zeros add nothing to the loss of a classification, so its last batch can be filled up with them.
-        fill = isinstance(self._network.output_layer, ClassificationLayer)
+        padded = self._backend.target.machine.family != "cpu"
+        fill = padded and isinstance(self._network.output_layer, ClassificationLayer)
         letters = self._conversion.results[Y]
 
         def rows(count: int) -> int:
@@ -140,7 +151,7 @@ class Calls:
         results = self.places.results(
             program, {Y: letters}, [each.array for each in read.values()], letters, {} if out is None else {Y: out}
         )
-        for found, arguments in batches(size, lambda _, count: rows(count), read, results.arrays, self._backend.empty):
+        for found, arguments in batches(size, rows, read, results.arrays, self._backend.empty):
             loss = self._backend.empty((), "float64", like)
             self._lowered("evaluate", rows(found)).runner.run({**arguments, LOSS: loss})
             total += float(loss) * rows(found)

@@ -41,8 +41,8 @@ class DirectPrediction:
         fits = type(x) is np.ndarray and x.dtype == self.dtype and x.shape[1:] == self.observation
         if not fits or not x.flags.c_contiguous:
             return None
-        count, reach = x.shape[0], self.program.reach
-        if not 0 < count <= self.program.batch_size or reach(self.x, count) != count or reach(self.y, count) != count:
+        count = x.shape[0]
+        if not 0 < count <= self.program.batch_size or self.program.rows(count) != count:
             return None
         y = self.empty((count, *self.result), self.dtype, x)
         self.runner.run({self.x: x, self.y: y}, count)

@@ -97,8 +97,12 @@ class Functions:
         return tuple(self._known.values())
 
     def _specification(self, function: str, batch_size: int, activations: tuple[str, ...] = ()) -> Specification:
-        options = self._options.of_function(function, batch_size, self._data_format)
-        return Specification(self._network, function, options, self._backend.target.machine, activations)
+        machine = self._backend.target.machine
+        # Kernels of the CPU serve any number of observations.
+        tuned_for = self._options.batch_size if machine.family == "cpu" else batch_size
+        options = self._options.of_function(function, tuned_for, self._data_format)
+        observations = 0 if batch_size == tuned_for else batch_size
+        return Specification(self._network, function, options, machine, activations, observations=observations)
 
     def _tuned(self, specification: Specification) -> Specification:
         """The specification with the choices that were measured, now or before, where they are to be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Specification:
         machine: what kernels are chosen for.
         activations: layers whose outputs are returned too.
         choices: as Select.choices.
+        observations: of a run; 0 = the batch size, which kernels are tuned for.
     """
 
     network: Network
@@ -35,6 +36,13 @@ class Specification:
     machine: Machine = field(default_factory=Machine)
     activations: Sequence[str] = ()
     choices: tuple[str, ...] = ()
+    observations: int = 0
+
+    @property
+    def alone(self) -> Specification:
+        """The same with kernels tuned for the observations of a run."""
+        options = replace(self.options, batch_size=self.observations or self.options.batch_size)
+        return replace(self, options=options, choices=(), observations=0)
 
     @cached_property
     def key(self) -> str | None:
@@ -48,7 +56,7 @@ class Specification:
         shapes = {name: parameter.shape for name, parameter in self.network.parameters.items()}
         facts = [
             network, shapes, self.function, self.options.deciding, asdict(self.machine), self.activations,
-            template_digest(), sources_digest("layers", "kernels", "ir", "passes"),
+            self.observations, template_digest(), sources_digest("layers", "kernels", "ir", "passes"),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 

@@ -39,11 +39,12 @@ class KernelOp(TextOperation):
         *(Declared(name, "text") for name in _SCHEDULE_TEXTS),
         Declared("shape", "dictionary"),
         Declared("tiles", "dictionary"),
+        Declared("numbers", "texts", ()),
     )
 
     def __init__(self, name: str, schedule: Schedule) -> None:
         values: dict[str, Value] = {field: getattr(schedule, field) for field in _SCHEDULE_TEXTS}
-        values |= {"shape": dict(schedule.shape), "tiles": dict(schedule.tiles)}
+        values |= {"shape": dict(schedule.shape), "tiles": dict(schedule.tiles), "numbers": schedule.numbers}
         super().__init__(properties={"sym_name": encode(name)}, attributes=self.encoded(values))
 
     @property
@@ -51,7 +52,8 @@ class KernelOp(TextOperation):
         """The Schedule the attributes hold."""
         values = self.values
         texts = {field: values.text(field) for field in _SCHEDULE_TEXTS}
-        return Schedule(**texts, shape=_constants(values["shape"]), tiles=_constants(values["tiles"]))
+        shape, tiles = _constants(values["shape"]), _constants(values["tiles"])
+        return Schedule(**texts, shape=shape, tiles=tiles, numbers=values.texts("numbers"))
 
     def verify_(self) -> None:
         self.check_attributes()
@@ -139,6 +141,7 @@ class LaunchOp(TextOperation):
         Declared("flops", "int", 0),
         Declared("first", "int", 0),
         Declared("order", "ints", ()),
+        Declared("numbers", "ints", ()),
     )
 
     def __init__(

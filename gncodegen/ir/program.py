@@ -61,6 +61,7 @@ def _call(launch: LaunchOp, index: dict[SSAValue, int]) -> Call:
         grid=values.integer("grid"),
         first=values.integer("first"),
         order=values.integers("order"),
+        numbers=values.integers("numbers"),
         step=values.integer("step"),
         layers=launch.layers,
         bytes=values.integer("bytes"),

@@ -67,5 +67,5 @@ def _dropout(problem: Problem, flat: Flat) -> Plan:
 
 def _half_squared_error_gradient(problem: Problem, flat: Flat) -> Plan:
     """Dy = (y − t) / N."""
-    shape: dict[str, Constant] = {"batch": problem.operands[0].shape[0]}
-    return flat(problem, "half_squared_error_gradient", shape, 2, ((0, 0), (0, 1)))
+    batch = problem.operands[0].shape[0]
+    return flat(problem, "half_squared_error_gradient", {}, 2, ((0, 0), (0, 1)), numbers={"batch": batch})

@@ -62,7 +62,7 @@ class Call:
         bytes: tensor-sized bytes read and written, by design.
         flops: floating-point operations.
         first: number of the first tile.
-        order: as Launch.order.
+        order, numbers: as in Launch.
     """
 
     kernel: str
@@ -75,6 +75,7 @@ class Call:
     flops: int = 0
     first: int = 0
     order: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,31 +117,25 @@ class Program:
 
     @cached_property
     def in_order(self) -> bool:
-        """Whether a run of fewer observations can do fewer tiles: each call that is not hoisted follows them."""
+        """Whether a run can be of fewer observations: each call that is not hoisted follows them."""
         return all(call.order for call in self.calls[self.hoisted :])
 
-    def reach(self, key: tuple[str, str], count: int) -> int:
-        """Rows of an argument that a run touches in which the first `count` observations count; it reads no others."""
-        if count == self.batch_size or not self.in_order:
-            return self.batch_size
-        if (key, count) not in self._reaches:
-            orders = {call.order for call in self.calls if self.arguments[key] in map(self.root, call.arguments)}
-            touched = max((Order(*order).reach(count) for order in orders if order), default=count)
-            self._reaches[key, count] = min(touched, self.batch_size)
-        return self._reaches[key, count]
+    def rows(self, count: int) -> int:
+        """Rows of the arguments of a run in which the first `count` observations count; it touches no others."""
+        return count if self.in_order else self.batch_size
 
-    @cached_property
-    def _reaches(self) -> dict[tuple[tuple[str, str], int], int]:
-        """What `reach` has found."""
-        return {}
-
-    def tiles(self, call: Call, count: int) -> tuple[int, int, int]:
-        """(part, whole, repeats) of a call for `count` observations: the first part of the whole, repeated."""
-        if count == self.batch_size or not self.in_order or not call.order:
-            return call.grid, call.grid, 1
+    def grid(self, call: Call, count: int) -> int:
+        """Tiles of a call for the first `count` observations."""
+        if not (call.order and self.in_order):
+            return call.grid
         order = Order(*call.order)
-        whole = call.grid // order.repeats
-        return min(max(order.needed(count) * order.tiles - call.first, 0), whole), whole, order.repeats
+        return min(max(order.needed(count) * order.tiles * order.repeats - call.first, 0), call.grid)
+
+    def numbers(self, call: Call, count: int) -> tuple[int, ...]:
+        """What the kernel of a call reads at run time for the first `count` observations."""
+        if not (call.order and self.in_order):
+            return call.numbers
+        return tuple(number * count // self.batch_size for number in call.numbers)
 
     @cached_property
     def changes_parameters(self) -> bool:

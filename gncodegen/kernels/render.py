@@ -21,6 +21,9 @@ from gncodegen.kernels import activations, arithmetic
 from gncodegen.kernels.hyperparameters import device_slot, slot
 from gncodegen.kernels.schedule import Constant, Schedule
 
+ENTRY = "def kernel(tile, argv):\n"
+"""Where the function of a CPU's template begins."""
+
 COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
 """The type that values of a storage type compute in, where it is another; templates name it `real`."""
 
@@ -69,6 +72,11 @@ def segments(width: int, vector: int, most: int = 4) -> list[tuple[int, int, int
     return result
 
 
+def spans(vector: int) -> list[int]:
+    """Lanes of the loops, one after the other, that go through a number of values known at run time only."""
+    return [4 * vector, 2 * vector, vector, 1]
+
+
 def _numbered(text: str, *counts: int) -> Markup:
     """Lines of a parameter list, each with its name numbered: `x,` becomes `x0, x1`, or `x0_0, x0_1, x1_0, x1_1`."""
     names = (line.strip(", ") for line in text.splitlines() if line.strip())
@@ -101,7 +109,7 @@ def _environment(folder: Path | None) -> jinja2.Environment:
     )
     environment.filters["identifier"] = _identifier
     environment.filters["numbered"] = _numbered  # pyright: ignore[reportArgumentType]
-    for function in (segments, slot, device_slot):
+    for function in (segments, spans, slot, device_slot):
         environment.globals[function.__name__] = function  # pyright: ignore[reportArgumentType]
     for formula in (activations.forward, activations.gradient, activations.activated, arithmetic.elementwise):
         environment.globals[formula.__name__] = _expression(formula)  # pyright: ignore[reportArgumentType]
@@ -139,7 +147,11 @@ def render(schedule: Schedule, folder: Path | None = None) -> str:
     except jinja2.TemplateError as error:
         raise CompileError(f"template {template_folder() / name}: {error}; schedule {schedule}") from error
     docstring, _, rest = body.partition("\n")
-    names = activations.intrinsics_of_formulas() | arithmetic.intrinsics_of_formulas()
+    if schedule.numbers:
+        read = ", ".join(f"number(argv, {slot})" for slot in range(len(schedule.numbers)))
+        line = f"    {', '.join(map(str.upper, schedule.numbers))} = {read}  # of this run\n"
+        rest = rest.replace(ENTRY, ENTRY + line)
+    names = activations.intrinsics_of_formulas() | arithmetic.intrinsics_of_formulas() | {"number"}
     rest = _importing(rest, schedule.family, names)
     # A line statement takes the empty lines after it along.
     rest = re.sub(r"(?<!@device)\n+(?=@device\n|def )", "\n\n\n", rest.lstrip("\n"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -86,13 +86,27 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Problem:
-    """One gn op, without its IR: what goes in, what comes out, on which machine."""
+    """One gn op, without its IR: what goes in, what comes out, on which machine.
+
+    Args:
+        op: its name.
+        operands, results: the arrays.
+        attributes: of the op.
+        machine: that kernels are for.
+        model: the same op with the number of observations that kernels are specialised for; None = it is this one.
+    """
 
     op: str
     operands: tuple[Tensor, ...]
     results: tuple[Tensor, ...]
     attributes: Mapping[str, Constant]
     machine: Machine
+    model: Problem | None = None
+
+    @property
+    def modelled(self) -> Problem:
+        """The problem whose kernels are to serve this one: constants of schedules follow from it."""
+        return self.model or self
 
     @cached_property
     def digest(self) -> str:
@@ -106,10 +120,11 @@ class Problem:
         dtype: str,
         shape: Mapping[str, Constant] | None = None,
         tiles: Mapping[str, Constant] | None = None,
+        numbers: Iterable[str] = (),
     ) -> Schedule:
         """The Schedule of one of its kernels; the arguments are those of Schedule."""
-        machine = self.machine
-        return Schedule(self.op, template, machine.target, dtype, machine.family, shape=shape or {}, tiles=tiles or {})
+        machine, given = self.machine, {"shape": shape or {}, "tiles": tiles or {}, "numbers": tuple(numbers)}
+        return Schedule(self.op, template, machine.target, dtype, machine.family, **given)  # pyright: ignore[reportArgumentType]
 
     def text(self, name: str, default: str = "") -> str:
         """A text attribute, `default` where it is missing.
@@ -164,6 +179,8 @@ class Schedule:
         tiles: the blocking choices, by the names the template uses. CUDA launches read `threads` (per block), and,
             where present, `blocks_per_processor` (a compiler hint that caps registers), `dynamic_shared` (bytes),
             `cluster` (blocks) and `cooperative` (all blocks are resident at once).
+        numbers: what the kernel reads at run time because it depends on the number of observations, by the names that
+            the template uses; Launch.numbers has the values. Only on a CPU.
     """
 
     op: str
@@ -174,6 +191,7 @@ class Schedule:
     layout: str = "channel-last"
     shape: Mapping[str, Constant] = field(default_factory=dict[str, Constant])
     tiles: Mapping[str, Constant] = field(default_factory=dict[str, Constant])
+    numbers: tuple[str, ...] = ()
 
     @property
     def constants(self) -> dict[str, Constant]:
@@ -184,7 +202,7 @@ class Schedule:
     def key(self) -> tuple[object, ...]:
         """Hashable identity."""
         shape, tiles = tuple(sorted(self.shape.items())), tuple(sorted(self.tiles.items()))
-        return (self.op, self.template, self.target, self.dtype, self.family, self.layout, shape, tiles)
+        return (self.op, self.template, self.target, self.dtype, self.family, self.layout, shape, tiles, self.numbers)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -194,8 +212,8 @@ class Order(NamedTuple):
     """How the tiles of a launch follow the observations of a batch, so that a part of them does the first of those.
 
     `units` units of `tiles` neighbouring tiles each do `observations` observations, in order; all of that is gone
-    through `repeats` times, such as for each block of filters. What a unit reads and writes of other observations than
-    its own is nothing.
+    through `repeats` times, such as for each block of filters. The last observation of a run may lie inside a unit: its
+    kernel reads numbers that say where to stop.
     """
 
     observations: int = 1
@@ -206,10 +224,6 @@ class Order(NamedTuple):
     def needed(self, count: int) -> int:
         """Units that do the first `count` observations."""
         return -(-count * self.units // self.observations)
-
-    def reach(self, count: int) -> int:
-        """Observations that these units touch, if there are as many."""
-        return -(-self.needed(count) * self.observations // self.units)
 
 
 @dataclass(frozen=True)
@@ -225,6 +239,7 @@ class Launch:
         bytes: tensor-sized bytes read and written, by the design (for the report of predicted traffic).
         flops: floating-point operations.
         order: how tiles follow observations (see Order); () where they do not.
+        numbers: values of Schedule.numbers; in a launch with an order, multiples of the observations.
     """
 
     schedule: Schedule
@@ -235,6 +250,14 @@ class Launch:
     flops: int = 0
     first: int = 0
     order: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.order and not self.numbers and Order(*self.order).units % max(1, self.order[0]):
+            raise CompileError(
+                f"{self.schedule.template}: a unit holds several observations, of which a run may end at any; allowed: "
+                "kernels that read where that is; give the launch numbers"
+            )
 
 
 @dataclass(frozen=True)

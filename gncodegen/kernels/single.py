@@ -45,7 +45,7 @@ def program(problem: Problem, plan: Plan | None = None) -> Program:
     calls = tuple(
         Call(
             names[launch.schedule], tuple(order[slot] for slot in launch.arguments), launch.writes, launch.grid,
-            bytes=launch.bytes, flops=launch.flops, first=launch.first,
+            bytes=launch.bytes, flops=launch.flops, first=launch.first, numbers=launch.numbers,
         )
         for launch in plan.launches
     )  # fmt: skip

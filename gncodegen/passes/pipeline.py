@@ -40,7 +40,10 @@ from gncodegen.process.trace import tell
 
 
 def pipeline(
-    options: CompileOptions | None = None, machine: Machine | None = None, choices: tuple[str, ...] = ()
+    options: CompileOptions | None = None,
+    machine: Machine | None = None,
+    choices: tuple[str, ...] = (),
+    observations: int = 0,
 ) -> tuple[ModulePass, ...]:
     """The passes of a compilation, in order.
 
@@ -48,6 +51,7 @@ def pipeline(
         options: of the compilation; None = the defaults.
         machine: what the kernels are chosen for; None = the default.
         choices: as Select.choices.
+        observations: as Select.observations.
     """
     options, machine = options or CompileOptions(), machine or Machine()
     return (
@@ -61,7 +65,7 @@ def pipeline(
         Layout(data_format=options.data_format or ""),  # the caller's axis order, at the edges
         PartialStatistics.of(machine),  # statistics from the convolution in front
         Prologue.of(machine),  # a norm in the convolution that reads it
-        Select.of(machine, choices=choices),  # gn → kern: kernels and buffers
+        Select.of(machine, choices=choices, observations=observations),  # gn → kern: kernels and buffers
         Hoist(),  # what depends on parameters alone, once
         Memory(),  # one arena, offsets, in place
     )

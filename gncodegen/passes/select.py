@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from xdsl.builder import Builder
@@ -25,6 +25,7 @@ from gncodegen.kernels.schedule import Machine, Plan, Problem, Schedule, Tensor
 from gncodegen.passes.destinations import bind_results
 from gncodegen.passes.machine import ForMachine
 from gncodegen.passes.observations import separate
+from gncodegen.passes.shapes import Shapes
 from gncodegen.process import trace
 from gncodegen.process.trace import tell
 from gncodegen.tables import scaled
@@ -56,13 +57,14 @@ def problems_of(module: ModuleOp, machine: Machine) -> tuple[Problem, ...]:
 class Selection:
     """One run of the pass: the kernels chosen so far and where launches go.
 
-    `alone` are the ops that treat each observation by itself.
+    `alone` are the ops that treat each observation by itself, `models` the problems whose kernels serve those of ops.
     """
 
     module: ModuleOp
     machine: Machine
     planner: Planner
     alone: Collection[GnOperation] = ()
+    models: Mapping[GnOperation, Problem] = field(default_factory=dict[GnOperation, Problem])
     kernels: dict[Schedule, str] = field(default_factory=dict[Schedule, str])
     step: int = 0
 
@@ -91,6 +93,8 @@ class Selection:
         if operation.READS_HYPERPARAMETERS:
             named["hyperparameters"] = operands.pop()
         problem = problem_of(operation, self.machine)
+        if operation in self.models:
+            problem = replace(problem, model=self.models[operation])
         named |= {f"operand{index}": operand for index, operand in enumerate(operands)}
         return self.emit(builder, problem, named, operation.layers, operation in self.alone)
 
@@ -131,7 +135,7 @@ class Selection:
             unknown = [slot for slot in launch.arguments if slot not in named]
             if unknown:
                 raise PassFailedException(f"the plan of {problem.op} names {unknown[0]!r}; it has {', '.join(named)}")
-            names = ("grid", "writes", "bytes", "flops", "first", "order")
+            names = ("grid", "writes", "bytes", "flops", "first", "order", "numbers")
             attributes = {name: getattr(launch, name) for name in names} | {"step": self.step}
             arguments = [named[slot] for slot in launch.arguments]
             builder.insert(LaunchOp(self._kernel(launch.schedule), arguments, attributes, layers))
@@ -163,10 +167,12 @@ class Select(ForMachine):
 
     Args:
         choices: "digest:number" of each problem whose plan is not candidate 0 (see kernels.catalog).
+        observations: for how many launches are; kernels are those for as many as the function has. 0 = for as many.
     """
 
     name: ClassVar[str] = "select"
     choices: tuple[str, ...] = ()
+    observations: int = 0
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         if faulty := [choice for choice in self.choices if not re.fullmatch(r"\w+:\d{1,6}", choice)]:
@@ -174,11 +180,16 @@ class Select(ForMachine):
         numbers = dict(choice.split(":") for choice in self.choices)
 
         def planner(problem: Problem) -> Plan:
-            choice = int(numbers.get(problem.digest, 0)) if numbers else 0
+            choice = int(numbers.get(problem.modelled.digest, 0)) if numbers else 0
             tell(trace.PLANS, lambda: _considered(problem, choice))
             return catalog.plan(problem, choice) if choice else catalog.plan(problem)
 
-        Selection(op, self.machine, planner, separate(op, ctx)).run()
+        models: dict[GnOperation, Problem] = {}
+        if self.observations:
+            operations = [each for each in operations_of(function_of(op)) if isinstance(each, GnOperation)]
+            models = {each: problem_of(each, self.machine) for each in operations}
+            Shapes(self.observations).apply(ctx, op)
+        Selection(op, self.machine, planner, separate(op, ctx), models).run()
 
 
 def _considered(problem: Problem, choice: int) -> str:

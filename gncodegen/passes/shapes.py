@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 from xdsl.context import Context
@@ -14,7 +15,6 @@ from xdsl.utils.exceptions import PassFailedException, VerifyException
 
 from gncodegen.ir.function import function_of, operations_of, set_argument, slots
 from gncodegen.ir.gn import GnOperation
-from gncodegen.ir.gn.pointwise import Reshape
 from gncodegen.ir.values import tensor_of, tensor_type
 from gncodegen.kernels.schedule import Tensor
 from gncodegen.layers.checks import LARGEST
@@ -35,33 +35,43 @@ class Shapes(ModulePass):
         if not 0 <= self.batch_size <= LARGEST:
             raise PassFailedException(f"batch_size = {self.batch_size}; allowed: 0 to 2⁶³ − 1; correct the option")
         function = function_of(op)
-        old = 0
+        before: dict[SSAValue, Tensor] = {}
         if self.batch_size:
             for argument, slot in slots(function):
                 if slot.kind in ("input", "target", "cotangent"):
-                    tensor = tensor_of(argument)
-                    old = tensor.shape[0]
-                    tensor = replace(tensor, shape=(self.batch_size, *tensor.shape[1:]))
-                    set_argument(function, argument, tensor_type(tensor), slot)
+                    tensor, axis = tensor_of(argument), max(slot.format.find("B"), 0)
+                    shape = (*tensor.shape[:axis], self.batch_size, *tensor.shape[axis + 1 :])
+                    taken = set_argument(function, argument, tensor_type(replace(tensor, shape=shape)), slot)
+                    before[taken] = tensor
         for operation in operations_of(function):
             if isinstance(operation, GnOperation):
-                self._infer(operation, old)
+                self._infer(operation, before)
         function.update_function_type()
 
-    def _infer(self, operation: GnOperation, old_batch: int) -> None:
-        if isinstance(operation, Reshape) and self.batch_size:
-            shape = operation.values.integers("shape")
-            if shape[0] == old_batch:
-                operation.set_attribute("shape", (self.batch_size, *shape[1:]))
+    def _infer(self, operation: GnOperation, before: dict[SSAValue, Tensor]) -> None:
+        if operation.operands and operation.operands[0] in before:
+            given = before[operation.operands[0]].shape, tensor_of(operation.operands[0]).shape
+            for name in ("shape", "input_shape"):
+                if any(declared.name == name for declared in operation.ATTRIBUTES):
+                    operation.set_attribute(name, _grown(*given, operation.values.integers(name)))
         try:
             inferred = operation.infer(tuple(map(tensor_of, operation.operands)), operation.values)
         except VerifyException as error:
             where = " + ".join(operation.layers) or operation.name
             raise PassFailedException(f"{where}: {operation.name}: {error}") from error
         for result, tensor in zip(operation.results, inferred, strict=True):
-            _retype(result, tensor)
+            if (old := tensor_of(result)) != tensor:
+                before[Rewriter.replace_value_with_new_type(result, tensor_type(tensor))] = old
 
 
-def _retype(value: SSAValue, tensor: Tensor) -> None:
-    if tensor_of(value) != tensor:
-        Rewriter.replace_value_with_new_type(value, tensor_type(tensor))
+def _grown(before: tuple[int, ...], after: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Another shape of the same elements in the same order, when one axis of theirs has changed.
+
+    That axis begins where an axis of `shape` does, which holds it and maybe some behind it.
+    """
+    changed = next(axis for axis, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1])
+    old, new = before[changed], after[changed]
+    for axis, extent in enumerate(shape):
+        if prod(shape[:axis]) == prod(before[:changed]) and old and extent % old == 0:
+            return (*shape[:axis], extent // old * new, *shape[axis + 1 :])
+    return shape

@@ -22,7 +22,7 @@ class TimedExecutor(Executor):
         self.seconds: list[NDArray[np.float64]] = []
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
-        self._bind(arguments)
+        self._bind(arguments, count)
         launches = self._launched(count, hoisted)
         clock = np.zeros(len(launches.functions) + 1, np.int64)
         imported("gncodegen.targets.cpu.runner").run(launches, clock)

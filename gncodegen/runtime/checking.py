@@ -19,7 +19,7 @@ from gncodegen.kernels.program import OUTPUT_KINDS
 from gncodegen.process.signals import imported
 from gncodegen.runtime.arrays import address, aligned
 from gncodegen.runtime.execution import Key
-from gncodegen.runtime.executor import Executor
+from gncodegen.runtime.executor import Executor, set_numbers
 
 GUARD = 4096
 """Bytes before and behind each buffer."""
@@ -123,7 +123,9 @@ class CheckedExecutor(Executor):
         """
         runner = imported("gncodegen.targets.cpu.runner")
         launches, begin = self._launched(count, hoisted), 0 if hoisted else self.program.hoisted
-        argv = np.array([address(places[int(root)].memory) for root in self._roots] or [0], np.int64)
+        argv = np.zeros_like(self._argv)
+        argv[self._places] = [address(places[int(root)].memory) for root in self._roots]
+        set_numbers(argv, self._starts, self.program, count)
         blamed, first = dict[int, str](), ""
         for number in range(begin, len(self.program.calls)):
             call, one = self.program.calls[number], slice(number - begin, number - begin + 1)

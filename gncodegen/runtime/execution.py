@@ -34,7 +34,7 @@ class Execution(ABC):
         Args:
             arguments: an array of the planned shape and dtype, C-contiguous, for every free argument that is read;
                 results that are not given are kept for `result` until the next run.
-            count: the first so many observations count; arrays hold `Program.reach` rows. 0 = all.
+            count: the first so many observations count; arrays hold `Program.rows` rows. 0 = all.
         """
         with self._lock:
             version = 0 if self._values is None else self._values.version

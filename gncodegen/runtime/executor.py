@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -58,6 +58,22 @@ def cost(program: Program, call: Call) -> int:
     return max(call.bytes, written) // BYTES_PER_NANOSECOND + call.flops // FLOPS_PER_NANOSECOND
 
 
+def argument_table(calls: Sequence[Call]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Where addresses of each call begin, the place of every address, and the table's size: numbers stand in front."""
+    numbers = np.array([len(call.numbers) for call in calls], np.int64)
+    addresses = np.array([len(call.arguments) for call in calls], np.int64)
+    starts = np.cumsum(numbers + addresses) - addresses
+    places = [start + slot for start, count in zip(starts, addresses, strict=True) for slot in range(count)]
+    return starts, np.array(places, np.int64), int((numbers + addresses).sum())
+
+
+def set_numbers(argv: NDArray[np.int64], starts: NDArray[np.int64], program: Program, count: int) -> None:
+    """Writes what kernels read at run time for the first `count` observations."""
+    for start, call in zip(starts, program.calls, strict=True):
+        for slot, number in enumerate(program.numbers(call, count), 1):
+            argv[start - slot] = number
+
+
 class Executor(Execution):
     """One program on this machine's CPU.
 
@@ -81,12 +97,12 @@ class Executor(Execution):
         self._arena, self._kernels = arena, kernels  # in memory as long as they are held
         arena.reserve(program.arena_bytes)
         calls = program.calls
-        counts = [len(call.arguments) for call in calls]
-        self._starts = np.concatenate([[0], np.cumsum(counts)])[: len(calls)].astype(np.int64)
         self._functions = np.array([int(kernels[call.kernel]) for call in calls], np.int64)
+        self._starts, self._places, size = argument_table(calls)
         roots = [program.root(i) for call in calls for i in call.arguments]
         self._roots = np.array(roots, np.int64)
-        self._argv = np.zeros(max(1, len(roots)), np.int64)
+        self._argv = np.zeros(max(1, size), np.int64)
+        self._count = 0  # whose numbers stand in the table
         self._addresses = np.zeros(max(1, len(program.buffers)), np.int64)
         self._arena_buffers = np.array([i for i, b in enumerate(program.buffers) if b.kind == "arena"], np.int64)
         self._offsets = np.array([b.offset for b in program.buffers if b.kind == "arena"], np.int64)
@@ -105,7 +121,8 @@ class Executor(Execution):
                 self._addresses[index] = address(self._persistent[key])
             else:
                 self.free[key] = index
-        self._slots = {i: [slot for slot, root in enumerate(roots) if root == i] for i in self.free.values()}
+        places = [(int(place), root) for place, root in zip(self._places, roots, strict=True)]
+        self._slots = {i: [place for place, root in places if root == i] for i in self.free.values()}
 
     def _launched(self, count: int, hoisted: bool) -> Launches:
         """What the runner takes for the first `count` observations, with or without the hoisted launches."""
@@ -114,36 +131,27 @@ class Executor(Execution):
             kind = imported("gncodegen.targets.cpu.runner").Launches
             program, begin = self.program, 0 if hoisted else self.program.hoisted
             calls = program.calls[begin:]
-            tiles = [program.tiles(call, count) for call in calls]
-            costs = [
-                cost(program, call) * part * repeats // max(call.grid, 1)
-                for call, (part, _, repeats) in zip(calls, tiles, strict=True)
-            ]
-            columns = [
-                [part * repeats for part, _, repeats in tiles],
-                [max(part, 1) for part, _, _ in tiles],
-                [max(whole, 1) for _, whole, _ in tiles],
-                [call.first for call in calls],
-                costs,
-            ]
-            grids, parts, wholes, firsts, weights = (np.array(column, np.int64) for column in columns)
+            tiles = [program.grid(call, count) for call in calls]
+            costs = [cost(program, call) * grid // max(call.grid, 1) for call, grid in zip(calls, tiles, strict=True)]
+            columns = (tiles, [call.first for call in calls], costs)
+            grids, firsts, weights = (np.array(column, np.int64) for column in columns)
             functions, starts = self._functions[begin:], self._starts[begin:]
-            self._launches[key] = kind(functions, grids, parts, wholes, firsts, weights, self._argv, starts)
+            self._launches[key] = kind(functions, grids, firsts, weights, self._argv, starts)
             if len(self._launches) > MOST_COUNTS:
                 self._launches.popitem(last=False)
         return self._launches[key]
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
-        self._bind(arguments)
+        self._bind(arguments, count)
         launched = self._launches.get((count, hoisted)) or self._launched(count, hoisted)
         imported("gncodegen.targets.cpu.runner").run(launched)  # Numba loads when something runs
 
-    def _bind(self, arguments: Mapping[Key, NDArray[Any]]) -> None:
-        """Puts the addresses of these arrays in their slots."""
+    def _bind(self, arguments: Mapping[Key, NDArray[Any]], count: int) -> None:
+        """Puts the addresses of these arrays in their slots, and the numbers of so many observations."""
         # Whatever interrupts this, an address counts as known only when it stands in every slot.
         if self._arena_address != self._arena.address:
             self._addresses[self._arena_buffers] = self._offsets + self._arena.address
-            np.take(self._addresses, self._roots, out=self._argv[: len(self._roots)], mode="clip")
+            self._argv[self._places] = self._addresses[self._roots]
             self._arena_address = self._arena.address
         for key, index in self.free.items():
             array = arguments.get(key)
@@ -156,6 +164,10 @@ class Executor(Execution):
                 for slot in self._slots[index]:
                     self._argv[slot] = place
                 self._known[index] = ref(array)  # to ask an array for its address takes longer
+        if count != self._count:
+            self._count = 0
+            set_numbers(self._argv, self._starts, self.program, count)
+            self._count = count
 
     def result(self, key: Key) -> NDArray[Any]:
         """A result of the last run that no array was given for; the next run overwrites it.

@@ -25,14 +25,19 @@ def run(case: Case) -> list[np.ndarray[Any, Any]]:
     launches = case.plan.launches
     sources = [store.write(launch.schedule, host.tag()).path for launch in launches]
     compiler.compile_missing(sources)
-    starts = np.cumsum([0] + [len(launch.arguments) for launch in launches])[:-1].astype(np.int64)
-    argv = np.array([arrays[name].ctypes.data for launch in launches for name in launch.arguments], np.int64)
+    # In front of the addresses of a launch stand its numbers, last first.
+    table, starts = list[int](), list[int]()
+    for launch in launches:
+        table += reversed(launch.numbers)
+        starts.append(len(table))
+        table += [arrays[name].ctypes.data for name in launch.arguments]
+    argv = np.array(table, np.int64)
     grids = np.array([launch.grid for launch in launches], np.int64)
     firsts = np.array([launch.first for launch in launches], np.int64)
     costs = np.full(len(grids), 1 << 40)  # all threads, however small the test
     kernels = objects.link(sources)
     functions = np.array([kernel.address for kernel in kernels], np.int64)
-    runner.run(runner.Launches(functions, grids, grids, grids, firsts, costs, argv, starts))
+    runner.run(runner.Launches(functions, grids, firsts, costs, argv, np.array(starts, np.int64)))
     for name, place in places.items():
         assert not place.fault, f"a kernel wrote {place.fault}: {name}"
     return [arrays[f"result{i}"].copy() for i in range(len(case.problem.results))]

@@ -22,17 +22,20 @@ WIDEST_FOLD = 256
 
 def bias(problem: Problem) -> Plan:
     """Bias: y = x + bias along the last axis; y may take x's place."""
-    x = problem.operands[0]
+    x, model = problem.operands[0], problem.modelled.operands[0]
     columns = x.shape[-1]
-    rows = x.count // max(columns, 1)
+    rows, modelled = (each.count // max(columns, 1) for each in (x, model))
     lanes = problem.machine.lanes(x.dtype)
-    tiles = max(1, min(rows, x.count // TILE_VALUES))
-    blocking: dict[str, Constant] = {"fold": _fold(columns, lanes), "lanes": lanes, "tiles": tiles}
-    shape: dict[str, Constant] = {"rows": rows, "columns": columns}
-    schedule = problem.schedule("bias", x.dtype, shape=shape, tiles=blocking)
-    grid = tiles if x.count else 0
-    order = Order(x.shape[0], tiles)
-    launch = Launch(schedule, ("operand0", "operand1", "result0"), grid, (2,), 2 * x.bytes, x.count, order=order)
+    tiles = max(1, min(modelled, model.count // TILE_VALUES))
+    blocking: dict[str, Constant] = {
+        "fold": _fold(columns, lanes), "lanes": lanes, "tiles": tiles, "shared_rows": modelled
+    }  # fmt: skip
+    schedule = problem.schedule("bias", x.dtype, shape={"columns": columns}, tiles=blocking, numbers=("rows",))
+    order = Order(max(1, model.shape[0]), tiles)
+    launch = Launch(
+        schedule, ("operand0", "operand1", "result0"), -(-rows * tiles // max(1, modelled)), (2,), 2 * x.bytes,
+        x.count, order=order, numbers=(rows,),
+    )  # fmt: skip
     return Plan((launch,), in_place=((0, 0),))
 
 
@@ -54,20 +57,25 @@ def column_sums(
     buffer = f"workspace{workspace}"
     launches = (
         row_sums(problem, matrix.dtype, rows, columns, parts, source, buffer),
-        row_sums(problem, matrix.dtype, parts, columns, 1, buffer, result),
+        row_sums(problem, matrix.dtype, parts, columns, 1, buffer, result, few=True),
     )
     return launches, (Tensor((parts, columns), matrix.dtype),)
 
 
-def row_sums(problem: Problem, dtype: str, rows: int, columns: int, parts: int, source: str, result: str) -> Launch:
-    """The launch that adds the rows of each of `parts` even parts of a matrix: `parts` rows of `columns` sums."""
+def row_sums(
+    problem: Problem, dtype: str, rows: int, columns: int, parts: int, source: str, result: str, *, few: bool = False
+) -> Launch:
+    """The launch that adds the rows of each of `parts` even parts of a matrix: `parts` rows of `columns` sums.
+
+    `few` rows are not folded to fill vectors.
+    """
     lanes = problem.machine.lanes(dtype)
-    fold = _fold(columns, lanes) if rows >= parts * lanes else 1
-    tiles: dict[str, Constant] = {"fold": fold, "lanes": lanes, "parts": parts, "chunk": CHUNK}
-    shape: dict[str, Constant] = {"rows": rows, "columns": columns}
-    schedule = problem.schedule("column_sums", dtype, shape=shape, tiles=tiles)
+    tiles: dict[str, Constant] = {"fold": 1 if few else _fold(columns, lanes), "lanes": lanes, "chunk": CHUNK}
+    schedule = problem.schedule(
+        "column_sums", dtype, shape={"columns": columns}, tiles=tiles, numbers=("rows", "parts")
+    )
     moved = Tensor((rows + parts, columns), dtype).bytes
-    return Launch(schedule, (source, result), parts, (1,), moved, rows * columns)
+    return Launch(schedule, (source, result), parts, (1,), moved, rows * columns, numbers=(rows, parts))
 
 
 def _fold(columns: int, lanes: int) -> int:

@@ -20,11 +20,13 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     schedule = problem.schedule(
         "channel_normalize_gradient",
         x.dtype,
-        shape={"rows": rows, "channels": channels, **norm_epilogue(problem)},
+        shape={"channels": channels, **norm_epilogue(problem)},
         tiles={"vector": problem.machine.lanes(x.dtype), "block": block, "chunk": CHUNK},
+        numbers=("rows",),
     )
     slots = (*(f"operand{i}" for i in range(6)), "workspace0", "result0")
-    main = Launch(schedule, slots, partial.shape[0], writes=(6, 7), bytes=3 * x.bytes, flops=6 * x.count)
+    grid, flops = partial.shape[0], 6 * x.count
+    main = Launch(schedule, slots, grid, writes=(6, 7), bytes=3 * x.bytes, flops=flops, numbers=(rows,))
     return Plan((main, added(problem, partial)), workspaces=(partial,), in_place=((0, 1),))
 
 

@@ -23,6 +23,7 @@ from gncodegen.kernels.cpu.correlation import (
     few_filters,
     flattened,
     inside,
+    is_pointwise,
     panels_of,
 )
 from gncodegen.kernels.cpu.register_tiles import even_parts
@@ -36,6 +37,12 @@ FEWEST_PIXELS = 128
 """Of an observation that a convolution normalizes: on a Zen 3, 56²×256 became 1.13 times as fast, 7²×512 0.82 times."""
 
 
+def modelled(problem: Problem, work: Correlation) -> Correlation:
+    """The correlation of the problem's model, which has another number of observations."""
+    x, model = problem.operands[0], problem.modelled.operands[0]
+    return replace(work, batch=work.batch * model.count // x.count) if x.count else work
+
+
 def _pieces(work: Correlation) -> int:
     """Products per partial sum, where the sum is long; 0 where it is one sum."""
     if work.products <= LONGEST_SUM:
@@ -46,7 +53,6 @@ def _pieces(work: Correlation) -> int:
 def _shape(work: Correlation) -> dict[str, Constant]:
     single = work.phases == 1
     return {
-        "batch": work.batch,
         **extents(work.axes),
         "channels": work.channels,
         "filters": work.filters,
@@ -69,25 +75,41 @@ def correlate(
     problem: Problem, work: Correlation, weights: WindowProblem, transposed: bool, epilogue: dict[str, Constant]
 ) -> Iterator[Plan]:
     """Plans of a correlation of operand 0 with operand 1, best first."""
-    output = patch_output(work, problem.machine)
+    model = modelled(problem, work)
+    output = patch_output(model, problem.machine)
     if output:
-        yield from correlate_winograd(problem, work, weights, transposed, epilogue, output)
+        yield from correlate_winograd(problem, work, model, weights, transposed, epilogue, output)
         return
     parts = problem.integer("parts")
-    work = work if parts or problem.integer("norm_groups") else flattened(work)
-    for blocking in blockings(work, problem.machine, parts):
-        yield _blocked(problem, work, blocking, weights, transposed, epilogue)
+    flat = not parts and not problem.integer("norm_groups") and is_pointwise(work)
+    if flat:
+        work, model = flattened(work), flattened(model)
+    for blocking in blockings(model, problem.machine, parts):
+        yield _blocked(problem, work, model, flat, blocking, weights, transposed, epilogue)
 
 
 def _blocked(
     problem: Problem,
+    given: Correlation,
     work: Correlation,
+    flat: bool,
     blocking: Blocking,
     weights: WindowProblem,
     transposed: bool,
     epilogue: dict[str, Constant],
 ) -> Plan:
-    """The launches of a correlation of operand 0 with operand 1, packed first unless it lies right already."""
+    """The launches of a correlation of operand 0 with operand 1, packed first unless it lies right already.
+
+    Args:
+        problem: the op.
+        given: its correlation.
+        work: that of the problem's model, from which constants follow.
+        flat: whether both are one column of the pixels of all observations.
+        blocking: of `work`.
+        weights: of operand 1.
+        transposed: whether filters and channels change places.
+        epilogue: what is done to results.
+    """
     machine, dots = problem.machine, few_filters(work, problem.machine)
     lanes = machine.lanes(work.dtype, None if dots else work.filters)
     width = work.filters if dots else blocking.vectors * lanes
@@ -96,6 +118,7 @@ def _blocked(
     packed = transposed or dots or work.groups * group_blocks > 1 or work.filters != width
     norm = _norm_constants(problem)
     copies = bool(norm["norm_groups"]) or not inside(work)
+    whole = blocking.whole(work)
     tiles: dict[str, Constant] = {
         "lanes": lanes,
         "vectors": blocking.vectors,
@@ -111,6 +134,8 @@ def _blocked(
         "piece": 0 if dots else _pieces(work),
         "dots": dots,
         "copies": copies,
+        "flat": flat,
+        "whole": whole,
         **({} if work.phases == 1 else {"phase_starts": starts}),
         **partials.constants(problem),
     }
@@ -126,24 +151,29 @@ def _blocked(
                 f"allowed: up to {STACK_BYTES:,}; make filter_size, dilation_factor or the channels smaller"
             )
         tiles |= {**volume, "scratch_columns": columns, "scratch": scratch}
-    schedule = problem.schedule("convolution", work.dtype, shape=_shape(work) | epilogue | norm, tiles=tiles)
+    numbers = {"pixels": given.rows.positions} if flat else {"batch": given.batch}
+    shape = _shape(work) | epilogue | norm
+    schedule = problem.schedule("convolution", work.dtype, shape=shape, tiles=tiles, numbers=numbers)
     results = tuple(f"result{i}" for i in range(len(problem.results)))
     normalizing = tuple(f"operand{i}" for i in range(len(problem.operands) - 3, len(problem.operands)))
     slots = (
         "operand0", "workspace0" if packed else "operand1", *added_slots(epilogue), *results,
         *(normalizing if norm["norm_groups"] else ()),
     )  # fmt: skip
-    grid = work.images * blocking.bands * blocking.panels * blocking.shares
+    batch, tiles_of_image = max(1, problem.modelled.operands[0].shape[0]), blocking.bands * blocking.panels
+    if flat:
+        units = -(-given.rows.positions * blocking.bands // max(1, work.rows.positions))
+        order, grid = Order(batch, blocking.bands, 1, blocking.shares), units * blocking.shares
+    else:
+        order = Order(1, 1, work.images // batch * tiles_of_image, blocking.shares)
+        grid = given.images * tiles_of_image * blocking.shares
     reads = (*problem.operands[:2], *(problem.results[:1] if "residual" in epilogue else ()))
     moved = sum(tensor.bytes for tensor in (*reads, problem.results[0]))
-    in_place = residual_in_place(epilogue, blocking.whole(work))
+    in_place = residual_in_place(epilogue, whole)
     empty = prod(problem.results[0].shape) == 0
     writes = tuple(slots.index(result) for result in results)
-    # Where all observations are one column of pixels, bands of it go across them.
-    tiles_of_image, batch = blocking.bands * blocking.panels, problem.operands[0].shape[0]
-    alone = Order(1, 1, work.depth.positions * tiles_of_image, blocking.shares)
-    order = alone if work.batch == batch else Order(batch, blocking.bands, blocking.panels, blocking.shares)
-    main = Launch(schedule, slots, 0 if empty else grid, writes, moved, work.flops, order=order)
+    values = tuple(numbers.values())
+    main = Launch(schedule, slots, 0 if empty else grid, writes, moved, given.flops, order=order, numbers=values)
     if not packed:
         return Plan((main,), in_place=in_place)
     blocks = work.groups * group_blocks
@@ -245,7 +275,7 @@ def convolution(problem: Problem) -> Plans:
     window, work = _forward(problem)
     epilogue = product_epilogue(problem)
     if is_channelwise(window):
-        return correlate_channelwise(problem, work, window, epilogue)
+        return correlate_channelwise(problem, work, modelled(problem, work), window, epilogue)
     return correlate(problem, work, window, False, epilogue)
 
 
@@ -259,7 +289,7 @@ def convolution_input_gradient(problem: Problem) -> Plans:
     work = Correlation(window.batch, window.gradient_axes, *facts)
     epilogue = product_epilogue(problem)
     if is_channelwise(window):
-        return correlate_channelwise(problem, work, window, epilogue)
+        return correlate_channelwise(problem, work, modelled(problem, work), window, epilogue)
     return correlate(problem, work, window, True, epilogue)
 
 

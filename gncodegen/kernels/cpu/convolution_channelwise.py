@@ -45,9 +45,12 @@ def _register_tile(work: Correlation, panels: int, machine: Machine) -> tuple[in
 
 
 def correlate_channelwise(
-    problem: Problem, work: Correlation, weights: WindowProblem, epilogue: dict[str, Constant]
+    problem: Problem, given: Correlation, work: Correlation, weights: WindowProblem, epilogue: dict[str, Constant]
 ) -> Plan:
-    """The launch of a channel-wise correlation of operand 0 with operand 1; nothing is packed."""
+    """The launch of a channel-wise correlation of operand 0 with operand 1; nothing is packed.
+
+    `given` is the correlation, `work` that of the problem's model, from which constants follow.
+    """
     machine = problem.machine
     rows, columns = work.rows, work.columns
     panels = panels_of(work, machine) if problem.results[0].count else 1
@@ -83,12 +86,12 @@ def correlate_channelwise(
     results = tuple(f"result{i}" for i in range(len(problem.results)))
     slots = ("operand0", "operand1", *added_slots(epilogue), *results)
     moved = sum(tensor.bytes for tensor in (*problem.operands, problem.results[0]))
-    grid = work.images * bands * panels if problem.results[0].count else 0
+    grid = given.images * bands * panels if problem.results[0].count else 0
     writes = tuple(range(len(slots) - len(results), len(slots)))
     whole = filled(columns.positions, panels, tile_columns) and filled(work.groups, 1, vectors * lanes)
     in_place = residual_in_place(epilogue, work.phases == 1 and whole)
-    order = Order(1, 1, work.depth.positions * bands * panels)
-    return Plan((Launch(schedule, slots, grid, writes, moved, work.flops, order=order),), in_place=in_place)
+    order = Order(1, 1, given.images // max(1, problem.operands[0].shape[0]) * bands * panels)
+    return Plan((Launch(schedule, slots, grid, writes, moved, given.flops, order=order),), in_place=in_place)
 
 
 def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan:
@@ -104,7 +107,6 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     parts = max(1, min(ENOUGH_TILES, window.batch * depth.outputs * bands))
     taps, scratch_rows = window.taps, rows.read(max(*even_parts(rows.positions, bands), 1))
     shape: dict[str, Constant] = {
-        "batch": window.batch,
         **extents(axes),
         "channels": window.channels,
         **named("window", axes, window.window),
@@ -117,23 +119,23 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
         "lanes": lanes,
         "lines": window.window[1] if window.window[1] * window.window[2] <= MOST_TAPS else 1,
         "bands": bands,
-        "parts": parts,
         "partial": taps * window.channels,
         **({} if depth.absent else {"scratch_rows": scratch_rows}),
         "scratch_columns": line // window.channels,
         "scratch": scratch_rows * plane,
     }
     template = "convolution_channelwise_weights"
-    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles, numbers=("batch", "parts"))
     buffers = [Tensor((parts, taps * window.channels), window.dtype)]
     if bias:
         buffers.append(Tensor((parts, window.channels), window.dtype))
     slots = [f"workspace{i}" for i in range(len(buffers))]
     writes = tuple(range(2, 2 + len(buffers)))
     moved = sum(tensor.bytes for tensor in (*problem.operands, *buffers))
-    main = Launch(schedule, ("operand0", "operand1", *slots), parts, writes, moved, window.flops)
+    numbers = (window.batch, parts)
+    main = Launch(schedule, ("operand0", "operand1", *slots), parts, writes, moved, window.flops, numbers=numbers)
     sums = [
-        row_sums(problem, window.dtype, parts, buffer.shape[1], 1, slot, f"result{i}")
+        row_sums(problem, window.dtype, parts, buffer.shape[1], 1, slot, f"result{i}", few=True)
         for i, (buffer, slot) in enumerate(zip(buffers, slots, strict=True))
     ]
     return Plan((main, *sums), tuple(buffers))

@@ -32,7 +32,7 @@ ENOUGH_TILES = 16
 """Tiles that keep the cores of a large machine busy."""
 
 REDUCE_SHAPE = ("window_d", "window_h", "window_w", "channels", "filters", "groups", "bias", "split")
-REDUCE_TILES = ("parts", "lanes", "vectors", "rows_per_tile", "lines", "channel_block", "partial", "bias_partial")
+REDUCE_TILES = ("lanes", "vectors", "rows_per_tile", "lines", "channel_block", "partial", "bias_partial")
 """Constants that the second launch shares with the first."""
 
 MOST_PARTS = 16
@@ -159,27 +159,38 @@ def choose_tiling(window: WindowProblem, rows: RegisterRows, machine: Machine) -
 
 def convolution_weight_gradient(problem: Problem) -> Plans:
     """The weight gradient of y = x ⋆ weights + bias from x and dy: dw, and dbias where asked for."""
-    window = describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
+    window, model = window_of(problem), window_of(problem.modelled)
     if is_channelwise(window):
         return channelwise_weight_gradient(problem, window)
     output = weight_output(window, problem.machine)
     if output:
-        return winograd_weight_gradient(problem, window, output)
-    found = choices(window, problem.machine, problem.flag("bias"))
+        return winograd_weight_gradient(problem, window, model, output)
+    found = choices(model, problem.machine, problem.flag("bias"))
     return (_plan(problem, window, rows, tiling) for rows, tiling in found)
 
 
-def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, tiling: WeightTiling) -> Plan:
-    """The launches of one register tile and tiling."""
+def window_of(problem: Problem) -> WindowProblem:
+    """The convolution whose weight gradient a problem is."""
+    return describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
+
+
+def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, model: WeightTiling) -> Plan:
+    """The launches of one register tile; `model` is the tiling of the problem's model."""
+    tiling = choose_tiling(window, rows, problem.machine)
+    if tiling.observations > model.observations:  # more than a tile of the model has room for
+        model = tiling
     lanes = problem.machine.lanes(window.dtype, window.group_filters)
     bias = problem.flag("bias")
-    shape, tiles, partial, padded = _constants(window, rows, tiling, lanes, bias)
-    main = problem.schedule("convolution_weight_gradient", window.dtype, shape=shape, tiles=tiles)
+    shape, tiles, partial, padded = _constants(window, rows, model, lanes, bias)
+    numbers = {"batch": window.batch, "parts": tiling.parts, "together": tiling.observations}
+    template = "convolution_weight_gradient"
+    main = problem.schedule(template, window.dtype, shape=shape, tiles=tiles, numbers=numbers)
     filter_rows = window.taps * window.group_channels
-    shares = max(1, min(filter_rows, tiling.parts * filter_rows * window.filters // (32 << 10)))
+    shares = max(1, min(filter_rows, model.parts * filter_rows * window.filters // (32 << 10)))
     fewer_shape = {name: shape[name] for name in REDUCE_SHAPE if name in shape}
     fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": shares}
-    reduce = problem.schedule("convolution_weight_reduce", window.dtype, shape=fewer_shape, tiles=fewer_tiles)
+    template = "convolution_weight_reduce"
+    reduce = problem.schedule(template, window.dtype, shape=fewer_shape, tiles=fewer_tiles, numbers=("parts",))
     grid = tiling.parts * window.groups * tiling.channel_shares * tiling.filter_shares
     moved = problem.operands[0].bytes + problem.operands[1].bytes
     buffers = (Tensor((tiling.parts * partial,), window.dtype), Tensor((tiling.parts * padded,), window.dtype))
@@ -189,9 +200,10 @@ def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, tiling: W
     gradient = sum(result.bytes for result in problem.results)
     count = len(slots)
     writes, sums = tuple(range(2, 2 + count)), tuple(range(count, 2 * count))
+    values, flops = tuple(numbers.values()), window.flops
     launches = (
-        Launch(main, ("operand0", "operand1", *slots), grid, writes, moved + written, window.flops),
-        Launch(reduce, (*slots, *results), shares, sums, written + gradient),
+        Launch(main, ("operand0", "operand1", *slots), grid, writes, moved + written, flops, numbers=values),
+        Launch(reduce, (*slots, *results), shares, sums, written + gradient, numbers=(tiling.parts,)),
     )
     return Plan(launches, workspaces)
 
@@ -219,7 +231,6 @@ def _constants(
     packs = window.filters != width
     filter_step = tiling.observations * band_rows * window.out_extents[2] * width if packs else 0
     shape: dict[str, Constant] = {
-        "batch": window.batch,
         **extents(axes),
         "channels": window.group_channels,
         "filters": window.group_filters,
@@ -239,7 +250,6 @@ def _constants(
         "channel_block": rows.channels,
         "observations": tiling.observations,
         "bands": tiling.bands,
-        "parts": tiling.parts,
         "channel_shares": tiling.channel_shares,
         "filter_shares": tiling.filter_shares,
         "scratch_rows": scratch_rows,

@@ -258,10 +258,13 @@ def inside(work: Correlation) -> bool:
     return all(axis.inside for axis in work.axes)
 
 
+def is_pointwise(work: Correlation) -> bool:
+    """Whether every output reads the pixel at its own place alone."""
+    return all(axis.pointwise for axis in work.axes) and work.groups == 1
+
+
 def flattened(work: Correlation) -> Correlation:
     """A pointwise correlation as one column of pixels, of all observations."""
-    if all(axis.pointwise for axis in work.axes) and work.groups == 1:
-        count = work.batch * prod(axis.outputs for axis in work.axes)
-        tall, flat = (Axis(extent, extent, 1, 1, 1, (1,), (0,), 1, (0,)) for extent in (count, 1))
-        return Correlation(min(count, 1), (flat, tall, flat), work.channels, work.filters, 1, work.dtype)
-    return work
+    count = work.batch * prod(axis.outputs for axis in work.axes)
+    tall, flat = (Axis(extent, extent, 1, 1, 1, (1,), (0,), 1, (0,)) for extent in (count, 1))
+    return Correlation(min(count, 1), (flat, tall, flat), work.channels, work.filters, 1, work.dtype)

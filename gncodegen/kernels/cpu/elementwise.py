@@ -9,7 +9,7 @@ from gncodegen.kernels import broadcast, elementwise
 from gncodegen.kernels.activations import activation
 from gncodegen.kernels.broadcast import Broadcast
 from gncodegen.kernels.epilogue import fused
-from gncodegen.kernels.launches import row_size, slots, traffic
+from gncodegen.kernels.launches import modelled_rows, row_size, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 BLOCK = 16384
@@ -26,13 +26,16 @@ def flat(
     flops: int,
     in_place: tuple[tuple[int, int], ...],
     *more: str,
+    numbers: Mapping[str, int] | None = None,
 ) -> Plan:
-    """One launch over the elements of the first result, in blocks."""
+    """One launch over the elements of the first result, in blocks; `numbers` as Schedule.numbers, with their values."""
     y = problem.results[0]
+    numbers = {"count": y.count, **(numbers or {})}
     schedule = problem.schedule(
         template,
         y.dtype,
-        shape={"count": y.count, **shape},
+        shape=shape,
+        numbers=numbers,
         tiles={"block": BLOCK, "vector": problem.machine.lanes(y.dtype)},
     )
     arguments = (*slots(problem), *more)
@@ -44,6 +47,7 @@ def flat(
         bytes=traffic(problem),
         flops=flops * y.count,
         order=Order(BLOCK, row_size(y)),
+        numbers=tuple(numbers.values()),
     )
     return Plan((launch,), in_place=in_place)
 
@@ -72,11 +76,10 @@ def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flo
             "vector": lanes,
             "repeat": repeat,
             "width": width,
-            "rows": y.count // width,
-            "tail": y.count % width,
             "block": block,
             "tabled": period <= WIDEST_TABLE,
         },
+        numbers=("count",),
     )
     launch = Launch(
         schedule,
@@ -86,6 +89,7 @@ def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flo
         bytes=traffic(problem),
         flops=flops * y.count,
         order=order,
+        numbers=(y.count,),
     )
     return Plan((launch,), in_place=((0, 0),))
 
@@ -109,20 +113,32 @@ def _channel_normalize(problem: Problem) -> Plan:
 
 def by_rows(problem: Problem, walk: Broadcast, shape: Mapping[str, Constant], flops: int) -> Launch:
     """The launch over the rows of the result, whose operands repeat."""
-    y = problem.results[0]
+    y, model = problem.results[0], problem.modelled
+    pairs = zip(problem.operands, model.operands, strict=True)
+    alike = all(given.shape[1:] == modelled.shape[1:] for given, modelled in pairs)
+    base = modelled_rows(problem, y) if alike else y
+    if base is not y:  # one observation has no axis of them
+        walk = broadcast.broadcast(base, model.operands)
+    rows = walk.rows * y.count // max(1, base.count)
     # A tile is a part of one long row, or some short ones.
     single = walk.rows == 1
     block = BLOCK if single else max(1, BLOCK // max(1, walk.length))
+    # The first axis is that of observations, of which a run has any number.
+    following = ("extents", "length") if single else ("extents",)
+    constants = {name: value for name, value in walk.constants().items() if name not in following}
+    constants |= {"inner_extents": walk.extents[1:-1], "single": single}
+    number = y.count if single else rows
     schedule = problem.schedule(
         "elementwise",
         y.dtype,
-        shape={"rows": walk.rows, **walk.constants(), **shape},
+        shape={**constants, **shape},
         tiles={"block": block, "vector": problem.machine.lanes(y.dtype)},
+        numbers=("count" if single else "rows",),
     )
-    grid = -(-(walk.length if single else walk.rows) // block)
+    grid = -(-number // block)
     order = Order(block, row_size(y) if single else row_size(y) // walk.length)
-    writes = (len(problem.operands),)
-    return Launch(schedule, slots(problem), grid, writes, traffic(problem), flops * y.count, order=order)
+    writes, flops = (len(problem.operands),), flops * y.count
+    return Launch(schedule, slots(problem), grid, writes, traffic(problem), flops, order=order, numbers=(number,))
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

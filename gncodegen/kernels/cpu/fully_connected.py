@@ -17,6 +17,10 @@ TILE_WORK = 1 << 18
 """Multiply-adds that make a tile of the grid worth its start."""
 
 
+Size = tuple[int, int, int]
+"""Rows and columns of a product, and the length of its sums."""
+
+
 def _shares(rows: int, columns: int, depth: int, tile_columns: int) -> tuple[int, int]:
     """Shares of rows and of columns: columns first, because a share of columns reads its factor once."""
     wanted = max(1, min(ENOUGH_TILES, rows * columns * depth // TILE_WORK))
@@ -32,30 +36,36 @@ def _kept_in_l2(row_shares: int, rows: int, size: int, machine: Machine) -> int:
 
 def fully_connected(problem: Problem) -> Plan:
     """The fully connected layer: y = activation(x·Wᵀ + bias + residual), x with its trailing axes flattened."""
-    x, weights = problem.operands[:2]
+    weights, x = problem.operands[1], problem.modelled.operands[0]
     columns, depth = weights.shape
-    rows = problem.results[0].count // columns
+    rows, modelled = (each.results[0].count // columns for each in (problem, problem.modelled))
     lanes = problem.machine.lanes(x.dtype)
-    row_shares, column_shares = _shares(rows, columns, depth, 4)
-    row_shares = _kept_in_l2(row_shares, rows, x.bytes, problem.machine)
-    tile_rows, tile_columns = _dot_tile(rows, columns, row_shares, column_shares, problem.machine)
+    row_shares, column_shares = _shares(modelled, columns, depth, 4)
+    row_shares = _kept_in_l2(row_shares, modelled, x.bytes, problem.machine)
+    tile_rows, tile_columns = _dot_tile(modelled, columns, row_shares, column_shares, problem.machine)
+    # Where no tile moves back, the result may lie where the residual does.
+    whole = filled(modelled, row_shares, tile_rows) and filled(columns, column_shares, tile_columns)
     tiles: dict[str, Constant] = {
         "lanes": lanes,
         "tile_rows": tile_rows,
         "tile_columns": tile_columns,
         "row_shares": row_shares,
         "column_shares": column_shares,
+        "shared_rows": modelled,
         "piece": LONGEST_SUM * lanes if depth > LONGEST_SUM * lanes else 0,
+        "whole": whole,
     }
     epilogue = product_epilogue(problem)
-    shape: dict[str, Constant] = {"rows": rows, "columns": columns, "depth": depth, "rest": depth % lanes, **epilogue}
-    schedule = problem.schedule("matmul_dot", x.dtype, shape=shape, tiles=tiles)
+    shape: dict[str, Constant] = {
+        "columns": columns, "depth": depth, "rest": depth % lanes, **epilogue,
+    }  # fmt: skip
+    schedule = problem.schedule("matmul_dot", x.dtype, shape=shape, tiles=tiles, numbers=("rows",))
     slots = ("operand0", "operand1", *added_slots(epilogue), "result0")
     moved = sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
-    grid = row_shares * column_shares if problem.results[0].count else 0
-    whole = filled(rows, row_shares, tile_rows) and filled(columns, column_shares, tile_columns)
+    grid = -(-rows * row_shares // max(1, modelled)) * column_shares
     order = Order(x.shape[0], row_shares, column_shares) if grid else ()
-    launch = Launch(schedule, slots, grid, (len(slots) - 1,), moved, 2 * rows * columns * depth, order=order)
+    flops = 2 * rows * columns * depth
+    launch = Launch(schedule, slots, grid, (len(slots) - 1,), moved, flops, order=order, numbers=(rows,))
     return Plan((launch,), in_place=residual_in_place(epilogue, whole))
 
 
@@ -78,10 +88,14 @@ def _dot_tile(rows: int, columns: int, row_shares: int, column_shares: int, mach
 
 
 def _product(
-    problem: Problem, slots: tuple[str, str, str], size: tuple[int, int, int], a_row: int, a_step: int
+    problem: Problem, slots: tuple[str, str, str], size: Size, model: Size, a_row: int, a_step: int, *, summed: bool
 ) -> Launch:
-    """The launch of c (rows × columns) = a (rows × depth) · b (depth × columns); a's rows and columns lie as told."""
-    rows, columns, depth = size
+    """The launch of c (rows × columns) = a (rows × depth) · b (depth × columns); a's rows and columns lie as told.
+
+    `model` is the size in the problem's model, from which shares and register tiles follow. Observations are among the
+    rows or, where they are `summed`, the depth.
+    """
+    rows, columns, depth = model
     dtype, machine = problem.results[0].dtype, problem.machine
     lanes = min(machine.lanes(dtype), max(columns, 1))
     row_shares, column_shares = _shares(rows, columns, depth, 2 * lanes)
@@ -104,38 +118,48 @@ def _product(
     )
     tile_rows, vectors = min(sizes, key=cycles)
     column_shares = max(1, min(column_shares, columns // (vectors * lanes)))
-    if large and a_row == 1:  # a share's rows of a are packed for each share of columns
+    if large and summed:  # a share's rows of a are packed for each share of columns
         column_shares = min(column_shares, -(-ENOUGH_TILES // row_shares))
     packed = large and min(row_parts) >= 4 * tile_rows and depth * vectors * lanes * item <= machine.l2 // 2
-    shape: dict[str, Constant] = {"rows": rows, "columns": columns, "depth": depth, "a_row": a_row, "a_step": a_step}
+    packed = packed and (summed or a_row > 1)
+    if packed and size[2] > depth:  # a panel of the model's is too short
+        return _product(problem, slots, size, size, a_row, a_step, summed=summed)
+    number = {"depth": size[2]} if summed else {"rows": size[0]}
+    shape: dict[str, Constant] = {"columns": columns, "a_row": a_row, "a_step": a_step}
+    shape |= {"summed": True, "rows": rows} if summed else {"summed": False, "depth": depth}
     tiles: dict[str, Constant] = {
         "lanes": lanes,
         "vectors": vectors,
         "tile_rows": tile_rows,
         "row_shares": row_shares,
         "column_shares": column_shares,
-        "piece": LONGEST_SUM if depth > LONGEST_SUM else 0,
+        "shared_rows": rows,
+        "deepest": depth if packed else 0,
+        "piece": LONGEST_SUM if summed or depth > LONGEST_SUM else 0,
         "packed": packed,
+        "crosswise": packed and summed,
         "row_blocks": -(-max(row_parts) // tile_rows),
     }
-    schedule = problem.schedule("matmul", dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("matmul", dtype, shape=shape, tiles=tiles, numbers=number)
     moved = sum(tensor.bytes for tensor in (*problem.operands, problem.results[0]))
-    grid = row_shares * column_shares if rows * columns else 0
-    return Launch(schedule, slots, grid, (2,), moved, 2 * rows * columns * depth)
+    grid = -(-size[0] * row_shares // max(1, rows)) * column_shares if size[0] * columns else 0
+    numbers = tuple(number.values())
+    return Launch(schedule, slots, grid, (2,), moved, 2 * size[0] * columns * size[2], numbers=numbers)
 
 
 def fully_connected_input_gradient(problem: Problem) -> Plan:
     """The input gradient of y = x·Wᵀ: dx = dy·W."""
     outputs, inputs = problem.operands[1].shape
-    size = (problem.operands[0].count // outputs, inputs, outputs)
-    return Plan((_product(problem, ("operand0", "operand1", "result0"), size, outputs, 1),))
+    size, model = ((each.operands[0].count // outputs, inputs, outputs) for each in (problem, problem.modelled))
+    slots = ("operand0", "operand1", "result0")
+    return Plan((_product(problem, slots, size, model, outputs, 1, summed=False),))
 
 
 def fully_connected_weight_gradient(problem: Problem) -> Plan:
     """The weight gradient of y = x·Wᵀ + bias: dW = dyᵀ·x, and dbias, the sums of dy, where asked for."""
     outputs, inputs = problem.results[0].shape
-    size = (outputs, inputs, problem.operands[1].count // outputs)
-    product = _product(problem, ("operand1", "operand0", "result0"), size, 1, outputs)
+    size, model = ((outputs, inputs, each.operands[1].count // outputs) for each in (problem, problem.modelled))
+    product = _product(problem, ("operand1", "operand0", "result0"), size, model, 1, outputs, summed=True)
     if not problem.flag("bias"):
         return Plan((product,))
     launches, workspaces = column_sums(problem, "operand1", problem.operands[1], "result1", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from gncodegen.kernels.cpu.norm_tiling import NormTiling, launches_of, reading_of, scheduled, tiling_of, ways
+from gncodegen.kernels.cpu.norm_tiling import NormTiling, alike, launches_of, reading_of, scheduled, tiling_of, ways
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Plans, Problem, Tensor
 
 
@@ -14,14 +14,16 @@ def _group_norm(problem: Problem) -> Iterator[Plan]:
 
     Where it does not, x is read once more. A residual r is read once.
     """
-    moved = (2 + problem.flag("residual")) * problem.operands[0].bytes
-    for tiling, stream in ways(problem, tiling_of(problem, 1), moved):
-        yield _forward(problem, tiling, stream, moved)
+    problem = alike(problem)
+    passes = 2 + problem.flag("residual")
+    for tiling, stream in ways(problem, tiling_of(problem, 1), passes * problem.modelled.operands[0].bytes):
+        yield _forward(problem, tiling, stream, passes)
 
 
-def _forward(problem: Problem, tiling: NormTiling, stream: bool, moved: int) -> Plan:
-    """The launches of one tiling of `_group_norm`."""
+def _forward(problem: Problem, tiling: NormTiling, stream: bool, passes: int) -> Plan:
+    """The launches of one tiling of `_group_norm`, which read and write `passes` times what x has."""
     x = problem.operands[0]
+    moved, modelled = (passes * each.operands[0].bytes for each in (problem, problem.modelled))
     slots = ("operand0", "operand1", "operand2", "result0", "result1")
     residual = problem.flag("residual")
     flops = residual * x.count
@@ -40,23 +42,25 @@ def _forward(problem: Problem, tiling: NormTiling, stream: bool, moved: int) -> 
     if tiling.wave == 0:
         columns = tiling.columns(problem.machine.lanes(x.dtype))
         sums: dict[str, Constant] = {"columns": columns, "turns": tiling.width // columns}
-        reading = reading_of(problem, tiling, columns, moved)
-        schedule = scheduled(problem, tiling, "group_norm_whole", **reading, **sums, **more)
+        reading, numbers = reading_of(problem, tiling, columns, modelled), tiling.numbers
+        schedule = scheduled(problem, tiling, "group_norm_whole", "", numbers, **reading, **sums, **more)
         grid = -(-tiling.observations // tiling.per_tile)
         order, flops = Order(tiling.per_tile), 8 * x.count + flops
-        launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=flops, order=order)
+        values = tuple(numbers.values())
+        launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=flops, order=order, numbers=values)
         return Plan((launch,), in_place=in_place)
-    first, join, partials = _summed(problem, tiling, moved, "result1")
+    first, join, partials = _summed(problem, tiling, modelled, "result1")
     return Plan(tuple(launches_of(tiling, (first, join, apply))), workspaces=(partials,), in_place=in_place)
 
 
 def _group_statistics(problem: Problem) -> Plan:
     """Statistics from x[, partials]: the first launches of `_group_norm`, of all observations at once."""
+    problem = alike(problem)
     tiling = tiling_of(problem, 1)
     tiling = replace(tiling, wave=tiling.observations)
     if problem.integer("parts"):
         return Plan(tuple(launches_of(tiling, (_joined(problem, tiling, "result0"),))))
-    first, join, partials = _summed(problem, tiling, problem.operands[0].bytes, "result0")
+    first, join, partials = _summed(problem, tiling, problem.modelled.operands[0].bytes, "result0")
     return Plan(tuple(launches_of(tiling, (first, join))), workspaces=(partials,))
 
 

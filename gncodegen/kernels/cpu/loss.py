@@ -14,6 +14,15 @@ BLOCK = 4096
 """Elements of one tile, about: an exponential is worth several ordinary operations."""
 
 
+NUMBERS = ("rows", "batch")
+"""What kernels over rows read at run time."""
+
+
+def _numbers(problem: Problem) -> tuple[int, int]:
+    """Their values."""
+    return rows_of(problem)[0], problem.operands[0].shape[0]
+
+
 def _block(problem: Problem) -> int:
     """Rows of one tile."""
     return max(1, BLOCK // max(1, rows_of(problem)[1]))
@@ -27,8 +36,9 @@ def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) ->
     schedule = problem.schedule(
         template,
         dtype,
-        shape={"rows": rows, "classes": classes, "batch": problem.operands[0].shape[0], **shape},
+        shape={"classes": classes, **shape},
         tiles={"block": block, "vector": problem.machine.lanes(dtype)},
+        numbers=NUMBERS,
     )
     return schedule, -(-rows // block)
 
@@ -48,12 +58,18 @@ def _by_rows(
         bytes=traffic(problem),
         flops=flops * x.count,
         order=order,
+        numbers=_numbers(problem),
     )
     return Plan((launch,), in_place=in_place)
 
 
 def _summed(
-    problem: Problem, schedule: Schedule, grid: int, flops: int, in_place: tuple[tuple[int, int], ...] = ()
+    problem: Problem,
+    schedule: Schedule,
+    grid: int,
+    flops: int,
+    in_place: tuple[tuple[int, int], ...] = (),
+    numbers: tuple[int, ...] = (),
 ) -> Plan:
     """A launch whose tiles each write a part of result 0, the loss, and one that adds several parts."""
     grid = max(grid, 1)  # an empty batch still has a loss: zero
@@ -69,11 +85,12 @@ def _summed(
         writes=tuple(range(loss, len(arguments))),
         bytes=traffic(problem),
         flops=flops * problem.operands[0].count,
+        numbers=numbers or _numbers(problem),
     )
     if single:
         return Plan((main,), in_place=in_place)
-    total = problem.schedule("sum", "float64", shape={"count": grid})
-    add = Launch(total, ("workspace0", "result0"), 1, writes=(1,), bytes=8 * grid, flops=grid)
+    total = problem.schedule("sum", "float64", numbers=("count",))
+    add = Launch(total, ("workspace0", "result0"), 1, writes=(1,), bytes=8 * grid, flops=grid, numbers=(grid,))
     return Plan((main, add), workspaces=(Tensor((grid,), "float64"),), in_place=in_place)
 
 
@@ -93,10 +110,9 @@ def _cross_entropy_gradient(problem: Problem) -> Plan:
 def _half_squared_error(problem: Problem) -> Plan:
     """Loss = ½ Σ (y − t)² / N."""
     y, block = problem.operands[0], elementwise.BLOCK
-    shape: dict[str, Constant] = {"count": y.count, "batch": y.shape[0]}
     tiles: dict[str, Constant] = {"block": block, "vector": problem.machine.lanes(y.dtype)}
-    schedule = problem.schedule("half_squared_error", y.dtype, shape=shape, tiles=tiles)
-    return _summed(problem, schedule, -(-y.count // block), 3)
+    schedule = problem.schedule("half_squared_error", y.dtype, tiles=tiles, numbers=("count", "batch"))
+    return _summed(problem, schedule, -(-y.count // block), 3, numbers=(y.count, y.shape[0]))
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 from gncodegen.kernels.cpu.elementwise import BLOCK, flat
-from gncodegen.kernels.launches import row_size, slots, traffic
+from gncodegen.kernels.launches import modelled_rows, row_size, slots, traffic
 from gncodegen.kernels.movement import collapsed, padded_axes, run
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
@@ -18,13 +18,14 @@ def _plan(
     tiles: Mapping[str, Constant],
     grid: int,
     order: tuple[int, ...] = (),
+    **numbers: int,
 ) -> Plan:
-    """One launch that reads and writes everything once."""
+    """One launch that reads and writes everything once; `numbers` as Schedule.numbers, with their values."""
     dtype = problem.results[0].dtype
     tiles = {**tiles, "vector": problem.machine.lanes(dtype)}
-    schedule = problem.schedule(template, dtype, shape=shape, tiles=tiles)
-    count = len(problem.operands)
-    return Plan((Launch(schedule, slots(problem), grid, writes=(count,), bytes=traffic(problem), order=order),))
+    schedule = problem.schedule(template, dtype, shape=shape, tiles=tiles, numbers=numbers)
+    writes, values = (len(problem.operands),), tuple(numbers.values())
+    return Plan((Launch(schedule, slots(problem), grid, writes, traffic(problem), order=order, numbers=values),))
 
 
 def _by_rows(problem: Problem, template: str, shape: Mapping[str, Constant]) -> Plan:
@@ -33,8 +34,7 @@ def _by_rows(problem: Problem, template: str, shape: Mapping[str, Constant]) -> 
     width = run(problem, y)
     rows, block = (y.count // width if width else 0), max(1, BLOCK // max(1, width))
     order = Order(block, rows // y.shape[0]) if width <= row_size(y) and y.count else ()
-    shape = {"rows": rows, "width": width, **shape}
-    return _plan(problem, template, shape, {"block": block}, -(-rows // block), order)
+    return _plan(problem, template, {"width": width, **shape}, {"block": block}, -(-rows // block), order, rows=rows)
 
 
 def _concatenate(problem: Problem) -> Plan:
@@ -51,8 +51,10 @@ def _slice(problem: Problem) -> Plan:
 
 def _transpose(problem: Problem) -> Plan:
     """Y = x with its axes reordered: a copy, rows in another order, or blocks turned about their diagonal."""
-    x = problem.operands[0]
-    extents, permutation = collapsed(x.shape, problem.integers("permutation"))
+    x, permutation = problem.operands[0], problem.integers("permutation")
+    leads = permutation[:1] == (0,)
+    model = modelled_rows(problem, x) if leads else x
+    extents, permutation = collapsed(model.shape, permutation)
     if len(extents) <= 1 or x.count == 0:
         return flat(problem, "copy", {}, 0, ((0, 0),))
     strides = tuple(prod(extents[axis + 1 :]) for axis in range(len(extents)))
@@ -62,19 +64,19 @@ def _transpose(problem: Problem) -> Plan:
     # Besides the last axes of x and of y, every axis is an outer one, in the order of y.
     outer = [place for place, axis in enumerate(permutation) if axis not in (last, turned)]
     shape: dict[str, Constant] = {
-        "outer": tuple(outs[place] for place in outer),
+        "inner": tuple(outs[place] for place in outer[1:]),  # the first of them ends with the rows
         "outer_from": tuple(strides[permutation[place]] for place in outer),
         "outer_to": tuple(out_strides[place] for place in outer),
     }
-    outers = prod(outs[place] for place in outer)
+    outers = prod(outs[place] for place in outer) * x.count // model.count
     # The axis of observations is the first of the outer ones where it is the first of y too.
-    share = outers // x.shape[0] if permutation[0] == 0 and 0 not in (last, turned) else 0
+    share = outers // x.shape[0] if leads and 0 not in (last, turned) else 0
     if turned == last:
         width = extents[last]
         block = max(1, BLOCK // width)
-        shape |= {"rows": outers, "width": width}
         order = Order(block, share) if share else ()
-        return _plan(problem, "permute_rows", shape, {"block": block}, -(-outers // block), order)
+        tiles = {"block": block}
+        return _plan(problem, "permute_rows", shape | {"width": width}, tiles, -(-outers // block), order, rows=outers)
     rows, columns = extents[turned], extents[last]
     block = max(64, BLOCK // columns // 64 * 64)
     shape |= {
@@ -117,9 +119,9 @@ def _pad(problem: Problem) -> Plan:
     x, y = problem.operands[0], problem.results[0]
     row_size = y.shape[-2] * y.shape[-1]
     rows, block = y.count // max(1, row_size), max(1, BLOCK // max(1, row_size))
-    shape: dict[str, Constant] = {**_padding(problem, x.shape), "rows": rows, "value": problem.number("value")}
+    shape: dict[str, Constant] = {**_padding(problem, x.shape), "value": problem.number("value")}
     order = Order(block, rows // y.shape[0]) if rows else ()
-    return _plan(problem, "pad", shape, {"block": block}, -(-rows // block), order)
+    return _plan(problem, "pad", shape, {"block": block}, -(-rows // block), order, rows=rows)
 
 
 def _pad_gradient(problem: Problem) -> Plan:
@@ -128,8 +130,9 @@ def _pad_gradient(problem: Problem) -> Plan:
     # Axes before those that are padded are more observations.
     batch = prod(dx.shape[: -1 - len(problem.integers("padding")) // 2])
     block = max(1, BLOCK // max(1, dx.count // max(1, batch)))
-    shape: dict[str, Constant] = {**_padding(problem, dx.shape), "batch": batch}
-    return _plan(problem, "pad_gradient", shape, {"block": block}, -(-batch // block))
+    return _plan(
+        problem, "pad_gradient", _padding(problem, dx.shape), {"block": block}, -(-batch // block), batch=batch
+    )
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

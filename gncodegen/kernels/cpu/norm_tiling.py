@@ -7,7 +7,7 @@ batch slice keeps its bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -81,7 +81,7 @@ class NormTiling:
 
     def tiles(self, vector: int) -> dict[str, Constant]:
         """The constants of the blocking."""
-        tiles: dict[str, Constant] = {
+        return {
             "vector": vector,
             "repeat": self.repeat,
             "width": self.width,
@@ -93,9 +93,17 @@ class NormTiling:
             "apply_steps": 1 if self.width > 4 * vector else 2048 // self.width,
             "per_tile": self.per_tile,
         }
-        if self.per_tile > 1:
-            tiles["observations"] = self.observations
-        return tiles
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """What kernels that do whole observations read at run time."""
+        return {"observations": self.observations} if self.per_tile > 1 else {}
+
+
+def alike(problem: Problem) -> Problem:
+    """The problem, without a model whose observations are other ones to a norm: rows of a batch are one."""
+    model = problem.modelled
+    return problem if view(model)[1:] == view(problem)[1:] else replace(problem, model=None)
 
 
 def tiling_of(problem: Problem, tensors: int) -> NormTiling:
@@ -123,7 +131,8 @@ def tiling_of(problem: Problem, tensors: int) -> NormTiling:
     parts = max(1, -(-steps // max(CHUNK, PART_BYTES // (channels * repeat * item))))
     observation_bytes = rows * channels * item
     per_tile = max(1, (32 << 10) // observation_bytes)
-    wave = 0 if parts == 1 else _wave(observations, tensors * observation_bytes, machine)
+    modelled = view(problem.modelled)[0]
+    wave = 0 if parts == 1 else _wave(modelled, tensors * observation_bytes, machine)
     return NormTiling(observations, rows, channels, groups, repeat, steps, tail, parts, per_tile, wave)
 
 
@@ -135,14 +144,22 @@ def _wave(observations: int, touched: int, machine: Machine) -> int:
     return min(observations, max(1, cache // touched))
 
 
-def scheduled(problem: Problem, tiling: NormTiling, template: str, phase: str = "", /, **more: Constant) -> Schedule:
-    """The schedule of one kernel; `phase` tells apart those of one template."""
+def scheduled(
+    problem: Problem,
+    tiling: NormTiling,
+    template: str,
+    phase: str = "",
+    numbers: Iterable[str] = (),
+    /,
+    **more: Constant,
+) -> Schedule:
+    """The schedule of one kernel; `phase` tells apart those of one template, `numbers` are Schedule.numbers."""
     dtype = problem.operands[0].dtype
     named: dict[str, Constant] = {"phase": phase} if phase else {}
     tiles = {**named, **tiling.tiles(problem.machine.lanes(dtype)), **more}
     if more.get("stream"):  # lines leave the core one by one, so they had better be neighbours
         tiles["apply_steps"] = 1
-    return problem.schedule(template, dtype, shape=tiling.shape(problem), tiles=tiles)
+    return problem.schedule(template, dtype, shape=tiling.shape(problem), tiles=tiles, numbers=numbers)
 
 
 def _aligned(problem: Problem) -> bool:
@@ -162,14 +179,14 @@ def ways(problem: Problem, tiling: NormTiling, moved: int) -> Iterator[tuple[Nor
     Args:
         problem: a normalization.
         tiling: the tiling with the wave that the cost model likes best.
-        moved: bytes of all that the kernels read and write.
+        moved: bytes of all that the kernels of the problem's model read and write.
     """
     machine, streams = problem.machine, _streams(problem, moved)
     yield tiling, streams
     if _aligned(problem) and moved > machine.l3 // 8:
         yield tiling, not streams
     if tiling.parts > 1:
-        waves = dict.fromkeys([tiling.wave, 0, *(min(tiling.observations, n * machine.cores) for n in (1, 4))])
+        waves = dict.fromkeys([tiling.wave, 0, *(min(view(problem.modelled)[0], n * machine.cores) for n in (1, 4))])
         yield from ((replace(tiling, wave=wave), streams) for wave in waves if wave != tiling.wave)
 
 

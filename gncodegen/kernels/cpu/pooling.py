@@ -28,9 +28,10 @@ def _plan(
     dtype = problem.results[0].dtype
     lanes = problem.machine.lanes(dtype)
     block = max(1, BLOCK // max(1, row_size))
-    channels = _channel_block(windows.channels, lanes, -(-rows // block)) if row_size >= BLOCK else windows.channels
-    tiles: dict[str, Constant] = {"rows": rows, "block": block, "vector": lanes, "block_channels": channels}
-    schedule = problem.schedule(template, dtype, shape={**windows.shape, **shape}, tiles=tiles)
+    modelled = rows * problem.modelled.results[0].count // max(1, problem.results[0].count)
+    channels = _channel_block(windows.channels, lanes, -(-modelled // block)) if row_size >= BLOCK else windows.channels
+    tiles: dict[str, Constant] = {"block": block, "vector": lanes, "block_channels": channels}
+    schedule = problem.schedule(template, dtype, shape={**windows.shape, **shape}, tiles=tiles, numbers=("rows",))
     outputs = windows.batch * prod(windows.outs) * windows.channels
     launch = Launch(
         schedule,
@@ -40,6 +41,7 @@ def _plan(
         bytes=traffic(problem),
         flops=outputs * prod(windows.window),
         order=Order(block, rows // windows.batch, windows.channels // channels) if outputs else (),
+        numbers=(rows,),
     )
     return Plan((launch,))
 

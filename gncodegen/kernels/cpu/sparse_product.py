@@ -15,12 +15,18 @@ def _sparse_product(problem: Problem) -> Plan:
     y, matrix = problem.results[0], constants(problem)
     width = int(str(matrix["width"]))
     rows, block = y.count // width, max(1, BLOCK // width)
-    shape = {"rows": rows, **matrix}
     tiles = {"block": block, "vector": problem.machine.lanes(y.dtype)}
-    schedule = problem.schedule("sparse_product", y.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("sparse_product", y.dtype, shape=matrix, tiles=tiles, numbers=("rows",))
     order = Order(block, rows // y.shape[0]) if y.count else ()
     launch = Launch(
-        schedule, slots(problem), -(-rows // block), (1,), traffic(problem), flops=flops(problem), order=order
+        schedule,
+        slots(problem),
+        -(-rows // block),
+        (1,),
+        traffic(problem),
+        flops(problem),
+        order=order,
+        numbers=(rows,),
     )
     return Plan((launch,))
 

@@ -9,7 +9,7 @@ Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation
@@ -77,9 +77,13 @@ def count_patches(work: Correlation, output: int) -> int:
 
 @dataclass(frozen=True)
 class _Winograd:
-    """A correlation, the size of its patches and the width of its blocks of filters."""
+    """A correlation, the size of its patches and the width of its blocks of filters.
+
+    `given` is the correlation, `work` that of the problem's model, from which constants follow.
+    """
 
     problem: Problem
+    given: Correlation
     work: Correlation
     weights: WindowProblem
     transposed: bool
@@ -112,7 +116,7 @@ class _Winograd:
 
     @property
     def patches(self) -> int:
-        """Patches of all observations."""
+        """Patches of all observations of the model."""
         return self.work.batch * count_patches(self.work, self.output)
 
     @property
@@ -124,7 +128,6 @@ class _Winograd:
         """What finding a patch takes."""
         axes = self.work.axes
         return {
-            "batch": self.work.batch,
             **extents(axes),
             "channels": self.work.channels,
             **per_axis(axes, "low"),
@@ -150,10 +153,16 @@ class _Winograd:
         """The tiles of all launches."""
         return {"output": self.output, "lanes": self.lanes, "width": self.width}
 
-    def schedule(self, template: str, shape: dict[str, Constant], tiles: dict[str, Constant]) -> Schedule:
+    def schedule(
+        self, template: str, shape: dict[str, Constant], tiles: dict[str, Constant], numbers: tuple[str, ...] = ()
+    ) -> Schedule:
         """The schedule of one launch."""
         problem = self.problem
-        return problem.schedule(template, self.work.dtype, shape=shape, tiles=self.blocking | tiles)
+        return problem.schedule(template, self.work.dtype, shape=shape, tiles=self.blocking | tiles, numbers=numbers)
+
+    def units(self, parts: int) -> int:
+        """The parts, each a share of the model's patches, that the observations take."""
+        return -(-self.given.batch * parts // max(1, self.work.batch))
 
     def main(
         self, template: str, tiles: dict[str, Constant], operands: tuple[str, ...], parts: int, repeats: int
@@ -166,14 +175,16 @@ class _Winograd:
         y = self.problem.results[0]
         tensors = (*self.problem.operands[:2], *((y,) if "residual" in self.epilogue else ()), y)
         moved = sum(tensor.bytes for tensor in tensors)
-        grid = parts * repeats if y.count else 0
-        schedule = self.schedule(template, shape, {"vectors": self.vectors} | tiles)
+        grid, batch = self.units(parts) * repeats if y.count else 0, self.given.batch
+        tiles = {"vectors": self.vectors, "shared_batch": self.work.batch} | tiles
+        schedule = self.schedule(template, shape, tiles, ("batch",))
         order = Order(self.work.batch, parts, 1, repeats)
-        return Launch(schedule, slots, grid, (len(slots) - 1,), moved, self.work.flops, order=order)
+        return Launch(schedule, slots, grid, (len(slots) - 1,), moved, self.given.flops, order=order, numbers=(batch,))
 
 
 def correlate_winograd(
     problem: Problem,
+    given: Correlation,
     work: Correlation,
     weights: WindowProblem,
     transposed: bool,
@@ -181,7 +192,9 @@ def correlate_winograd(
     output: int,
 ) -> Iterator[Plan]:
     """Plans of a correlation of operand 0 with operand 1, in patches of output × output, best first."""
-    this = _Winograd(problem, work, weights, transposed, epilogue, output)
+    this = _Winograd(problem, given, work, weights, transposed, epilogue, output)
+    if this.heavy and given.batch > work.batch:  # the points of more patches are further apart
+        this = replace(this, work=given)
     for cuts, tile_rows in _varied(this, *(_parts(this) if this.heavy else _blocks(this))):
         yield (_heavy if this.heavy else _light)(this, cuts, tile_rows)
 
@@ -279,10 +292,13 @@ def _heavy(this: _Winograd, parts: int, tile_rows: int) -> Plan:
     pieces = -(-channels // piece)
     buffer = Tensor((pieces * this.points * step + tile_rows * piece,), this.work.dtype)
     blocks = max(1, min(patches, 4 * ENOUGH_TILES))
-    reading: dict[str, Constant] = {"piece": piece, "point_step": step, "blocks": blocks}
-    schedule = this.schedule("winograd_points", this.patch_shape, reading)
+    reading: dict[str, Constant] = {
+        "piece": piece, "point_step": step, "blocks": blocks, "shared_batch": this.work.batch,
+    }  # fmt: skip
+    schedule = this.schedule("winograd_points", this.patch_shape, reading, ("batch",))
     moved = this.problem.operands[0].bytes + buffer.bytes
-    order, grid = Order(this.work.batch, blocks), blocks if patches else 0
-    points = Launch(schedule, ("operand0", "workspace0"), grid, (1,), moved, order=order)
+    order, grid = Order(this.work.batch, blocks), this.units(blocks) if patches else 0
+    arguments, numbers = ("operand0", "workspace0"), (this.given.batch,)
+    points = Launch(schedule, arguments, grid, (1,), moved, order=order, numbers=numbers)
     main = this.main("winograd_heavy", tiles, ("workspace0", "operand1"), parts, this.filter_blocks)
     return Plan((points, main), (buffer,), residual_in_place(this.epilogue))

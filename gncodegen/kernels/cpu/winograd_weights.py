@@ -31,7 +31,7 @@ MOST_PARTS = 16
 REDUCE_SHAPE = ("channels", "filters")
 REDUCE_TILES = (
     *("output", "lanes", "vectors", "width", "tile_rows"),
-    *("parts", "partial", "sum_step", "share_channels", "channel_shares"),
+    *("partial", "sum_step", "share_channels", "channel_shares"),
 )
 """Constants that the launch that adds the parts shares with the first."""
 
@@ -47,20 +47,30 @@ def _forward(window: WindowProblem) -> Correlation:
     return Correlation(window.batch, window.forward_axes, *facts)
 
 
-def winograd_weight_gradient(problem: Problem, window: WindowProblem, output: int) -> Iterator[Plan]:
+def winograd_weight_gradient(
+    problem: Problem, window: WindowProblem, model: WindowProblem, output: int
+) -> Iterator[Plan]:
     """Plans of the weight gradient in patches of output × output, best first.
 
-    All take as many patches at a time, since the sums of those are summed in turn.
+    All take as many patches at a time, since the sums of those are summed in turn. `model` is the problem's model.
     """
-    shape, tiles = _constants(problem.machine, window, output, SHARE)
-    yield _plan(problem, window, shape, tiles)
-    at_once, known = int(tiles["at_once"]), {_size(tiles)}  # pyright: ignore[reportArgumentType]
+    if _parts(window, output) > 1 >= _parts(model, output):  # whose kernel has no second one to add parts
+        model = window
+    # As many at a time as when kernels are for these observations alone.
+    _, own = _constants(problem.machine, window, output, SHARE)
+    at_once = min(-(-_patches(window, output) // _parts(window, output)), int(own["room"]))  # pyright: ignore[reportArgumentType]
+    shape, tiles = _constants(problem.machine, model, output, SHARE)
+    if at_once > int(tiles["room"]):  # pyright: ignore[reportArgumentType]
+        model = window
+        shape, tiles = _constants(problem.machine, model, output, SHARE)
+    room, known = int(tiles["room"]), {_size(tiles)}  # pyright: ignore[reportArgumentType]
+    yield _plan(problem, window, shape, tiles, at_once)
     for share in (2 * SHARE, SHARE // 2):
-        shape, tiles = _constants(problem.machine, window, output, share)
+        shape, tiles = _constants(problem.machine, model, output, share)
         size = _size(tiles)
-        if size not in known and (output + 2) ** 2 * at_once * sum(size) * ITEM_SIZE[window.dtype] <= MOST_SCRATCH:
+        if size not in known and (output + 2) ** 2 * room * sum(size) * ITEM_SIZE[window.dtype] <= MOST_SCRATCH:
             known.add(size)
-            yield _plan(problem, window, shape, tiles | {"at_once": at_once})
+            yield _plan(problem, window, shape, tiles | {"room": room}, at_once)
 
 
 def _size(tiles: dict[str, Constant]) -> tuple[int, int]:
@@ -68,25 +78,32 @@ def _size(tiles: dict[str, Constant]) -> tuple[int, int]:
     return int(tiles["share_channels"]), int(tiles["share_filters"])  # pyright: ignore[reportArgumentType]
 
 
-def _plan(problem: Problem, window: WindowProblem, shape: dict[str, Constant], tiles: dict[str, Constant]) -> Plan:
-    """The launches of one choice of constants."""
-    parts, partial = int(tiles["parts"]), int(tiles["partial"])  # pyright: ignore[reportArgumentType]
+def _plan(
+    problem: Problem, window: WindowProblem, shape: dict[str, Constant], tiles: dict[str, Constant], at_once: int
+) -> Plan:
+    """The launches of one choice of constants, for so many patches at once."""
+    parts, partial = _parts(window, int(tiles["output"])), int(tiles["partial"])  # pyright: ignore[reportArgumentType]
     shares = int(tiles["channel_shares"]) * int(tiles["filter_shares"])  # pyright: ignore[reportArgumentType]
     dtype = window.dtype
-    main = problem.schedule("winograd_weight_gradient", dtype, shape=shape, tiles=tiles)
+    numbers = {"batch": window.batch, "parts": parts, "at_once": at_once}
+    main = problem.schedule("winograd_weight_gradient", dtype, shape=shape, tiles=tiles, numbers=numbers)
+    values = tuple(numbers.values())
     sums = Tensor((parts * partial,), dtype)
     moved = problem.operands[0].bytes + problem.operands[1].bytes + sums.bytes
     gradient = problem.results[0].bytes
     slots = ("operand0", "operand1", "workspace0")
-    if parts == 1:
-        launches = (Launch(main, (*slots, "result0"), shares, (2, 3), moved + gradient, window.flops),)
+    if tiles["single"]:
+        everything = moved + gradient
+        launches = (Launch(main, (*slots, "result0"), shares, (2, 3), everything, window.flops, numbers=values),)
     else:
         fewer_shape = {name: shape[name] for name in REDUCE_SHAPE}
         fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": window.channels}
-        reduce = problem.schedule("winograd_weight_reduce", dtype, shape=fewer_shape, tiles=fewer_tiles)
+        template, names = "winograd_weight_reduce", ("parts",)
+        reduce = problem.schedule(template, dtype, shape=fewer_shape, tiles=fewer_tiles, numbers=names)
+        arguments, everything = ("workspace0", "result0"), sums.bytes + gradient
         launches = (
-            Launch(main, slots, parts * shares, (2,), moved, window.flops),
-            Launch(reduce, ("workspace0", "result0"), window.channels, (1,), sums.bytes + gradient),
+            Launch(main, slots, parts * shares, (2,), moved, window.flops, numbers=values),
+            Launch(reduce, arguments, window.channels, (1,), everything, numbers=(parts,)),
         )
     if not problem.flag("bias"):
         return Plan(launches, (sums,))
@@ -101,12 +118,13 @@ def _constants(
     lanes, work = machine.lanes(window.dtype), _forward(window)
     vectors = block_vectors(window.filters, machine, window.dtype)
     width, points = vectors * lanes, (output + 2) ** 2
-    patches = window.batch * count_patches(work, output)
     channel_shares, share_channels = _shares(window.channels, lanes, share)
     filter_shares, share_filters = _shares(window.filters, width, share)
-    parts = max(1, min(MOST_PARTS, patches // PART_PATCHES))
     patch_bytes = points * (share_channels + share_filters) * ITEM_SIZE[window.dtype]
-    at_once = max(1, min(-(-patches // parts), max(8, int(POINTS_SHARE * scratch(machine)) // patch_bytes)))
+    # At most as many as a part has; of fewer observations, a part can have more.
+    patches, parts = _patches(window, output), _parts(window, output)
+    most = max(-(-patches // parts), min(patches, 2 * PART_PATCHES - 1), 1)
+    room = min(most, max(8, int(POINTS_SHARE * scratch(machine)) // patch_bytes))
     tile_rows = min(
         row_counts(vectors, machine),
         key=lambda rows: -(-share_channels // rows) * (step_cycles(rows, vectors, machine) + 0.5),
@@ -114,7 +132,6 @@ def _constants(
     filter_blocks, channel_blocks = -(-window.filters // width), channel_shares * -(-share_channels // tile_rows)
     sum_step = filter_blocks * channel_blocks * tile_rows * width + STEP_PADDING
     shape: dict[str, Constant] = {
-        "batch": window.batch,
         **extents(work.axes),
         "channels": window.channels,
         "filters": window.filters,
@@ -126,8 +143,8 @@ def _constants(
         "vectors": vectors,
         "width": width,
         "tile_rows": tile_rows,
-        "at_once": at_once,
-        "parts": parts,
+        "room": room,
+        "single": parts == 1,
         "channel_shares": channel_shares,
         "filter_shares": filter_shares,
         "share_channels": share_channels,
@@ -136,6 +153,16 @@ def _constants(
         "partial": points * sum_step,
     }
     return shape, tiles
+
+
+def _patches(window: WindowProblem, output: int) -> int:
+    """Patches of all observations."""
+    return window.batch * count_patches(_forward(window), output)
+
+
+def _parts(window: WindowProblem, output: int) -> int:
+    """The parts that patches are summed in."""
+    return max(1, min(MOST_PARTS, _patches(window, output) // PART_PATCHES))
 
 
 def _shares(extent: int, multiple: int, share: int) -> tuple[int, int]:

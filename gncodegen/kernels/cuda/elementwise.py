@@ -30,8 +30,9 @@ def flat(
     flops: int,
     in_place: tuple[tuple[int, int], ...],
     *more: str,
+    numbers: Mapping[str, int] | None = None,
 ) -> Plan:
-    """One launch over the elements of the first result; `more` names further arguments."""
+    """One launch over the elements of the first result; `more` names further arguments, `numbers` more constants."""
     y = problem.results[0]
     lanes = gcd(problem.machine.lanes(y.dtype), max(y.count, 1))
     unroll = unrolled(y.count // lanes, problem.machine)
@@ -39,7 +40,7 @@ def flat(
     schedule = problem.schedule(
         template,
         y.dtype,
-        shape={"count": y.count, **shape},
+        shape={"count": y.count, **shape, **(numbers or {})},
         tiles={"threads": THREADS, "lanes": lanes, "unroll": unroll, "block": block},
     )
     launch = Launch(

@@ -40,6 +40,7 @@ from gncodegen.targets.cpu.vector import (
     local,
     maximum,
     minimum,
+    number,
     offset,
     pointer,
     reduce_add,
@@ -53,10 +54,10 @@ from gncodegen.targets.cpu.vector import (
 
 __all__ = [
     "absolute", "clear", "convert", "copy", "device", "drain", "erf", "exp", "expm1", "float32", "float64", "fma",
-    "int32", "int64", "lane", "load", "local", "log", "log1p", "maximum", "minimum", "offset", "opaque", "pointer",
-    "power", "prefetch", "reduce_add", "reduce_any", "reduce_max", "rolled", "scalar_erf", "scalar_exp", "scalar_log",
-    "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "splat", "sqrt", "store", "stream", "tanh", "tile_add",
-    "tile_add_row", "tile_add_rows", "tile_ceiling", "tile_dot", "tile_fma", "tile_fma_rows", "tile_leaky_relu",
-    "tile_load", "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero", "transpose_block",
-    "uint8", "uint64",
+    "int32", "int64", "lane", "load", "local", "log", "log1p", "maximum", "minimum", "number", "offset", "opaque",
+    "pointer", "power", "prefetch", "reduce_add", "reduce_any", "reduce_max", "rolled", "scalar_erf", "scalar_exp",
+    "scalar_log", "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "splat", "sqrt", "store", "stream", "tanh",
+    "tile_add", "tile_add_row", "tile_add_rows", "tile_ceiling", "tile_dot", "tile_fma", "tile_fma_rows",
+    "tile_leaky_relu", "tile_load", "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero",
+    "transpose_block", "uint8", "uint64",
 ]  # fmt: skip

@@ -67,22 +67,13 @@ def _is_small(grid: Any, cost: Any) -> Any:
 
 
 @njit(nogil=True, error_model="numpy")
-def _number(tile: Any, part: Any, whole: Any) -> Any:
-    """The number of a tile, where the first `part` of every `whole` tiles are done."""
-    return tile if part == whole else tile // part * whole + tile % part
-
-
-@njit(nogil=True, error_model="numpy")
-def _alone(
-    functions: Any, grids: Any, parts: Any, wholes: Any, firsts: Any, argv: Any, starts: Any, clock: Any
-) -> None:
+def _alone(functions: Any, grids: Any, firsts: Any, argv: Any, starts: Any, clock: Any) -> None:
     """All launches on this thread."""
     if clock.size:
         clock[0] = nanoseconds()
     for launch in range(functions.size):
         for tile in range(grids[launch]):
-            number = firsts[launch] + _number(tile, parts[launch], wholes[launch])
-            _call(functions[launch], number, argv + 8 * starts[launch])
+            _call(functions[launch], firsts[launch] + tile, argv + 8 * starts[launch])
         if clock.size:
             clock[launch + 1] = nanoseconds()
 
@@ -93,8 +84,6 @@ def _take_part(
     workers: Any,
     functions: Any,
     grids: Any,
-    parts: Any,
-    wholes: Any,
     firsts: Any,
     costs: Any,
     argv: Any,
@@ -111,7 +100,7 @@ def _take_part(
         clock[0] = nanoseconds()
     for launch in range(functions.size):
         function, first, arguments = functions[launch], firsts[launch], argv + 8 * starts[launch]
-        grid, part, whole = grids[launch], parts[launch], wholes[launch]
+        grid = grids[launch]
         begun = progress.ctypes.data + launch * (workers + 1) * LINE
         done = begun + workers * LINE
         small = _is_small(grid, costs[launch])
@@ -121,7 +110,7 @@ def _take_part(
                 owner = (worker + turn) % workers
                 tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
                 while tile < grid * (owner + 1) // workers:
-                    _call(function, first + _number(tile, part, whole), arguments)
+                    _call(function, first + tile, arguments)
                     finished += 1
                     tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
             if finished > 0 and fetch_add(done, finished) + finished == grid and clock.size:
@@ -130,7 +119,7 @@ def _take_part(
         while finished < grid and fetch(done) < grid:
             if small and turns == patience and fetch_add(begun, 1) == 0:
                 for tile in range(grid):
-                    _call(function, first + _number(tile, part, whole), arguments)
+                    _call(function, first + tile, arguments)
                 if clock.size:
                     clock[launch + 1] = nanoseconds()
                 fetch_add(done, grid)
@@ -165,7 +154,7 @@ def _parallel(function: Any) -> Any:
     Raises:
         TargetError: NUMBA_THREADING_LAYER names some that are not here.
     """
-    signatures = [types.void(*(types.int64[::1],) * 8, types.int64, types.int64[::1])]
+    signatures = [types.void(*(types.int64[::1],) * 6, types.int64, types.int64[::1])]
     options: Any = {"parallel": True, "nogil": True, "error_model": "numpy"}
     try:
         with starting(), _kept() as place:
@@ -184,8 +173,6 @@ def _parallel(function: Any) -> Any:
 def _run(
     functions: Any,
     grids: Any,
-    parts: Any,
-    wholes: Any,
     firsts: Any,
     costs: Any,
     argv: Any,
@@ -199,11 +186,11 @@ def _run(
             shared += costs[launch]
     base = argv.ctypes.data
     if workers < 2 or shared < SHARED_FROM:
-        _alone(functions, grids, parts, wholes, firsts, base, starts, clock)
+        _alone(functions, grids, firsts, base, starts, clock)
     else:
         progress = np.zeros(functions.size * (workers + 1) * (LINE // 8), np.int64)
         for worker in prange(workers):
-            _take_part(worker, workers, functions, grids, parts, wholes, firsts, costs, base, starts, progress, clock)
+            _take_part(worker, workers, functions, grids, firsts, costs, base, starts, progress, clock)
 
 
 @cache
@@ -237,7 +224,7 @@ def _workers() -> int:
         return 1
     workers = min(cores(), get_num_threads())
     none = np.zeros(0, np.int64)
-    _run(none, none, none, none, none, none, np.zeros(1, np.int64), none, workers, none)
+    _run(none, none, none, none, np.zeros(1, np.int64), none, workers, none)
     try:
         layer = threading_layer()
     except ValueError:
@@ -259,17 +246,14 @@ class Launches(NamedTuple):
     Args:
         functions: a kernel's address.
         grids: tiles to do.
-        parts, wholes: the first so many of each so many tiles are done; both as `grids` where all are.
         firsts: the number of the first tile.
         costs: nanoseconds on one core, about.
-        argv: addresses of all arguments.
-        starts: where in `argv` a launch's arguments begin.
+        argv: addresses of all arguments, in front of those of a launch the numbers that its kernel reads, last first.
+        starts: where in `argv` the addresses of a launch begin.
     """
 
     functions: Int64Array
     grids: Int64Array
-    parts: Int64Array
-    wholes: Int64Array
     firsts: Int64Array
     costs: Int64Array
     argv: Int64Array

@@ -115,6 +115,17 @@ def pointer(context: Any, argv: Any, slot: Any, dtype: Any) -> Any:
 
 
 @intrinsic
+def number(context: Any, argv: Any, slot: Any) -> Any:
+    """`number(argv, slot)`: what a run says of its observations; such numbers stand in front of the addresses."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        table = builder.inttoptr(args[0], INT64.as_pointer())
+        return builder.load(builder.gep(table, [builder.sub(ir.Constant(INT64, -1), args[1])]))
+
+    return types.intp(types.intp, types.intp), generate
+
+
+@intrinsic
 def offset(context: Any, base: Any, index: Any) -> Any:
     """`offset(p, i)`: the pointer i elements further on."""
 

@@ -14,14 +14,7 @@ KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 LARGE = 1 << 40
 
 
-def run(
-    grids: list[int],
-    costs: list[int],
-    firsts: list[int],
-    workers: int,
-    parts: list[int] | None = None,
-    wholes: list[int] | None = None,
-) -> list[tuple[int, int, int]]:
+def run(grids: list[int], costs: list[int], firsts: list[int], workers: int) -> list[tuple[int, int, int]]:
     """(launch, tile, thread) of every call, in order of their begins; checks that launches do not overlap."""
     calls: list[tuple[int, int, int]] = []
     running: list[int] = []
@@ -35,8 +28,8 @@ def run(
 
     kernels = [KERNEL(lambda tile, argv, launch=launch: kernel(launch, tile)) for launch in range(len(grids))]
     addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in kernels]
-    columns = (addresses, grids, parts or grids, wholes or grids, firsts, costs, [0], [0] * len(grids))
-    runner._run(*(np.array(values, np.int64) for values in columns), workers)
+    columns = (addresses, grids, firsts, costs, [0], [0] * len(grids))
+    runner._run(*(np.array(values, np.int64) for values in columns), workers, np.zeros(0, np.int64))
     assert not overlaps
     return calls
 
@@ -54,13 +47,6 @@ def test_every_tile_once_in_order(workers: int, cost: int) -> None:
         for launch, n in enumerate(grids):
             tiles = sorted(tile for which, tile, _ in calls if which == launch)
             assert tiles == list(range(firsts[launch], firsts[launch] + n))
-
-
-@pytest.mark.parametrize(("workers", "cost"), [(1, 0), (2, LARGE), (2, 0)])
-def test_a_part_of_each_whole_is_done(workers: int, cost: int) -> None:
-    calls = run([6, 5], [cost, cost], [0, 20], workers, parts=[2, 5], wholes=[7, 5])
-    tiles = [sorted(tile for which, tile, _ in calls if which == launch) for launch in range(2)]
-    assert tiles == [[0, 1, 7, 8, 14, 15], [20, 21, 22, 23, 24]]
 
 
 def test_little_work_stays_on_the_calling_thread() -> None:
