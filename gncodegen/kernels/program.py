@@ -194,7 +194,7 @@ class Program:
 
 
 def _schedule(given: Mapping[str, Any]) -> Schedule:
-    fields: dict[str, Any] = {**given, "shape": _tuples(given["shape"]), "tiles": _tuples(given["tiles"])}
+    fields: dict[str, Any] = {**_tuples(given), "shape": _tuples(given["shape"]), "tiles": _tuples(given["tiles"])}
     return Schedule(**fields)
 
 
