@@ -1,4 +1,4 @@
-"""Predictions of any number of observations: one set of kernels, of which a run does the tiles that it needs."""
+"""Runs of any number of observations: one set of kernels, which read how many there are."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ import gncodegen as gnc
 
 COUNTS = (1, 2, 3, 7, 16, 33, 64, 100)
 MOST = max(COUNTS)
+LIKE = "networks/test_batch_sizes.py::test_training_has_the_bits_of_programs_for_each_count"
 
 
 def normalized(filters, name):
@@ -98,3 +99,48 @@ def test_layers_inside_are_had_for_any_count():
     whole = net.activations(x, "relu_a")
     for count in (1, 7, 65):
         np.testing.assert_array_equal(net.activations(x[:count], "relu_a"), whole[:count])
+
+
+TRAINED = [
+    gnc.ImageInputLayer((9, 8, 3), normalization="zscore", mean=np.full(3, 0.1), standard_deviation=np.ones(3)),
+    *normalized(8, "a"),
+    gnc.MaxPooling2dLayer(2, stride=2, name="pool"),
+    gnc.GroupedConvolution2dLayer(3, 1, "channel-wise", name="channelwise"),
+    gnc.Convolution2dLayer(1, 24, name="pointwise"),
+    gnc.EluLayer(name="elu"),
+    *normalized(24, "b"),
+    gnc.DropoutLayer(0.3, name="dropout"),
+    gnc.FullyConnectedLayer(5, name="fc"),
+    gnc.SoftmaxLayer(name="softmax"),
+    gnc.ClassificationLayer(name="classes"),
+]
+
+
+def results(net, x, t):
+    """What a network gives for some observations, and its parameters after two steps on them, as arrays."""
+    found = {"loss": net.loss(x, t), **net.gradients(x, t)}
+    if len(x) <= 64:  # more are evaluated in two parts
+        found["evaluated"] = net.evaluate(x, t)[0]
+    found |= {f"step {step}": net.train_step(x, t) for step in range(2)}
+    return {name: np.array(value) for name, value in (found | dict(net.parameters)).items()}
+
+
+def compiled_files(net):
+    return {source.path.name for lowered in net._functions.known for source in lowered.sources.values()}
+
+
+@pytest.mark.parametrize(
+    "count", [7, *(pytest.param(n, marks=pytest.mark.full(like=LIKE)) for n in COUNTS if n not in (7, 64))]
+)
+def test_training_has_the_bits_of_programs_for_each_count(count):
+    """Kernels for 64 do any number up to it, and few are made anew for more."""
+    x, t = drawn(gnc.compile(TRAINED, batch_size=64)), np.arange(MOST) % 5
+    net, alone = gnc.compile(TRAINED, batch_size=64), gnc.compile(TRAINED, batch_size=count)
+    for name in ("loss", "gradients", "train_step", "evaluate"):
+        net.lowered(name, 64)
+    before = compiled_files(net)
+    given, expected = (results(each, x[:count], t[:count]) for each in (net, alone))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(given[name], value, err_msg=name)
+    made = compiled_files(net) - before
+    assert not made or count > 64
