@@ -7,6 +7,11 @@ from math import prod
 from gncodegen.kernels.schedule import Problem
 
 
+def over_batch(problem: Problem) -> bool:
+    """Whether statistics are over all observations."""
+    return problem.text("reduced", "spatial-channel") == "batch-spatial"
+
+
 def view(problem: Problem) -> tuple[int, int, int, int]:
     """(observations, rows, channels, groups) of x under the attribute `reduced`."""
     shape, groups = problem.operands[0].shape, problem.integer("groups")

@@ -107,6 +107,7 @@ TRAINED = [
     gnc.MaxPooling2dLayer(2, stride=2, name="pool"),
     gnc.GroupedConvolution2dLayer(3, 1, "channel-wise", name="channelwise"),
     gnc.Convolution2dLayer(1, 24, name="pointwise"),
+    gnc.BatchNormalizationLayer(name="bn"),
     gnc.EluLayer(name="elu"),
     *normalized(24, "b"),
     gnc.DropoutLayer(0.3, name="dropout"),
@@ -133,7 +134,7 @@ def compiled_files(net):
     "count", [7, *(pytest.param(n, marks=pytest.mark.full(like=LIKE)) for n in COUNTS if n not in (7, 64))]
 )
 def test_training_has_the_bits_of_programs_for_each_count(count):
-    """Kernels for 64 do any number up to it, and few are made anew for more."""
+    """Kernels for 64 do any number up to it; few are made anew for more."""
     x, t = drawn(gnc.compile(TRAINED, batch_size=64)), np.arange(MOST) % 5
     net, alone = gnc.compile(TRAINED, batch_size=64), gnc.compile(TRAINED, batch_size=count)
     for name in ("loss", "gradients", "train_step", "evaluate"):
@@ -143,4 +144,6 @@ def test_training_has_the_bits_of_programs_for_each_count(count):
     for name, value in expected.items():
         np.testing.assert_array_equal(given[name], value, err_msg=name)
     made = compiled_files(net) - before
-    assert not made or count > 64
+    # Batch normalization of few values joins fewer rows to a step.
+    allowed = ("group_norm",) if count < 7 else ()
+    assert all(name.startswith(allowed) for name in made) or count > 64, made

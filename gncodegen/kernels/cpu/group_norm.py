@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from gncodegen.kernels.cpu.norm_tiling import NormTiling, alike, launches_of, reading_of, scheduled, tiling_of, ways
+from gncodegen.kernels.cpu.norm_tiling import NormTiling, launches_of, reading_of, scheduled, tiling_of, ways
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Plans, Problem, Tensor
 
 
@@ -14,7 +14,6 @@ def _group_norm(problem: Problem) -> Iterator[Plan]:
 
     Where it does not, x is read once more. A residual r is read once.
     """
-    problem = alike(problem)
     passes = 2 + problem.flag("residual")
     for tiling, stream in ways(problem, tiling_of(problem, 1), passes * problem.modelled.operands[0].bytes):
         yield _forward(problem, tiling, stream, passes)
@@ -42,11 +41,11 @@ def _forward(problem: Problem, tiling: NormTiling, stream: bool, passes: int) ->
     if tiling.wave == 0:
         columns = tiling.columns(problem.machine.lanes(x.dtype))
         sums: dict[str, Constant] = {"columns": columns, "turns": tiling.width // columns}
-        reading, numbers = reading_of(problem, tiling, columns, modelled), tiling.numbers
-        schedule = scheduled(problem, tiling, "group_norm_whole", "", numbers, **reading, **sums, **more)
+        reading = reading_of(problem, tiling, columns, modelled)
+        schedule = scheduled(problem, tiling, "group_norm_whole", **reading, **sums, **more)
         grid = -(-tiling.observations // tiling.per_tile)
         order, flops = Order(tiling.per_tile), 8 * x.count + flops
-        values = tuple(numbers.values())
+        values = tuple(tiling.numbers.values())
         launch = Launch(schedule, slots, grid, writes=(3, 4), bytes=moved, flops=flops, order=order, numbers=values)
         return Plan((launch,), in_place=in_place)
     first, join, partials = _summed(problem, tiling, modelled, "result1")
@@ -55,7 +54,6 @@ def _forward(problem: Problem, tiling: NormTiling, stream: bool, passes: int) ->
 
 def _group_statistics(problem: Problem) -> Plan:
     """Statistics from x[, partials]: the first launches of `_group_norm`, of all observations at once."""
-    problem = alike(problem)
     tiling = tiling_of(problem, 1)
     tiling = replace(tiling, wave=tiling.observations)
     if problem.integer("parts"):
@@ -75,25 +73,24 @@ def _summed(problem: Problem, tiling: NormTiling, moved: int, result: str) -> tu
         schedule, ("operand0", "workspace0"), tiling.parts, writes=(1,),
         bytes=x.bytes, flops=5 * x.count, order=Order(1, 1, tiling.parts),
     )  # fmt: skip
-    join = _join(
-        problem, tiling, "workspace0", result, steps=tiling.steps, tail=tiling.tail, parts=tiling.parts, **sums
-    )
+    join = _join(problem, tiling, "workspace0", result, **sums)
     return first, join, Tensor((tiling.observations, tiling.parts, 3, columns), "float64")
 
 
 def _joined(problem: Problem, tiling: NormTiling, result: str) -> Launch:
     """The launch that finds the statistics from what a convolution left of the bands of its rows: the last operand."""
     x, partials = problem.operands[0], problem.operands[-1]
-    rows = {"steps": x.shape[1], "tail": 0, "parts": partials.shape[1]}
+    cuts = replace(tiling, repeat=1, steps=x.shape[1], tail=0, parts=partials.shape[1])
     columns = {"columns": tiling.channels, "turns": tiling.rows // x.shape[1]}
-    return _join(problem, tiling, f"operand{len(problem.operands) - 1}", result, **rows, **columns)
+    return _join(problem, cuts, f"operand{len(problem.operands) - 1}", result, **columns)
 
 
 def _join(problem: Problem, tiling: NormTiling, partials: str, result: str, **tiles: Constant) -> Launch:
     """Per observation, the statistics from the partials of its parts."""
     x = problem.operands[0]
-    tiles |= {"vector": problem.machine.lanes(x.dtype)}
-    schedule = problem.schedule("group_norm_join", x.dtype, shape=tiling.shape(problem), tiles=tiles)
+    tiles |= {"vector": problem.machine.lanes(x.dtype), **tiling.cuts}
+    shape, numbers = tiling.shape(problem), tiling.numbers
+    schedule = problem.schedule("group_norm_join", x.dtype, shape=shape, tiles=tiles, numbers=numbers)
     return Launch(schedule, ("operand0", partials, result), 1, writes=(2,), order=Order())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from gncodegen.kernels.cpu.norm_tiling import NormTiling, alike, launches_of, reading_of, scheduled, tiling_of, ways
+from gncodegen.kernels.cpu.norm_tiling import NormTiling, launches_of, reading_of, scheduled, tiling_of, ways
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Tensor
 
 
@@ -14,7 +14,6 @@ def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
 
     Where they do not, x and the masked dy (dr, if there is a residual) are read once more.
     """
-    problem = alike(problem)
     residual = problem.flag("residual")
     # What is touched before an element is met again: x and dy, and with a residual r and dr.
     passes = 5 if residual else 3
@@ -39,15 +38,13 @@ def _backward(problem: Problem, tiling: NormTiling, stream: bool, passes: int) -
     if tiling.wave == 0:
         slots = (*inputs, "workspace0", "result0")
         more = _residual_slots(slots) if residual else {}
-        numbers = tiling.numbers
         schedule = scheduled(
-            problem, tiling, "group_norm_gradient", "whole", numbers,
-            dx_slot=6, stream=stream, **reading, **more,
-        )  # fmt: skip
+            problem, tiling, "group_norm_gradient", "whole", dx_slot=6, stream=stream, **reading, **more
+        )
         launch = Launch(
             schedule, (*slots, "operand5", "result3") if residual else slots, rows,
             writes=(5, 6, 8) if residual else (5, 6), bytes=moved, flops=14 * x.count + flops,
-            numbers=tuple(numbers.values()),
+            numbers=tuple(tiling.numbers.values()),
         )  # fmt: skip
         return Plan((launch, add), workspaces=(partial,), in_place=in_place)
     slots = (*inputs, "workspace1")

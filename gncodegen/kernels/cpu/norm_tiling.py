@@ -7,13 +7,13 @@ batch slice keeps its bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels.epilogue import norm_epilogue
-from gncodegen.kernels.normalization import view
+from gncodegen.kernels.normalization import over_batch, view
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Problem, Schedule
 
 CHUNK = 16
@@ -45,6 +45,7 @@ class NormTiling:
         parts: of an observation, even in steps.
         per_tile: observations of one tile, where a tile does whole ones.
         wave: observations of one round of launches, of a tile per part; 0 where a tile does whole observations.
+        over_batch: whether the one observation is the rows of all, of which kernels read how many there are.
     """
 
     observations: int
@@ -57,6 +58,7 @@ class NormTiling:
     parts: int
     per_tile: int
     wave: int
+    over_batch: bool
 
     @property
     def width(self) -> int:
@@ -70,12 +72,14 @@ class NormTiling:
 
     def shape(self, problem: Problem) -> dict[str, Constant]:
         """The constants of the problem."""
+        count = self.rows * self.channels // self.groups
+        rows: dict[str, Constant] = {} if self.over_batch else {"rows": self.rows, "count": float(count)}
         return {
-            "rows": self.rows,
+            **rows,
             "channels": self.channels,
             "groups": self.groups,
             "group_channels": self.channels // self.groups,
-            "count": float(self.rows * self.channels // self.groups),
+            "single": count == 1,
             **norm_epilogue(problem),
         }
 
@@ -85,9 +89,7 @@ class NormTiling:
             "vector": vector,
             "repeat": self.repeat,
             "width": self.width,
-            "steps": self.steps,
-            "tail": self.tail,
-            "parts": self.parts,
+            **self.cuts,
             "chunk": CHUNK,
             "centre_steps": CENTRE_STEPS,
             "apply_steps": 1 if self.width > 4 * vector else 2048 // self.width,
@@ -95,15 +97,19 @@ class NormTiling:
         }
 
     @property
+    def cuts(self) -> dict[str, Constant]:
+        """How an observation is cut, if that is constant, and whether rows may be left."""
+        if self.over_batch:
+            return {"tailed": self.repeat > 1}
+        return {"steps": self.steps, "tail": self.tail, "parts": self.parts, "tailed": self.tail > 0}
+
+    @property
     def numbers(self) -> dict[str, int]:
-        """What kernels that do whole observations read at run time."""
+        """What kernels read at run time."""
+        if self.over_batch:
+            cuts = {"steps": self.steps, "tail": self.tail, "parts": self.parts}
+            return {"rows": self.rows, "count": self.rows * self.channels // self.groups, **cuts}
         return {"observations": self.observations} if self.per_tile > 1 else {}
-
-
-def alike(problem: Problem) -> Problem:
-    """The problem, without a model whose observations are other ones to a norm: rows of a batch are one."""
-    model = problem.modelled
-    return problem if view(model)[1:] == view(problem)[1:] else replace(problem, model=None)
 
 
 def tiling_of(problem: Problem, tensors: int) -> NormTiling:
@@ -130,10 +136,11 @@ def tiling_of(problem: Problem, tensors: int) -> NormTiling:
     tail = (rows - steps * repeat) * channels
     parts = max(1, -(-steps // max(CHUNK, PART_BYTES // (channels * repeat * item))))
     observation_bytes = rows * channels * item
-    per_tile = max(1, (32 << 10) // observation_bytes)
+    over = over_batch(problem)
+    per_tile = 1 if over else max(1, (32 << 10) // observation_bytes)
     modelled = view(problem.modelled)[0]
-    wave = 0 if parts == 1 else _wave(modelled, tensors * observation_bytes, machine)
-    return NormTiling(observations, rows, channels, groups, repeat, steps, tail, parts, per_tile, wave)
+    wave = 0 if parts == 1 and not over else max(over, _wave(modelled, tensors * observation_bytes, machine))
+    return NormTiling(observations, rows, channels, groups, repeat, steps, tail, parts, per_tile, wave, over)
 
 
 def _wave(observations: int, touched: int, machine: Machine) -> int:
@@ -149,17 +156,16 @@ def scheduled(
     tiling: NormTiling,
     template: str,
     phase: str = "",
-    numbers: Iterable[str] = (),
     /,
     **more: Constant,
 ) -> Schedule:
-    """The schedule of one kernel; `phase` tells apart those of one template, `numbers` are Schedule.numbers."""
+    """The schedule of one kernel; `phase` tells apart those of one template."""
     dtype = problem.operands[0].dtype
     named: dict[str, Constant] = {"phase": phase} if phase else {}
     tiles = {**named, **tiling.tiles(problem.machine.lanes(dtype)), **more}
     if more.get("stream"):  # lines leave the core one by one, so they had better be neighbours
         tiles["apply_steps"] = 1
-    return problem.schedule(template, dtype, shape=tiling.shape(problem), tiles=tiles, numbers=numbers)
+    return problem.schedule(template, dtype, shape=tiling.shape(problem), tiles=tiles, numbers=tiling.numbers)
 
 
 def _aligned(problem: Problem) -> bool:
@@ -186,7 +192,10 @@ def ways(problem: Problem, tiling: NormTiling, moved: int) -> Iterator[tuple[Nor
     if _aligned(problem) and moved > machine.l3 // 8:
         yield tiling, not streams
     if tiling.parts > 1:
-        waves = dict.fromkeys([tiling.wave, 0, *(min(view(problem.modelled)[0], n * machine.cores) for n in (1, 4))])
+        whole = () if tiling.over_batch else (0,)
+        waves = dict.fromkeys(
+            [tiling.wave, *whole, *(min(view(problem.modelled)[0], n * machine.cores) for n in (1, 4))]
+        )
         yield from ((replace(tiling, wave=wave), streams) for wave in waves if wave != tiling.wave)
 
 
@@ -196,7 +205,7 @@ def launches_of(tiling: NormTiling, patterns: Sequence[Launch]) -> Iterator[Laun
         count = min(tiling.wave, tiling.observations - first)
         for pattern in patterns:
             yield replace(
-                pattern, grid=count * pattern.grid, first=first * pattern.grid,
+                pattern, grid=count * pattern.grid, first=first * pattern.grid, numbers=tuple(tiling.numbers.values()),
                 bytes=pattern.bytes * count // tiling.observations, flops=pattern.flops * count // tiling.observations,
             )  # fmt: skip
 
@@ -211,7 +220,8 @@ def reading_of(problem: Problem, tiling: NormTiling, columns: int, moved: int) -
     machine, dtype = problem.machine, problem.operands[0].dtype
     item, chunk = ITEM_SIZE[dtype], CHUNK * columns
     by_rows = _far(problem, moved) and columns > 4 * machine.lanes(dtype)
-    if by_rows or tiling.rows * tiling.channels * item <= machine.l1 // 2:
+    rows = view(problem.modelled)[1]
+    if by_rows or rows * tiling.channels * item <= machine.l1 // 2:
         return {"by_rows": by_rows, "line": 0, "prefetch_distance": 0}
     return {"by_rows": False, "line": 64 // item, "prefetch_distance": chunk if chunk * item <= machine.l1 // 4 else 0}
 
