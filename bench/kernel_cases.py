@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -91,6 +92,23 @@ def group_norms() -> Iterator[Case]:
             for backward in (False, True):
                 what = "GN+add+ReLU" if residual else "GN+ReLU"
                 yield _group_norm(n, c, spatial, groups, residual, backward, f"{what} {shape}")
+        if len(spatial) == 2:
+            case = _group_norm(n, c, spatial, groups, False, False, f"predict of GN+ReLU {shape}")
+            predict = partial(_through_predict, n, c, spatial, groups)
+            yield replace(case, kind="predict of GN+ReLU", ours=predict, compiled=None, jax=None)
+
+
+def _through_predict(n: int, c: int, spatial: tuple[int, ...], groups: int) -> Call:
+    """A network's call, which makes the array of its result."""
+    import gncodegen as gnc
+
+    layers = [
+        gnc.ImageInputLayer((*spatial, c), normalization="none"),
+        gnc.GroupNormalizationLayer(groups, name="gn"),
+        gnc.ReluLayer(name="relu"),
+    ]
+    net, x = gnc.compile(layers, training=False, batch_size=n), _normal(n, *spatial, c)
+    return lambda: net.predict(x)
 
 
 def _group_norm(

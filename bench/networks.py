@@ -4,8 +4,8 @@ python bench/networks.py [--only TEXT] [--rounds 20] [--peers eager,compiled,jax
     [--threads 2] [--save NAME]
 
 All contenders start from the same weights, see the same data, must predict the same, and take turns in one process;
-predictions are timed for batches of 1 and 32 too. `--memory` measures the peak memory of a step instead, one process
-per contender.
+predictions are timed for batches of 1 and 32 too, and of 1 by our network that is tuned for the step's. `--memory`
+measures the peak memory of a step instead, one process per contender.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ PAUSE, TURN = 0.2, 0.1
 Call = Callable[[], object]
 
 
-def ours(net: Any, batch: int, training: bool = True) -> tuple[Any, dict[str, Call]]:
-    """Our compiled network and its calls: "step" and "predict"."""
+def ours(net: Any, batch: int, training: bool = True, tuned: int = 0) -> tuple[Any, dict[str, Call]]:
+    """Our network, compiled for `tuned` or `batch` observations, and its calls for `batch`: "step" and "predict"."""
     import gncodegen as gnc
 
     options = gnc.training_options("sgdm", initial_learn_rate=RATE, l2_regularization=L2)
-    compiled = gnc.compile(net.layers(), batch_size=batch, options=options, training=training)
+    compiled = gnc.compile(net.layers(), batch_size=tuned or batch, options=options, training=training)
     x, labels = net.data(batch)
     calls: dict[str, Call] = {"predict": lambda: compiled.predict(x)}
     if training:
@@ -119,9 +119,11 @@ def in_onnx(compiled: Any, net: Any, batch: int, threads: int) -> dict[str, Call
     return {"predict": lambda: session.run(None, given)}
 
 
-def contenders(net: Any, batch: int, peers: set[str], threads: int, training: bool) -> dict[str, dict[str, Call]]:
+def contenders(
+    net: Any, batch: int, peers: set[str], threads: int, training: bool, tuned: int = 0
+) -> dict[str, dict[str, Call]]:
     """Contender → its calls."""
-    compiled, calls = ours(net, batch, training)
+    compiled, calls = ours(net, batch, training, tuned)
     found = {"gncodegen": calls}
     if "eager" in peers:
         for layout in ("NCHW", "channels-last"):
@@ -196,18 +198,20 @@ def _one(name: str, contender: str) -> None:
 
 
 def _rows(given: argparse.Namespace, net: Any) -> list[dict[str, Any]]:
-    """Step, and predictions of the step's batch, of 1 and of 32."""
+    """Step, predictions of the step's batch, of 1 and of 32, and of 1 by the network that is tuned for the step."""
     rows: list[dict[str, Any]] = []
     kinds = given.kinds.split(",")
-    for batch in dict.fromkeys((net.batch, 1, 32) if "predict" in kinds else (net.batch,)):
-        calls = contenders(net, batch, set(given.peers.split(",")), given.threads, batch == net.batch)
+    sizes = [(net.batch, net.batch), *([(1, 1), (32, 32), (1, net.batch)] if "predict" in kinds else [])]
+    for batch, tuned in dict.fromkeys(sizes):
+        calls = contenders(net, batch, set(given.peers.split(",")), given.threads, batch == net.batch, tuned)
+        label = batch if batch == tuned else f"{batch} of {tuned}"
         for kind in kinds if batch == net.batch else ("predict",):
             times = measure(calls, kind, given.rounds)
             best = min((t for name, t in times.items() if name != "gncodegen"), default=float("nan"))
             ratio = best / times["gncodegen"]
-            rows.append({"net": net.name, "what": kind, "batch": batch, "milliseconds": times, "ratio": ratio})
+            rows.append({"net": net.name, "what": kind, "batch": label, "milliseconds": times, "ratio": ratio})
             shown = "  ".join(f"{name} {value:.2f}" for name, value in times.items())
-            print(f"{net.name:42} {kind:8} batch {batch:4}  {ratio:5.2f} ×  {shown}", flush=True)
+            print(f"{net.name:42} {kind:8} batch {label:>8}  {ratio:5.2f} ×  {shown}", flush=True)
     return rows
 
 
