@@ -126,14 +126,14 @@ class Program:
 
     def grid(self, call: Call, count: int) -> int:
         """Tiles of a call for the first `count` observations."""
-        if not (call.order and self.in_order):
+        if count == self.batch_size or not (call.order and self.in_order):
             return call.grid
         order = Order(*call.order)
         return min(max(order.needed(count) * order.tiles * order.repeats - call.first, 0), call.grid)
 
     def numbers(self, call: Call, count: int) -> tuple[int, ...]:
         """What the kernel of a call reads at run time for the first `count` observations."""
-        if not (call.order and self.in_order):
+        if count == self.batch_size or not (call.order and self.in_order):
             return call.numbers
         return tuple(number * count // self.batch_size for number in call.numbers)
 
