@@ -98,11 +98,7 @@ def clean_sometimes() -> None:
 
 def damaged() -> list[Path]:
     """Files that are not what was written, and those that a killed process left unfinished."""
-    return [path for path in _files(root()) if not _foreign(path) and not files.is_whole(path)]
-
-
-def _foreign(path: Path) -> bool:
-    return path.relative_to(root()).parts[0].startswith("numba")
+    return [path for path in _files(root()) if not files.is_whole(path)]
 
 
 def clear() -> None:

@@ -56,8 +56,12 @@ def folder(tag: str) -> Path:
 
 def write(schedule: Schedule, tag: str) -> Source:
     """Renders `schedule` and keeps the source by content hash under the folder of `tag`."""
-    content = render(schedule).encode()
-    path = folder(tag) / f"{schedule.template}_{hashlib.sha256(content).hexdigest()[:12]}.py"
+    return keep(render(schedule).encode(), schedule.template, tag)
+
+
+def keep(content: bytes, name: str, tag: str) -> Source:
+    """Keeps the text of a source file under its name and content, in the folder of `tag`."""
+    path = folder(tag) / f"{name}_{hashlib.sha256(content).hexdigest()[:12]}.py"
     tell(trace.SOURCES, lambda: f"source {path}\n{content.decode()}")
     return Source(path if files.read(path) == content else files.write(path, content))
 

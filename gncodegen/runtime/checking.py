@@ -128,8 +128,8 @@ class CheckedExecutor(Executor):
         set_numbers(argv, self._starts, self.program, count)
         blamed, first = dict[int, str](), ""
         for number in range(begin, len(self.program.calls)):
-            call, one = self.program.calls[number], slice(number - begin, number - begin + 1)
-            runner.run(runner.Launches(*(argv if each is launches.argv else each[one] for each in launches)))
+            call = self.program.calls[number]
+            runner.run(launches.only(number - begin, argv))
             label = f"kernel {call.kernel} of {' + '.join(call.layers) or 'no layer'}"
             for root in map(self.program.root, call.arguments):
                 if fault := places[root].fault:

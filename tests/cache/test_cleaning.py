@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gncodegen import environment as settings
-from gncodegen.cache import cleaning, files, folder, foreign, locks
+from gncodegen.cache import cleaning, files, folder, locks
 from gncodegen.cli import main
 
 
@@ -18,7 +18,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "environment", lambda: own)
     monkeypatch.setattr(cleaning, "environment", lambda: own)
     monkeypatch.setattr(settings, "environment", lambda: own)
-    for module in (cleaning, foreign, locks, folder):
+    for module in (cleaning, locks, folder):
         monkeypatch.setattr(module, "root", lambda: own.cache_dir)
     own.cache_dir.mkdir(mode=0o700)
     return own.cache_dir
@@ -68,14 +68,3 @@ def test_the_command(place, capsys):
     ]  # fmt: skip
     assert main(["cache", "clear"]) == 0
     assert list(place.iterdir()) == []
-
-
-def test_a_foreign_folder_is_believed_as_it_was_left(place, caplog):
-    with foreign.checked("numba-1") as where:
-        (where / "index").write_bytes(b"index")
-    with foreign.checked("numba-1") as where:
-        assert (where / "index").read_bytes() == b"index"
-    (where / "index").write_bytes(b"inDex")
-    with foreign.checked("numba-1") as where:
-        assert list(where.iterdir()) == []
-    assert "was changed since it was written" in caplog.text

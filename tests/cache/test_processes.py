@@ -143,14 +143,6 @@ def test_odd_places(warm, tmp_path, place):
     assert not Path("~").exists()
 
 
-def test_numba_cannot_write_its_own_cache(warm, cache):
-    for path in cache.glob("numba-*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    full = "import numba.core.caching as c\ndef full(*a): raise OSError(28, 'No space left on device')\n"
-    full += "c.IndexDataCacheFile._save_index = full\n"
-    assert result(start(cache, full + SCRIPT))[0] == warm[1]
-
-
 def test_a_full_disk_is_said_in_a_sentence(tmp_path):
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, -1))\n"
     process = start(tmp_path / "cache", full + SCRIPT, GNCODEGEN_COMPILE_WORKERS="1")

@@ -1,4 +1,4 @@
-"""What threads of one run tell each other: counters in memory, ways to wait, and the time."""
+"""The vocabulary of the launch loop: calls of kernels, and counters by which the threads of a run know of others."""
 
 from __future__ import annotations
 
@@ -14,8 +14,20 @@ from numba.extending import intrinsic
 
 _intrinsic: Any = intrinsic  # callers do not pass the typing context
 _WORD = ir.IntType(64)
-_YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+YIELD = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 _PAUSE = {"x86_64": "llvm.x86.sse2.pause", "AMD64": "llvm.x86.sse2.pause"}.get(platform.machine(), "")
+
+
+@_intrinsic
+def call(context: Any, function: Any, tile: Any, argv: Any) -> Any:
+    """Calls the kernel at an address: void(tile, argv)."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_WORD, _WORD])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1], args[2]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
 
 
 @_intrinsic
@@ -58,7 +70,7 @@ def give_way(context: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, _YIELD), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, YIELD), [])
         return context.get_dummy_value()
 
     return types.void(), generate

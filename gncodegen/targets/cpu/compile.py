@@ -1,12 +1,13 @@
 """Kernel source to LLVM IR and object files.
 
-Each source file defines `kernel(tile, argv)`. Numba compiles it to optimised LLVM IR; its text and the object emitted
-from it lie beside the source, so a later process needs neither Numba's compiler nor its cache.
+Each source file defines `kernel(tile, argv)`, that of the launch loop one of other integers. Numba compiles it to
+optimised LLVM IR; its text and the object emitted from it lie beside the source, so a later process needs no compiler.
 """
 
 from __future__ import annotations
 
 import gc
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -32,7 +33,7 @@ def symbol(path: Path) -> str:
 
 
 LIBRARY_SYMBOLS = frozenset(
-    ["memcpy", "memmove", "memset"]
+    ["memcpy", "memmove", "memset", "sched_yield", "SwitchToThread"]
     + [
         name + suffix
         for name in ("cos", "erf", "exp", "expm1", "log", "log1p", "pow", "sin", "tanh")
@@ -45,11 +46,11 @@ _BYTES = {"float": 4, "i32": 4, "i8": 1}
 """Of LLVM's types; others take eight."""
 
 _WRAPPER = """
-declare i32 @"{kernel}"(ptr, ptr, i64, i64)
-define void @{symbol}(i64 %tile, i64 %argv) {{
+declare i32 @"{kernel}"(ptr, ptr, {types})
+define void @{symbol}({arguments}) {{
   %result = alloca ptr
   %exception = alloca ptr
-  %status = call i32 @"{kernel}"(ptr %result, ptr %exception, i64 %tile, i64 %argv)
+  %status = call i32 @"{kernel}"(ptr %result, ptr %exception, {arguments})
   ret void
 }}
 """
@@ -105,7 +106,9 @@ def optimised(function: Callable[..., Any], name: str, *, debug: bool = False) -
 
     machine = target_machine()
     module, kernel = lower(function, debug=debug)
-    module.link_in(llvm.parse_assembly(_WRAPPER.format(symbol=name, kernel=kernel)))
+    parameters = [f"i64 %{each}" for each in inspect.signature(function).parameters]
+    parts = {"types": ", ".join(["i64"] * len(parameters)), "arguments": ", ".join(parameters)}
+    module.link_in(llvm.parse_assembly(_WRAPPER.format(symbol=name, kernel=kernel, **parts)))
     defined = [one for one in [*module.functions, *module.global_variables] if not one.is_declaration]
     private = [one.name for one in defined if one.name != name]
     for one in defined:

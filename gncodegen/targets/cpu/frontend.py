@@ -180,7 +180,7 @@ def device(function: Callable[..., Any], *, debug: bool = False) -> Any:
 
 
 def lower(function: Callable[..., Any], *, debug: bool = False) -> tuple[Any, str]:
-    """The LLVM module of `function(tile, argv)` as lowered, and the function's name in it.
+    """The LLVM module of a function of integers as lowered, and the function's name in it.
 
     Args:
         function: the kernel.
@@ -191,7 +191,7 @@ def lower(function: Callable[..., Any], *, debug: bool = False) -> tuple[Any, st
     """
     kernel = device(function, debug=debug)
     with target_override(TARGET):
-        kernel.compile((types.intp, types.intp))
+        kernel.compile((types.intp,) * function.__code__.co_argcount)
     (compiled,) = kernel.overloads.values()
     compiled.library._ensure_finalized()
     return compiled.library._final_module, compiled.fndesc.llvm_func_name

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 
+import numba
 import numpy as np
 import pytest
 
-from gncodegen.targets.cpu import runner
+from gncodegen.targets.cpu import launch_loop, runner, threads
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 LARGE = 1 << 40
@@ -29,7 +31,9 @@ def run(grids: list[int], costs: list[int], firsts: list[int], workers: int) -> 
     kernels = [KERNEL(lambda tile, argv, launch=launch: kernel(launch, tile)) for launch in range(len(grids))]
     addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in kernels]
     columns = (addresses, grids, firsts, costs, [0], [0] * len(grids))
-    runner._run(*(np.array(values, np.int64) for values in columns), workers, np.zeros(0, np.int64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "workers", lambda: workers)
+        runner.run(runner.Launches(*(np.array(values, np.int64) for values in columns)))
     assert not overlaps
     return calls
 
@@ -57,3 +61,28 @@ def test_little_work_stays_on_the_calling_thread() -> None:
 def test_small_launches_of_a_large_run_are_done_by_one_thread() -> None:
     calls = run([64, 8], [LARGE, 0], [0, 0], 2)
     assert len({thread for launch, _, thread in calls if launch == 1}) == 1
+
+
+def test_counters_lie_a_line_apart() -> None:
+    assert runner.COUNTER_BYTES == launch_loop.LINE
+
+
+def test_a_run_leaves_the_callers_number_of_threads() -> None:
+    numba.set_num_threads(1)
+    try:
+        run([64], [LARGE], [0], 2)
+        assert numba.get_num_threads() == 1
+    finally:
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_launch_notes_when_it_ended(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.setattr(threads, "workers", lambda: workers)
+    sleeping = KERNEL(lambda tile, argv: time.sleep(0.005))
+    place = ctypes.cast(sleeping, ctypes.c_void_p).value
+    columns = ([place] * 3, [4, 1, 2], [0] * 3, [LARGE, 0, LARGE], [0], [0] * 3)
+    launches = runner.Launches(*(np.array(values, np.int64) for values in columns))
+    for _ in range(2):
+        assert (np.diff(runner.times(launches)) >= [5_000_000 * tiles // workers for tiles in (4, 1, 2)]).all()
+    runner.run(launches)  # notes nothing
