@@ -10,7 +10,6 @@ from types import ModuleType
 from gncodegen.cache import files
 from gncodegen.cache.folder import root
 from gncodegen.errors import CompileError
-from gncodegen.kernels.render import render
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.process import trace
 from gncodegen.process.trace import tell
@@ -56,6 +55,9 @@ def folder(tag: str) -> Path:
 
 def write(schedule: Schedule, tag: str) -> Source:
     """Renders `schedule` and keeps the source by content hash under the folder of `tag`."""
+    # A process whose programs are all in the cache renders nothing.
+    from gncodegen.kernels.render import render  # noqa: PLC0415
+
     return keep(render(schedule).encode(), schedule.template, tag)
 
 
