@@ -145,7 +145,7 @@ class _Target(TargetDescriptor):
 
 
 class _Compiler(compiler.CompilerBase):
-    """The passes that kernels need: they have no closures, array expressions or parallel loops."""
+    """The passes that kernels need: they have no closures, exceptions or array expressions, and LLVM drops dead code."""
 
     def define_pipelines(self) -> list[PassManager]:
         passes = PassManager(TARGET)
@@ -153,8 +153,6 @@ class _Compiler(compiler.CompilerBase):
             untyped_passes.TranslateByteCode,
             untyped_passes.FixupArgs,
             untyped_passes.IRProcessing,
-            untyped_passes.DeadBranchPrune,
-            untyped_passes.GenericRewrites,
             untyped_passes.ReconstructSSA,
             typed_passes.NopythonTypeInference,
             typed_passes.PreLowerStripPhis,
