@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gncodegen.targets.cpu.atomics import call, fetch, fetch_add, give_way, pause
+from gncodegen.targets.cpu.atomics import call, fetch, fetch_add, give_way, nanoseconds, pause
 from gncodegen.targets.cpu.frontend import device
 
 LINE = 64  # bytes from one counter to the next, so that no two are on one line of the caches
@@ -23,6 +23,14 @@ def word(address: Any, index: Any) -> Any:
 
 
 @device
+def end(table: Any, launch: Any) -> None:
+    """Notes when a launch ended, where the table has a place for times."""
+    clock = word(table, 8)
+    if clock:
+        fetch_add(clock + 8 * (launch + 1), nanoseconds())
+
+
+@device
 def alone(table: Any) -> None:
     """All launches by one worker."""
     functions, grids, firsts, arguments = word(table, 3), word(table, 4), word(table, 5), word(table, 7)
@@ -30,6 +38,7 @@ def alone(table: Any) -> None:
         function, first, argv = word(functions, launch), word(firsts, launch), word(arguments, launch)
         for tile in range(word(grids, launch)):
             call(function, first + tile, argv)
+        end(table, launch)
 
 
 @device
@@ -55,13 +64,14 @@ def take_part(worker: Any, table: Any) -> None:
                     call(function, first + tile, argv)
                     finished += 1
                     tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
-            if finished > 0:
-                fetch_add(done, finished)
+            if finished > 0 and fetch_add(done, finished) + finished == grid:
+                end(table, launch)
         turns, patience = 0, 0 if worker == 0 else PATIENCE
         while finished < grid and fetch(done) < grid:
             if not shared and turns == patience and fetch_add(begun, 1) == 0:
                 for tile in range(grid):
                     call(function, first + tile, argv)
+                end(table, launch)
                 fetch_add(done, grid)
             elif turns < PATIENCE:
                 pause()
