@@ -145,7 +145,7 @@ class _Target(TargetDescriptor):
 
 
 class _Compiler(compiler.CompilerBase):
-    """The passes that kernels need: they have no closures, exceptions or array expressions, and LLVM drops dead code."""
+    """The passes that kernels need: they have no closures or array expressions, and LLVM drops dead code."""
 
     def define_pipelines(self) -> list[PassManager]:
         passes = PassManager(TARGET)
