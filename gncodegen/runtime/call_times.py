@@ -23,9 +23,7 @@ class TimedExecutor(Executor):
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
         self._bind(arguments, count)
-        launches = self._launched(count, hoisted)
-        clock = np.zeros(len(launches.functions) + 1, np.int64)
-        imported("gncodegen.targets.cpu.runner").run(launches, clock)
+        clock = imported("gncodegen.targets.cpu.runner").times(self._launched(count, hoisted))
         times = np.zeros(len(self.program.calls))
         times[len(times) - len(clock) + 1 :] = np.maximum(np.diff(clock), 0) * 1e-9
         self.seconds.append(times)
