@@ -155,9 +155,8 @@ def test_facts_are_those_of_the_processor():
 @pytest.mark.parametrize("cpu", few(CPUS, 1), ids=[cpu.name for cpu in CPUS])
 def test_the_zoo_reaches_every_template_and_op(cpu):
     found = kernels(cpu.machine)
-    assert {schedule.template for schedule in found} == {
-        path.name.partition(".")[0] for path in TEMPLATES.glob("*.jinja")
-    }
+    templates = {path.name.partition(".")[0] for path in TEMPLATES.glob("*.jinja")}
+    assert {schedule.template for schedule in found} == templates - {"peak"}, "which measures the machine"
     assert {schedule.op for schedule in found} == set(catalog.family("cpu").PLANS)
 
 
