@@ -31,13 +31,13 @@ class Layout:
 
     @property
     def bases(self) -> int:
-        """The first address that slots count from: the workspace, the weights, then the arrays of this batch."""
+        """The first address that slots count from: the workspace, the weights, the arrays of this batch, and 0."""
         return self.ports
 
     @property
     def fixed(self) -> int:
         """The first of slots, launches, the table itself, the arguments, the caller's loop, its context, two places."""
-        return 2 * self.ports + 2
+        return 2 * self.ports + 3
 
     @property
     def size(self) -> int:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from numba import get_num_threads, njit, typeof
+import llvmlite.binding as llvm
+from numba.np.ufunc import parallel
 
+from gncodegen.targets.cpu.compile import optimised
+from gncodegen.targets.cpu.launch_loop import kernel
 from gncodegen.targets.cpu.processor import Processor, host
 from gncodegen.targets.cpu.threads import quota, starting
 
-__all__ = ["TARGET", "_parallel", "_turn", "_workers", "processor", "target_machine"]
+__all__ = ["TARGET", "_launch_loop", "numba_threads", "processor", "target_machine", "turn", "workers"]
 
 TARGET = f"gncodegen-{__name__}"
 """As Numba knows this file's kernels: a process may have several such files."""
@@ -30,24 +32,38 @@ def target_machine() -> Any:
     return processor().target_machine()
 
 
-def _parallel(function: Callable[..., None]) -> Any:
-    """The runner, compiled or from Numba's cache when it first runs; Numba starts its threads then."""
-    compiled: Any = njit(parallel=True, nogil=True, error_model="numpy", cache=True)(function)
+class Linked(NamedTuple):
+    """A function in memory: LLVM's engine, which keeps the machine code, and the address."""
 
-    def call(*arguments: Any) -> None:
-        if not compiled.signatures:
-            with starting():
-                compiled.compile(tuple(map(typeof, arguments)))
-        compiled(*arguments)
-
-    return call
+    engine: Any
+    address: int
 
 
-def _workers() -> int:
+def _launch_loop() -> Linked:
+    """The launch loop, compiled for this processor."""
+    engine: Any = llvm.create_mcjit_compiler(llvm.parse_assembly(""), processor().target_machine())
+    module, machine = optimised(kernel, "launch_loop")
+    engine.add_object_file(llvm.ObjectFileRef.from_data(machine.emit_object(module)))
+    engine.finalize_object()
+    return Linked(engine, engine.get_function_address("launch_loop"))
+
+
+@cache
+def numba_threads() -> Any:
+    """Numba's module of threads, which it starts then."""
+    threads: Any = parallel
+    with starting():
+        threads._launch_threads()
+    return threads
+
+
+@cache
+def workers() -> int:
     """Threads of a run: NUMBA_NUM_THREADS, else the cores that this process may run on and its container pays for."""
-    return min(get_num_threads(), quota() or get_num_threads())
+    most = numba_threads().get_num_threads()
+    return min(most, quota() or most)
 
 
-def _turn() -> AbstractContextManager[Any]:
+def turn() -> AbstractContextManager[Any]:
     """Nothing: one call at a time runs anyway."""
     return nullcontext()

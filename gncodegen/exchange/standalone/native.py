@@ -20,7 +20,7 @@ from gncodegen.errors import CompileError, NetworkError, TargetError
 from gncodegen.exchange.standalone.driver import Layout, driver
 from gncodegen.exchange.standalone.program import Port, Standalone, standalone
 from gncodegen.kernels.program import Call
-from gncodegen.runtime.executor import Executor, cost
+from gncodegen.runtime.executor import Executor, argument_table, cost
 from gncodegen.saving import written_beside
 from gncodegen.targets.cpu.compile import LIBRARY_SYMBOLS, optimised, symbol
 from gncodegen.targets.cpu.host import processor
@@ -160,7 +160,7 @@ class _Native:
         self._sizes = [each.bytes // program.batch_size for each in buffers]
         places = list(accumulate(map(_ceiling, (program.arena_bytes, *(each.bytes for each in buffers))), initial=0))
         self._stages, self._arguments = places[1:-1], places[-1]
-        self._slots = sum(len(call.arguments) for call in self._calls)
+        self._starts, _, self._slots = argument_table(self._calls)
         self._workspace = self._arguments + _ceiling(8 * self._slots) + ALIGNMENT
 
     # ---- weights and tables --------------------------------------------------------------------------------------
@@ -192,13 +192,16 @@ class _Native:
         """For each argument of each launch what its address counts from, and how far."""
         program, words = self._alone.program, list[int]()
         ports = {program.arguments[port.key]: 2 + place for place, port in enumerate(self._ports)}
-        for index in (program.root(index) for call in self._calls for index in call.arguments):
-            if index in ports:
-                words += [ports[index], 0]
-            elif index in places:
-                words += [1, places[index]]
-            else:
-                words += [0, program.buffers[index].offset]
+        for call in self._calls:
+            for number in reversed(call.numbers):
+                words += [2 + len(ports), number]
+            for index in map(program.root, call.arguments):
+                if index in ports:
+                    words += [ports[index], 0]
+                elif index in places:
+                    words += [1, places[index]]
+                else:
+                    words += [0, program.buffers[index].offset]
         return words
 
     # ---- the object ----------------------------------------------------------------------------------------------
@@ -234,15 +237,15 @@ class _Native:
     def _entry(self, slots: list[int], kernels: list[str], weights: Path, size: int) -> str:
         """LLVM IR of the exported functions, the tables, and the weights."""
         layout, calls, name = self._layout, self._calls, self._name
-        starts = accumulate((len(call.arguments) for call in calls), initial=0)
         rows = [
             f"i64 ptrtoint (ptr @{kernel} to i64), i64 {call.first}, i64 {call.grid}, i64 {start}, "
             f"i64 {cost(self._alone.program, call)}"
-            for kernel, call, start in zip(kernels, calls, starts, strict=False)
+            for kernel, call, start in zip(kernels, calls, self._starts, strict=True)
         ]
         ports = ", ".join(f"i64 %p{place}" for place in range(layout.ports))
         words = {place: f"%p{place}" for place in range(layout.ports)}
         words |= {layout.bases: "%begin", layout.bases + 1: "ptrtoint (ptr @weights to i64)"}
+        words[layout.bases + 2 + layout.ports] = "0"
         fixed = (
             "ptrtoint (ptr @slots to i64)",
             "ptrtoint (ptr @launches to i64)",

@@ -30,13 +30,17 @@ class Buffer(NamedTuple):
 
 
 class Launch(NamedTuple):
-    """A kernel over `grid` tiles, the first of which is `first`; `cost` is nanoseconds on one core, about."""
+    """A kernel over `grid` tiles, the first of which is `first`; `cost` is nanoseconds on one core, about.
+
+    It reads `numbers`, which stand in front of the addresses of its buffers, last first.
+    """
 
     kernel: Callable[[], Any]
     buffers: tuple[int, ...]
     grid: int
     first: int
     cost: int
+    numbers: tuple[int, ...] = ()
 
 
 class Function(NamedTuple):
@@ -79,11 +83,16 @@ class Program:
             "constant": aligned((function.constant_bytes,), np.uint8),
         }
         self._held = memory, persistent
-        slots = [index for launch in function.launches for index in launch.buffers]
-        starts = np.cumsum([0, *(len(launch.buffers) for launch in function.launches)]).astype(np.int64)
-        self._argv = np.zeros(max(1, len(slots)), np.int64)
+        words, slots, first = list[int](), list[tuple[int, int]](), list[int]()
+        for launch in function.launches:
+            words += reversed(launch.numbers)
+            first.append(len(words))
+            slots += enumerate(launch.buffers, len(words))
+            words += [0] * len(launch.buffers)
+        starts = np.array(first, np.int64)
+        self._argv = np.array(words or [0], np.int64)
         self._slots: dict[Key, list[int]] = {}
-        for slot, index in enumerate(slots):
+        for slot, index in slots:
             buffer = function.buffers[index]
             key = (buffer.kind, buffer.name)
             if buffer.kind in memory:
@@ -113,7 +122,7 @@ def _launches(launches: Sequence[tuple[Launch, int]], argv: NDArray[Any], starts
     """What the runner takes: launches with the addresses of their kernels."""
     table = [(address, each.grid, each.first, each.cost) for each, address in launches]
     functions, grids, firsts, costs = np.array(table, np.int64).reshape(-1, 4).T.copy()
-    return Launches(functions, grids, grids, grids, firsts, costs, argv, starts)
+    return Launches(functions, grids, firsts, costs, argv, starts)
 
 
 def _linked(kernels: set[Callable[[], Any]]) -> tuple[Any, dict[Callable[[], Any], int]]:

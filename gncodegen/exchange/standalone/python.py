@@ -36,7 +36,8 @@ REPLACED: dict[Place, Place] = {
     for module, names in {
         "host": ("processor", "target_machine"),
         "frontend": ("TARGET",),
-        "runner": ("_parallel", "_workers", "_turn"),
+        "runner": ("_launch_loop",),
+        "threads": ("numba_threads", "turn", "workers"),
     }.items()
     for name in names
 }
@@ -67,7 +68,7 @@ BUFFERS = [
 LAUNCHES = [
 {launches}
 ]
-"""In order: kernel, its arrays, its tiles, the first tile, and nanoseconds on one core, about."""
+"""In order: kernel, arrays, tiles, the first tile, nanoseconds on one core, about, and numbers that it reads."""
 
 NETWORK = Network(
     Path(__file__).with_name({weights!r}),
@@ -186,6 +187,7 @@ def _said(alone: Standalone, port: Port, verb: str) -> str:
 def _launch(alone: Standalone, call: Call, kernel: str) -> str:
     layers = ", ".join(map(_quoted, call.layers))
     words = f"{kernel}, {alone.arguments(call)}, {call.grid}, {call.first}, {cost(alone.program, call)}"
+    words += f", {call.numbers}" if call.numbers else ""
     return f"Launch({words}),{f'  # {layers}' if layers else ''}"
 
 

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.kernels import store
-from gncodegen.targets.cpu import host, threads
 from gncodegen.targets.cpu.compile import compile_missing
+from gncodegen.targets.cpu.host import tag
 from gncodegen.targets.cpu.objects import LinkedKernel, link
+from gncodegen.targets.cpu.threads import parallel_for, turn, workers
 
 Int64Array = NDArray[np.int64]
 
@@ -97,7 +98,7 @@ class _Loop:
     """The launch loop in memory, and how it is called: alone, or by each of Numba's threads."""
 
     def __init__(self) -> None:
-        self._kernel = _linked()
+        self._kernel = _launch_loop()
         self._numbers = np.arange(4096, dtype=np.int64)  # of workers
         self._parts = np.array([self._numbers.ctypes.data], np.int64)
         self._strides, self._one = np.array([8], np.int64), np.array([1], np.int64)
@@ -118,8 +119,8 @@ class _Loop:
         parallel_for(self._kernel.address, parts, self._counts[workers].ctypes.data, strides, table, 0, 1, workers)
 
 
-def _linked() -> LinkedKernel:
-    source = store.keep(Path(__file__).with_name("launch_loop.py").read_bytes(), "launch_loop", host.tag())
+def _launch_loop() -> LinkedKernel:
+    source = store.keep(Path(__file__).with_name("launch_loop.py").read_bytes(), "launch_loop", tag())
     compile_missing([source.path])
     (kernel,) = link([source.path])
     return kernel
@@ -133,13 +134,13 @@ def _loop() -> _Loop:
 def run(launches: Launches) -> None:
     """Runs launches in order, on all threads but for small ones."""
     loop = _loop()
-    workers = 1 if launches.work < SHARED_FROM else threads.workers()
-    table = launches.table(workers)
-    if workers == 1:
+    count = 1 if launches.work < SHARED_FROM else workers()
+    table = launches.table(count)
+    if count == 1:
         loop.alone(table)
         return
-    with threads.turn():
-        loop.together(threads.parallel_for(), table, workers)
+    with turn():
+        loop.together(parallel_for(), table, count)
 
 
 def times(launches: Launches) -> Int64Array:

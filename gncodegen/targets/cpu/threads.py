@@ -64,7 +64,7 @@ def quota(root: Path = Path("/")) -> int:
 
 
 @cache
-def _numba() -> Any:
+def numba_threads() -> Any:
     """Numba's module of threads, which it starts then.
 
     Raises:
@@ -72,7 +72,7 @@ def _numba() -> Any:
     """
     parallel: Any = imported("numba.np.ufunc.parallel")
     try:
-        with _starting():
+        with starting():
             parallel._launch_threads()
     except ValueError as error:
         raise TargetError(
@@ -101,7 +101,7 @@ def workers() -> int:
             stacklevel=4,
         )
         return 1
-    return 1 if cores() == 1 else min(cores(), _numba().get_num_threads())
+    return 1 if cores() == 1 else min(cores(), numba_threads().get_num_threads())
 
 
 forks.after_in_child(workers.cache_clear)
@@ -110,7 +110,7 @@ forks.after_in_child(workers.cache_clear)
 @cache
 def turn() -> AbstractContextManager[Any]:
     """Held during a run: Numba's workqueue threads end the process where two callers run something at once."""
-    return forks.lock(forks.Rank.THREADS) if _numba().threading_layer() == "workqueue" else nullcontext()
+    return forks.lock(forks.Rank.THREADS) if numba_threads().threading_layer() == "workqueue" else nullcontext()
 
 
 @cache
@@ -120,7 +120,7 @@ def parallel_for() -> Callable[..., None]:
     A thread calls `body(parts, counts, strides, data)` with the addresses of the number of parts that it does, and of
     the address of the first. The calling thread's number of threads in parallel functions of Numba's is as before.
     """
-    parallel, pointer = _numba(), ctypes.c_void_p
+    parallel, pointer = numba_threads(), ctypes.c_void_p
     layers: Any = import_module("llvmlite.binding")
     kind = ctypes.CFUNCTYPE(None, *[pointer] * 5, *[ctypes.c_size_t] * 3)
     loop = kind(layers.address_of_symbol("numba_parallel_for"))
@@ -135,7 +135,7 @@ def parallel_for() -> Callable[..., None]:
 
 
 @contextmanager
-def _starting() -> Generator[None, None, None]:
+def starting() -> Generator[None, None, None]:
     """While Numba starts its threads: OpenMP's own number of threads and the environment are put back.
 
     Numba sets the number for everybody who shares the library, such as PyTorch. GNU OpenMP reads how long to wait from

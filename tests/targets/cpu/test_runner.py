@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from gncodegen.targets.cpu import launch_loop, runner, threads
+from gncodegen.targets.cpu import launch_loop, runner
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 LARGE = 1 << 40
@@ -32,7 +32,7 @@ def run(grids: list[int], costs: list[int], firsts: list[int], workers: int) -> 
     addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in kernels]
     columns = (addresses, grids, firsts, costs, [0], [0] * len(grids))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "workers", lambda: workers)
+        patch.setattr(runner, "workers", lambda: workers)
         runner.run(runner.Launches(*(np.array(values, np.int64) for values in columns)))
     assert not overlaps
     return calls
@@ -78,7 +78,7 @@ def test_a_run_leaves_the_callers_number_of_threads() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_launch_notes_when_it_ended(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
-    monkeypatch.setattr(threads, "workers", lambda: workers)
+    monkeypatch.setattr(runner, "workers", lambda: workers)
     sleeping = KERNEL(lambda tile, argv: time.sleep(0.005))
     place = ctypes.cast(sleeping, ctypes.c_void_p).value
     columns = ([place] * 3, [4, 1, 2], [0] * 3, [LARGE, 0, LARGE], [0], [0] * 3)
