@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-import llvmlite.binding as llvm
 from numba.np.ufunc import parallel
 
-from gncodegen.targets.cpu.compile import optimised
-from gncodegen.targets.cpu.launch_loop import kernel
 from gncodegen.targets.cpu.processor import Processor, host
 from gncodegen.targets.cpu.threads import quota, starting
 
-__all__ = ["TARGET", "_launch_loop", "numba_threads", "processor", "target_machine", "turn", "workers"]
+__all__ = ["TARGET", "numba_threads", "processor", "target_machine", "turn", "workers"]
 
 TARGET = f"gncodegen-{__name__}"
 """As Numba knows this file's kernels: a process may have several such files."""
@@ -30,22 +27,6 @@ def processor() -> Processor:
 def target_machine() -> Any:
     """LLVM's machine for it."""
     return processor().target_machine()
-
-
-class Linked(NamedTuple):
-    """A function in memory: LLVM's engine, which keeps the machine code, and the address."""
-
-    engine: Any
-    address: int
-
-
-def _launch_loop() -> Linked:
-    """The launch loop, compiled for this processor."""
-    engine: Any = llvm.create_mcjit_compiler(llvm.parse_assembly(""), processor().target_machine())
-    module, machine = optimised(kernel, "launch_loop")
-    engine.add_object_file(llvm.ObjectFileRef.from_data(machine.emit_object(module)))
-    engine.finalize_object()
-    return Linked(engine, engine.get_function_address("launch_loop"))
 
 
 @cache

@@ -7,12 +7,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.exchange.standalone.host import processor
-from gncodegen.targets.cpu.compile import optimised
+from gncodegen.exchange.standalone.linking import linked
 from gncodegen.targets.cpu.runner import Launches, run
 
 Key = tuple[str, str]
@@ -101,10 +99,13 @@ class Program:
                 self._argv[slot] = persistent[key].ctypes.data
             else:
                 self._slots.setdefault(key, []).append(slot)
-        self._engine, addresses = _linked({launch.kernel for launch in function.launches})
+        kernels = list(dict.fromkeys(launch.kernel for launch in function.launches))
+        self._kernels = dict(zip(kernels, linked((each.__name__, each()) for each in kernels), strict=True))
         self._hoisted, self._others = (
             _launches(
-                [(launch, addresses[launch.kernel]) for launch in function.launches[part]], self._argv, starts[part]
+                [(launch, self._kernels[launch.kernel].address) for launch in function.launches[part]],
+                self._argv,
+                starts[part],
             )
             for part in (slice(0, function.hoisted), slice(function.hoisted, len(function.launches)))
         )
@@ -123,16 +124,6 @@ def _launches(launches: Sequence[tuple[Launch, int]], argv: NDArray[Any], starts
     table = [(address, each.grid, each.first, each.cost) for each, address in launches]
     functions, grids, firsts, costs = np.array(table, np.int64).reshape(-1, 4).T.copy()
     return Launches(functions, grids, firsts, costs, argv, starts)
-
-
-def _linked(kernels: set[Callable[[], Any]]) -> tuple[Any, dict[Callable[[], Any], int]]:
-    """LLVM's engine, which keeps the machine code, and the address of each kernel."""
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), processor().target_machine())
-    for kernel in kernels:
-        module, machine = optimised(kernel(), kernel.__name__)
-        engine.add_object_file(llvm.ObjectFileRef.from_data(machine.emit_object(module)))
-    engine.finalize_object()
-    return engine, {kernel: engine.get_function_address(kernel.__name__) for kernel in kernels}
 
 
 class Network:

@@ -32,13 +32,13 @@ parameters by name; other values of the same shapes are another network.
 HERE = __package__ or ""
 
 REPLACED: dict[Place, Place] = {
-    (f"gncodegen.targets.cpu.{module}", name): (f"{HERE}.host", name)
-    for module, names in {
-        "host": ("processor", "target_machine"),
-        "frontend": ("TARGET",),
-        "runner": ("_launch_loop",),
-        "threads": ("numba_threads", "turn", "workers"),
-    }.items()
+    (f"gncodegen.targets.cpu.{module}", name): (f"{HERE}.{own}", name)
+    for module, own, names in (
+        ("host", "host", ("processor", "target_machine")),
+        ("frontend", "host", ("TARGET",)),
+        ("parallel", "host", ("numba_threads", "turn", "workers")),
+        ("runner", "linking", ("linked_loop",)),
+    )
     for name in names
 }
 """What stands for what reads settings, keeps caches, guards forks, or is there once in a process."""

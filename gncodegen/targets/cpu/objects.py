@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 import llvmlite.binding as llvm
 
@@ -26,10 +25,12 @@ class _Engine:
 
     def __init__(self) -> None:
         self.llvm: Any = llvm.create_mcjit_compiler(llvm.parse_assembly(""), processor().target_machine())
+        finalize(self, _close, self.llvm).atexit = False  # at the interpreter's end LLVM may be gone
 
-    def __del__(self) -> None:
-        with suppress(Exception), _lock:  # at the interpreter's end LLVM may be gone
-            self.llvm.close()
+
+def _close(engine: Any) -> None:
+    with _lock:
+        engine.close()
 
 
 class LinkedKernel:

@@ -21,7 +21,7 @@ from gncodegen.kernels import store
 from gncodegen.targets.cpu.compile import compile_missing
 from gncodegen.targets.cpu.host import tag
 from gncodegen.targets.cpu.objects import LinkedKernel, link
-from gncodegen.targets.cpu.threads import parallel_for, turn, workers
+from gncodegen.targets.cpu.parallel import parallel_for, turn, workers
 
 Int64Array = NDArray[np.int64]
 
@@ -98,7 +98,7 @@ class _Loop:
     """The launch loop in memory, and how it is called: alone, or by each of Numba's threads."""
 
     def __init__(self) -> None:
-        self._kernel = _launch_loop()
+        self._kernel = linked_loop()
         self._numbers = np.arange(4096, dtype=np.int64)  # of workers
         self._parts = np.array([self._numbers.ctypes.data], np.int64)
         self._strides, self._one = np.array([8], np.int64), np.array([1], np.int64)
@@ -119,7 +119,8 @@ class _Loop:
         parallel_for(self._kernel.address, parts, self._counts[workers].ctypes.data, strides, table, 0, 1, workers)
 
 
-def _launch_loop() -> LinkedKernel:
+def linked_loop() -> LinkedKernel:
+    """The launch loop in memory."""
     source = store.keep(Path(__file__).with_name("launch_loop.py").read_bytes(), "launch_loop", tag())
     compile_missing([source.path])
     (kernel,) = link([source.path])
