@@ -15,6 +15,22 @@ from gncodegen.exchange.operators import OPERATORS
 from gncodegen.exchange.patterns import PATTERNS
 from gncodegen.exchange.torch.operators import OPERATORS as ATEN
 
+C_PROGRAM = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "net.h"
+
+int main(void) {
+    float *x = malloc(4 * NET_BATCH * NET_X_SIZE), *y = malloc(4 * NET_BATCH * NET_Y_SIZE);
+    void *workspace = malloc(NET_WORKSPACE_SIZE);
+    for (long n; (n = fread(x, 4 * NET_X_SIZE, NET_BATCH, stdin)) > 0;) {
+        net_predict(x, y, n, workspace);
+        fwrite(y, 4 * NET_Y_SIZE, n, stdout);
+    }
+    return 0;
+}
+"""
+
 PAGE = Path(__file__).parents[2] / "docs" / "exchange.md"
 
 
@@ -121,8 +137,30 @@ def written() -> str:
         "  allocate nothing, and may run on several threads with a workspace each.",
         '- `cpu="x86-64-v3"` names the CPU of an object, of which this computer must be a kind. A library is linked by',
         "  the system's C compiler; an object needs none.",
+        "- Every run is over a whole batch, so that fewer observations take as long: compile with the batch_size that",
+        "  calls will have, `--batch-size` on the command line.",
+        "- `import net` finds a `net.so` before a `net.py`: let them have different names or folders.",
         "- A normalization that is a Python function, networks without an axis of observations, arrays with that axis",
         "  elsewhere than first, and networks for a GPU are refused by name.",
+        "",
+        "From PyTorch to C, each step one line. For a ResNet-20 with group norms all agree within 2.4e-7 of the",
+        "largest logit, and all but PyTorch and ONNX Runtime have the same bits:",
+        "",
+        "```python",
+        "compiled = gnc.compile(gnc.from_torch(module, torch.zeros(1, 3, 32, 32)), training=False, batch_size=8)",
+        'compiled.export("net.onnx")',
+        'onnxruntime.InferenceSession("net.onnx").run(None, {name: x})  # name: that of the input layer',
+        'gnc.compile(gnc.from_onnx("net.onnx"), training=False, batch_size=8).export("alone.py")',
+        "```",
+        "",
+        "```sh",
+        "python alone.py x.npy y.npy                                    # where there are only numba and numpy",
+        "gncodegen compile net.onnx --batch-size 8 --export net.so && cc main.c ./net.so -o main && ./main < x > y",
+        "```",
+        "",
+        "```c",
+        *C_PROGRAM.strip().splitlines(),
+        "```",
         "",
         "## scikit-learn: `gnc.NetworkClassifier(layers)`, `gnc.NetworkRegressor(layers)`",
         "",
