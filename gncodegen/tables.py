@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from html import escape
+from itertools import chain
 
 NARROWEST = 6
 """Characters that a column keeps, however narrow the terminal is."""
@@ -32,26 +33,30 @@ class Table:
 
     def text(self, width: int) -> str:
         """The table in `width` characters; cells that are too wide go on in the next line."""
-        widths = self._widths(width)
-        rule = "  ".join("─" * each for each in widths)
-        return "\n".join(
-            [*self._lines(self.header, widths), rule, *(line for row in self.rows for line in self._lines(row, widths))]
-        )
+        widths, gap = self._widths(width)
+        head, *rows = (self._lines(row, widths, gap) for row in (self.header, *self.rows))
+        return "\n".join([*head, gap.join("─" * each for each in widths), *chain(*rows)])
 
-    def _widths(self, width: int) -> list[int]:
-        """Of the columns: the widest becomes narrower until they fit; between words first, then within words."""
+    def _widths(self, width: int) -> tuple[list[int], str]:
+        """Of the columns, and what parts them: the widest becomes narrower until they fit, words and numbers last."""
         columns = list(zip(self.header, *self.rows, strict=True))
         widths = [max(1, *map(len, cells)) for cells in columns]
-        words = [max([1, *(len(word) for cell in cells for word in cell.split())]) for cells in columns]
+        words = [
+            widths[column]
+            if column in self.right
+            else max([1, *(len(word) for cell in cells for word in cell.split())])
+            for column, cells in enumerate(columns)
+        ]
+        gap = 2 if sum(words) + 2 * (len(columns) - 1) <= width else 1
         for least in (words, [NARROWEST] * len(columns)):
-            while sum(widths) + 2 * (len(widths) - 1) > width:
+            while sum(widths) + gap * (len(widths) - 1) > width:
                 room = [(each, i) for i, each in enumerate(widths) if each > least[i]]
                 if not room:
                     break
                 widths[max(room)[1]] -= 1
-        return widths
+        return widths, " " * gap
 
-    def _lines(self, cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    def _lines(self, cells: Sequence[str], widths: Sequence[int], gap: str) -> list[str]:
         wrapped = [
             textwrap.wrap(cell, width, break_on_hyphens=False) if cell else [""]
             for cell, width in zip(cells, widths, strict=True)
@@ -63,7 +68,7 @@ class Table:
                 part.rjust(width) if column in self.right else part.ljust(width)
                 for column, (part, width) in enumerate(zip(parts, widths, strict=True))
             ]
-            lines.append("  ".join(placed))
+            lines.append(gap.join(placed))
         return lines
 
     @property

@@ -30,6 +30,11 @@ def test_a_cell_that_is_too_wide_goes_on_in_the_next_line():
     assert [line.rstrip() for line in lines[2:5]] == ["a long name        1", "of several", "words"]
 
 
+def test_numbers_stay_whole():
+    table = Table(("Type", "Bytes"), (("two words", "8.19 kB"),), frozenset({1}))
+    assert [line.rstrip() for line in table.text(14).splitlines()[2:]] == ["two    8.19 kB", "words"]
+
+
 def test_html_is_escaped():
     table = Table(("<b>",), (("a & b",),))
     assert "&lt;b&gt;" in table.html

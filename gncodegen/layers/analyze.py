@@ -134,7 +134,7 @@ class Analysis:
     @property
     def table(self) -> Table:
         """One row per layer."""
-        header = ("", "Name", "Type", "Activations", "Bytes", "Learnables", "Count", "FLOPs")
+        header = ("", "Name", "Type", "Output", "Bytes", "Learnables", "Count", "FLOPs")
         return Table(header, tuple(row.cells() for row in self.rows), frozenset({0, 4, 6, 7}))
 
     @property

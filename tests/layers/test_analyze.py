@@ -24,7 +24,7 @@ def test_table(classifier):
 def test_text_is_aligned(classifier):
     lines = str(analyze_network(classifier)).splitlines()
     assert len({len(line) for line in lines[:-1]}) == 1
-    assert " 2  conv_1       Convolution2d" in "\n".join(lines)
+    assert " 2 conv_1      Convolution2d" in "\n".join(lines)
     assert lines[-1] == "11 layers, 24,346 learnables, 558 kFLOP for an observation, no issues"
 
 
