@@ -9,7 +9,7 @@ from support.execution import problem_of
 from support.targets import machine
 
 from gncodegen.errors import EmulationFault
-from gncodegen.kernels import catalog, render, store
+from gncodegen.kernels import catalog, render
 from gncodegen.kernels.cuda import matrix_tile, matrix_tiling
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
@@ -71,11 +71,13 @@ def test_every_tile(execute, monkeypatch, tile):
 def test_a_missing_barrier_is_found(execute, monkeypatch):
     """The barrier between storing a stage and reading it."""
 
+    whole = render.render
+
     def broken(schedule):
-        before, _, after = render.render(schedule).rpartition("            barrier()\n")
+        before, _, after = whole(schedule).rpartition("            barrier()\n")
         return before + after
 
-    monkeypatch.setattr(store, "render", broken)
+    monkeypatch.setattr(render, "render", broken)
     x, weights = np.ones((20, 40), np.float32), np.ones((24, 40), np.float32)
     with pytest.raises(EmulationFault, match="race"):
         execute("fully_connected", [x, weights], [((20, 24), "float32")], on=SMALL)
