@@ -28,6 +28,13 @@ for name in ("gncodegen", "jinja2", "xdsl", "safetensors", "rich", "lazy_loader"
 sys.path.insert(0, "")
 import numpy as np, net, package
 given, results = np.load("given.npz"), dict()
+def interrupted(*_):
+    raise KeyboardInterrupt
+run, net.run = net.run, interrupted
+try:
+    net.predict(given["x"], given["z"])
+except KeyboardInterrupt:
+    net.run = run
 for count in {COUNTS}:
     results["p%d" % count], results["q%d" % count] = net.predict(given["x"][:count], given["z"][:count])
 named = dict(zip([port.name for port in net.NETWORK._inputs], (given["x"], given["z"])))

@@ -81,6 +81,7 @@ class Program:
             "constant": aligned((function.constant_bytes,), np.uint8),
         }
         self._held = memory, persistent
+        self._is_ready = False
         words, slots, first = list[int](), list[tuple[int, int]](), list[int]()
         for launch in function.launches:
             words += reversed(launch.numbers)
@@ -110,12 +111,13 @@ class Program:
             for part in (slice(0, function.hoisted), slice(function.hoisted, len(function.launches)))
         )
 
-    def run(self, arrays: Mapping[Key, NDArray[Any]], *, changed: bool) -> None:
-        """One run over a whole batch; `changed` says whether the parameters are others than in the last one."""
+    def run(self, arrays: Mapping[Key, NDArray[Any]]) -> None:
+        """One run over a whole batch; the first that comes to its end has done what depends on parameters alone."""
         for key, slots in self._slots.items():
             self._argv[slots] = arrays[key].ctypes.data
-        if changed:
+        if not self._is_ready:
             run(self._hoisted)
+            self._is_ready = True
         run(self._others)
 
 
@@ -140,10 +142,10 @@ class Network:
         self._lock = Lock()
         self._program: Program | None = None
 
-    def _opened(self) -> tuple[Program, bool]:
-        """The Program of prediction, and whether it is new."""
+    def _opened(self) -> Program:
+        """The Program of prediction."""
         if self._program is not None:
-            return self._program, False
+            return self._program
         arrays: dict[Key, NDArray[Any]] = {}
         with np.load(self._weights, allow_pickle=False) as found:
             for buffer in self._predict.buffers:
@@ -155,7 +157,7 @@ class Network:
                     arrays[buffer.kind, buffer.name] = memory = aligned(buffer.shape, buffer.dtype)
                     memory[...] = array
         self._program = Program(self._predict, arrays)
-        return self._program, True
+        return self._program
 
     def predict(self, *x: Any) -> Any:
         """The outputs for any number of observations.
@@ -175,7 +177,7 @@ class Network:
         count = len(next(iter(given.values())))
         results = {port.key: aligned((count, *port.shape), buffers[port.key].dtype) for port in self._outputs}
         with self._lock:
-            program, changed = self._opened()
+            program = self._opened()
             batch = max(buffers[port.key].shape[0] for port in self._inputs)
             for begin in range(0, count, batch):
                 rows = min(batch, count - begin)
@@ -184,8 +186,7 @@ class Network:
                     key: array if rows == batch and array.ctypes.data % 64 == 0 else _whole(array, buffers[key])
                     for key, array in arrays.items()
                 }
-                program.run(used, changed=changed)
-                changed = False
+                program.run(used)
                 for key in results:
                     if used[key] is not arrays[key]:
                         arrays[key][...] = used[key][:rows].reshape(rows, *ports[key].shape)
