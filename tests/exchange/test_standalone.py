@@ -181,7 +181,7 @@ def test_refusals_name_the_layer(network, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.full(like="test_standalone.py::test_c_computes_the_same_bits")
+@pytest.mark.full(like="exchange/test_standalone.py::test_c_computes_the_same_bits")
 def test_an_object_for_a_cpu_by_name(network, arrays, tmp_path):
     network.export(tmp_path / "net.so", cpu="x86-64-v2")
     header, count = (tmp_path / "net.h").read_text(), len(arrays["x"])

@@ -11,12 +11,10 @@ from pathlib import Path
 import pytest
 from support.assembly import assembly, cross_compiler, innermost_loops, multiply_adds, spills, stores, widest
 from support.sets import dealt, few
+from support.zoo import programs
 
-from bench.zoo import ZOO
 from gncodegen.kernels import catalog, store
 from gncodegen.kernels.schedule import Machine, Problem, Schedule, Tensor
-from gncodegen.layers.network import Network
-from gncodegen.passes.lower import lower
 from gncodegen.targets.cpu import processor
 from gncodegen.targets.cpu.host import tag
 from gncodegen.targets.cpu.processor import Processor
@@ -94,16 +92,8 @@ TILED = re.compile("convolution|matmul|winograd")
 def kernels(machine: Machine) -> tuple[Schedule, ...]:
     """Every kernel that the zoo needs on a machine."""
     found: dict[Schedule, None] = {}
-    for specimen in ZOO:
-        network = Network.build(specimen.layers(), require_output=False)
-        clip = specimen.options.get("gradient_threshold_method", "l2norm")
-        for function in specimen.functions:
-            clips = function == "train_step" and "gradient_threshold" in specimen.options
-            _, program = lower(
-                network, function, batch_size=specimen.batch, dtype=specimen.dtype, training=specimen.training,
-                data_format=specimen.data_format, machine=machine, clip=clip if clips else "none",
-            )  # fmt: skip
-            found |= dict.fromkeys(program.kernels.values())
+    for program in programs(machine):
+        found |= dict.fromkeys(program.kernels.values())
     for op, operands, results, attributes in PROBLEMS.values():
         tensors = [tuple(Tensor(shape, "float32") for shape in shapes) for shapes in (operands, results)]
         planned = catalog.plan(Problem(op, *tensors, attributes, machine))

@@ -9,13 +9,13 @@ import pytest
 from support import numpy_gn
 from support.cuda_kernels import check_kernel, compiled
 from support.sets import dealt
-from support.targets import ARCHITECTURES, WITH_CUDA
+from support.targets import ARCHITECTURES, WITH_CUDA, machine
+from support.zoo import programs
 
 from bench.zoo import ALWAYS_FUSED, ZOO, Specimen, demo
 from gncodegen.ir.text import parse_module
 from gncodegen.kernels.cuda import PLANS
 from gncodegen.kernels.schedule import Schedule
-from gncodegen.passes.lower import Lowering
 
 BAR = {"float32": 2e-5, "float64": 1e-11}
 """Largest difference from float64 NumPy, relative to the largest magnitude of the array or 0.01."""
@@ -120,15 +120,12 @@ def test_the_same_bits_every_run() -> None:
 def _kernels(target: str) -> dict[Schedule, bool]:
     """Every kernel that the zoo needs on one architecture, and whether it touches a float64 buffer."""
     found: dict[Schedule, bool] = {}
-    for specimen in ZOO:
-        network = specimen.compile(target=target)
-        for function in specimen.functions:
-            program = Lowering(network._functions._specification(function, specimen.batch)).program()
-            for call in program.calls:
-                buffers = [program.buffers[index] for index in call.arguments]
-                wide = any(b.dtype == "float64" and b.kind != "hyperparameters" for b in buffers)
-                schedule = program.kernels[call.kernel]
-                found[schedule] = found.get(schedule, False) or wide
+    for program in programs(machine(target)):
+        for call in program.calls:
+            buffers = [program.buffers[index] for index in call.arguments]
+            wide = any(b.dtype == "float64" and b.kind != "hyperparameters" for b in buffers)
+            schedule = program.kernels[call.kernel]
+            found[schedule] = found.get(schedule, False) or wide
     return found
 
 
