@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,14 @@ def pytest_configure(config: pytest.Config) -> None:
     full = config.getoption("--full")
     settings.load_profile("full" if full else "default")
     if full and config.option.hypothesis_seed is None:
-        config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))  # test workers get it, too
+        drawn = str(random.SystemRandom().randrange(2**32))
+        config.option.hypothesis_seed = getattr(config, "workerinput", {}).get("seed", drawn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Test workers get the number that was drawn for the run."""
+    node.workerinput["seed"] = node.config.option.hypothesis_seed
 
 
 @pytest.fixture(scope="session")
