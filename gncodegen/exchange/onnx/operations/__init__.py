@@ -11,5 +11,5 @@ from gncodegen.layers.base import Layer
 OPERATIONS: Mapping[str, Row] = {**windows.ROWS, **normalization.ROWS, **elementwise.ROWS, **movement.ROWS}
 """Operation of a layer's chain → its nodes."""
 
-LAYERS: Mapping[type[Layer], LayerRow] = {**windows.LAYERS, **movement.LAYERS}
+LAYERS: Mapping[type[Layer], LayerRow] = {**windows.LAYERS, **normalization.LAYERS, **movement.LAYERS}
 """Kind of layer, whatever its number of axes → its node."""

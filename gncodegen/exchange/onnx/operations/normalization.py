@@ -9,7 +9,9 @@ import numpy as np
 
 from gncodegen.exchange.construction import Unsupported
 from gncodegen.exchange.onnx.emission import Array, channel_first, identity, spread
-from gncodegen.exchange.onnx.operations.row import Row, Step
+from gncodegen.exchange.onnx.operations.row import LayerRow, Row, Step
+from gncodegen.layers.base import Layer
+from gncodegen.layers.local_response import CrossChannelNormalizationLayer
 
 
 def _precision(step: Step) -> dict[str, Any]:
@@ -75,8 +77,20 @@ def input_normalization(step: Step) -> Array:
     return Array(step.array.shape, {order: step.emit("Sub", scaled, step.constant("one", 1.0))})
 
 
+def local_response(step: Step) -> Array:
+    """Over neighbouring channels."""
+    layer: Any = step.node.layer
+    first = channel_first(step.array.rank)
+    sizes = {"size": layer.window_channel_size, "alpha": layer.alpha, "beta": layer.beta, "bias": layer.k}
+    return Array(step.array.shape, {first: step.emit("LRN", step.stored(first), **sizes)})
+
+
 ROWS: Mapping[str, Row] = {
     "group_norm": Row(group_norm, "GroupNormalization, InstanceNormalization, LayerNormalization"),
     "batch_norm": Row(batch_norm, "BatchNormalization"),
     "input_normalization": Row(input_normalization, "Sub, Mul, Add"),
+}
+
+LAYERS: Mapping[type[Layer], LayerRow] = {
+    CrossChannelNormalizationLayer: LayerRow(lambda node: len(node.size.shape) > 1, local_response, "LRN"),
 }
