@@ -106,7 +106,7 @@ def written() -> str:
         "weights, bit for bit; learn rate and L2 factors lie in metadata. Without an axis of observations,",
         "or where an observation or one of its axes is a single number, layers that only reshape may differ.",
         "Names of classes lie in the model's metadata, under `classes`, weights beyond 2 GB in `net.onnx.data`.",
-        "A column-first SpaceToDepthLayer goes out as Reshape, Transpose, Reshape; LRN, Resize and LogSumExp go out as",
+        "A column-first SpaceToDepthLayer goes out as Reshape, Transpose, Reshape; Resize and LogSumExp go out as",
         "parts, a MatMul by a constant matrix among them, and come in as the layers of those.",
         "What ONNX cannot say is an error that lists every such layer; then nothing is written.",
         "",
