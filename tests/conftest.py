@@ -17,7 +17,7 @@ from support.sets import leave_out
 
 ROOT = Path(__file__).resolve().parents[1]
 settings.register_profile("default", derandomize=True, deadline=None, database=None, max_examples=1)
-settings.register_profile("full", deadline=None, database=None, max_examples=8)
+settings.register_profile("full", deadline=None, database=None, max_examples=5)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
