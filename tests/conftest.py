@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +16,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from hypothesis import settings
 from support.sets import leave_out
+
+if TYPE_CHECKING:
+    from support.cuda_stub.driver import Driver
 
 ROOT = Path(__file__).resolve().parents[1]
 settings.register_profile("default", derandomize=True, deadline=None, database=None, max_examples=1)
@@ -51,6 +56,22 @@ def pytest_configure_node(node: Any) -> None:
 def seed(request: pytest.FixtureRequest) -> int:
     """The number drawn for a full run, which says whose turn it is; 0 in a default run."""
     return int(request.config.option.hypothesis_seed or 0)
+
+
+@pytest.fixture
+def stub() -> Iterator[Driver]:
+    """The stub of the CUDA driver, which cuda.core takes for a driver; what is wrong at the end is an error."""
+    from support.cuda_stub import library
+
+    if reason := library.missing():
+        pytest.skip(reason)
+    pytest.importorskip("cuda.core")
+    driver = library.load()
+    driver.begin()
+    yield driver
+    gc.collect()
+    driver.end()
+    assert not driver.faults
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""Environments a user may have: the lowest versions that pyproject.toml allows, and the newest Python at hand."""
+"""Environments a user may have: the lowest versions allowed, versions of cuda.core, and the newest Python at hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,10 @@ TESTED_WITH = ("hypothesis", "pytest", "pytest-xdist", "scipy")
 """What the tests of PART import."""
 
 PART = ("tests/layers", "tests/kernels/test_pooling.py", "tests/passes/test_pipeline.py")
+
+
+ON_A_GPU = tuple(f"tests/targets/cuda/test_{part}.py" for part in ("gpu", "gpu_errors", "gpu_streams", "stub"))
+"""What runs through cuda.core on a stub of the driver."""
 
 
 def output(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
@@ -85,3 +91,19 @@ def test_the_newest_python_at_hand(tmp_path):
     if newest <= sys.version_info[:2]:
         pytest.skip(f"no Python newer than {newest[0]}.{newest[1]}, which runs this test, is here")
     demo(environment(tmp_path / "venv", python), tmp_path)
+
+
+@pytest.mark.parametrize("wanted", ["==0.7.*", "==1.0.*", ""], ids=["0.7", "1.0", "newest"])
+def test_versions_of_cuda_core(tmp_path, wanted):
+    """This environment but for cuda.core."""
+    here = version("cuda-core")
+    uv, folder = find_uv_bin(), tmp_path / "venv"
+    output(uv, "venv", "--python", sys.executable, folder)
+    output(uv, "pip", "install", "--python", folder, "--no-deps", f"cuda-core{wanted}")
+    python = folder / "bin" / "python"
+    packages = output(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    Path(packages, "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    found = output(python, "-c", "import cuda.core; print(cuda.core.__version__)").strip()
+    if found == here:
+        pytest.skip(f"the tests of this run have cuda-core {here}, too")
+    output(python, "-m", "pytest", "-q", "-n0", "-pno:cacheprovider", *ON_A_GPU)

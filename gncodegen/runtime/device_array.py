@@ -99,7 +99,7 @@ class DeviceArray:
         }
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (2, 0)
+        return (2, self._device.number)
 
     def __dlpack__(self, *, stream: int | None = None, **options: Any) -> Any:
         return self._device.export(self.address, self.shape, self.dtype, self, stream, **options)

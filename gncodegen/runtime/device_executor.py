@@ -59,22 +59,18 @@ class DeviceArena:
         self._allocation: Allocation | None = None
 
     def reserve(self, size: int) -> None:
-        """Makes room for `size` bytes.
+        """Makes room for `size` bytes; where it fails, the next run asks for what it needs.
 
         Raises:
-            TargetError: the device has too little memory; what was there before is there again.
+            TargetError: the device has too little memory.
         """
         with self.lock:
             if self._allocation is not None and size <= self._size:
                 return
             self._device.synchronize()
             self._allocation = None  # given back before the larger one is asked for
-            try:
-                self._allocation = self._device.allocate({"arena": size})
-                self._size = size
-            except TargetError:
-                self._allocation = self._device.allocate({"arena": self._size})
-                raise
+            self._allocation = self._device.allocate({"arena": size})
+            self._size = size
 
     @property
     def address(self) -> int:
@@ -139,6 +135,9 @@ class DeviceExecutor(Execution):
         bound: addresses of the arguments that stay the same from run to run, by (kind, name).
         hyperparameters: sent before a run that reads them.
         values: the parameters among the bound arguments; None where nobody changes them.
+
+    Raises:
+        TargetError: the device cannot hold all blocks of a launch whose blocks wait for each other.
     """
 
     def __init__(
@@ -152,6 +151,7 @@ class DeviceExecutor(Execution):
         values: Values | None = None,
     ) -> None:
         super().__init__(program, arena.lock, values)
+        _check_grids(program, kernels)
         self._kernels, self._device, self._arena = kernels, device, arena
         arena.reserve(program.arena_bytes)
         self._hyperparameters = hyperparameters
@@ -175,6 +175,7 @@ class DeviceExecutor(Execution):
         return _Staged(self._device.allocate(sizes), self._device.staging(sizes))
 
     def _execute(self, arguments: Mapping[Key, Array], hoisted: bool, count: int) -> None:
+        self._arena.reserve(self.program.arena_bytes)
         inputs = {key: arguments[key] for key in self._inputs}
         addresses = tuple(map(_place, inputs.values()))
         wanted = tuple(key for key in self._outputs if isinstance(arguments.get(key), np.ndarray))
@@ -278,6 +279,18 @@ class DeviceExecutor(Execution):
             )
             for call, fresh in zip(program.calls[chosen], self._fresh[chosen], strict=True)
         )
+
+
+def _check_grids(program: Program, kernels: Mapping[str, LoadedKernel]) -> None:
+    for call in program.calls:
+        most = kernels[call.kernel].most_blocks
+        if most is not None and call.grid > most:
+            layers = " + ".join(call.layers) or call.kernel
+            raise TargetError(
+                f"{layers}: kernel {call.kernel} has {call.grid} blocks that wait for each other, and the GPU holds "
+                f"{most} of them at once; allowed: all at once; lift the limits of this process (MPS, MIG), or compile "
+                "with another batch_size"
+            )
 
 
 def _fresh_slots(program: Program) -> list[Sequence[tuple[int, int]]]:

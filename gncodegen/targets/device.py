@@ -37,11 +37,13 @@ class LoadedKernel:
         source: the generated file.
         schedule: what it was generated from.
         handle: what the device launches.
+        most_blocks: of one launch, where its blocks wait for each other and so must be on the device at once.
     """
 
     source: Source
     schedule: Schedule
     handle: Any
+    most_blocks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,11 @@ class View:
 
 class Device(Protocol):
     """A GPU, or what stands in for one. Work and copies are done in the order in which they are asked for."""
+
+    @property
+    def number(self) -> int:
+        """As the driver counts GPUs."""
+        ...
 
     def allocate(self, sizes: Mapping[str, int]) -> Allocation:
         """Fresh memory: a part of that many bytes for each label, each on a 256-byte boundary.
@@ -170,7 +177,7 @@ class Device(Protocol):
         ...
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:
-        """Within it, work goes to the caller's stream.
+        """Within it, the calling thread's work goes to the caller's stream.
 
         Raises:
             TargetError: the device has no streams.

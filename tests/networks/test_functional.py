@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference as ref
 from support.comparison import assert_near
-from support.fake_cuda import FakeCuda, GpuArray
+from support.cuda_stub.arrays import GpuArray
 from support.sets import in_full
 
 import gncodegen as gnc
@@ -14,7 +14,6 @@ from gncodegen import functional
 from gncodegen.functional.prepared import prepared
 from gncodegen.kernels.activations import ACTIVATIONS
 from gncodegen.layers.network import Network
-from gncodegen.targets.cuda.device import cuda_python
 
 RNG = np.random.default_rng(18)
 
@@ -188,13 +187,11 @@ def test_unknown_names():
 
 
 @pytest.mark.full(like="networks/test_functional.py::test_results_and_gradients")
-def test_arrays_of_a_gpu(monkeypatch):
-    fake = FakeCuda()
-    monkeypatch.setattr(cuda_python, "import_module", fake.import_module)
+def test_arrays_of_a_gpu(stub):
     prepared.cache_clear()
     try:
         x = normal(2, 2, 2, 4)
-        there = GpuArray(fake, x)
+        there = GpuArray(stub, x)
         assert_near(functional.relu(there).numpy(), np.maximum(x, 0), 0)
         scale, offset = normal(4), normal(4)
         y, gradients = functional.vjp(gnc.groupnorm, x, there, 2, offset, scale)
@@ -204,6 +201,6 @@ def test_arrays_of_a_gpu(monkeypatch):
         with pytest.raises(gnc.ArrayError, match="lies on a GPU in the order 'BCSS'; allowed: 'BSSC'"):
             functional.softmax(there, data_format="BCSS")
         with pytest.raises(gnc.ArrayError, match="lies in a GPU's memory"):
-            functional.groupnorm(there, 2, GpuArray(fake, offset), scale)
+            functional.groupnorm(there, 2, GpuArray(stub, offset), scale)
     finally:
         prepared.cache_clear()

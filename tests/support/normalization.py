@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pytest
 
 from support.execution import Execute
+
+
+def only_tier(monkeypatch: pytest.MonkeyPatch, kind: str, parts: int, wave: int = 1 << 30) -> None:
+    """Has CUDA plans be of one tier from now on, each panel over so many blocks, at most `wave` panels in a launch."""
+    from gncodegen.kernels.cuda import normalization_tiers as tiers
+
+    every = tiers._tiers
+
+    def some(*given: Any) -> list[tiers.Tier]:
+        return [replace(tier, wave=min(wave, tier.wave)) for tier in every(*given) if tier.kind == kind]
+
+    monkeypatch.setattr(tiers, "_numbers_of_parts", lambda *_: [parts])
+    monkeypatch.setattr(tiers, "_tiers", some)
 
 
 def viewed(x: np.ndarray, reduced: str) -> np.ndarray:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from support.cuda_kernels import from_bfloat16, to_bfloat16
-from support.normalization import Execute, check, forward, oracle
+from support.normalization import Execute, check, forward, only_tier, oracle
 from support.sets import diagonal, few
 from support.targets import ARCHITECTURES, machine, over_architectures
 
@@ -32,19 +32,7 @@ SHAPES = [
 @pytest.fixture
 def only(monkeypatch):
     """`only(kind, parts)`: schedules of one tier, each panel over so many blocks."""
-    from gncodegen.kernels.cuda import normalization_tiers as tiers
-
-    every = tiers._tiers
-
-    def fix(kind: str, parts: int, wave: int = 1 << 30):
-        def some(cut, item, on):
-            found = (tier for tier in every(cut, item, on) if tier.kind == kind)
-            return [replace(tier, wave=min(wave, tier.wave)) for tier in found]
-
-        monkeypatch.setattr(tiers, "_numbers_of_parts", lambda *_: [parts])
-        monkeypatch.setattr(tiers, "_tiers", some)
-
-    return fix
+    return partial(only_tier, monkeypatch)
 
 
 @pytest.mark.parametrize(("shape", "groups", "target"), over_architectures(SHAPES))

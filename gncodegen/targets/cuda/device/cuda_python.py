@@ -1,6 +1,6 @@
 """The one place that knows cuda.core and the driver's bindings: where names live, how they changed, what errors mean.
 
-cuda.core 0.5 and later are served. What it lacks (copies of raw addresses, a kernel's shared memory limit, free
+cuda.core 0.7 and later are served. What it lacks (copies of raw addresses, a kernel's shared memory limit, free
 memory) goes to the driver's bindings, which it stands on.
 """
 
@@ -18,20 +18,29 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import TargetError
 
+DLPACK_CUDA = 2
+"""The type of a GPU's memory in DLPack."""
+
 
 def core() -> Any:
     """The module cuda.core.
 
     Raises:
-        TargetError: it is not installed; names the extra.
+        TargetError: it is not installed, or too old; names the extra.
     """
     try:
-        return import_module("cuda.core")
+        module = import_module("cuda.core")
     except ImportError as error:
         raise TargetError(
             f"target='cuda' needs cuda.core, which cannot be imported ({error}); allowed: target='cpu' without it; "
             "run `pip install 'gncodegen[cuda]'`"
         ) from error
+    if not hasattr(module, "Device"):
+        raise TargetError(
+            f"target='cuda' needs cuda-core 0.7 or later; given: {getattr(module, '__version__', 'an older one')}; "
+            "run `pip install --upgrade 'gncodegen[cuda]'`"
+        )
+    return module
 
 
 def driver() -> Any:
@@ -90,6 +99,11 @@ def open_device(number: int) -> Any:
             raise TargetError(
                 f"target='cuda' finds no GPU ({text}); allowed without one: {without}; check nvidia-smi and "
                 "CUDA_VISIBLE_DEVICES"
+            ) from error
+        if re.search(r"NOT_INITIALIZED|error code: 3\b", text, re.IGNORECASE):
+            raise TargetError(
+                f"the NVIDIA driver does not start ({text}): this process is a fork of one that uses a GPU; allowed: a "
+                "process that was started anew; write multiprocessing.get_context('spawn')"
             ) from error
         if re.search(r"INSUFFICIENT_DRIVER|DRIVER_MISMATCH|VERSION_MISMATCH", text):
             raise TargetError(
@@ -150,6 +164,12 @@ def allow(kernel: Any, device: int, dynamic_shared: int, cluster: int) -> None:
         call("cuKernelSetAttribute", names.CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1, handle, device)
 
 
+def resident_blocks(kernel: Any, threads: int, dynamic_shared: int) -> int:
+    """Blocks of a kernel that one multiprocessor holds at once."""
+    with reported():
+        return int(kernel.occupancy.max_active_blocks_per_multiprocessor(threads, dynamic_shared))
+
+
 def launch_config(grid: int, threads: int, dynamic_shared: int, cluster: int, cooperative: bool) -> Any:
     """How a kernel is launched; with clusters cuda.core counts the grid in clusters."""
     options: dict[str, Any] = {"grid": grid, "block": threads, "shmem_size": dynamic_shared}
@@ -174,7 +194,11 @@ def own_stream(device: Any) -> Any:
 
 
 def accept_stream(stream: Any, device: Any) -> Any:
-    """The cuda.core Stream of a caller's stream: of cuda.core, with `__cuda_stream__` or `cuda_stream`, or an address.
+    """The cuda.core Stream of a caller's stream.
+
+    Args:
+        stream: cuda.core's, an object with `__cuda_stream__`, `cuda_stream` (PyTorch) or `ptr` (CuPy), or an address.
+        device: cuda.core's.
 
     Raises:
         TargetError: it is none.
@@ -183,10 +207,12 @@ def accept_stream(stream: Any, device: Any) -> Any:
     if isinstance(stream, types.Stream):
         return stream
     described = getattr(stream, "__cuda_stream__", None)
-    handle = described()[1] if described is not None else getattr(stream, "cuda_stream", stream)
+    handle = described()[1] if described is not None else stream
+    for name in ("cuda_stream", "ptr"):
+        handle = getattr(handle, name, handle)
     if isinstance(handle, bool) or not isinstance(handle, int):
         raise TargetError(
-            f"stream = {stream!r}; allowed: an object with __cuda_stream__ or cuda_stream, or a stream's address; "
+            f"stream = {stream!r}; allowed: an object with __cuda_stream__, cuda_stream or ptr, or a stream's address; "
             "write compiled.stream(torch.cuda.current_stream())"
         )
     if handle in (0, 1):
@@ -240,20 +266,33 @@ def pinned(size: int) -> NDArray[np.uint8]:
 def allocate(device: Any, size: int, stream: Any) -> Any:
     """A buffer of device memory.
 
+    Where there is not enough, memory that was freed in pieces goes back to the driver, which may make a larger one.
+
     Raises:
-        TargetError: there is not enough; says how much is needed and free.
+        TargetError: there is not enough even so; says how much is needed and free.
     """
-    try:
-        return device.allocate(size, stream=stream)
-    except Exception as error:
-        if "OUT_OF_MEMORY" not in str(error) and "ALLOC" not in str(error):
-            raise
-        status, free, _ = driver().cuMemGetInfo()
-        known = f"; {int(free):,} bytes are free" if not int(status) else ""
-        raise TargetError(
-            f"the GPU has too little memory: {size:,} bytes are needed{known}; allowed: what fits; compile with a "
-            "smaller batch_size, or end other programs on the GPU"
-        ) from error
+    for attempt in ("first", "last"):
+        try:
+            return device.allocate(size, stream=stream)
+        except Exception as error:
+            if not re.search("OUT_OF_MEMORY|Failed to allocate", str(error)):
+                with reported():
+                    raise
+            if attempt == "last":
+                raise _too_little(size) from error
+        with reported():
+            stream.sync()
+        call("cuMemPoolTrimTo", call("cuDeviceGetMemPool", int(device.device_id)), 0)
+    raise AssertionError
+
+
+def _too_little(size: int) -> TargetError:
+    status, free, _ = driver().cuMemGetInfo()
+    known = f"; {int(free):,} bytes are free" if not int(status) else ""
+    return TargetError(
+        f"the GPU has too little memory: {size:,} bytes are needed{known}; allowed: what fits; compile with a smaller "
+        "batch_size, or end other programs on the GPU"
+    )
 
 
 def _first_line(error: BaseException) -> str:

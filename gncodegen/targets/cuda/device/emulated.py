@@ -21,6 +21,8 @@ from gncodegen.targets.device import Allocation, Bytes, DeviceLaunch, LoadedKern
 class EmulatedDevice:
     """Device memory, every part of it an allocation of its own, and a launcher that checks all accesses."""
 
+    number = 0
+
     def __init__(self) -> None:
         self.memory = DeviceMemory()
 

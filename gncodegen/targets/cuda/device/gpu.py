@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from gncodegen.kernels.store import Source
 from gncodegen.targets.cuda import architectures
 from gncodegen.targets.cuda.compile import entry
 from gncodegen.targets.cuda.device import cuda_python as cuda
+from gncodegen.targets.cuda.device.streams import Streams
 from gncodegen.targets.cuda.emulated import arguments_of
 from gncodegen.targets.device import Allocation, Bytes, DeviceLaunch, LoadedKernel, View, Work
 
@@ -46,10 +48,26 @@ class Gpu:
             ) from error
         self.processors = int(self.device.properties.multiprocessor_count)
         self.l2 = int(self.device.properties.l2_cache_size)
-        self.queue = cuda.own_stream(self.device)
+        self._streams = Streams(self.device)
+        self._process = os.getpid()
+
+    @property
+    def number(self) -> int:
+        """As the driver counts."""
+        return int(self.device.device_id)
 
     def enter(self) -> None:
-        """Makes this GPU the calling thread's; another library may have chosen another."""
+        """Makes this GPU the calling thread's; another library may have chosen another.
+
+        Raises:
+            TargetError: this process was forked from the one that the network is of.
+        """
+        if os.getpid() != self._process:
+            raise TargetError(
+                f"this process is a fork of process {self._process}, which uses {self.name}, and no GPU can be used "
+                "on both sides of a fork; allowed: a process that was started anew; write "
+                "multiprocessing.get_context('spawn') and compile or load the network there"
+            )
         self.device.set_current()
 
     # ---- memory --------------------------------------------------------------------------------------------------
@@ -58,9 +76,8 @@ class Gpu:
         """One piece of device memory, cut into parts."""
         self.enter()
         offsets, total = _layout(sizes)
-        buffer = cuda.allocate(self.device, total, self.queue)
-        base = int(buffer.handle)
-        return Allocation({label: base + offset for label, offset in offsets.items()}, buffer)
+        base, memory = self._streams.allocate(total)
+        return Allocation({label: base + offset for label, offset in offsets.items()}, memory)
 
     def staging(self, sizes: Mapping[str, int]) -> dict[str, Bytes]:
         """One piece of page-locked memory, cut as `allocate` cuts."""
@@ -71,38 +88,32 @@ class Gpu:
 
     def upload(self, address: int, array: NDArray[Any]) -> None:
         """Copies an array in and waits, since the caller may change it."""
-        self.enter()
-        self._copy_in(address, array.ctypes.data, array.nbytes, self.queue)
+        self._enqueue("cuMemcpyHtoDAsync", address, array.ctypes.data, array.nbytes)
         self.synchronize()
 
     def upload_later(self, address: int, staged: Bytes) -> None:
         """Copies staging memory in, in the stream's order."""
-        self.enter()
-        self._copy_in(address, staged.ctypes.data, staged.nbytes, self.queue)
+        self._enqueue("cuMemcpyHtoDAsync", address, staged.ctypes.data, staged.nbytes)
 
     def download(self, address: int, array: NDArray[Any]) -> None:
         """Copies into a C-contiguous array and waits."""
-        self.enter()
-        self._copy_out(array.ctypes.data, address, array.nbytes, self.queue)
+        self.synchronize()  # the driver waits within a copy to such memory, and other threads would wait with it
+        self._enqueue("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes)
         self.synchronize()
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
         """Copies on the device, in the stream's order."""
-        self.enter()
-        cuda.call("cuMemcpyDtoDAsync", target, source, nbytes, self.queue.handle)
+        self._enqueue("cuMemcpyDtoDAsync", target, source, nbytes)
 
     def zero(self, address: int, nbytes: int) -> None:
         """Fills memory with zeros, in the stream's order."""
+        self._enqueue("cuMemsetD8Async", address, 0, nbytes)
+
+    def _enqueue(self, name: str, *arguments: int) -> None:
+        """Calls a function of the driver whose last argument is the stream."""
         self.enter()
-        cuda.call("cuMemsetD8Async", address, 0, nbytes, self.queue.handle)
-
-    @staticmethod
-    def _copy_in(address: int, host: int, nbytes: int, stream: Any) -> None:
-        cuda.call("cuMemcpyHtoDAsync", address, host, nbytes, stream.handle)
-
-    @staticmethod
-    def _copy_out(host: int, address: int, nbytes: int, stream: Any) -> None:
-        cuda.call("cuMemcpyDtoHAsync", host, address, nbytes, stream.handle)
+        with self._streams.ordered() as stream:
+            cuda.call(name, *arguments, stream.handle)
 
     # ---- work ----------------------------------------------------------------------------------------------------
 
@@ -110,8 +121,11 @@ class Gpu:
         """Loads a cubin."""
         self.enter()
         handle = cuda.load(source.read(".cubin"), entry(source.path), source.beside(".cubin"))
-        cuda.allow(handle, int(self.device.device_id), _tile(schedule, "dynamic_shared"), _tile(schedule, "cluster"))
-        return LoadedKernel(source, schedule, handle)
+        cuda.allow(handle, self.number, _tile(schedule, "dynamic_shared"), _tile(schedule, "cluster"))
+        if not schedule.tiles.get("cooperative", False):
+            return LoadedKernel(source, schedule, handle)
+        each = cuda.resident_blocks(handle, _tile(schedule, "threads"), _tile(schedule, "dynamic_shared"))
+        return LoadedKernel(source, schedule, handle, most_blocks=each * self.processors)
 
     def prepare(self, work: Work) -> Callable[[], None]:
         """Work that is started as a CUDA graph from the second time on."""
@@ -119,8 +133,9 @@ class Gpu:
 
     def mark(self) -> Callable[[], None]:
         """An event in the stream; the function waits for it."""
-        with cuda.reported():
-            event = self.queue.record()
+        self.enter()
+        with self._streams.ordered() as stream, cuda.reported():
+            event = stream.record()
 
         def wait() -> None:
             with cuda.reported():
@@ -128,36 +143,38 @@ class Gpu:
 
         return wait
 
+    def ordered(self) -> AbstractContextManager[Any]:
+        """The stream for work that comes after all work before."""
+        return self._streams.ordered()
+
     def synchronize(self) -> None:
         """Waits for all work."""
-        with cuda.reported():
-            self.queue.sync()
+        self.enter()
+        self._streams.synchronize()
 
     # ---- streams and arrays of others ----------------------------------------------------------------------------
 
     @contextmanager
     def stream(self, stream: Any) -> Generator[None]:
-        """Within it, work goes to the caller's stream, after what was asked for before."""
+        """Within it, this thread's work goes to the caller's stream, after what was asked for before."""
         self.enter()
-        own, theirs = self.queue, cuda.accept_stream(stream, self.device)
-        theirs.wait(own)
-        self.queue = theirs
-        try:
+        with self._streams.use(cuda.accept_stream(stream, self.device)):
             yield
-        finally:
-            self.queue = own
-            own.wait(theirs)
 
     @property
     def stream_handle(self) -> int:
-        """The stream's address; 1 for the default stream, as the array interfaces write it."""
-        return int(self.queue.handle) or 1
+        """Address of the stream in which all work so far is done; 1 for the default stream, as array interfaces do."""
+        self.enter()
+        with self._streams.ordered() as stream:
+            return int(stream.handle) or 1
 
     def view(self, value: Any, what: str) -> View:
         """An array in this GPU's memory where it is, ready on this stream."""
-        self.enter()
+        handle = self.stream_handle
         try:
-            view = cuda.strided_view(value, self.stream_handle)
+            if getattr(value, "requires_grad", False):  # some versions of cuda.core look only at the memory
+                raise BufferError("it requires a gradient")
+            view = cuda.strided_view(value, handle)
             if view.dtype is None:
                 raise TypeError("its element type is unknown to NumPy")
             shape, strides, dtype = tuple(view.shape), view.strides, np.dtype(view.dtype)
@@ -166,9 +183,9 @@ class Gpu:
                 f"{what} cannot be read on the GPU ({error}); allowed: arrays with __dlpack__ or "
                 "__cuda_array_interface__, without a gradient to record; give x.detach() or a NumPy array"
             ) from error
-        if view.device_id != self.device.device_id:
+        if view.device_id != self.number:
             raise ArrayError(
-                f"{what} lies on GPU {view.device_id}; allowed: GPU {self.device.device_id}, where the network runs; "
+                f"{what} lies on GPU {view.device_id}; allowed: GPU {self.number}, where the network runs; "
                 "copy it there"
             )
         if not _dense(shape, strides):
@@ -181,12 +198,21 @@ class Gpu:
     def export(
         self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], owner: Any, stream: int | None, **options: Any
     ) -> Any:
-        """A DLPack capsule, after making the consumer's stream wait for this one."""
-        self.enter()
+        """A DLPack capsule, after making the consumer's stream wait for this one.
+
+        Raises:
+            BufferError: it is wanted on another device, where cuda.core copies to none.
+        """
+        if options.get("dl_device") == (cuda.DLPACK_CUDA, self.number):
+            del options["dl_device"]  # cuda.core takes no device, not even the array's own
         if stream is None:
             self.synchronize()
         elif stream != -1:
-            cuda.accept_stream(stream, self.device).wait(self.queue)
+            self.enter()
+            theirs = cuda.accept_stream(stream, self.device)
+            with self._streams.ordered() as ours, cuda.reported():
+                theirs.wait(ours)
+            owner = self._streams.lend(owner)
         return cuda.capsule(address, shape, dtype, owner, **options)
 
 
@@ -207,13 +233,13 @@ class _Prepared:
         gpu = self._gpu
         gpu.enter()
         self._runs += 1
-        with cuda.reported():
+        with gpu.ordered() as stream, cuda.reported():
             if self._graph is None and self._runs > 1:
                 self._graph = self._captured()
             if self._graph is None:
-                self._enqueue(gpu.queue, gpu.queue)
+                self._enqueue(stream, stream)
             else:
-                self._graph.launch(gpu.queue)
+                self._graph.launch(stream)
 
     def _captured(self) -> Any:
         builder = self._gpu.device.create_graph_builder()
