@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from gncodegen.errors import EmulationFault
 from support.cuda_stub.abi import Status, StatusError, entries
 from support.cuda_stub.devices import GPUS, VERSION, Devices
+from support.cuda_stub.graphs import Graphs
 from support.cuda_stub.kernels import Kernels
 from support.cuda_stub.memory import Memory
 from support.cuda_stub.streams import Operation, Streams
@@ -46,10 +47,11 @@ class Driver:
         self._process = os.getpid()
         self.devices = Devices(self)
         self.streams = Streams(self)
+        self.graphs = Graphs(self)
         self.memory = Memory(self)
         self.kernels = Kernels(self)
         self._table: dict[str, dict[int, tuple[tuple[Any, ...], Callable[..., None]]]] = {}
-        for part in (self.devices, self.streams, self.memory, self.kernels):
+        for part in (self.devices, self.streams, self.graphs, self.memory, self.kernels):
             for name, since, types, method in entries(part):
                 self._table.setdefault(name, {})[since] = types, method
         self._made: dict[tuple[str, int], tuple[Any, int]] = {}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LEGACY, PER_THREAD = 1, 2
 NONBLOCKING = 1
-GLOBAL, MOVE = 0, 1
+GLOBAL = 0
 
 
 @dataclass
@@ -96,25 +96,11 @@ class Event:
 
 
 @dataclass(eq=False)
-class UserObject:
-    """What graphs keep alive; `destroy` is called when nobody holds it."""
-
-    destroy: int
-    pointer: int
-    count: int
-
-    def release(self, count: int) -> None:
-        self.count -= count
-        if self.count == 0:
-            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.destroy)(self.pointer)
-
-
-@dataclass(eq=False)
 class Graph:
-    """What a capture found, or its executable."""
+    """What a capture found, or its executable; it holds `objects`."""
 
     nodes: list[Operation]
-    objects: list[UserObject] = field(default_factory=list)
+    objects: list[Any] = field(default_factory=list)
 
 
 class Streams:
@@ -300,7 +286,7 @@ class Streams:
                 raise StatusError(Status.NOT_READY)
         put(out, 1, ctypes.c_float)
 
-    # ---- capture and graphs ----------------------------------------------------------------------------------------
+    # ---- capture ---------------------------------------------------------------------------------------------------
 
     @entry("cuStreamBeginCapture", HANDLE, INT)
     def begin(self, handle: int, mode: int) -> None:
@@ -337,59 +323,6 @@ class Streams:
         put(graph, capture.graph if capture is not None else 0)
         for other in (nodes, edges, count):
             put(other, 0)
-
-    @entry("cuGraphInstantiate", ADDRESS, HANDLE, UNSIGNED)
-    @entry("cuGraphInstantiateWithFlags", ADDRESS, HANDLE, UNSIGNED)
-    @entry("cuGraphInstantiateWithParams", ADDRESS, HANDLE, ADDRESS)
-    def instantiate(self, out: int, graph: int, how: int) -> None:
-        found = self._driver.find(graph, Graph)
-        for each in found.objects:
-            each.count += 1
-        put(out, self._driver.register(Graph(found.nodes, list(found.objects))))
-
-    @entry("cuGraphLaunch", HANDLE, HANDLE)
-    def launch(self, graph: int, stream: int) -> None:
-        nodes = self._driver.find(graph, Graph).nodes
-
-        def replay() -> None:
-            for node in nodes:
-                node.action()
-
-        self.submit(stream, replay, f"graph of {len(nodes)} nodes", *(use for node in nodes for use in node.uses))
-
-    @entry("cuGraphUpload", HANDLE, HANDLE)
-    def upload(self, graph: int, stream: int) -> None:
-        self._driver.find(graph, Graph)
-        self.of(stream)
-
-    @entry("cuGraphDestroy", HANDLE)
-    @entry("cuGraphExecDestroy", HANDLE)
-    def destroy_graph(self, handle: int) -> None:
-        graph = self._driver.find(handle, Graph)
-        self._driver.forget(handle)  # a launch under way still ends
-        for each in graph.objects:
-            each.release(1)
-
-    @entry("cuUserObjectCreate", ADDRESS, ADDRESS, ADDRESS, UNSIGNED, UNSIGNED)
-    def create_user_object(self, out: int, pointer: int, destroy: int, count: int, flags: int) -> None:
-        put(out, self._driver.register(UserObject(destroy, pointer, count)))
-
-    @entry("cuUserObjectRelease", HANDLE, UNSIGNED)
-    def release_user_object(self, handle: int, count: int) -> None:
-        self._driver.find(handle, UserObject).release(count)
-
-    @entry("cuGraphRetainUserObject", HANDLE, HANDLE, UNSIGNED, UNSIGNED)
-    def retain_user_object(self, graph: int, handle: int, count: int, flags: int) -> None:
-        found = self._driver.find(handle, UserObject)
-        found.count += 0 if flags & MOVE else count
-        self._driver.find(graph, Graph).objects += [found] * count
-
-    @entry("cuGraphReleaseUserObject", HANDLE, HANDLE, UNSIGNED)
-    def give_user_object(self, graph: int, handle: int, count: int) -> None:
-        found = self._driver.find(handle, UserObject)
-        for _ in range(count):
-            self._driver.find(graph, Graph).objects.remove(found)
-        found.release(count)
 
     def _not_captured(self, stream: Stream) -> None:
         if stream.capture is not None:
