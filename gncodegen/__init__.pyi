@@ -12,6 +12,7 @@ from .errors import (
     LayerError as LayerError,
     NetworkError as NetworkError,
     OptionsError as OptionsError,
+    RankError as RankError,
     SaveError as SaveError,
     TargetError as TargetError,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gncodegen.footprint import check_network
 from gncodegen.layers.network import Network
 from gncodegen.lowering import Functions
 from gncodegen.options import CompileOptions
+from gncodegen.parallel.averaging import Averaging
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.readable import Readable
 from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
@@ -37,9 +39,16 @@ class Compiled(Readable):
         network: checked and connected.
         options: how to compile it.
         hyperparameters: what the training step reads at run time.
+        averaging: over ranks, of a training step's gradients; None = there is one rank.
     """
 
-    def __init__(self, network: Network, options: CompileOptions, hyperparameters: Hyperparameters) -> None:
+    def __init__(
+        self,
+        network: Network,
+        options: CompileOptions,
+        hyperparameters: Hyperparameters,
+        averaging: Averaging | None = None,
+    ) -> None:
         self.network, self.options, self.hyperparameters = network, options, hyperparameters
         check_network(network, options)
         self._backend: Backend = row_of(options.target).open(options)
@@ -48,7 +57,7 @@ class Compiled(Readable):
         trained = [name for name, parameter in network.parameters.items() if parameter.learnable and options.training]
         zeros = {name: np.zeros_like(initial[name]) for name in trained}
         state = {array: self._backend.values(zeros, options.dtype) for array in hyperparameters.solver.state}
-        self._persistent = PersistentBuffers(values, state, hyperparameters)
+        self._persistent = PersistentBuffers(values, state, hyperparameters, averaging or Averaging())
         self.parameters = Parameters(values)
         self._last_step: Runner | None = None
         self._conversion = ArrayConversion(
@@ -244,7 +253,8 @@ class Compiled(Readable):
                 for name in of_parameter.shapes
             }
             learned = {name: values.read(name) for name in values.shapes}
-            return NetworkState(self.network, self.options, numbers.values(), numbers.steps, learned, solver)
+            options = replace(self.options, bucket_size=0)  # who loads it has ranks of his own
+            return NetworkState(self.network, options, numbers.values(), numbers.steps, learned, solver)
 
     @staticmethod
     def of_state(state: NetworkState) -> Compiled:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from gncodegen.runtime.state import Hyperparameters
 if TYPE_CHECKING:
     from gncodegen.layers.base import Layer
     from gncodegen.layers.graph import LayerGraph
+    from gncodegen.parallel.averaging import Averaging
     from gncodegen.saving import NetworkState
 
 
@@ -51,8 +52,18 @@ def compile(  # noqa: A001, D417  choices are documented by their fields
         CompileError: a stage failed.
         TargetError: the target is not available; says what to install or to write instead.
     """
+    return compiled(layers, {"target": target, **choices}, options)
+
+
+def compiled(
+    layers: Sequence[Layer] | LayerGraph | Network,
+    choices: Mapping[str, Any],
+    options: Any = None,
+    averaging: Averaging | None = None,
+) -> Compiled:
+    """`compile` for one of several ranks, whose gradients are averaged; `choices` are fields of CompileOptions."""
     network = Network.build(layers, require_output=False)
-    choices, numbers = {"target": target, **choices}, {}
+    choices, numbers = dict(choices), {}
     if options is not None:
         if not hasattr(options, "gradient_threshold_method"):
             raise OptionsError(
@@ -65,15 +76,17 @@ def compile(  # noqa: A001, D417  choices are documented by their fields
         }
         clips = np.isfinite(options.gradient_threshold)
         choices |= {"solver": options.solver, "clip": options.gradient_threshold_method if clips else "none"}
+    if averaging is not None and averaging.collective.ranks > 1:
+        choices["bucket_size"] = options.bucket_size
     chosen = CompileOptions(**choices)
     if network.output_layer is None:
         chosen = replace(chosen, training=False)
     if not network.batched:
         chosen = replace(chosen, batch_size=1)
     check_format(network, chosen.data_format)
-    compiled = Compiled(network, chosen, Hyperparameters(chosen.solver, chosen.seed, **numbers))
-    _remember(compiled)
-    return compiled
+    made = Compiled(network, chosen, Hyperparameters(chosen.solver, chosen.seed, **numbers), averaging)
+    _remember(made)
+    return made
 
 
 @takes_options("caller", "compile")

@@ -37,6 +37,10 @@ class TargetError(GncodegenError, RuntimeError):
     """The machine or the installation lacks what the target needs."""
 
 
+class RankError(GncodegenError, RuntimeError):
+    """Another process of a training on several ranks failed, or did not come; the text has its own message."""
+
+
 class AnomalyError(GncodegenError, ArithmeticError):
     """A training step with detect_anomaly met a NaN or an infinity; the network is as it was before the step.
 

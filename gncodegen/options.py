@@ -165,6 +165,13 @@ class CompileOptions:
         given_by="training options",
     )
 
+    bucket_size: int = _option(
+        0,
+        integer_from(0, "an int, 0 or more", "0"),
+        "bytes of gradients that ranks average at once; 0 for one rank",
+        given_by="training options",
+    )
+
     def __post_init__(self) -> None:
         for each in fields(self):
             check, given = option(each).check, getattr(self, each.name)

@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 refused with a message, 130 interrupted.
     """
     given = _parser().parse_args(arguments)
+    given.arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         given.run(given)
         sys.stdout.flush()

@@ -23,6 +23,13 @@ def add_to(commands: Any) -> None:
     )
     train.add_argument("file", metavar="FILE.py", help="defines `layers`, `options`, `x` and `y`")
     train.add_argument("--output", metavar="FOLDER", required=True, help="where the trained network goes")
+    train.add_argument(
+        "--ranks",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train in so many processes under mpiexec, each on its share of every mini-batch (default 1)",
+    )
     add_options(train, "caller")
     train.set_defaults(run=run_train)
     predict = commands.add_parser(
@@ -46,24 +53,37 @@ def add_to(commands: Any) -> None:
 
 def run_train(given: Namespace) -> None:
     """Trains and saves, also what Ctrl-C, SIGTERM or an error interrupts."""
+    from gncodegen.parallel.mpi import started_ranks
     from gncodegen.saving import require_writable
     from gncodegen.train.interruption import interruptible
-    from gncodegen.train.network import prepare_training
+    from gncodegen.train.network import prepare_training, ranks_of
 
+    if given.ranks != 1 and started_ranks() == 1:
+        raise SystemExit(_run_ranks(given))
     require_writable(given.output)
     names = network_file(given.file)
     x, y, options = (optional_name(names, name, given.file) for name in ("x", "y", "options"))
-    net, training = prepare_training(x, y, names["layers"], options, **chosen(given))
-    with interruptible() as interruption:
-        try:
-            iteration = training.run().output_network_iteration
-        finally:  # also what an output function's error leaves
-            if training.history.records:
-                net.save(given.output)
-                print(f"Saved in {given.output}.")
-    print(f"The network of iteration {iteration}.")
+    with ranks_of(options, "parallel" if given.ranks != 1 else "") as ranks:
+        net, training = prepare_training(x, y, names["layers"], options, ranks=ranks, **chosen(given))
+        with interruptible() as interruption:
+            try:
+                iteration = training.run().output_network_iteration
+            finally:  # also what an output function's error leaves
+                if training.history.records and ranks.first:
+                    net.save(given.output)
+                    print(f"Saved in {given.output}.")
+    if ranks.first:
+        print(f"The network of iteration {iteration}.")
     if interruption.requested:
         raise KeyboardInterrupt
+
+
+def _run_ranks(given: Namespace) -> int:
+    """The same command in several processes; its exit code."""
+    from gncodegen.parallel.launching import run
+    from gncodegen.targets.cpu.threads import cores
+
+    return run(given.arguments, given.ranks, cores())
 
 
 def run_predict(given: Namespace) -> None:

@@ -187,11 +187,28 @@ class LaunchOp(TextOperation):
             raise VerifyException(f"kern.launch: there is no kern.kernel @{self.kernel_name}")
 
 
+@irdl_op_definition
+class AllReduceOp(TextOperation):
+    """`kern.all_reduce(%a, %b)`: from here on buffers are averaged over ranks, until a launch that uses one of them.
+
+    They lie side by side in the arena, those of one op behind those of the one before.
+    """
+
+    name = "kern.all_reduce"
+    buffers = var_operand_def(_MEMREF)
+
+    def __init__(self, buffers: Sequence[SSAValue], layers: Sequence[str]) -> None:
+        super().__init__(operands=[buffers], attributes=self.encoded({}, layers))
+
+    def verify_(self) -> None:
+        self.check_attributes()
+
+
 def _constants(value: Value) -> dict[str, Constant]:
     assert isinstance(value, Mapping)
     return {name: constant(entry) for name, entry in value.items()}
 
 
-KERN = Dialect("kern", [KernelOp, AllocOp, ViewOp, LaunchOp])
+KERN = Dialect("kern", [KernelOp, AllocOp, ViewOp, LaunchOp, AllReduceOp])
 
-__all__ = ["KERN", "AllocOp", "KernelOp", "LaunchOp", "ViewOp"]
+__all__ = ["KERN", "AllReduceOp", "AllocOp", "KernelOp", "LaunchOp", "ViewOp"]

@@ -7,10 +7,10 @@ from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.ir.function import function_of, operations_of, setting, slots
-from gncodegen.ir.kern import AllocOp, KernelOp, LaunchOp, ViewOp
+from gncodegen.ir.kern import AllocOp, AllReduceOp, KernelOp, LaunchOp, ViewOp
 from gncodegen.ir.operation import texts
 from gncodegen.ir.values import decode, tensor_of
-from gncodegen.kernels.program import Buffer, Call, Program
+from gncodegen.kernels.program import Buffer, Call, Program, Reduction
 
 
 def program_of(module: ModuleOp) -> Program:
@@ -22,6 +22,7 @@ def program_of(module: ModuleOp) -> Program:
     buffers: list[Buffer] = []
     index: dict[SSAValue, int] = {}
     calls: list[Call] = []
+    reductions: list[Reduction] = []
 
     def add(value: SSAValue, kind: str, name: str = "", offset: int = 0, of: int = -1, axes: str = "") -> None:
         tensor = tensor_of(value)
@@ -39,6 +40,8 @@ def program_of(module: ModuleOp) -> Program:
                 add(operation.buffer, "view", of=index[operation.source])
             case LaunchOp():
                 calls.append(_call(operation, index))
+            case AllReduceOp():
+                reductions.append(Reduction(len(calls), tuple(index[buffer] for buffer in operation.operands)))
             case _:
                 raise VerifyException(f"{operation.name} is left; run the passes up to memory")
     kernels = {str(decode(op.sym_name)): op.schedule for op in module.ops if isinstance(op, KernelOp)}
@@ -49,6 +52,7 @@ def program_of(module: ModuleOp) -> Program:
         calls=tuple(calls),
         **{name: int(decode(size)) for name, size in sizes.items()},  # pyright: ignore[reportArgumentType]
         fused=texts(module, "gn.fused"),
+        reductions=tuple(reductions),
     )
 
 

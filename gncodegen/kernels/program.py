@@ -78,6 +78,34 @@ class Call:
     numbers: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Reduction:
+    """A bucket of buffers that are averaged over ranks while the calls behind go on.
+
+    Args:
+        begin: how many calls come before.
+        buffers: indices of arena buffers that lie side by side.
+    """
+
+    begin: int
+    buffers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A place between two calls.
+
+    Args:
+        place: how many calls come before.
+        begin: the reductions that begin there.
+        finish: whether all that have begun must then be over.
+    """
+
+    place: int
+    begin: tuple[Reduction, ...]
+    finish: bool
+
+
 @dataclass(frozen=True, repr=False)
 class Program:
     """A function as a list of calls.
@@ -90,6 +118,7 @@ class Program:
         arena_bytes: size of the one arena all "arena" buffers lie in.
         constant_bytes: size of the memory of "constant" buffers.
         fused: what the compiler fused, one readable line each.
+        reductions: in order.
     """
 
     function: str
@@ -99,6 +128,7 @@ class Program:
     arena_bytes: int
     constant_bytes: int = 0
     fused: tuple[str, ...] = ()
+    reductions: tuple[Reduction, ...] = ()
 
     def __repr__(self) -> str:
         counts = f"{len(self.kernels)} kernels, {len(self.calls)} calls, {len(self.buffers)} buffers"
@@ -136,6 +166,21 @@ class Program:
         if count == self.batch_size or not (call.order and self.in_order):
             return call.numbers
         return tuple(number * count // self.batch_size for number in call.numbers)
+
+    @cached_property
+    def stops(self) -> tuple[Stop, ...]:
+        """Where a run stops between two calls because of reductions, in order."""
+        begun = {self.root(index): each.begin for each in self.reductions for index in each.buffers}
+        ends: dict[int, int] = {}
+        for position, call in enumerate(self.calls):
+            for root in map(self.root, call.arguments):
+                if begun.get(root, len(self.calls)) <= position:
+                    ends.setdefault(root, position)
+        places = sorted({each.begin for each in self.reductions} | set(ends.values()))
+        return tuple(
+            Stop(place, tuple(each for each in self.reductions if each.begin == place), place in ends.values())
+            for place in places
+        )
 
     @cached_property
     def changes_parameters(self) -> bool:
@@ -177,6 +222,7 @@ class Program:
             "arena_bytes": self.arena_bytes,
             "constant_bytes": self.constant_bytes,
             "fused": list(self.fused),
+            "reductions": [asdict(reduction) for reduction in self.reductions],
         }
 
     @staticmethod
@@ -190,6 +236,7 @@ class Program:
             arena_bytes=data["arena_bytes"],
             constant_bytes=data["constant_bytes"],
             fused=tuple(data["fused"]),
+            reductions=tuple(Reduction(**_tuples(given)) for given in data["reductions"]),
         )
 
 

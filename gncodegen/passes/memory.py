@@ -14,7 +14,7 @@ from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import PassFailedException
 
 from gncodegen.ir.function import function_of, operations_of
-from gncodegen.ir.kern import AllocOp, LaunchOp
+from gncodegen.ir.kern import AllocOp, AllReduceOp, LaunchOp
 from gncodegen.ir.values import encode, tensor_of
 from gncodegen.passes.destinations import root_of
 from gncodegen.passes.placement import Lifetime, aligned_size, place
@@ -67,6 +67,7 @@ class Memory(ModulePass):
 
     Greedy best fit, largest first, 64-byte aligned; the function's attribute kern.arena_bytes is the peak.
 
+    Buffers that are reduced lie side by side in the order of their reductions.
     Constant buffers lie side by side in memory of their own, of kern.constant_bytes.
     """
 
@@ -75,7 +76,10 @@ class Memory(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         function = function_of(op)
         lives = lifetimes(function)
-        placement = place(list(lives.values()))
+        index = {alloc: position for position, alloc in enumerate(lives)}
+        reductions = [operation for operation in operations_of(function) if isinstance(operation, AllReduceOp)]
+        roots = [root_of(buffer).owner for reduction in reductions for buffer in reduction.operands]
+        placement = place(list(lives.values()), [index[root] for root in roots if isinstance(root, AllocOp)])
         for alloc, offset in zip(lives, placement.offsets, strict=True):
             alloc.place(offset)
         constant_bytes = 0

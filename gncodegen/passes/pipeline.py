@@ -33,6 +33,7 @@ from gncodegen.passes.machine import ForMachine
 from gncodegen.passes.memory import Memory
 from gncodegen.passes.partial_statistics import PartialStatistics
 from gncodegen.passes.prologue import Prologue
+from gncodegen.passes.reduce import Reduce
 from gncodegen.passes.select import Select
 from gncodegen.passes.shapes import Shapes
 from gncodegen.process import trace
@@ -65,6 +66,7 @@ def pipeline(
         Layout(data_format=options.data_format or ""),  # the caller's axis order, at the edges
         PartialStatistics.of(machine),  # statistics from the convolution in front
         Prologue.of(machine),  # a norm in the convolution that reads it
+        Reduce(bucket_size=options.bucket_size),  # averages over ranks, while the backward pass goes on
         Select.of(machine, choices=choices, observations=observations),  # gn → kern: kernels and buffers
         Hoist(),  # what depends on parameters alone, once
         Memory(),  # one arena, offsets, in place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 ALIGNMENT = 64
 """Bytes; a cache line and the widest vector."""
@@ -54,13 +55,22 @@ class _Chain:
     offset: int = 0
 
 
-def place(lifetimes: Sequence[Lifetime]) -> Placement:
+def place(lifetimes: Sequence[Lifetime], region: Sequence[int] = ()) -> Placement:
     """Places buffers so that no two that live at once overlap, except where one takes another over.
 
     Chains of buffers that take over one another are placed as one block; the largest first, each into the smallest gap
     that holds it.
+
+    Args:
+        lifetimes: of the buffers.
+        region: indices of those that are to lie side by side, in this order; they take over nothing.
     """
-    chains, in_place = _chained(lifetimes)
+    chains, in_place = _chained(lifetimes, region)
+    sizes = [aligned_size(lifetimes[index].bytes) for index in region]
+    within = dict(zip(region, accumulate(sizes, initial=0), strict=False))
+    if region:
+        first, last = (min(lifetimes[i].first for i in region), max(lifetimes[i].last for i in region))
+        chains.append(_Chain(sum(sizes), first, last, list(region)))
     placed: list[_Chain] = []
     for chain in sorted(chains, key=lambda chain: (-chain.bytes, chain.first, chain.members[0])):
         chain.offset = _best_fit(chain, placed)
@@ -68,17 +78,17 @@ def place(lifetimes: Sequence[Lifetime]) -> Placement:
     offsets = [0] * len(lifetimes)
     for chain in placed:
         for member in chain.members:
-            offsets[member] = chain.offset
+            offsets[member] = chain.offset + within.get(member, 0)
     peak = max((chain.offset + aligned_size(chain.bytes) for chain in placed), default=0)
     return Placement(tuple(offsets), peak, tuple(in_place))
 
 
-def _chained(lifetimes: Sequence[Lifetime]) -> tuple[list[_Chain], list[int | None]]:
-    """Joins each buffer to one it may take over that ends its chain, dies in time and is large enough."""
+def _chained(lifetimes: Sequence[Lifetime], region: Sequence[int]) -> tuple[list[_Chain], list[int | None]]:
+    """Joins each buffer outside the region to one it may take over that ends its chain, dies in time and is large."""
     chain_of: dict[int, _Chain] = {}
     chains: list[_Chain] = []
     in_place: list[int | None] = [None] * len(lifetimes)
-    for index in sorted(range(len(lifetimes)), key=lambda index: lifetimes[index].first):
+    for index in sorted(set(range(len(lifetimes))) - set(region), key=lambda index: lifetimes[index].first):
         life = lifetimes[index]
         for candidate in life.takes_over:
             chain, old = chain_of.get(candidate), lifetimes[candidate]

@@ -10,7 +10,7 @@ from typing import ClassVar
 from xdsl.builder import Builder
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 from xdsl.utils.exceptions import PassFailedException, VerifyException
 
@@ -18,11 +18,13 @@ from gncodegen.errors import CompileError
 from gncodegen.ir.function import function_of, operations_of
 from gncodegen.ir.gn import GnOperation
 from gncodegen.ir.gn.pointwise import Reshape
-from gncodegen.ir.kern import AllocOp, KernelOp, LaunchOp, ViewOp
+from gncodegen.ir.gn.update import AllReduce
+from gncodegen.ir.kern import AllocOp, AllReduceOp, KernelOp, LaunchOp, ViewOp
+from gncodegen.ir.operation import users
 from gncodegen.ir.values import constant, memref_type, tensor_of
 from gncodegen.kernels import catalog
 from gncodegen.kernels.schedule import Machine, Plan, Problem, Schedule, Tensor
-from gncodegen.passes.destinations import bind_results
+from gncodegen.passes.destinations import bind_results, root_of
 from gncodegen.passes.machine import ForMachine
 from gncodegen.passes.observations import separate
 from gncodegen.passes.shapes import Shapes
@@ -49,7 +51,7 @@ def problem_of(operation: GnOperation, machine: Machine) -> Problem:
 def problems_of(module: ModuleOp, machine: Machine) -> tuple[Problem, ...]:
     """The different problems that the pass would plan kernels for, in order."""
     operations = [operation for operation in operations_of(function_of(module)) if isinstance(operation, GnOperation)]
-    problems = [problem_of(operation, machine) for operation in operations if not isinstance(operation, Reshape)]
+    problems = [problem_of(operation, machine) for operation in operations if operation.COMPUTES]
     return tuple({problem.digest: problem for problem in problems}.values())
 
 
@@ -88,6 +90,8 @@ class Selection:
         if isinstance(operation, Reshape):
             shape = operation.values.integers("shape")
             return [builder.insert(ViewOp(operation.operands[0], shape)).buffer]
+        if isinstance(operation, AllReduce):
+            return self._reduced(operation, builder)
         operands = list(operation.operands)
         named: dict[str, SSAValue] = {}
         if operation.READS_HYPERPARAMETERS:
@@ -97,6 +101,21 @@ class Selection:
             problem = replace(problem, model=self.models[operation])
         named |= {f"operand{index}": operand for index, operand in enumerate(operands)}
         return self.emit(builder, problem, named, operation.layers, operation in self.alone)
+
+    def _reduced(self, operation: AllReduce, builder: Builder) -> list[SSAValue]:
+        """The buffers of its operands, reduced where they lie; copies of those that are also read as they are."""
+        buffers: list[SSAValue] = []
+        for operand in operation.operands:
+            root, buffer = root_of(operand), operand
+            taken = any(root_of(other) is root for other in buffers)
+            if taken or not isinstance(root.owner, AllocOp) or _readers(root) != {operation}:
+                buffer = builder.insert(AllocOp(tensor_of(operand))).buffer
+                self.copy(builder, operand, buffer)
+            else:
+                root.owner.operands = []
+            buffers.append(buffer)
+        builder.insert(AllReduceOp(buffers, operation.layers))
+        return buffers
 
     def emit(
         self,
@@ -190,6 +209,17 @@ class Select(ForMachine):
             models = {each: problem_of(each, self.machine) for each in operations}
             Shapes(self.observations).apply(ctx, op)
         Selection(op, self.machine, planner, separate(op, ctx), models).run()
+
+
+def _readers(value: SSAValue) -> set[Operation]:
+    """The ops that are still to be lowered and use a buffer, under any shape."""
+    found: set[Operation] = set()
+    for user in users(value):
+        if isinstance(user, ViewOp):
+            found |= _readers(user.buffer)
+        elif not isinstance(user, LaunchOp | AllocOp | AllReduceOp):
+            found.add(user)
+    return found
 
 
 def _considered(problem: Problem, choice: int) -> str:

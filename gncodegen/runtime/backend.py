@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
+from gncodegen.parallel.averaging import Averaging
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.state import Hyperparameters, Values
 from gncodegen.targets.target import Target
@@ -31,11 +32,13 @@ class PersistentBuffers:
         values: parameters and state.
         solver_state: what the solver keeps: arrays by parameter, under the name that its row gives them.
         hyperparameters: what a step reads at run time.
+        averaging: over ranks, of gradients.
     """
 
     values: Values
     solver_state: Mapping[str, Values]
     hyperparameters: Hyperparameters
+    averaging: Averaging = field(default_factory=Averaging)
 
     @property
     def by_kind(self) -> Mapping[str, Values]:

@@ -22,8 +22,9 @@ class TimedExecutor(Executor):
         self.seconds: list[NDArray[np.float64]] = []
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
-        self._bind(arguments, count)
-        clock = imported("gncodegen.targets.cpu.runner").times(self._launched(count, hoisted))
-        times = np.zeros(len(self.program.calls))
-        times[len(times) - len(clock) + 1 :] = np.maximum(np.diff(clock), 0) * 1e-9
-        self.seconds.append(times)
+        self.seconds.append(np.zeros(len(self.program.calls)))
+        super()._execute(arguments, hoisted, count)
+
+    def _run(self, count: int, begin: int, end: int) -> None:
+        clock = imported("gncodegen.targets.cpu.runner").times(self._launched(count, begin, end))
+        self.seconds[-1][begin:end] = np.maximum(np.diff(clock), 0) * 1e-9

@@ -122,13 +122,17 @@ class CheckedExecutor(Executor):
         That is the first one that left poison in what it wrote; of a buffer without, the last one that wrote it.
         """
         runner = imported("gncodegen.targets.cpu.runner")
-        launches, begin = self._launched(count, hoisted), 0 if hoisted else self.program.hoisted
+        begin, stops = 0 if hoisted else self.program.hoisted, self.program.stops
+        launches = self._launched(count, begin, len(self.program.calls))
         argv = np.zeros_like(self._argv)
         argv[self._places] = [address(places[int(root)].memory) for root in self._roots]
         set_numbers(argv, self._starts, self.program, count)
         blamed, first = dict[int, str](), ""
         for number in range(begin, len(self.program.calls)):
             call = self.program.calls[number]
+            for reduction in (each for stop in stops if stop.place == number for each in stop.begin):
+                for root in map(self.program.root, reduction.buffers):
+                    self._averaging.average(arrays[root])
             runner.run(launches.only(number - begin, argv))
             label = f"kernel {call.kernel} of {' + '.join(call.layers) or 'no layer'}"
             for root in map(self.program.root, call.arguments):

@@ -86,7 +86,16 @@ class DeviceBackend:
         return DeviceValues(initial, dtype, self.device, self.lock)
 
     def runner(self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers) -> DeviceExecutor:
-        """Loads the kernels and binds what stays in its place."""
+        """Loads the kernels and binds what stays in its place.
+
+        Raises:
+            TargetError: the program averages over ranks.
+        """
+        if program.reductions:
+            raise TargetError(
+                f"target {self.target.machine.target!r} has no ranks; allowed: one process on a GPU, or several on "
+                'CPUs; write execution_environment="auto", or target="cpu"'
+            )
         if self._hyperparameters is None:
             self._hyperparameters = DeviceHyperparameters(self.device, persistent.hyperparameters.array)
         kernels: dict[str, LoadedKernel] = {}

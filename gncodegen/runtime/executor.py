@@ -10,7 +10,8 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program
+from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program, Reduction
+from gncodegen.parallel.averaging import Averaging
 from gncodegen.process import forks
 from gncodegen.process.signals import imported
 from gncodegen.runtime.arrays import address, lasting
@@ -45,6 +46,10 @@ class Arena:
             if self._memory.nbytes < size:
                 self._memory = lasting(size, np.uint8)
                 self.address = address(self._memory)
+
+    def part(self, begin: int, end: int) -> NDArray[np.uint8]:
+        """The bytes from `begin` to `end`."""
+        return self._memory[begin:end]
 
 
 BYTES_PER_NANOSECOND = 10
@@ -83,6 +88,7 @@ class Executor(Execution):
         arena: the memory of its intermediate buffers.
         bound: arrays of the arguments that stay the same from run to run, by (kind, name).
         values: the parameters among them; None where a program has none.
+        averaging: what a program's reductions are made by.
     """
 
     def __init__(
@@ -92,8 +98,10 @@ class Executor(Execution):
         arena: Arena,
         bound: Mapping[Key, NDArray[Any]],
         values: Values | None = None,
+        averaging: Averaging | None = None,
     ) -> None:
         super().__init__(program, arena.lock, values)
+        self._averaging = averaging or Averaging()
         self._arena, self._kernels = arena, kernels  # in memory as long as they are held
         arena.reserve(program.arena_bytes)
         calls = program.calls
@@ -112,7 +120,7 @@ class Executor(Execution):
         for index, buffer in enumerate(program.buffers):
             if buffer.kind == "constant":
                 self._addresses[index] = address(self._constants) + buffer.offset
-        self._launches: OrderedDict[tuple[int, bool], Launches] = OrderedDict()
+        self._launches: OrderedDict[tuple[int, int, int], Launches] = OrderedDict()
         self._known: dict[int, ref[NDArray[Any]]] = {}
         self._results: dict[Key, NDArray[Any]] = {}
         self.free: dict[Key, int] = {}
@@ -124,27 +132,44 @@ class Executor(Execution):
         places = [(int(place), root) for place, root in zip(self._places, roots, strict=True)]
         self._slots = {i: [place for place, root in places if root == i] for i in self.free.values()}
 
-    def _launched(self, count: int, hoisted: bool) -> Launches:
-        """What the runner takes for the first `count` observations, with or without the hoisted launches."""
-        key = (count, hoisted)
+    def _launched(self, count: int, begin: int, end: int) -> Launches:
+        """What the runner takes for the first `count` observations, of the calls from `begin` to `end`."""
+        key = (count, begin, end)
         if key not in self._launches:
             kind = imported("gncodegen.targets.cpu.runner").Launches
-            program, begin = self.program, 0 if hoisted else self.program.hoisted
-            calls = program.calls[begin:]
+            program, calls = self.program, self.program.calls[begin:end]
             tiles = [program.grid(call, count) for call in calls]
             costs = [cost(program, call) * grid // max(call.grid, 1) for call, grid in zip(calls, tiles, strict=True)]
             columns = (tiles, [call.first for call in calls], costs)
             grids, firsts, weights = (np.array(column, np.int64) for column in columns)
-            functions, starts = self._functions[begin:], self._starts[begin:]
+            functions, starts = self._functions[begin:end], self._starts[begin:end]
             self._launches[key] = kind(functions, grids, firsts, weights, self._argv, starts)
-            if len(self._launches) > MOST_COUNTS:
+            if len(self._launches) > MOST_COUNTS + len(program.stops):
                 self._launches.popitem(last=False)
         return self._launches[key]
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
         self._bind(arguments, count)
-        launched = self._launches.get((count, hoisted)) or self._launched(count, hoisted)
+        place, end = 0 if hoisted else self.program.hoisted, len(self.program.calls)
+        for stop in self.program.stops:
+            self._run(count, place, stop.place)
+            place = stop.place
+            for reduction in stop.begin:
+                self._averaging.begin(self._reduced(reduction))
+            if stop.finish:
+                self._averaging.finish()
+        self._run(count, place, end)
+
+    def _run(self, count: int, begin: int, end: int) -> None:
+        """Does the calls from `begin` to `end`."""
+        launched = self._launches.get((count, begin, end)) or self._launched(count, begin, end)
         imported("gncodegen.targets.cpu.runner").run(launched)  # Numba loads when something runs
+
+    def _reduced(self, reduction: Reduction) -> NDArray[Any]:
+        """The memory of a bucket, with what lies between its buffers."""
+        buffers = [self.program.buffers[self.program.root(index)] for index in reduction.buffers]
+        end = max(buffer.offset + buffer.bytes for buffer in buffers)
+        return self._arena.part(min(buffer.offset for buffer in buffers), end).view(buffers[0].dtype)
 
     def _bind(self, arguments: Mapping[Key, NDArray[Any]], count: int) -> None:
         """Puts the addresses of these arrays in their slots, and the numbers of so many observations."""

@@ -58,7 +58,7 @@ class HostBackend:
             assert isinstance(values, HostValues)
             arrays |= {(kind, name): array for name, array in values.arrays.items()}
         chosen = executor or (CheckedExecutor if environment().check else Executor)
-        return chosen(program, kernels, self._arena, arrays, persistent.values)
+        return chosen(program, kernels, self._arena, arrays, persistent.values, persistent.averaging)
 
     def import_device_array(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""

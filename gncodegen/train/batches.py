@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
+from gncodegen.parallel.collective import ALONE, Collective, share
 from gncodegen.train.history import Record
 from gncodegen.train.options import TrainingOptions
 from gncodegen.train.targets import Targets
@@ -59,7 +60,7 @@ class Source(Protocol):
         ...
 
     def inputs(self) -> Iterator[NDArray[Any]]:
-        """All inputs, some at a time, as they are without augmentation."""
+        """All inputs of this rank's share, some at a time, as they are without augmentation."""
         ...
 
 
@@ -161,6 +162,7 @@ class ArraySource:
         seed: of the shuffles and augmentations.
         augment: changes each mini-batch; None = they stay as they are.
         dtype: the floating type of batches.
+        collective: the ranks, each of which takes its share of every mini-batch.
     """
 
     def __init__(
@@ -170,8 +172,9 @@ class ArraySource:
         seed: int,
         augment: Augmentation | None = None,
         dtype: str = "float32",
+        collective: Collective = ALONE,
     ) -> None:
-        self.samples, self._options, self._seed = samples, options, seed
+        self.samples, self._options, self._seed, self._collective = samples, options, seed, collective
         self._augment, self._dtype = augment, dtype
         self.slow = augment is not None or samples.on_disk
 
@@ -197,7 +200,7 @@ class ArraySource:
         generator = np.random.default_rng([self._seed, 1])
         every = steps(count, options.mini_batch_size, options.max_epochs, options.shuffle, generator)
         for step in islice(every, len(records), None):
-            x, t = self._gathered(step)
+            x, t = self._gathered(step._replace(indices=step.indices[share(len(step.indices), self._collective)]))
             ends, last = step.iteration % self._per_epoch == 0, step.iteration == self.iterations
             yield Batch(step.epoch, step.iteration, x, t, ends, last)
 
@@ -208,25 +211,26 @@ class ArraySource:
         samples = self.samples
         x = np.take(samples.x, step.indices, axis=samples.batch_axis)
         targets = samples.targets
-        x, y = augmented(self._augment, x, targets.take(step.indices), self._seed, step.iteration)
+        rank = self._collective.rank
+        x, y = augmented(self._augment, x, targets.take(step.indices), self._seed, step.iteration, rank)
         return np.ascontiguousarray(x, self._dtype), targets.rows(y, self._dtype)
 
     def inputs(self) -> Iterator[NDArray[Any]]:
-        """All inputs."""
-        size = self._options.mini_batch_size
-        for start in range(0, len(self.samples), size):
-            yield self.samples.take(np.arange(start, min(start + size, len(self.samples))), self._dtype)
+        """All inputs of this rank's share."""
+        own, size = share(len(self.samples), self._collective), self._options.mini_batch_size
+        for start in range(own.start, own.stop, size):
+            yield self.samples.take(np.arange(start, min(start + size, own.stop)), self._dtype)
 
 
 def augmented(
-    augment: Augmentation, x: NDArray[Any], y: NDArray[Any], seed: int, iteration: int
+    augment: Augmentation, x: NDArray[Any], y: NDArray[Any], seed: int, iteration: int, rank: int = 0
 ) -> tuple[NDArray[Any], Any]:
-    """What an augmentation makes of a mini-batch; its generator follows from the seed and the iteration alone.
+    """What an augmentation makes of a mini-batch; its generator follows from seed, iteration and rank alone.
 
     Raises:
         ArrayError: it returns something else than a pair.
     """
-    result = augment(x, y, np.random.default_rng([seed, 2, iteration]))
+    result = augment(x, y, np.random.default_rng([seed, 2, iteration, *([rank] if rank else [])]))
     if not isinstance(result, tuple) or len(result) != 2:  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
         raise ArrayError(
             f"augment returned {type(result).__name__}; allowed: a pair (x, y) of arrays; write `return x, y`"

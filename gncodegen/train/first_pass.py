@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.parallel.collective import ALONE, Collective, everyone, share
 from gncodegen.process.waiting import Waiting
-from gncodegen.train.inputs import channel_last, checked_inputs, needs_statistics, with_classes, with_statistics
+from gncodegen.train.inputs import (
+    along,
+    channel_last,
+    checked_inputs,
+    needs_statistics,
+    with_classes,
+    with_statistics,
+)
 from gncodegen.train.labels import classes_of, encoded, label_array, without
 from gncodegen.train.population import Moments
 from gncodegen.train.streams import Stream, no_batch
@@ -21,7 +29,8 @@ from gncodegen.train.streams import Stream, no_batch
 def described(stream: Stream, network: Network, data_format: str) -> tuple[Network, int]:
     """The network with the classes and input statistics of a stream, and the length of an epoch if it was counted.
 
-    Takes a pass over the first epoch where the network lacks some of them; statistics that are given stay.
+    Takes a pass over the first epoch where the network lacks some of them; statistics that are given stay. Each rank
+    takes its share of the pass.
 
     Args:
         stream: the training data.
@@ -51,17 +60,39 @@ def described(stream: Stream, network: Network, data_format: str) -> tuple[Netwo
                 array, _ = label_array(y, node.size.shape, node.label)
                 labels |= dict.fromkeys(encoded(array, node.label)[0])
             if statistics is not None:
-                array, _ = checked_inputs(x, network.input, data_format)
-                statistics.add(channel_last(array, network.input, data_format))
+                array, axis = checked_inputs(x, network.input, data_format)
+                own = along(array, axis, stream.share(array.shape[axis]))
+                statistics.add(channel_last(own, network.input, data_format))
     if not length:
         raise no_batch(1)
     if unnamed:
         assert isinstance(layer, ClassificationLayer)
+        labels = {label: None for found in everyone(labels, stream.collective) for label in found}
         distinct = without(list(labels), layer.ignore_label)
         network = with_classes(network, classes_of(distinct, node.size.channels, node.label))
     if statistics is not None:
-        network = with_statistics(network, statistics.values, reset=False)
+        network = with_statistics(network, statistics.of_all(stream.collective), reset=False)
     return network, length
+
+
+def with_input_statistics(
+    network: Network, x: NDArray[Any], data_format: str, reset: bool, collective: Collective = ALONE
+) -> Network:
+    """The network whose input layer has the statistics its normalization needs.
+
+    Args:
+        network: any network.
+        x: the training inputs, of which each rank reads its share.
+        data_format: their axis order.
+        reset: compute all of them; else only where one is missing.
+        collective: the ranks.
+    """
+    layer = network.input_layer
+    if not isinstance(layer, InputLayer) or not needs_statistics(network, reset):
+        return network
+    inputs, statistics = channel_last(x, network.input, data_format), Statistics(layer)
+    statistics.add(inputs[share(len(inputs), collective)])
+    return with_statistics(network, statistics.of_all(collective), reset)
 
 
 class Statistics:
@@ -80,7 +111,18 @@ class Statistics:
 
     def add(self, x: NDArray[Any]) -> None:
         """Counts another batch (N, *input size) in."""
-        found, count = self._layer.statistics(x), len(x)
+        if len(x):
+            self._join(len(x), self._layer.statistics(x))
+
+    def of_all(self, collective: Collective) -> dict[str, NDArray[np.float64]]:
+        """Those of the batches of all ranks, in their order."""
+        joined = Statistics(self._layer)
+        for count, values in everyone((self._count, self.values), collective):
+            if count:
+                joined._join(count, values)
+        return joined.values
+
+    def _join(self, count: int, found: dict[str, NDArray[np.float64]]) -> None:
         before, self._count = self._count, self._count + count
         if not before:
             self.values = found

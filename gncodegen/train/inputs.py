@@ -51,6 +51,17 @@ def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], 
     return np.ascontiguousarray(array), axis
 
 
+def along(x: NDArray[Any], axis: int, part: slice) -> NDArray[Any]:
+    """A view of some observations.
+
+    Args:
+        x: the inputs.
+        axis: the position of B in their format.
+        part: which.
+    """
+    return x[(slice(None),) * axis + (part,)]
+
+
 def channel_last(x: NDArray[Any], node: Node, data_format: str) -> NDArray[Any]:
     """A view of the inputs with B first and C last."""
     letters = "B" + node.size.format
@@ -74,21 +85,6 @@ def with_statistics(network: Network, values: Mapping[str, NDArray[np.float64]],
     given = {} if reset else {p.name: p.value for p in node.parameters if p.value is not None}
     changed: dict[str, Any] = {**values, **given}
     return with_layer(network, node.name, replace(node.layer, **changed))
-
-
-def with_input_statistics(network: Network, x: NDArray[Any], data_format: str, reset: bool) -> Network:
-    """The network whose input layer has the statistics its normalization needs.
-
-    Args:
-        network: any network.
-        x: the training inputs.
-        data_format: their axis order.
-        reset: compute all of them; else only where one is missing.
-    """
-    layer = network.input_layer
-    if not isinstance(layer, InputLayer) or not needs_statistics(network, reset):
-        return network
-    return with_statistics(network, layer.statistics(channel_last(x, network.input, data_format)), reset)
 
 
 def with_classes(network: Network, classes: tuple[Any, ...]) -> Network:

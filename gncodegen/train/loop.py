@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, MutableMapping
 from contextlib import nullcontext
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,13 @@ from gncodegen.train.anomaly import Traceable, anomaly, is_finite
 from gncodegen.train.batches import Batch, Samples, Source
 from gncodegen.train.checkpoint import Checkpoints, Progress
 from gncodegen.train.history import History, Record, StopReason, TrainingInfo
+from gncodegen.train.inputs import along
 from gncodegen.train.interruption import Interruption, interruptible
 from gncodegen.train.learn_rate import learn_rate, prepare
 from gncodegen.train.options import TrainingOptions
 from gncodegen.train.plot import ProgressPlot
 from gncodegen.train.progress import ProgressTable
-from gncodegen.train.targets import measure
+from gncodegen.train.ranks import Ranks
 
 
 class Trainable(Traceable, Protocol):
@@ -59,10 +60,12 @@ class Validation:
         compiled: the network.
         samples: the validation data; None = never validate.
         options: validation_frequency, validation_patience and output_network.
+        ranks: each validates its share of the samples.
     """
 
-    def __init__(self, compiled: Trainable, samples: Samples | None, options: TrainingOptions) -> None:
+    def __init__(self, compiled: Trainable, samples: Samples | None, options: TrainingOptions, ranks: Ranks) -> None:
         self.compiled = compiled
+        self.ranks = ranks
         self.samples = samples
         self.options = options
         self.best_loss = math.inf
@@ -74,9 +77,11 @@ class Validation:
         """Loss and accuracy or RMSE now; NaNs without validation data."""
         if self.samples is None:
             return math.nan, math.nan
-        targets = self.samples.targets
-        loss, y = self.compiled.evaluate(self.samples.x, targets.whole())
-        return loss, measure(loss, y, targets.whole(), targets.classes is not None)
+        samples, own = self.samples, self.ranks.share(len(self.samples))
+        t, loss, y = samples.targets.whole()[own], 0.0, np.empty(0)
+        if len(t):
+            loss, y = self.compiled.evaluate(along(samples.x, samples.batch_axis, own), t)
+        return self.ranks.measured(loss, y, t, samples.targets.classes is not None)
 
     def after(self, iteration: int, last: bool) -> tuple[float, float] | None:
         """Validates if it is time to: at the first, every `validation_frequency`-th and the last iteration."""
@@ -115,6 +120,7 @@ class Training:
         validation: the validation data, or None.
         options: every option of the run.
         finalize: runs after the last iteration, on the weights to return, before the final validation.
+        ranks: that train the network together.
     """
 
     def __init__(
@@ -124,17 +130,19 @@ class Training:
         validation: Samples | None,
         options: TrainingOptions,
         finalize: Callable[[], None] = lambda: None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks()
         self.compiled = compiled
         self.training = training
         self.options = options
         self.finalize = finalize
-        self.validation = Validation(compiled, validation, options)
+        self.validation = Validation(compiled, validation, options, self.ranks)
         self.history = History(training.classification, training.iterations)
         frequency = options.verbose_frequency
-        self.table = ProgressTable(training.classification, frequency) if options.verbose else None
+        self.table = ProgressTable(training.classification, frequency) if options.verbose and self.ranks.first else None
         self.plot = None
-        if options.plots == "training-progress":
+        if options.plots == "training-progress" and self.ranks.first:
             self.plot = ProgressPlot(
                 lambda: self.history.info((math.nan, math.nan), 0, "interrupted"), options.checkpoint_path
             )
@@ -156,16 +164,16 @@ class Training:
         if self.table:
             self.table.start()
         reason: StopReason = "max-epochs-completed"
-        if self._ask("start", record):
-            reason = "output-fcn"
-        else:
-            made = self.training.batches(list(records))
-            prepared = made_ahead(made) if self.training.slow else nullcontext(made)
-            with interruptible() as interruption, prepared as batches:
-                for batch in batches:
+        if self._stop_reason("start", record):
+            return self._end(record, "output-fcn")
+        made = self.training.batches(list(records))
+        prepared = made_ahead(made) if self.training.slow else nullcontext(made)
+        with interruptible() as interruption, prepared as batches:
+            try:
+                for batch in self.ranks.together(batches):
                     record = self._iterate(batch)
                     records.append(record)
-                    stopped = self._stop_reason(record, interruption)
+                    stopped = self._stop_reason("iteration", record, interruption)
                     if self.table:
                         self.table.row(record, last=stopped is not None or batch.last)
                     if self.plot:
@@ -174,15 +182,23 @@ class Training:
                     if stopped:
                         reason = stopped
                         break
+            except Exception:
+                if self.ranks.told and self.checkpoints and records:
+                    self._write_checkpoint(self.checkpoints)
+                raise
         return self._end(record, reason)
 
     def _checkpoint(self, batch: Batch, stopped: StopReason | None) -> None:
         # A training that ended for a reason of its own would not go on, so it leaves nothing to go on with.
         if self.checkpoints and (stopped == "interrupted" or (stopped is None and self.checkpoints.due(batch))):
-            records, best = self.history.records, self.validation
-            self.checkpoints.write(
-                Progress(batch.iteration, records, best.best_loss, best.best_iteration, best.worse, best.weights)
-            )
+            self._write_checkpoint(self.checkpoints)
+
+    def _write_checkpoint(self, checkpoints: Checkpoints) -> None:
+        """Of the last iteration that was done."""
+        records, best = self.history.records, self.validation
+        checkpoints.write(
+            Progress(records[-1].iteration, records, best.best_loss, best.best_iteration, best.worse, best.weights)
+        )
 
     def _iterate(self, batch: Batch) -> Record:
         epoch, iteration, x, t, _, last = batch
@@ -192,23 +208,38 @@ class Training:
         if before is not None and not is_finite(loss, self.compiled.parameters):
             prepare(self.compiled.hyperparameters, self.options, epoch, iteration)  # the same dropout
             raise anomaly(self.compiled, before, x, t, iteration)
-        measured = measure(loss, self.compiled.last_scores, t, self.history.classification)
+        loss, measured = self.ranks.measured(loss, self.compiled.last_scores, t, self.history.classification)
         validation = self.validation.after(iteration, last) or (None, None)
         return Record(epoch, iteration, self._seconds(), rate, loss, measured, *validation)
 
-    def _stop_reason(self, record: Record, interruption: Interruption) -> StopReason | None:
+    def _stop_reason(
+        self, state: Literal["start", "iteration"], record: Record, interruption: Interruption | None = None
+    ) -> StopReason | None:
+        """Why all ranks are to stop now, if they are."""
+        reason, error = None, None
+        try:
+            reason = self._own_reason(state, record, interruption)
+        except Exception as found:  # of an output function
+            error = found
+        return self.ranks.stopped(reason, error)
+
+    def _own_reason(
+        self, state: Literal["start", "iteration"], record: Record, interruption: Interruption | None
+    ) -> StopReason | None:
         # The output functions are asked first: they see every iteration, also the one that stops for another reason.
-        if self._ask("iteration", record):
+        if self._ask(state, record):
             return "output-fcn"
+        if state == "start":
+            return None
         if record.loss is not None and math.isnan(record.loss):
             return "training-loss-is-nan"
         if self.validation.exhausted:
             return "validation-patience"
-        return "interrupted" if interruption.requested else None
+        return "interrupted" if interruption and interruption.requested else None
 
     def _ask(self, state: Any, record: Record) -> bool:
-        """Calls every output function; whether any of them asks to stop."""
-        functions = self.options.output_fcn
+        """Calls every output function, on the first rank; whether any of them asks to stop."""
+        functions = self.options.output_fcn if self.ranks.first else ()
         given = self.history.state(state, record) if functions else None
         return any([bool(function(given)) for function in functions])  # noqa: C419  all are called
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,19 @@ from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
 from gncodegen.options import CompileOptions, takes_options
+from gncodegen.parallel.averaging import Averaging
+from gncodegen.parallel.environments import ENVIRONMENTS
 from gncodegen.process.waiting import Waiting
 from gncodegen.train.batches import ArraySource, Augmentation, Samples, Source
 from gncodegen.train.checkpoint import Checkpoints, checkpoints, read, refuse_others
-from gncodegen.train.first_pass import described
+from gncodegen.train.first_pass import described, with_input_statistics
 from gncodegen.train.history import TrainingInfo
-from gncodegen.train.inputs import with_classes, with_input_statistics
+from gncodegen.train.inputs import with_classes
 from gncodegen.train.loop import Training
 from gncodegen.train.options import TrainingOptions
 from gncodegen.train.pairs import checked
 from gncodegen.train.population import fix_batch_statistics
+from gncodegen.train.ranks import Ranks, check_together
 from gncodegen.train.streams import Stream, StreamSource
 from gncodegen.train.trained import TrainedNetwork
 
@@ -64,6 +68,8 @@ def train_network(
         augment: f(x, y, generator) → (x, y), changes each mini-batch of the training: x as the data has it, y class
             indices or responses, the generator seeded by options.seed and the iteration. y may become rows of K.
 
+    With execution_environment="parallel" the processes that mpiexec started train one network: docs/parallel.md.
+
     Returns:
         The trained network and the course of the training. Ctrl-C and SIGTERM end a training after its iteration; the
         network so far is returned, and left as a checkpoint where options.checkpoint_path names a folder.
@@ -75,11 +81,35 @@ def train_network(
         Exception: what an output function, a stream or an augmentation raises, with the network so far as its attribute
             `network`.
     """
-    net, training = prepare_training(x, y, layers, options, resume=resume, augment=augment, **choices)
+    with ranks_of(options) as ranks:
+        net, training = prepare_training(x, y, layers, options, resume=resume, augment=augment, ranks=ranks, **choices)
+        try:
+            return net, training.run()
+        except BaseException as error:
+            error.network = net  # pyright: ignore[reportAttributeAccessIssue]
+            raise
+
+
+@contextmanager
+def ranks_of(options: TrainingOptions, environment: str = "") -> Generator[Ranks]:
+    """The ranks of a training; an error that only this one knows ends all of them.
+
+    Args:
+        options: of the training.
+        environment: a name in the table of environments; "" = execution_environment.
+
+    Raises:
+        OptionsError: these are not training options.
+        TargetError: what the environment needs is not installed.
+    """
+    if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise OptionsError(f'options = {options!r}; allowed: TrainingOptions; write training_options("sgdm", …)')
+    ranks = Ranks(Averaging(ENVIRONMENTS[environment or options.execution_environment](options.rank_timeout)))
     try:
-        return net, training.run()
+        yield ranks
     except BaseException as error:
-        error.network = net  # pyright: ignore[reportAttributeAccessIssue]
+        if not ranks.told:
+            ranks.collective.end(error)
         raise
 
 
@@ -92,48 +122,56 @@ def prepare_training(
     *,
     resume: str | Path | None = None,
     augment: Augmentation | None = None,
+    ranks: Ranks | None = None,
     **choices: Any,
 ) -> tuple[TrainedNetwork, Training]:
-    """`train_network` up to the first iteration: data checked, network compiled; `Training.run` does the rest."""
+    """`train_network` up to the first iteration: data checked, network compiled; `Training.run` does the rest.
+
+    `ranks` come from `ranks_of(options)`; None = there is one.
+    """
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise OptionsError(f'options = {options!r}; allowed: TrainingOptions; write training_options("sgdm", …)')
+    ranks = ranks or Ranks()
     if augment is not None and not callable(augment):  # pyright: ignore[reportUnnecessaryComparison]
         raise OptionsError(f"augment = {augment!r}; allowed: None or f(x, y, generator) → (x, y); give a function")
     data_format = choices.get("data_format", CompileOptions.data_format) or ""
     dtype = choices.get("dtype", CompileOptions.dtype)
     network = Network.build(layers)
     if y is None:
-        data = _Streamed.of(x, network, options, data_format)
+        data = _Streamed.of(x, network, options, data_format, ranks)
     else:
-        data = _Given.of(x, y, network, options, data_format)
+        data = _Given.of(x, y, network, options, data_format, ranks)
     network = data.network
     validation = None
     if options.validation_data is not None:
         validation = _samples(*options.validation_data, network, data_format, "validation_data:")
+    check_together(network, options, ranks)
     facts = _facts(network, data.observations, options)
     saved = checkpoints(Path(resume))[-1:] if resume is not None else []
     known = [read(path, facts) for path in saved]
-    if options.checkpoint_path is not None and (resume is None or Path(resume) != options.checkpoint_path):
-        refuse_others(options.checkpoint_path)
+    own = options.checkpoint_path
+    if ranks.first and own is not None and (resume is None or Path(resume) != own):
+        refuse_others(own)
     if known:
         seed = known[0][1]
     else:
-        seed = int(np.random.default_rng().integers(2**31)) if options.seed is None else options.seed
-    compiled = compiler.compile(
-        network, batch_size=data.batch_size, training=True, options=options, seed=seed, **choices
-    )
+        drawn = int(np.random.default_rng().integers(2**31)) if options.seed is None else options.seed
+        seed = ranks.agreed(drawn)
+    given = {**choices, "batch_size": data.batch_size, "training": True, "seed": seed}
+    compiled = compiler.compiled(network, given, options, ranks.averaging)
     source = data.source(seed, augment, dtype)
 
     def finalize() -> None:
         if options.batch_normalization_statistics == "population":
-            fix_batch_statistics(compiled, source, data_format)
+            fix_batch_statistics(compiled, source, data_format, ranks.collective)
 
-    net, loop = TrainedNetwork(compiled), Training(compiled, source, validation, options, finalize)
+    net, loop = TrainedNetwork(compiled), Training(compiled, source, validation, options, finalize, ranks)
     loop.history.network = net
     for path, (progress, _) in zip(saved, known, strict=True):
         compiled.restore(path)
         loop.restore(progress)
-    if options.checkpoint_path is not None:
+    ranks.begin(compiled, seed, len(loop.history.records))
+    if own is not None and ranks.first:
         loop.checkpoints = Checkpoints(options, net.save, facts | {"seed": seed})
     return net, loop
 
@@ -146,21 +184,24 @@ class _Given:
         network: with the class names and input statistics of the data.
         samples: inputs and targets.
         options: of the training.
+        ranks: that share them.
     """
 
     network: Network
     samples: Samples
     options: TrainingOptions
+    ranks: Ranks
 
     @staticmethod
-    def of(x: Any, y: Any, network: Network, options: TrainingOptions, data_format: str) -> _Given:
+    def of(x: Any, y: Any, network: Network, options: TrainingOptions, data_format: str, ranks: Ranks) -> _Given:
         samples = _samples(x, y, network, data_format, "x and y:")
         if samples.targets.classes is not None:
             network = with_classes(network, samples.targets.classes)
         reset = options.reset_input_normalization
         with Waiting("input statistics"):
-            network = with_input_statistics(network, samples.x, data_format, reset)
-        return _Given(network, samples, options)
+            network = with_input_statistics(network, samples.x, data_format, reset, ranks.collective)
+        ranks.require(min(options.mini_batch_size, len(samples)))
+        return _Given(network, samples, options, ranks)
 
     @property
     def observations(self) -> int | None:
@@ -169,12 +210,13 @@ class _Given:
 
     @property
     def batch_size(self) -> int:
-        """Observations of a mini-batch."""
-        return min(self.options.mini_batch_size, len(self.samples))
+        """Observations of this rank's share of a mini-batch."""
+        own = self.ranks.share(min(self.options.mini_batch_size, len(self.samples)))
+        return own.stop - own.start
 
     def source(self, seed: int, augment: Augmentation | None, dtype: str) -> Source:
         """Where the mini-batches come from."""
-        return ArraySource(self.samples, self.options, seed, augment, dtype)
+        return ArraySource(self.samples, self.options, seed, augment, dtype, self.ranks.collective)
 
 
 @dataclass(frozen=True)
@@ -196,8 +238,8 @@ class _Streamed:
     data_format: str
 
     @staticmethod
-    def of(data: Any, network: Network, options: TrainingOptions, data_format: str) -> _Streamed:
-        stream = Stream(data)
+    def of(data: Any, network: Network, options: TrainingOptions, data_format: str, ranks: Ranks) -> _Streamed:
+        stream = Stream(data, ranks.collective)
         if stream.one_shot and options.max_epochs > 1:
             raise ArrayError(
                 f"the data is an iterator, which lasts for one epoch, and max_epochs = {options.max_epochs}; allowed: "
@@ -216,9 +258,10 @@ class _Streamed:
 
     @property
     def batch_size(self) -> int:
-        """Observations of the first mini-batch."""
+        """Observations of this rank's share of the first mini-batch."""
         x, _, axis = checked(*self.stream.first(), self.network, self.data_format, "a batch of")
-        return x.shape[axis]
+        own = self.stream.share(x.shape[axis])
+        return max(own.stop - own.start, 1)
 
     def source(self, seed: int, augment: Augmentation | None, dtype: str) -> Source:
         """Where the mini-batches come from."""

@@ -112,7 +112,10 @@ class TrainingOptions:
         checkpoint_path: None, or a folder for checkpoints, which `train_network(…, resume=folder)` goes on with.
         checkpoint_frequency, checkpoint_frequency_unit: every so many of "epoch" or "iteration".
         checkpoints_kept: how many of the last stay.
-        execution_environment: "auto" or "cpu".
+        execution_environment: "auto" or "cpu"; "parallel": the processes that mpiexec started train one network, each
+            on its share of every mini-batch.
+        bucket_size: bytes of gradients that several ranks average at once, while the backward pass goes on.
+        rank_timeout: seconds that a rank is waited for before the training ends with an error.
         reset_input_normalization: recompute the input layer's statistics from the training data even where it has some;
             those of a stream only where one is missing.
         batch_normalization_statistics: "population" (one more pass after training) or "moving".
@@ -157,7 +160,9 @@ class TrainingOptions:
     checkpoint_frequency: Annotated[int, positive_int] = 1
     checkpoint_frequency_unit: Annotated[Literal["epoch", "iteration"], one_of("epoch", "iteration")] = "epoch"
     checkpoints_kept: Annotated[int, positive_int] = 3
-    execution_environment: Annotated[Literal["auto", "cpu"], one_of("auto", "cpu")] = "auto"
+    execution_environment: Annotated[Literal["auto", "cpu", "parallel"], one_of("auto", "cpu", "parallel")] = "auto"
+    bucket_size: Annotated[int, positive_int] = 2**20
+    rank_timeout: Annotated[float, positive_number] = 600.0
     reset_input_normalization: Annotated[bool, _flags] = True
     batch_normalization_statistics: Annotated[Literal["population", "moving"], one_of("population", "moving")] = (
         "population"
@@ -210,8 +215,8 @@ def _checks() -> dict[str, tuple[Check, Any]]:
 
 
 _LATER = {
-    "execution_environment": "training on a GPU or on several workers is not built yet: "
-    'write execution_environment="cpu", which uses every core',
+    "execution_environment": "training on a GPU is not built yet: "
+    'write execution_environment="cpu", which uses every core, or "parallel" under mpiexec',
 }
 """Options of the reference whose other values come in later versions, and what to do until then."""
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
+from gncodegen.parallel.collective import ALONE, Collective, everyone
 from gncodegen.train.batches import Source
 from gncodegen.train.inputs import channel_last
 
@@ -33,7 +34,9 @@ class Predictor(Protocol):
         ...
 
 
-def fix_batch_statistics(compiled: Predictor, training: Source, data_format: str) -> None:
+def fix_batch_statistics(
+    compiled: Predictor, training: Source, data_format: str, collective: Collective = ALONE
+) -> None:
     """Sets every `trained_mean` and `trained_variance` to the population's, first layer first.
 
     Each layer sees what it will see at prediction: the layers before it have their final statistics already.
@@ -42,6 +45,7 @@ def fix_batch_statistics(compiled: Predictor, training: Source, data_format: str
         compiled: the trained network; its statistics are assigned.
         training: the training data; every sample counts.
         data_format: axis order of its inputs.
+        collective: the ranks, each of which reads its share.
     """
     given = compiled.network.input
     for node in compiled.network.nodes:
@@ -50,19 +54,24 @@ def fix_batch_statistics(compiled: Predictor, training: Source, data_format: str
                 compiled.activations(channel_last(x, given, data_format), node.inputs[0], "B" + given.size.format)
                 for x in training.inputs()
             )
-            mean, variance = merged_moments(parts)
+            mean, variance = merged_moments(parts, collective)
             compiled.parameters[f"{node.name}.trained_mean"] = mean
             compiled.parameters[f"{node.name}.trained_variance"] = variance
 
 
-def merged_moments(parts: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and population variance per channel of arrays (…, C), merged in float64."""
+def merged_moments(
+    parts: Iterable[NDArray[Any]], collective: Collective = ALONE
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and population variance per channel of arrays (…, C) of all ranks, merged in float64."""
     merged = Moments(0, np.zeros(()), np.zeros(()))
     for part in parts:
         values = np.asarray(part, np.float64).reshape(-1, part.shape[-1])
         local = values.mean(axis=0)
         merged = merged.joined(Moments(len(values), local, np.square(values - local).sum(axis=0)))
-    return merged.mean, merged.squares / merged.count
+    first, *others = [each for each in everyone(merged, collective) if each.count]
+    for other in others:
+        first = first.joined(other)
+    return first.mean, first.squares / first.count
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from itertools import chain
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from gncodegen.errors import ArrayError
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.parallel.collective import ALONE, Collective, share
 from gncodegen.train.batches import Augmentation, Batch, augmented
 from gncodegen.train.history import Record
-from gncodegen.train.inputs import checked_inputs
+from gncodegen.train.inputs import along, checked_inputs
 from gncodegen.train.options import TrainingOptions
 from gncodegen.train.pairs import checked
 
@@ -28,13 +29,15 @@ class Stream:
 
     Args:
         data: an iterable of pairs; or a callable that makes one per epoch, and is given the number of the epoch (from
-            1) if it takes an argument. It is to start anew each time; an iterator lasts for one epoch.
+            1) if it takes an argument, and `rank` and `ranks` if it has parameters of those names. It is to start anew
+            each time; an iterator lasts for one epoch.
+        collective: the ranks. Where a callable does not ask for its rank, each takes its share of every batch.
 
     Raises:
         ArrayError: it is neither.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Any, collective: Collective = ALONE) -> None:
         if hasattr(data, "__array__") or hasattr(data, "__dlpack__") or not (callable(data) or _is_iterable(data)):
             raise ArrayError(
                 f"y is None and the data is of type {type(data).__name__}; allowed: an iterable of (x, y) batches, or "
@@ -42,6 +45,8 @@ class Stream:
                 "torch.utils.data.DataLoader(data, batch_size=64)"
             )
         self._data: Any = data
+        self.collective = collective
+        self._own = collective.ranks > 1 and not _is_iterable(data) and {"rank", "ranks"} <= _parameters(data).keys()
         self._peeked: tuple[tuple[Any, Any], Pairs] | None = None
         self.one_shot = isinstance(data, Iterator)
         self._spent = False
@@ -53,6 +58,10 @@ class Stream:
             return 0 if not _is_iterable(self._data) else len(self._data)
         except TypeError:
             return 0
+
+    def share(self, count: int) -> slice:
+        """Which observations of a batch are this rank's: all, where the callable asked for its rank."""
+        return slice(0, count) if self._own else share(count, self.collective)
 
     def first(self) -> tuple[Any, Any]:
         """The first pair of the first epoch, which comes again when that epoch is begun."""
@@ -85,7 +94,8 @@ class Stream:
         return self._pairs(1)
 
     def _pairs(self, number: int) -> Pairs:
-        batches: Iterable[Any] = self._data if _is_iterable(self._data) else _made(self._data, number)
+        data = self._data
+        batches: Iterable[Any] = data if _is_iterable(data) else _made(data, number, self.collective)
         for position, pair in enumerate(batches, 1):
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
                 length = f" of length {len(pair)}" if isinstance(pair, (tuple, list)) else ""
@@ -100,14 +110,20 @@ def _is_iterable(data: Any) -> bool:
     return hasattr(data, "__iter__")
 
 
-def _made(make: Callable[..., Iterable[Any]], epoch: int) -> Iterable[Any]:
-    """The batches of an epoch from a callable that takes its number, or nothing."""
-    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
+def _parameters(make: Callable[..., Any]) -> Mapping[str, Parameter]:
     try:
-        takes = any(p.kind in kinds for p in signature(make).parameters.values())
+        return signature(make).parameters
     except ValueError:  # written in C
-        takes = False
-    batches = make(epoch) if takes else make()
+        return {}
+
+
+def _made(make: Callable[..., Iterable[Any]], epoch: int, collective: Collective) -> Iterable[Any]:
+    """The batches of an epoch from a callable that takes its number, or nothing, and perhaps the rank."""
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
+    parameters, known = _parameters(make), {"rank": collective.rank, "ranks": collective.ranks}
+    named = {name: value for name, value in known.items() if name in parameters}
+    takes = any(p.kind in kinds for name, p in parameters.items() if name not in named)
+    batches = make(epoch, **named) if takes else make(**named)
     if not _is_iterable(batches):
         raise ArrayError(
             f"the data's callable returned {type(batches).__name__} for epoch {epoch}; allowed: an iterable of (x, y) "
@@ -185,14 +201,17 @@ class StreamSource:
 
     def _gathered(self, pair: tuple[Any, Any], iteration: int) -> tuple[NDArray[Any], NDArray[Any]]:
         x, targets, axis = checked(*pair, self.network, self.data_format, "a batch of")
-        everything = np.arange(x.shape[axis])
+        own = self.stream.share(x.shape[axis])
+        x, indices = along(x, axis, own), np.arange(own.start, own.stop)
         if self.augment is None:
-            return np.ascontiguousarray(x, self.dtype), targets.gather(everything, self.dtype)
-        x, y = augmented(self.augment, x, targets.take(everything), self.seed, iteration)
+            return np.ascontiguousarray(x, self.dtype), targets.gather(indices, self.dtype)
+        x, y = augmented(self.augment, x, targets.take(indices), self.seed, iteration, self.stream.collective.rank)
         return np.ascontiguousarray(x, self.dtype), targets.rows(y, self.dtype)
 
     def inputs(self) -> Iterator[NDArray[Any]]:
-        """All inputs of the first epoch."""
+        """This rank's share of all inputs of the first epoch."""
         for x, _ in self.stream.again('batch_normalization_statistics = "population"'):
-            array, _ = checked_inputs(x, self.network.input, self.data_format)
-            yield np.ascontiguousarray(array, self.dtype)
+            array, axis = checked_inputs(x, self.network.input, self.data_format)
+            own = self.stream.share(array.shape[axis])
+            if own.start < own.stop:
+                yield np.ascontiguousarray(along(array, axis, own), self.dtype)

@@ -138,6 +138,12 @@ def measure(loss: float, y: NDArray[Any], t: NDArray[Any], classification: bool)
     """
     if not classification:
         return float(np.sqrt(2.0 * loss))
+    right, counted = hits(y, t)
+    return 100.0 * right / counted if counted else float("nan")
+
+
+def hits(y: NDArray[Any], t: NDArray[Any]) -> tuple[int, int]:
+    """How many targets have the highest score, and how many count; the arguments are those of `measure`."""
     found = np.argmax(y.reshape(-1, y.shape[-1]), axis=1)
     rows = t.size == y.size and y.shape[-1] > 1
     if rows:
@@ -146,8 +152,7 @@ def measure(loss: float, y: NDArray[Any], t: NDArray[Any], classification: bool)
     else:
         truth = t.ravel()
         kept = truth != IGNORED
-    counted = np.count_nonzero(kept)
-    return 100.0 * np.count_nonzero((found == truth) & kept) / counted if counted else float("nan")
+    return int(np.count_nonzero((found == truth) & kept)), int(np.count_nonzero(kept))
 
 
 def targets_of(y: Any, node: Node) -> Targets:

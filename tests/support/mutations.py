@@ -188,6 +188,7 @@ WORDS = (
 PASSES = (
     *("", "shapes", "shapes{batch_size=3}", "canonicalize", "gradients", "gradients,dce", "gradients,dce,fuse,cse"),
     "shapes,canonicalize,gradients,dce,fuse,cse,layout,partial-statistics,prologue,select,hoist,memory",
+    "gradients,dce,fuse,cse,reduce{bucket_size=100},select,memory",
     *("memory", "hoist", 'layout{data_format="BCSS"}', "gradients{clip=l2norm solver=adam},dce,fuse,select"),
     "select,memory",
 )

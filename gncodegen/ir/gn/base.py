@@ -59,13 +59,15 @@ class GnOperation(TextOperation):
     """One tensor op of the gn dialect.
 
     Subclasses give `name`, `ATTRIBUTES`, the shape rule `infer`, and `gradient` if a loss can flow through them. An op
-    with `READS_HYPERPARAMETERS` takes the hyperparameters tensor as its last operand.
+    with `READS_HYPERPARAMETERS` takes the hyperparameters tensor as its last operand, one without
+    `COMPUTES` has no kernel.
     """
 
     inputs = var_operand_def(AnyTensorTypeConstr)
     outputs = var_result_def(AnyTensorTypeConstr)
     traits = traits_def(Pure())
     READS_HYPERPARAMETERS: ClassVar[bool] = False
+    COMPUTES: ClassVar[bool] = True
 
     def __init__(
         self,

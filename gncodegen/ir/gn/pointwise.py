@@ -235,6 +235,7 @@ class Reshape(GnOperation):
     """x → the same elements in the same order, in another shape."""
 
     name = "gn.reshape"
+    COMPUTES: ClassVar = False
     ATTRIBUTES: ClassVar = (Declared("shape", "ints"),)
 
     @classmethod

@@ -98,4 +98,21 @@ class UpdateStatistics(GnOperation):
         return (mean, variance)
 
 
-UPDATES = (GradientNorms, Update, UpdateStatistics)
+@irdl_op_definition
+class AllReduce(GnOperation):
+    """(a1…) → a1…: Σ share·a over all ranks, share being a rank's part of the observations that a is a mean over.
+
+    The caller's collective does it while the ops behind go on, up to the first that reads a result.
+    """
+
+    name = "gn.all_reduce"
+    COMPUTES: ClassVar = False
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        for tensor in operands:
+            expect(tensor.dtype == operands[0].dtype, f"{tensor.dtype} beside {operands[0].dtype}; one type is reduced")
+        return operands
+
+
+UPDATES = (GradientNorms, Update, UpdateStatistics, AllReduce)

@@ -1,0 +1,56 @@
+"""`--ranks N`: a command starts itself again under mpiexec."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gncodegen.errors import OptionsError, TargetError
+
+
+def mpiexec() -> str:
+    """The path of mpiexec: that of this Python's environment, or the first on the path.
+
+    Raises:
+        TargetError: there is none.
+    """
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        raise TargetError(
+            "mpiexec is not here; allowed: an MPI installation on PATH, or its wheel; pip install 'gncodegen[mpi]'"
+        )
+    return found
+
+
+def run(arguments: Sequence[str], ranks: int, cores: int) -> int:
+    """Runs `gncodegen ARGUMENTS` in so many processes on this machine.
+
+    Args:
+        arguments: as typed.
+        ranks: how many processes.
+        cores: to share among them where GNCODEGEN_THREADS does not say how many threads each has.
+
+    Returns:
+        the exit code of mpiexec.
+
+    Raises:
+        OptionsError: no such number of processes can be.
+        TargetError: there is no mpiexec.
+    """
+    if ranks < 1:
+        raise OptionsError(f"--ranks {ranks}; allowed: 1 or more; write --ranks 2")
+    threads = os.environ.get("GNCODEGEN_THREADS") or str(max(1, cores // ranks))
+    command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "gncodegen", *arguments]
+    job = subprocess.Popen(command, env={**os.environ, "GNCODEGEN_THREADS": threads})
+    # Ctrl-C reaches the whole job, which ends after its iteration; this process waits for it.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return job.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,146 @@
+"""Ranks under MPI, through mpi4py."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import RankError, TargetError
+
+TIMEOUT = 600.0
+"""Seconds that a rank is waited for."""
+
+WHOLE_BELOW = 8192
+"""Bytes of a buffer that each rank sends whole: one round of messages instead of two."""
+
+_SPIN = 0.002
+"""Seconds of asking without a pause; then the core is given to others now and again."""
+
+_PAUSE = 50e-6
+_GRACE = 3.0
+"""Seconds that a rank which heard of another's fault leaves that one to tell it."""
+
+
+class MpiCollective:
+    """The ranks of an MPI communicator.
+
+    The sum of a buffer is made in two rounds: each rank gets its part from all others, adds it up in the order of
+    ranks, and sends the sum to all. A rank sends 2·(ranks − 1)/ranks of the buffer, the least there is.
+
+    Source: P. Patarasuk, X. Yuan, Bandwidth Optimal All-reduce Algorithms for Clusters of Workstations, 2009.
+
+    Args:
+        communicator: of mpi4py; nobody else uses it.
+        timeout: seconds that a rank is waited for.
+    """
+
+    def __init__(self, communicator: Any, timeout: float = TIMEOUT) -> None:
+        self._communicator, self._timeout = communicator, timeout
+        self.rank: int = communicator.Get_rank()
+        self.ranks: int = communicator.Get_size()
+        self._received = np.empty(0, np.uint8)
+
+    def allreduce(self, buffer: NDArray[Any]) -> None:
+        """Puts the sum over all ranks in the buffer's place, in the order of ranks."""
+        flat = buffer.reshape(-1)
+        if not np.may_share_memory(flat, buffer) and buffer.size:
+            raise ValueError("a buffer to be summed must be C-contiguous")
+        if buffer.nbytes < WHOLE_BELOW:
+            self._exchange([flat] * self.ranks, flat)
+            return
+        edges = [len(flat) * rank // self.ranks for rank in range(self.ranks + 1)]
+        parts = [flat[begin:end] for begin, end in pairwise(edges)]
+        self._exchange(parts, parts[self.rank])
+        self._wait(
+            {
+                other: (
+                    self._communicator.Irecv(parts[other], other),
+                    self._communicator.Isend(parts[self.rank], other),
+                )
+                for other in self._others
+            }
+        )
+
+    @property
+    def _others(self) -> Sequence[int]:
+        """All other ranks, the next one first, so that not all begin with the same."""
+        return [(self.rank + step) % self.ranks for step in range(1, self.ranks)]
+
+    def _exchange(self, parts: Sequence[NDArray[Any]], own: NDArray[Any]) -> None:
+        """Sends each rank its part, and puts the sum of what all have of the own one in its place."""
+        size = own.nbytes
+        if self._received.nbytes < size * self.ranks:
+            self._received = np.empty(size * self.ranks, np.uint8)
+        rows = self._received[: size * self.ranks].view(own.dtype).reshape(self.ranks, -1)
+        self._wait(
+            {
+                other: (self._communicator.Irecv(rows[other], other), self._communicator.Isend(parts[other], other))
+                for other in self._others
+            }
+        )
+        rows[self.rank] = own
+        with np.errstate(all="ignore"):  # as kernels add
+            np.copyto(own, rows[0])
+            for row in rows[1:]:
+                np.add(own, row, out=own)
+
+    def _wait(self, requests: dict[int, tuple[Any, Any]]) -> None:
+        """Until the messages from and to each rank have passed."""
+        begin = time.monotonic()
+        while True:
+            requests = {rank: pair for rank, pair in requests.items() if not all(each.Test() for each in pair)}
+            if not requests:
+                return
+            waited = time.monotonic() - begin
+            if waited > self._timeout:
+                names = ", ".join(map(str, sorted(requests)))
+                raise RankError(
+                    f"rank {self.rank} waited {self._timeout:g} s for rank {names}; allowed: ranks that do the same "
+                    "iterations; look at what that rank does, or write rank_timeout=… for more seconds"
+                )
+            if waited > _SPIN:
+                time.sleep(_PAUSE)
+
+    def end(self, error: BaseException) -> None:
+        """Ends all ranks; those that only heard of the fault let the one that has it speak first."""
+        if self.ranks == 1:
+            return
+        if isinstance(error, RankError):
+            time.sleep(_GRACE)
+        print(f"rank {self.rank} of {self.ranks} ends the job:", file=sys.stderr)
+        traceback.print_exception(error)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self._communicator.Abort(1)
+
+
+@cache
+def communicator() -> Any:
+    """All processes that mpiexec started, on a communicator of gncodegen's own.
+
+    Raises:
+        TargetError: mpi4py or an MPI library is not installed.
+    """
+    try:
+        mpi = import_module("mpi4py.MPI")
+    except (ImportError, RuntimeError) as error:
+        raise TargetError(
+            f"MPI is not here: {error}; allowed: mpi4py 4.1 or later with an MPI library; pip install 'gncodegen[mpi]'"
+        ) from error
+    return mpi.COMM_WORLD.Dup()
+
+
+def started_ranks() -> int:
+    """How many processes mpiexec started this one among; 1 without it. MPI itself is not touched."""
+    counts = (os.environ.get(name, "") for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
+    return next((int(count) for count in counts if count.isdigit()), 1)
