@@ -202,6 +202,8 @@ class AllReduceOp(TextOperation):
 
     def verify_(self) -> None:
         self.check_attributes()
+        if len(kinds := {tensor_of(value).dtype for value in self.operands}) != 1:
+            raise VerifyException(f"kern.all_reduce of {', '.join(sorted(kinds)) or 'nothing'}; it takes one type")
 
 
 def _constants(value: Value) -> dict[str, Constant]:

@@ -13,7 +13,7 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from gncodegen.ir.function import body_of, function_of, operations_of, slots
-from gncodegen.ir.kern import AllocOp, LaunchOp, ViewOp
+from gncodegen.ir.kern import AllocOp, AllReduceOp, LaunchOp, ViewOp
 from gncodegen.passes.destinations import root_of
 
 LASTING = ("parameter", "state")
@@ -32,7 +32,10 @@ def hoistable(function: FuncOp) -> list[LaunchOp]:
         for value in launch.written:
             writers.setdefault(root_of(value), []).append(launch)
     lasting = {value for value, slot in slots(function) if slot.kind in LASTING and value not in writers}
-    found = set(launches)
+    reduced = {
+        root_of(value) for each in operations_of(function) if isinstance(each, AllReduceOp) for value in each.operands
+    }
+    found = {launch for launch in launches if reduced.isdisjoint(map(root_of, launch.written))}
     while True:
         kept = {launch for launch in found if _same(launch, lasting, writers, found)}
         if kept == found:

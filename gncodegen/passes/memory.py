@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -61,6 +62,28 @@ def lifetimes(function: FuncOp) -> dict[AllocOp, Lifetime]:
     return lives
 
 
+def reduced(function: FuncOp, allocs: Container[AllocOp]) -> list[AllocOp]:
+    """The allocs that are averaged over ranks, in the order of their reductions.
+
+    Args:
+        function: on buffers.
+        allocs: of the arena, written by launches.
+
+    Raises:
+        PassFailedException: another buffer is reduced, or one twice.
+    """
+    found: list[AllocOp] = []
+    for operation in operations_of(function):
+        for root in map(root_of, operation.operands if isinstance(operation, AllReduceOp) else ()):
+            if not isinstance(root.owner, AllocOp) or root.owner not in allocs or root.owner in found:
+                raise PassFailedException(
+                    "kern.all_reduce of a buffer that is an argument, constant, never written or reduced twice; "
+                    "allowed: buffers of the arena, each once; copy it"
+                )
+            found.append(root.owner)
+    return found
+
+
 @dataclass(frozen=True)
 class Memory(ModulePass):
     """Places all buffers in one arena, by their lifetimes.
@@ -77,9 +100,7 @@ class Memory(ModulePass):
         function = function_of(op)
         lives = lifetimes(function)
         index = {alloc: position for position, alloc in enumerate(lives)}
-        reductions = [operation for operation in operations_of(function) if isinstance(operation, AllReduceOp)]
-        roots = [root_of(buffer).owner for reduction in reductions for buffer in reduction.operands]
-        placement = place(list(lives.values()), [index[root] for root in roots if isinstance(root, AllocOp)])
+        placement = place(list(lives.values()), [index[alloc] for alloc in reduced(function, lives)])
         for alloc, offset in zip(lives, placement.offsets, strict=True):
             alloc.place(offset)
         constant_bytes = 0

@@ -63,13 +63,13 @@ def place(lifetimes: Sequence[Lifetime], region: Sequence[int] = ()) -> Placemen
 
     Args:
         lifetimes: of the buffers.
-        region: indices of those that are to lie side by side, in this order; they take over nothing.
+        region: indices of those that are to lie side by side, in this order, to the end; they take over nothing.
     """
     chains, in_place = _chained(lifetimes, region)
     sizes = [aligned_size(lifetimes[index].bytes) for index in region]
     within = dict(zip(region, accumulate(sizes, initial=0), strict=False))
     if region:
-        first, last = (min(lifetimes[i].first for i in region), max(lifetimes[i].last for i in region))
+        first, last = min(lifetimes[i].first for i in region), max(life.last for life in lifetimes)
         chains.append(_Chain(sum(sizes), first, last, list(region)))
     placed: list[_Chain] = []
     for chain in sorted(chains, key=lambda chain: (-chain.bytes, chain.first, chain.members[0])):

@@ -38,10 +38,12 @@ class Reduce(ModulePass):
         if not self.bucket_size:
             return
         readers.append(return_of(function))
+        before: list[Operation] = []
         for bucket in self._buckets(_averaged(function)):
             owners = [value.op for value in bucket if isinstance(value, OpResult)]
             averages = AllReduce(bucket, layers=merged_layers(owners))
-            body_of(function).insert_op_after(averages, _last(owners, function))
+            body_of(function).insert_op_after(averages, _last([*owners, *before], function))
+            before = [averages]
             for value, average in zip(bucket, averages.results, strict=True):
                 average.name_hint = value.name_hint
                 value.replace_uses_with_if(average, lambda use: use.operation in readers)

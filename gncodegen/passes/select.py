@@ -107,7 +107,7 @@ class Selection:
         buffers: list[SSAValue] = []
         for operand in operation.operands:
             root, buffer = root_of(operand), operand
-            taken = any(root_of(other) is root for other in buffers)
+            taken = any(root_of(other) is root for other in buffers) or _is_reduced(root)
             if taken or not isinstance(root.owner, AllocOp) or _readers(root) != {operation}:
                 buffer = builder.insert(AllocOp(tensor_of(operand))).buffer
                 self.copy(builder, operand, buffer)
@@ -220,6 +220,14 @@ def _readers(value: SSAValue) -> set[Operation]:
         elif not isinstance(user, LaunchOp | AllocOp | AllReduceOp):
             found.add(user)
     return found
+
+
+def _is_reduced(value: SSAValue) -> bool:
+    """Whether a reduction of this buffer was emitted, under any shape."""
+    return any(
+        isinstance(user, AllReduceOp) or (isinstance(user, ViewOp) and _is_reduced(user.buffer))
+        for user in users(value)
+    )
 
 
 def _considered(problem: Problem, choice: int) -> str:

@@ -159,6 +159,7 @@ class Executor(Execution):
             if stop.finish:
                 self._averaging.finish()
         self._run(count, place, end)
+        self._averaging.finish()
 
     def _run(self, count: int, begin: int, end: int) -> None:
         """Does the calls from `begin` to `end`."""

@@ -63,7 +63,7 @@ SUMS = """
 @needs_mpi
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_sums_are_made_in_the_order_of_ranks(ranks: int) -> None:
-    assert run(ranks, SUMS)[0].split() == ["alike"] * ranks
+    assert run(ranks, SUMS)[0].count("alike") == ranks
 
 
 @needs_mpi

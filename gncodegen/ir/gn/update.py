@@ -110,6 +110,7 @@ class AllReduce(GnOperation):
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect(bool(operands), "no operands; allowed: one or more")
         for tensor in operands:
             expect(tensor.dtype == operands[0].dtype, f"{tensor.dtype} beside {operands[0].dtype}; one type is reduced")
         return operands
