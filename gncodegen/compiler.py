@@ -76,8 +76,8 @@ def compiled(
         }
         clips = np.isfinite(options.gradient_threshold)
         choices |= {"solver": options.solver, "clip": options.gradient_threshold_method if clips else "none"}
-    if averaging is not None and averaging.collective.ranks > 1:
-        choices["bucket_size"] = options.bucket_size
+        if averaging is not None and averaging.collective.ranks > 1:
+            choices["bucket_size"] = options.bucket_size
     chosen = CompileOptions(**choices)
     if network.output_layer is None:
         chosen = replace(chosen, training=False)

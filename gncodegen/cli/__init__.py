@@ -41,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     given.arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        given.run(given)
+        code: int | None = given.run(given)
         sys.stdout.flush()
+        return code or 0
     except GncodegenError as error:
         sys.stdout.flush()
         print(f"gncodegen {given.command}: {error}", file=sys.stderr)

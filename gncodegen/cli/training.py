@@ -51,15 +51,15 @@ def add_to(commands: Any) -> None:
     predict.set_defaults(run=run_predict)
 
 
-def run_train(given: Namespace) -> None:
+def run_train(given: Namespace) -> int:
     """Trains and saves, also what Ctrl-C, SIGTERM or an error interrupts."""
-    from gncodegen.parallel.mpi import started_ranks
+    from gncodegen.parallel.launching import started
     from gncodegen.saving import require_writable
     from gncodegen.train.interruption import interruptible
     from gncodegen.train.network import prepare_training, ranks_of
 
-    if given.ranks != 1 and started_ranks() == 1:
-        raise SystemExit(_run_ranks(given))
+    if given.ranks != 1 and started() == 1:
+        return _run_ranks(given)
     require_writable(given.output)
     names = network_file(given.file)
     x, y, options = (optional_name(names, name, given.file) for name in ("x", "y", "options"))
@@ -76,6 +76,7 @@ def run_train(given: Namespace) -> None:
         print(f"The network of iteration {iteration}.")
     if interruption.requested:
         raise KeyboardInterrupt
+    return 0
 
 
 def _run_ranks(given: Namespace) -> int:

@@ -28,6 +28,12 @@ def mpiexec() -> str:
     return found
 
 
+def started() -> int:
+    """How many processes mpiexec started this one among; 1 without it. MPI itself is not touched."""
+    counts = (os.environ.get(name, "") for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
+    return next((int(count) for count in counts if count.isdigit()), 1)
+
+
 def run(arguments: Sequence[str], ranks: int, cores: int) -> int:
     """Runs `gncodegen ARGUMENTS` in so many processes on this machine.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import traceback
@@ -27,7 +26,7 @@ _SPIN = 0.002
 """Seconds of asking without a pause; then the core is given to others now and again."""
 
 _PAUSE = 50e-6
-_GRACE = 3.0
+_GRACE = 1.0
 """Seconds that a rank which heard of another's fault leaves that one to tell it."""
 
 
@@ -138,9 +137,3 @@ def communicator() -> Any:
             f"MPI is not here: {error}; allowed: mpi4py 4.1 or later with an MPI library; pip install 'gncodegen[mpi]'"
         ) from error
     return mpi.COMM_WORLD.Dup()
-
-
-def started_ranks() -> int:
-    """How many processes mpiexec started this one among; 1 without it. MPI itself is not touched."""
-    counts = (os.environ.get(name, "") for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
-    return next((int(count) for count in counts if count.isdigit()), 1)

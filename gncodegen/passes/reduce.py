@@ -33,11 +33,11 @@ class Reduce(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         if self.bucket_size < 0:
             raise PassFailedException(f"bucket_size = {self.bucket_size}; allowed: bytes, 0 or more; correct it")
-        function = function_of(op)
-        readers = [each for each in operations_of(function) if isinstance(each, Update | GradientNorms)]
         if not self.bucket_size:
             return
-        readers.append(return_of(function))
+        function = function_of(op)
+        readers: set[Operation] = {each for each in operations_of(function) if isinstance(each, Update | GradientNorms)}
+        readers |= {return_of(function)}
         before: list[Operation] = []
         for bucket in self._buckets(_averaged(function)):
             owners = [value.op for value in bucket if isinstance(value, OpResult)]
@@ -68,8 +68,8 @@ def _averaged(function: FuncOp) -> list[SSAValue]:
             count = len(operation.values.texts("names"))
             found += operation.operands[count : 2 * count]
     found += [value for value, _ in results(function) if isinstance(value.owner, UpdateStatistics)]
-    owned = {value: value.op for value in found if isinstance(value, OpResult)}
-    return sorted(owned, key=lambda value: place[owned[value]])
+    owners: dict[SSAValue, Operation] = {value: value.op for value in found if isinstance(value, OpResult)}
+    return sorted(owners, key=lambda value: place[owners[value]])
 
 
 def _last(operations: Sequence[Operation], function: FuncOp) -> Operation:

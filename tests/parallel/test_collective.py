@@ -32,10 +32,11 @@ SUMS = """
     import numpy as np
     from gncodegen.parallel.averaging import Averaging
     from gncodegen.parallel.collective import everyone, gathered
-    from gncodegen.parallel.mpi import MpiCollective, communicator, started_ranks
+    from gncodegen.parallel.launching import started
+    from gncodegen.parallel.mpi import MpiCollective, communicator
 
     ranks = MpiCollective(communicator(), 60)
-    assert started_ranks() == ranks.ranks
+    assert started() == ranks.ranks
     def drawn(size, rank, dtype):
         return (np.random.default_rng([size, rank]).normal(size=size) * 10.0 ** rank).astype(dtype)
     for size in (1, 2, 5, 100, 4099, 300_001):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.rank_trainings import CASES, X, Y, layers, options, result
-from support.ranks import needs_mpi, run, start
+from support.ranks import ROOT, needs_mpi, run, start
 
 import gncodegen as gnc
 from gncodegen.errors import OptionsError
@@ -100,12 +103,12 @@ FAULTY = """
         return 0.05
 
     chosen = options(
-        "parallel", learn_rate_schedule=rate, max_epochs=500 if fault == "waits" else 3, checkpoint_path=folder, validation_data=None,
-        checkpoint_frequency_unit="iteration", rank_timeout=2 if fault == "stalls" else 60, verbose=fault == "waits",
-        verbose_frequency=1,
+        "parallel", learn_rate_schedule=rate, max_epochs=500 if fault == "waits" else 3, checkpoint_path=folder,
+        validation_data=None, checkpoint_frequency_unit="iteration", rank_timeout=1 if fault == "stalls" else 60,
+        verbose=fault == "waits", verbose_frequency=1,
     )
     net, info = gnc.train_network(data, None, layers(), chosen)
-    print(rank, info.stop_reason, len(info.training_loss), flush=True)
+    sys.stdout.write(f"{rank} {info.stop_reason} {len(info.training_loss)}\\n")
 """
 
 
@@ -128,7 +131,7 @@ def _goes_on(folder: Path, last: int) -> None:
     [
         ("has no data", "rank 1 failed with ValueError: the file ends here"),
         ("raises", "rank 1 of 2 ends the job:"),
-        ("stalls", "rank 0 waited 2 s for rank 1"),
+        ("stalls", "rank 0 waited 1 s for rank 1"),
         ("is killed", "signal 9"),
     ],
 )
@@ -158,3 +161,28 @@ def test_an_interrupted_job_ends_after_an_iteration(tmp_path: Path) -> None:
     assert len(ends) == 2
     assert ends[0][2] == ends[1][2]
     assert checkpoints(tmp_path)[-1].name == f"checkpoint_{int(ends[0][2]):08d}"
+
+
+@needs_mpi
+def test_the_command_line_starts_ranks(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from support.rank_trainings import X as x, Y as y, layers, options\n"
+        'layers, options = layers(), options("auto", verbose=True, verbose_frequency=100)\n',
+        encoding="utf-8",
+    )
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    command = [sys.executable, "-m", "gncodegen", "train", "net.py", "--output", "out", "--ranks", "2"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, done.stderr
+    assert done.stdout.count("Saved in out.") == done.stdout.count("Training finished") == 1
+    net, wanted = gnc.load(tmp_path / "out"), CASES["plain"]("auto")[0]
+    for name, value in wanted.compiled.parameters.items():
+        np.testing.assert_allclose(net.compiled.parameters[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+    refused = subprocess.run(
+        [*command[:-1], "0"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "--ranks 0; allowed: 1 or more; write --ranks 2" in refused.stderr
