@@ -19,13 +19,13 @@ import gncodegen as gnc
 from gncodegen.errors import OptionsError
 from gncodegen.train.checkpoint import checkpoints
 
-ON_RANKS = "import sys; from support.rank_trainings import on_all_ranks; on_all_ranks(sys.argv[1])"
+ON_RANKS = "import sys; from support.rank_trainings import on_all_ranks; on_all_ranks(sys.argv[1]"
 
 
 @pytest.fixture(scope="module", params=[2, 3])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
     folder = tmp_path_factory.mktemp("ranks")
-    run(request.param, ON_RANKS, folder)
+    run(request.param, f"{ON_RANKS})", folder)
     return request.param, folder
 
 
@@ -64,6 +64,14 @@ class TestTrainings:
         before = net.activations(X, "conv_1").astype(np.float64)
         np.testing.assert_allclose(found["parameter batchnorm_1.trained_mean"], before.mean((0, 1, 2)), atol=1e-6)
         np.testing.assert_allclose(found["parameter batchnorm_1.trained_variance"], before.var((0, 1, 2)), rtol=1e-5)
+
+
+@needs_mpi
+def test_one_rank_has_the_bits_of_a_process_without_ranks(tmp_path: Path) -> None:
+    run(1, f"{ON_RANKS}, 'plain')", tmp_path)
+    found = np.load(tmp_path / "plain 0.npz")
+    for key, value in result(*CASES["plain"]("auto")).items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
 def test_one_process_takes_other_environments_at_their_word() -> None:

@@ -60,10 +60,11 @@ def result(net: Any, info: Any) -> dict[str, np.ndarray]:
     return found | {f"parameter {name}": np.array(value) for name, value in net.compiled.parameters.items()}
 
 
-def on_all_ranks(folder: str) -> None:
-    """Every case, twice the first; what rank r leaves goes into files that bear its number."""
+def on_all_ranks(folder: str, *names: str) -> None:
+    """These cases, or every one and the first twice; what rank r leaves goes into files that bear its number."""
     from mpi4py import MPI
 
     rank = MPI.COMM_WORLD.Get_rank()
-    for name, case in [*CASES.items(), ("again", CASES["plain"])]:
+    cases = {**CASES, "again": CASES["plain"]}
+    for name, case in ((name, cases[name]) for name in names or cases):
         np.savez(Path(folder) / f"{name} {rank}.npz", **result(*case("parallel")))
