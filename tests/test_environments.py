@@ -25,7 +25,7 @@ TESTED_WITH = ("hypothesis", "pytest", "pytest-xdist", "scipy")
 PART = ("tests/layers", "tests/kernels/test_pooling.py", "tests/passes/test_pipeline.py")
 
 
-ON_A_GPU = tuple(f"tests/targets/cuda/test_{part}.py" for part in ("gpu", "gpu_errors", "gpu_streams", "stub"))
+ON_A_GPU = tuple(f"tests/targets/cuda/test_{part}.py" for part in ("gpu", "gpu_errors", "gpu_streams"))
 """What runs through cuda.core on a stub of the driver."""
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
+from gncodegen.errors import TargetError
 from gncodegen.kernels.schedule import Machine
-from gncodegen.targets.registry import unknown
 
 
 @dataclass(frozen=True)
@@ -52,24 +51,45 @@ ARCHITECTURES = {
 }
 """By name."""
 
+RELATIVES = ("sm_87", "sm_88", "sm_103", "sm_121")
+"""Others that the assembler knows."""
+
 REGISTERS = 64 << 10
 """32-bit registers of one multiprocessor, on all of them."""
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture of that name; a newer one of a known family stands on the family's figures.
+    """The architecture of that name; a relative stands on the figures of its family's last.
 
     Raises:
-        TargetError: it is not one that kernels are compiled for.
+        TargetError: it is not one that kernels are compiled for; lists those.
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    if re.fullmatch(r"sm_\d{2,3}", name):
-        family = {known.capability[0]: known for known in ARCHITECTURES.values()}
-        wanted = replace(ARCHITECTURES["sm_90"], name=name)
-        if wanted.capability[0] in family and wanted.capability > (7, 5):
-            return replace(family[wanted.capability[0]], name=name)
-    raise unknown(name)
+    if name not in RELATIVES:
+        known = ", ".join(sorted((*ARCHITECTURES, *RELATIVES), key=lambda each: int(each[3:])))
+        raise TargetError(
+            f"target = {name!r} is no architecture; allowed: {known}; write the one of your GPU, or 'cuda'"
+        )
+    relative = replace(ARCHITECTURES["sm_90"], name=name)
+    family = [known for known in ARCHITECTURES.values() if known.capability[0] == relative.capability[0]]
+    return replace(family[-1], name=name)
+
+
+def of_gpu(capability: tuple[int, int]) -> Architecture:
+    """The architecture whose cubins run on a GPU: its own, or the last before it in its family.
+
+    Raises:
+        TargetError: there is none.
+
+    Source: NVIDIA CUDA C++ Programming Guide, "Binary Compatibility".
+    """
+    major, minor = capability
+    for each in range(minor, -1, -1):
+        name = f"sm_{major}{each}"
+        if name in ARCHITECTURES or name in RELATIVES:
+            return architecture(name)
+    return architecture(f"sm_{major}{minor}")
 
 
 def machine(name: str, processors: int = 0, l2: int = 0, math: str = "float32") -> Machine:

@@ -47,16 +47,16 @@ from gncodegen.targets.cuda.guarded_tiles import (
 )
 from gncodegen.targets.cuda.memory import (
     StorageName,
+    await_flag,
     dynamic_shared,
     load,
-    load_acquire,
     load_readonly,
     offset,
     pointer,
     read,
+    set_flag,
     shared,
     store,
-    store_release,
 )
 from gncodegen.targets.cuda.numba_cuda import types
 from gncodegen.targets.cuda.opaque import opaque
@@ -102,6 +102,7 @@ __all__ = [
     "add_rows",
     "add_squares",
     "await_copies",
+    "await_flag",
     "barrier",
     "beside",
     "bfloat16",
@@ -128,7 +129,6 @@ __all__ = [
     "lane",
     "lane_index",
     "load",
-    "load_acquire",
     "load_panel",
     "load_periodic",
     "load_readonly",
@@ -155,6 +155,7 @@ __all__ = [
     "reduce_max",
     "repeat",
     "select",
+    "set_flag",
     "shared",
     "sigmoid",
     "sigmoid_slope",
@@ -163,7 +164,6 @@ __all__ = [
     "sqrt",
     "store",
     "store_panel",
-    "store_release",
     "store_strided",
     "store_strided_below",
     "tanh",

@@ -14,6 +14,7 @@ from llvmlite import ir
 from gncodegen.targets.cuda.numba_cuda import (
     AbstractTemplate,
     OpaqueModel,
+    cgutils,
     declarations,
     intrinsic,
     intrinsic_of_literals,
@@ -295,31 +296,58 @@ def _set(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.get_dummy_value()
 
 
-# ---- ordered accesses of flags, for barriers between blocks ---------------------------------------------------------
+# ---- flags, for barriers between blocks -----------------------------------------------------------------------------
+
+MOST_READS = 1 << 26
+"""How often a thread reads a flag before it stops the launch: half a minute at 500 ns each, where it waits for µs."""
 
 
 @intrinsic
-def store_release(context: Any, base: Any, index: Any, value: Any) -> Any:
-    """`store_release(p, i, v)`: p[i] = v for uint32, after everything the thread's block wrote before its barrier."""
+def set_flag(context: Any, base: Any, index: Any) -> Any:
+    """`set_flag(p, i)`: p[i] = 1 for uint32, after everything that the thread's block wrote before its barrier."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         at = _at(builder, args[0], args[1])
         function = ir.FunctionType(ir.VoidType(), [at.type, INT32])
-        text = "fence.acq_rel.gpu; st.release.gpu.global.u32 [$0], $1;"
-        builder.call(ir.InlineAsm(function, text, "l,r,~{memory}", side_effect=True), [at, args[2]])
+        # A release is cumulative (PTX ISA 8.8): a fence before it would be the same barrier twice.
+        text = "st.release.gpu.global.u32 [$0], $1;"
+        builder.call(ir.InlineAsm(function, text, "l,r,~{memory}", side_effect=True), [at, ir.Constant(INT32, 1)])
         return context.get_dummy_value()
 
-    return types.void(base, index_type(index), types.uint32), generate
+    return types.void(base, index_type(index)), generate
 
 
 @intrinsic
-def load_acquire(context: Any, base: Any, index: Any) -> Any:
-    """`load_acquire(p, i)`: p[i] of uint32, before everything the thread reads later."""
+def await_flag(context: Any, base: Any, index: Any) -> Any:
+    """`await_flag(p, i)`: waits until p[i] of uint32 is set, before everything that the thread reads later.
+
+    The kernel traps where that takes half a minute: blocks that wait for one that never came would wait for ever.
+    """
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = _at(builder, args[0], args[1])
-        function = ir.FunctionType(INT32, [at.type])
+        at, before = _at(builder, args[0], args[1]), builder.block
+        names = ("wait", "again", "stop", "met")
+        wait, again, stop, met = (builder.append_basic_block(name) for name in names)
+        # The compiler would unroll a loop whose end it knows.
+        number = ir.FunctionType(INT32, [])
+        most = builder.call(ir.InlineAsm(number, f"mov.u32 $0, {MOST_READS};", "=r", side_effect=False), [])
+        builder.branch(wait)
+        builder.position_at_end(wait)
+        reads = builder.phi(INT32)
+        reads.add_incoming(ir.Constant(INT32, 0), before)
+        acquire = ir.FunctionType(INT32, [at.type])
         text = "ld.acquire.gpu.global.u32 $0, [$1];"
-        return builder.call(ir.InlineAsm(function, text, "=r,l,~{memory}", side_effect=True), [at])
+        flag = builder.call(ir.InlineAsm(acquire, text, "=r,l,~{memory}", side_effect=True), [at])
+        builder.cbranch(builder.icmp_unsigned("!=", flag, ir.Constant(INT32, 0)), met, again)
+        builder.position_at_end(again)
+        more = builder.add(reads, ir.Constant(INT32, 1))
+        reads.add_incoming(more, again)
+        builder.cbranch(builder.icmp_unsigned("<", more, most), wait, stop)
+        builder.position_at_end(stop)
+        trap = ir.FunctionType(ir.VoidType(), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, trap, "llvm.trap"), [])
+        builder.unreachable()
+        builder.position_at_end(met)
+        return context.get_dummy_value()
 
-    return types.uint32(base, index_type(index)), generate
+    return types.void(base, index_type(index)), generate

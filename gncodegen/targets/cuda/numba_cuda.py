@@ -1,47 +1,80 @@
-"""What the target takes from numba-cuda, in one place: type checkers see the old `numba.cuda` that it replaces.
+"""What the target takes from numba-cuda, in one place: the names in USED, and nothing else anywhere.
 
-Another Numba compiler for CUDA could stand here.
+Type checkers see the old `numba.cuda` that it replaces. Tested with the versions that pyproject.toml allows; another
+Numba compiler for CUDA could stand here, and docs/numba-cuda.md says how far its successor is.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
-_extending: Any = import_module("numba.cuda.extending")
-_implementations: Any = import_module("numba.cuda.cudaimpl")
-_models: Any = import_module("numba.cuda.datamodel.models")
-_templates: Any = import_module("numba.cuda.typing.templates")
+from gncodegen.errors import TargetError
 
-types: Any = import_module("numba.cuda").types
-cgutils: Any = import_module("numba.cuda.cgutils")
+USED = {
+    # types, and what a type or a declaration is made of
+    "numba.cuda": ("types", "cgutils"),
+    "numba.cuda.datamodel.models": ("PrimitiveModel", "OpaqueModel"),
+    "numba.cuda.models": ("register_model",),
+    "numba.cuda.typeconv": ("Conversion",),
+    "numba.cuda.typing.templates": ("AbstractTemplate", "signature"),
+    "numba.cuda.typing.typeof": ("typeof_impl",),
+    # functions that become LLVM IR of ours
+    "numba.cuda.extending": ("intrinsic", "_intrinsic"),
+    "numba.cuda.cudadecl": ("registry",),
+    "numba.cuda.cudaimpl": ("lower", "lower_cast", "lower_constant"),
+    # the compiler
+    "numba.cuda.compiler": ("_compile_pyfunc_with_fixup",),
+    "numba.cuda.core.targetconfig": ("ConfigStack",),
+    "numba.cuda.debuginfo": ("DIBuilder",),
+    "numba.cuda.descriptor": ("cuda_target",),
+    "numba.cuda.target": ("CUDATypingContext",),
+}
+"""Module → its names that are used here."""
 
-intrinsic: Any = _extending.intrinsic
+
+def _taken(module: str, name: str) -> Any:
+    assert name in USED[module]
+    found = getattr(import_module(module), name, None)
+    if found is None:
+        raise TargetError(
+            f"numba-cuda {version('numba-cuda')} has no {module}.{name}; allowed: the versions that gncodegen was "
+            "tested with; run `pip install --upgrade 'gncodegen[cuda]'`"
+        )
+    return found
+
+
+types: Any = _taken("numba.cuda", "types")
+cgutils: Any = _taken("numba.cuda", "cgutils")
+
+intrinsic: Any = _taken("numba.cuda.extending", "intrinsic")
 """Decorator of a typing function whose code generator emits LLVM IR in place of the call."""
 
-intrinsic_of_literals: Any = _extending._intrinsic(target="cuda", prefer_literal=True)
+intrinsic_of_literals: Any = _taken("numba.cuda.extending", "_intrinsic")(target="cuda", prefer_literal=True)
 """`intrinsic` whose typing function sees constant arguments as literals."""
 
-register_model: Any = import_module("numba.cuda.models").register_model
-PrimitiveModel: Any = _models.PrimitiveModel
-OpaqueModel: Any = _models.OpaqueModel
+register_model: Any = _taken("numba.cuda.models", "register_model")
+PrimitiveModel: Any = _taken("numba.cuda.datamodel.models", "PrimitiveModel")
+OpaqueModel: Any = _taken("numba.cuda.datamodel.models", "OpaqueModel")
 
-declarations: Any = import_module("numba.cuda.cudadecl").registry
+declarations: Any = _taken("numba.cuda.cudadecl", "registry")
 """Where types of operators are declared."""
 
-lower: Any = _implementations.lower
-lower_cast: Any = _implementations.lower_cast
-lower_constant: Any = _implementations.lower_constant
+lower: Any = _taken("numba.cuda.cudaimpl", "lower")
+lower_cast: Any = _taken("numba.cuda.cudaimpl", "lower_cast")
+lower_constant: Any = _taken("numba.cuda.cudaimpl", "lower_constant")
 
-AbstractTemplate: Any = _templates.AbstractTemplate
-signature: Any = _templates.signature
-Conversion: Any = import_module("numba.cuda.typeconv").Conversion
-typeof_impl: Any = import_module("numba.cuda.typing.typeof").typeof_impl
+AbstractTemplate: Any = _taken("numba.cuda.typing.templates", "AbstractTemplate")
+signature: Any = _taken("numba.cuda.typing.templates", "signature")
+Conversion: Any = _taken("numba.cuda.typeconv", "Conversion")
+typeof_impl: Any = _taken("numba.cuda.typing.typeof", "typeof_impl")
 
 
 def _remember_locations() -> None:
     """Keep debug locations: Numba makes one per instruction and hashes the whole function each time, half its work."""
-    builder: Any = import_module("numba.cuda.debuginfo").DIBuilder
+    builder: Any = _taken("numba.cuda.debuginfo", "DIBuilder")
     made: Any = builder._di_location
 
     def location(self: Any, line: int) -> Any:
@@ -57,8 +90,8 @@ def _remember_locations() -> None:
 def _remember_signatures() -> None:
     """Type a function once for the same types of its arguments: Numba does it anew for every call, in two passes."""
     known: dict[Any, tuple[Any, Any]] = {}
-    mine: Any = import_module("numba.cuda.target").CUDATypingContext
-    configurations: Any = import_module("numba.cuda.core.targetconfig").ConfigStack
+    mine: Any = _taken("numba.cuda.target", "CUDATypingContext")
+    configurations: Any = _taken("numba.cuda.core.targetconfig", "ConfigStack")
     typed: Any = types.Function.get_call_type
 
     def get_call_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
@@ -83,6 +116,23 @@ _remember_locations()
 _remember_signatures()
 
 
+@cache
+def _own_declarations_first() -> None:
+    """Where a process has compiled kernels of its own before ours, Numba knows other declarations of operators first.
+
+    It takes the first that fits, by conversion if need be: an Index would become an int64.
+    """
+    context: Any = _taken("numba.cuda.descriptor", "cuda_target").typing_context
+    context.refresh()
+
+    def is_other(template: type) -> bool:
+        return not any(base.__module__.startswith("gncodegen.") for base in template.__mro__)
+
+    for function in context._globals.values():
+        if isinstance(function, types.Function):
+            function.templates = tuple(sorted(function.templates, key=is_other))
+
+
 def compile_kernel(
     function: Any, arguments: tuple[Any, ...], capability: tuple[int, int], bounds: tuple[int, int]
 ) -> Any:
@@ -94,8 +144,9 @@ def compile_kernel(
         capability: (major, minor).
         bounds: (threads per block, least blocks per multiprocessor).
     """
+    _own_declarations_first()
     # `cuda.compile` gives PTX alone; the library behind it has the LLVM IR too.
-    compile_library: Any = import_module("numba.cuda.compiler")._compile_pyfunc_with_fixup
+    compile_library: Any = _taken("numba.cuda.compiler", "_compile_pyfunc_with_fixup")
     library, _ = compile_library(
         function, arguments, device=False, abi="numba", cc=capability, lineinfo=True, launch_bounds=bounds
     )

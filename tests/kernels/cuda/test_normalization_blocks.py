@@ -51,7 +51,7 @@ def test_the_planner_gives_a_block_several_small_observations():
     ("kind", "target", "meeting"),
     [
         ("cluster", "sm_90", "    cluster_barrier()\n"),
-        ("flags", "sm_80", "        while load_acquire(flags, tile - share + other) == 0:\n            pass\n"),
+        ("flags", "sm_80", "        await_flag(flags, tile - share + other)\n"),
     ],
 )
 def test_a_missing_meeting_is_found(execute: Execute, monkeypatch, kind, target, meeting):

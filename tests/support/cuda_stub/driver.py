@@ -90,7 +90,7 @@ class Driver:
             operation.action()
         except EmulationFault as fault:
             self.fault(f"{operation.what}: {fault}")
-            self._sticky = Status.ILLEGAL_ADDRESS
+            self._sticky = Status.LAUNCH_FAILED if "trapped" in fault.reason else Status.ILLEGAL_ADDRESS
 
     def raise_sticky(self) -> None:
         """Raises the error that the GPU's work ended with, if it did."""

@@ -11,6 +11,8 @@ import gncodegen as gnc
 from gncodegen import compiler
 from gncodegen.errors import CompileError, OptionsError, TargetError
 from gncodegen.options import CompileOptions
+from gncodegen.targets.cuda import architectures
+from gncodegen.targets.cuda.compile import assemble
 from gncodegen.targets.registry import row_of
 
 LAYERS = [gnc.ImageInputLayer((4, 4, 4), normalization="none"), gnc.ReluLayer()]
@@ -32,7 +34,7 @@ def test_choices_that_do_not_go_together(choice, said):
         gnc.compile(LAYERS, **choice)
 
 
-@pytest.mark.parametrize("target", ["sm_70", "sm_61", "gpu", "sm_90a", "metal"])
+@pytest.mark.parametrize("target", ["gpu", "sm_90a", "metal"])
 def test_unknown_targets(target):
     with pytest.raises(
         TargetError, match=rf"target = '{target}'; allowed: 'cpu', 'cuda', sm_75, .*write target='sm_90'"
@@ -40,10 +42,18 @@ def test_unknown_targets(target):
         gnc.compile(LAYERS, target)
 
 
-@pytest.mark.parametrize("target", ["sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120"])
+@pytest.mark.parametrize("target", ["sm_91", "sm_70", "sm_61", "sm_130"])
+def test_unknown_architectures(target):
+    with pytest.raises(TargetError, match=rf"target = '{target}' is no architecture; allowed: sm_75, .*sm_121"):
+        gnc.compile(LAYERS, target)
+
+
+@pytest.mark.parametrize("target", [*architectures.ARCHITECTURES, *architectures.RELATIVES])
 def test_known_targets(target):
     options = CompileOptions(target=target, dtype="float64", emulate=True)
     assert row_of(target).open(options).target.machine.target == target
+    ptx = ".version 8.0\n.target sm_75\n.address_size 64\n.visible .entry nothing()\n{\nret;\n}\n"
+    assert assemble(ptx, target, "nothing")[0].startswith(b"\x7fELF")
 
 
 class TestInspectionOnly:

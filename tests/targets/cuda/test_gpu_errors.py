@@ -71,6 +71,9 @@ class TestStart:
         with refused(rf"is of architecture {name}.*sm_75.*target='cpu'"):
             Gpu(number)
 
+    def test_a_gpu_between_known_ones_runs_cubins_of_its_family(self, stub):
+        assert Gpu(5).architecture == "sm_90"
+
 
 class TestRunning:
     def test_a_cubin_the_driver_does_not_take(self, stub):
@@ -81,9 +84,13 @@ class TestRunning:
 
     def test_a_fault_on_the_gpu_points_to_the_emulator(self, stub):
         compiled = gnc.compile(LAYERS, "cuda", batch_size=4)
-        stub.answers["cuEventSynchronize"] = Status.ILLEGAL_ADDRESS
-        with refused(r"ILLEGAL_ADDRESS.*emulate=True"):
-            compiled.predict(X)
+        for status, said in (
+            (Status.ILLEGAL_ADDRESS, r"ILLEGAL_ADDRESS.*emulate=True"),
+            (Status.LAUNCH_FAILED, r"LAUNCH_FAILED.*blocks wait for each other stops itself.*emulate=True"),
+        ):
+            stub.answers["cuEventSynchronize"] = status
+            with refused(said):
+                compiled.predict(X)
 
 
 class TestMemory:

@@ -8,8 +8,10 @@ import pytest
 from support.cuda_kernels import from_bfloat16, report, to_bfloat16
 
 from gncodegen.cache import files
-from gncodegen.errors import CompileError
+from gncodegen.errors import CompileError, EmulationFault
 from gncodegen.kernels.store import Source
+from gncodegen.targets.cuda import memory
+from gncodegen.targets.cuda.disassemble import sass
 
 THREADS = 64
 
@@ -196,3 +198,25 @@ def test_a_tile_is_counted_from_first(launch):
 def test_the_assembler_reports_and_a_faulty_source_is_named(launch):
     with pytest.raises(CompileError, match=r"by_hand\.py does not compile"):
         launch("unknown(y)", {"y": ((1,), "float32")})
+
+
+def test_a_flag_is_set_behind_one_barrier_and_met(launch):
+    body = """
+    f, t = pointer(flags, uint32), thread_index()
+    if t == 0:
+        set_flag(f, 0)
+    await_flag(f, 0)
+    pointer(y, uint32)[t] = t
+    """
+    found = launch(body, {"flags": np.zeros(1, np.uint32), "y": ((THREADS,), "uint32")})
+    assert found["flags"] == 1
+    np.testing.assert_array_equal(found["y"], np.arange(THREADS))
+    code = sass(launch.source.beside(".cubin"))
+    assert len(re.findall(r"MEMBAR\S*\.GPU", code)) == 1
+    assert len(re.findall(r"LDG\.E\.STRONG\.GPU", code)) == 1, "the loop is not unrolled"
+
+
+def test_a_flag_that_never_comes_stops_the_launch(launch, monkeypatch):
+    monkeypatch.setattr(memory, "MOST_READS", 3)
+    with pytest.raises(EmulationFault, match="trapped"):
+        launch("await_flag(pointer(flags, uint32), 0)", {"flags": np.zeros(1, np.uint32)})

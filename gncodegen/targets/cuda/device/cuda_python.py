@@ -78,7 +78,12 @@ def reported() -> Generator[None]:
     except Exception as error:
         if type(error).__name__ != "CUDAError":
             raise
-        raise TargetError(f"the GPU reports {_first_line(error)}; {FIND}") from error
+        text = _first_line(error)
+        if re.search("ILLEGAL_INSTRUCTION|LAUNCH_FAILED", text):
+            text += (
+                "; a kernel whose blocks wait for each other stops itself where one has not come after half a minute"
+            )
+        raise TargetError(f"the GPU reports {text}; {FIND}") from error
 
 
 def open_device(number: int) -> Any:

@@ -37,14 +37,14 @@ class Gpu:
     def __init__(self, number: int = 0) -> None:
         self.device = cuda.open_device(number)
         self.name = str(self.device.name)
-        self.architecture = "sm_{}{}".format(*self.device.compute_capability)
+        capability = self.device.compute_capability
         try:
-            architectures.architecture(self.architecture)
+            self.architecture = architectures.of_gpu((capability.major, capability.minor)).name
         except TargetError as error:
             allowed = ", ".join(architectures.ARCHITECTURES)
             raise TargetError(
-                f"target='cuda': the GPU {self.name} is of architecture {self.architecture}; allowed: {allowed}; write "
-                "target='cpu'"
+                f"target='cuda': the GPU {self.name} is of architecture sm_{capability.major}{capability.minor}; "
+                f"allowed: {allowed}; write target='cpu'"
             ) from error
         self.processors = int(self.device.properties.multiprocessor_count)
         self.l2 = int(self.device.properties.l2_cache_size)
