@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -25,8 +24,15 @@ TESTED_WITH = ("hypothesis", "pytest", "pytest-xdist", "scipy")
 PART = ("tests/layers", "tests/kernels/test_pooling.py", "tests/passes/test_pipeline.py")
 
 
-ON_A_GPU = tuple(f"tests/targets/cuda/test_{part}.py" for part in ("gpu", "gpu_errors", "gpu_streams"))
-"""What runs through cuda.core on a stub of the driver."""
+ON_A_GPU = tuple(
+    f"tests/targets/cuda/test_gpu{part}"
+    for part in (
+        ".py::TestDeviceArrays::test_are_read_where_they_are_and_results_stay_there",
+        ".py::TestTraining::test_steps_on_host_arrays", ".py::TestLaunches", "_errors.py::TestMemory",
+        "_streams.py::TestCallers", "_streams.py::TestExports",
+    )
+)  # fmt: skip
+"""What meets all that cuda.core changed from version to version, on a stub of the driver."""
 
 
 def output(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
@@ -96,14 +102,9 @@ def test_the_newest_python_at_hand(tmp_path):
 @pytest.mark.parametrize("wanted", ["==0.7.*", "==1.0.*", ""], ids=["0.7", "1.0", "newest"])
 def test_versions_of_cuda_core(tmp_path, wanted):
     """This environment but for cuda.core."""
-    here = version("cuda-core")
-    uv, folder = find_uv_bin(), tmp_path / "venv"
-    output(uv, "venv", "--python", sys.executable, folder)
-    output(uv, "pip", "install", "--python", folder, "--no-deps", f"cuda-core{wanted}")
-    python = folder / "bin" / "python"
-    packages = output(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-    Path(packages, "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    found = output(python, "-c", "import cuda.core; print(cuda.core.__version__)").strip()
+    output(find_uv_bin(), "pip", "install", "--target", tmp_path, "--no-deps", f"cuda-core{wanted}")
+    python, here = sys.executable, version("cuda-core")
+    found = output(python, "-c", "import cuda.core; print(cuda.core.__version__)", PYTHONPATH=str(tmp_path)).strip()
     if found == here:
         pytest.skip(f"the tests of this run have cuda-core {here}, too")
-    output(python, "-m", "pytest", "-q", "-n0", "-pno:cacheprovider", *ON_A_GPU)
+    output(python, "-m", "pytest", "-q", "-n0", "-pno:cacheprovider", *ON_A_GPU, PYTHONPATH=str(tmp_path))
