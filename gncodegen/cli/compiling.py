@@ -7,6 +7,7 @@ from typing import Any
 
 from gncodegen.cli.choosing import add_options, chosen
 from gncodegen.cli.files import network_file
+from gncodegen.errors import OptionsError
 
 
 def add_to(commands: Any) -> None:
@@ -23,8 +24,9 @@ def add_to(commands: Any) -> None:
     add_options(parser, "caller", "compile")
     parser.add_argument("--output", metavar="FOLDER", help="save the compiled network there, for gncodegen.load")
     parser.add_argument(
-        "--export", metavar="FILE", action="append", default=[], help="write the network there, in the format of the "
-        "ending, such as net.onnx; may be given several times",
+        "--export", nargs="+", metavar=("FILE", "NAME=VALUE"), action="append", default=[], help="write the network "
+        "there, in the format of the ending, such as net.onnx, with options of that format, such as net.so "
+        "cpu=x86-64-v3; may be given several times",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print layers, kernels and memory as JSON")
     parser.set_defaults(run=run)
@@ -42,8 +44,8 @@ def run(given: Namespace) -> None:
     if given.output:
         compiled.save(given.output)
         done.append(f"Saved in {given.output}")
-    for path in given.export:
-        compiled.export(path)
+    for path, *choices in given.export:
+        compiled.export(path, **dict(map(_choice, choices)))
         done.append(f"Exported to {path}")
     if given.json:
         print(facts(compiled))
@@ -53,3 +55,12 @@ def run(given: Namespace) -> None:
     print(f"\n{compiled.kernels}")
     print(f"\nMemory of a step: {compiled.memory.peak_bytes:,} bytes for everything between input and output")
     print(*done, "Read on with `gncodegen inspect`.", sep="\n")
+
+
+def _choice(text: str) -> tuple[str, Any]:
+    """NAME=VALUE of a format's option: yes or no, a whole number, or words."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise OptionsError(f"--export: {text!r}; allowed: NAME=VALUE behind the file; write it like cpu=x86-64-v3")
+    words = {"true": True, "false": False}
+    return name, words.get(value.lower(), int(value) if value.isdecimal() else value)

@@ -34,16 +34,16 @@ def _onnx(compiled: Compiled, path: Path, **choices: Any) -> None:
     write(compiled, path, **choices)
 
 
-def _python(compiled: Compiled, path: Path) -> None:
+def _python(compiled: Compiled, path: Path, **choices: Any) -> None:
     from gncodegen.exchange.standalone import python  # noqa: PLC0415  needs Numba
 
-    python.write(compiled, path)
+    python.write(compiled, path, **choices)
 
 
-def _folder(compiled: Compiled, path: Path) -> None:
+def _folder(compiled: Compiled, path: Path, **choices: Any) -> None:
     from gncodegen.exchange.standalone import python  # noqa: PLC0415  needs Numba
 
-    python.write_folder(compiled, path)
+    python.write_folder(compiled, path, **choices)
 
 
 def _native(compiled: Compiled, path: Path, **choices: Any) -> None:
@@ -52,6 +52,7 @@ def _native(compiled: Compiled, path: Path, **choices: Any) -> None:
     native.write(compiled, path, **choices)
 
 
+TRAINING = {"training": "whether it has steps of the solver too; default False"}
 CPU = {"cpu": 'LLVM\'s name of the CPU that it is for, such as "x86-64-v3"; "" = that of the compilation'}
 
 FORMATS: Mapping[str, Format] = {
@@ -63,8 +64,8 @@ FORMATS: Mapping[str, Format] = {
             "data_format": 'axis order of its arrays, such as "BCSS"; "" = that which `predict` takes',
         },
     ),
-    ".py": Format("a Python file for prediction that needs numba and numpy only, its weights beside it", _python, {}),
-    "": Format("a folder that is a Python package of that file, its weights and a page", _folder, {}),
+    ".py": Format("a Python file that needs numba and numpy only, its weights beside it", _python, TRAINING),
+    "": Format("a folder that is a Python package of that file, its weights and a page", _folder, TRAINING),
     ".o": Format("an object for C, weights inside, and a header beside it", _native, CPU),
     ".so": Format("a shared library for C, weights inside, and a header beside it; needs a C compiler", _native, CPU),
 }

@@ -89,6 +89,10 @@ def test_compile_exports_and_takes_onnx_models(file, tmp_path, capsys, monkeypat
     assert " TensorInput " in capsys.readouterr().out
     assert run("compile", tmp_path / "net.onnx", "--export", tmp_path / "net.h5") == 2
     assert "'.h5'; allowed: .onnx" in capsys.readouterr().err
+    assert run("compile", file, "--export", tmp_path / "old.onnx", "opset=22") == 0
+    assert b"\x10\x16" in (tmp_path / "old.onnx").read_bytes()
+    assert run("compile", file, "--export", tmp_path / "net.onnx", "opset") == 2
+    assert "allowed: NAME=VALUE behind the file" in capsys.readouterr().err
 
 
 def test_inspect_the_last_compilation(file, capsys):

@@ -46,6 +46,24 @@ except ValueError as error:
 np.savez("results.npz", **results)
 """
 
+LEARNS = """
+import sys
+sys.modules["gncodegen"] = None
+sys.path.insert(0, "")
+import numpy as np, net
+given = np.load("given.npz")
+before = net.predict(given["x"])
+net.NETWORK.hyperparameters["learn_rate"] = 0.125
+losses = [net.train_step(given["x"], given["t"]) for _ in range(3)]
+net.NETWORK.save("learned.npz")
+for x, t in ((given["x"][:2], given["t"][:2]), (given["x"], given["t"] + 9)):
+    try:
+        net.train_step(x, t)
+    except ValueError as error:
+        print(error)
+np.savez("results.npz", before=before, losses=losses, after=net.predict(given["x"]))
+"""
+
 PROGRAM = """
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +133,34 @@ def test_python_computes_the_same_bits_where_this_package_cannot_be_imported(net
         assert str(found["message"]) == "z has shape (11, 11, 12, 16); allowed: (N, 12, 12, 16)"
 
 
+def test_steps_of_the_solver_have_the_same_bits(tmp_path):
+    layers = [
+        gnc.FeatureInputLayer(6), gnc.BatchNormalizationLayer(), gnc.DropoutLayer(0.5),
+        gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer(name="classes"),
+    ]  # fmt: skip
+    network = gnc.compile(layers, batch_size=8, options=gnc.training_options("adam"))
+    values = np.random.default_rng(9)
+    x, t = values.standard_normal((8, 6), np.float32), values.integers(0, 3, 8)
+    network.train_step(x, t)  # the file goes on where the network is
+    network.export(tmp_path / "net.py", training=True)
+    np.savez(tmp_path / "given.npz", x=x, t=t)
+    command = [sys.executable, "-P", "-c", LEARNS]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    short, wrong = done.stdout.splitlines()
+    assert short == "2 observations; allowed: 8, a mini-batch as this file is made for"
+    assert wrong.startswith(f"layer 6 'classes': class index {t[0] + 9}; allowed: whole numbers 0 … 2; ")
+    with np.load(tmp_path / "results.npz") as found, np.load(tmp_path / "learned.npz") as learned:
+        np.testing.assert_array_equal(found["before"], network.predict(x))
+        network.hyperparameters["learn_rate"] = 0.125
+        np.testing.assert_array_equal(found["losses"], [network.train_step(x, t) for _ in range(3)])
+        np.testing.assert_array_equal(found["after"], network.predict(x))
+        kept = {**network.parameters, **network.state.solver}
+        assert sorted(learned) == sorted(kept)
+        for name, value in kept.items():
+            np.testing.assert_array_equal(learned[name], value)
+
+
 def test_only_what_kernels_use_comes_along(network, tmp_path):
     network.export(tmp_path / "net.py")
     text = (tmp_path / "net.py").read_text()
@@ -178,6 +224,10 @@ def test_refusals_name_the_layer(network, tmp_path):
         gnc.compile(last, training=False, target="sm_90", emulate=True).export(tmp_path / "net.py")
     with pytest.raises(OptionsError, match="nothing"):
         network.export(tmp_path / "net.o", cpu="nothing")
+    with pytest.raises(OptionsError, match=r"compiled for prediction.*training=True"):
+        network.export(tmp_path / "net.py", training=True)
+    with pytest.raises(OptionsError, match="training=1; allowed: True, False"):
+        network.export(tmp_path / "net", training=1)
     assert not list(tmp_path.iterdir())
 
 

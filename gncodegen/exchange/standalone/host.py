@@ -11,7 +11,7 @@ from numba.np.ufunc import parallel
 from gncodegen.targets.cpu.processor import Processor, host
 from gncodegen.targets.cpu.threads import quota, starting
 
-__all__ = ["TARGET", "numba_threads", "processor", "target_machine", "turn", "workers"]
+__all__ = ["TARGET", "Uninterrupted", "numba_threads", "processor", "target_machine", "turn", "workers"]
 
 TARGET = f"gncodegen-{__name__}"
 """As Numba knows this file's kernels: a process may have several such files."""
@@ -48,3 +48,7 @@ def workers() -> int:
 def turn() -> AbstractContextManager[Any]:
     """Nothing: one call at a time runs anyway."""
     return nullcontext()
+
+
+class Uninterrupted(nullcontext[None]):
+    """Nothing: what a signal cuts off is done again by the next call."""

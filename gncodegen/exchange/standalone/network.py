@@ -59,7 +59,7 @@ class Port(NamedTuple):
     shape: tuple[int, ...]
 
 
-def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+def aligned(shape: tuple[int, ...] | int, dtype: Any) -> NDArray[Any]:
     """Zeros that begin on a 64-byte boundary, where kernels may store past the caches."""
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     memory = np.zeros(size + 64, np.uint8)
@@ -111,6 +111,10 @@ class Program:
             for part in (slice(0, function.hoisted), slice(function.hoisted, len(function.launches)))
         )
 
+    def renew(self) -> None:
+        """Says that parameters have changed."""
+        self._is_ready = False
+
     def run(self, arrays: Mapping[Key, NDArray[Any]]) -> None:
         """One run over a whole batch; the first that comes to its end has done what depends on parameters alone."""
         for key, slots in self._slots.items():
@@ -129,35 +133,47 @@ def _launches(launches: Sequence[tuple[Launch, int]], argv: NDArray[Any], starts
 
 
 class Network:
-    """Prediction, by Programs that are made when they are first asked for.
+    """Functions that share parameters; a Program of each is made when it is first asked for.
 
     Args:
         weights: file of the parameters, by name.
-        predict: the function of prediction.
-        inputs, outputs: its arrays.
+        functions: by name; "predict" is one.
+        inputs, outputs: the arrays of prediction.
     """
 
-    def __init__(self, weights: Path, predict: Function, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
-        self._weights, self._predict, self._inputs, self._outputs = weights, predict, inputs, outputs
+    def __init__(
+        self, weights: Path, functions: Mapping[str, Function], inputs: Sequence[Port], outputs: Sequence[Port]
+    ) -> None:
+        self._weights, self._functions, self._inputs, self._outputs = weights, functions, inputs, outputs
         self._lock = Lock()
-        self._program: Program | None = None
+        self._persistent: dict[Key, NDArray[Any]] = {}
+        self._is_loaded = False
+        self._programs: dict[str, Program] = {}
 
-    def _opened(self) -> Program:
-        """The Program of prediction."""
-        if self._program is not None:
-            return self._program
+    def _program(self, name: str) -> Program:
+        """The Program of a function."""
+        if name not in self._programs:
+            self._load()
+            self._programs[name] = Program(self._functions[name], self._persistent)
+        return self._programs[name]
+
+    def _load(self) -> None:
+        """Reads the parameters, unless they are here."""
+        if self._is_loaded:
+            return
         arrays: dict[Key, NDArray[Any]] = {}
+        buffers = {name: each for function in self._functions.values() for each in function.buffers
+                   if (name := stored(each.kind, each.name))}  # fmt: skip
         with np.load(self._weights, allow_pickle=False) as found:
-            for buffer in self._predict.buffers:
-                if buffer.kind in ("parameter", "state"):
-                    array = found[buffer.name]
-                    if array.shape != buffer.shape or array.dtype != buffer.dtype:
-                        given, wanted = f"{array.dtype} {array.shape}", f"{buffer.dtype} {buffer.shape}"
-                        raise ValueError(f"{self._weights}: {buffer.name} is {given}; allowed: {wanted}")
-                    arrays[buffer.kind, buffer.name] = memory = aligned(buffer.shape, buffer.dtype)
-                    memory[...] = array
-        self._program = Program(self._predict, arrays)
-        return self._program
+            for name, buffer in buffers.items():
+                array = found[name]
+                if array.shape != buffer.shape or array.dtype != buffer.dtype:
+                    given, wanted = f"{array.dtype} {array.shape}", f"{buffer.dtype} {buffer.shape}"
+                    raise ValueError(f"{self._weights}: {name} is {given}; allowed: {wanted}")
+                arrays[buffer.kind, buffer.name] = memory = aligned(buffer.shape, buffer.dtype)
+                memory[...] = array
+        self._persistent |= arrays
+        self._is_loaded = True
 
     def predict(self, *x: Any) -> Any:
         """The outputs for any number of observations.
@@ -172,18 +188,18 @@ class Network:
             ValueError: x does not fit the inputs.
         """
         ports = {port.key: port for port in (*self._inputs, *self._outputs)}
-        buffers = {(each.kind, each.name): each for each in self._predict.buffers}
+        buffers = {(each.kind, each.name): each for each in self._functions["predict"].buffers}
         given = self._given(x)
         count = len(next(iter(given.values())))
         results = {port.key: aligned((count, *port.shape), buffers[port.key].dtype) for port in self._outputs}
         with self._lock:
-            program = self._opened()
+            program = self._program("predict")
             batch = max(buffers[port.key].shape[0] for port in self._inputs)
             for begin in range(0, count, batch):
                 rows = min(batch, count - begin)
                 arrays = {key: array[begin : begin + rows] for key, array in (given | results).items()}
                 used = {
-                    key: array if rows == batch and array.ctypes.data % 64 == 0 else _whole(array, buffers[key])
+                    key: array if rows == batch and array.ctypes.data % 64 == 0 else _padded(array, buffers[key])
                     for key, array in arrays.items()
                 }
                 program.run(used)
@@ -202,7 +218,7 @@ class Network:
             x = tuple(x[0][name] for name in names)
         if len(x) != len(names):
             raise ValueError(f"{len(x)} arrays; allowed: one for each of {', '.join(names)}, in this order")
-        dtypes = {(each.kind, each.name): each.dtype for each in self._predict.buffers}
+        dtypes = {(each.kind, each.name): each.dtype for each in self._functions["predict"].buffers}
         given: dict[Key, NDArray[Any]] = {}
         for port, value in zip(self._inputs, x, strict=True):
             array = np.ascontiguousarray(value, dtypes[port.key])
@@ -215,8 +231,19 @@ class Network:
         return given
 
 
-def _whole(array: NDArray[Any], buffer: Buffer) -> NDArray[Any]:
+def _padded(array: NDArray[Any], buffer: Buffer) -> NDArray[Any]:
     """The rows of a batch: those of an array, then zeros."""
     rows = aligned(buffer.shape, buffer.dtype)
     rows[: len(array)] = array.reshape(len(array), *buffer.shape[1:])
     return rows
+
+
+PASSING = ("input", "output", "arena", "constant", "target", "loss", "hyperparameters")
+"""Kinds of buffers that no file keeps."""
+
+
+def stored(kind: str, name: str) -> str:
+    """The name of a buffer in the file of weights, a solver's with its kind before it; "" of what no file keeps."""
+    if kind in PASSING:
+        return ""
+    return name if kind in ("parameter", "state") else f"{kind}/{name}"

@@ -42,14 +42,16 @@ class Standalone:
 
     Args:
         lowered: its Program and its kernels' files.
-        values: parameters and statistics by name, as they are now.
+        values: parameters and statistics by name, the solver's arrays by kind and name, as they are now.
         inputs, outputs: what goes in and comes out, in the order of `predict`.
+        axes: the order of their axes, such as "BSSC".
     """
 
     lowered: Lowered
     values: Mapping[str, Any]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    axes: str
 
     @property
     def program(self) -> Program:
@@ -73,7 +75,7 @@ class Standalone:
         return tuple(places[self.program.root(index)] for index in call.arguments)
 
     def parameter(self, name: str) -> NDArray[Any]:
-        """The values of a parameter, or of a statistic."""
+        """The values of a parameter, of a statistic, or of an array of the solver's."""
         return np.ascontiguousarray(self.values[name])
 
     def buffer(self, port: Port) -> Buffer:
@@ -81,12 +83,13 @@ class Standalone:
         return self.program.buffers[self.program.arguments[port.key]]
 
 
-def standalone(compiled: Compiled, becomes: str) -> Standalone:
-    """The prediction of a network.
+def standalone(compiled: Compiled, becomes: str, function: str = "predict") -> Standalone:
+    """A function of a network.
 
     Args:
         compiled: the network.
         becomes: what it is to be, for messages.
+        function: "predict", or "train_step" of a network compiled for training.
 
     Raises:
         OptionsError: it was compiled for another target.
@@ -119,7 +122,7 @@ def standalone(compiled: Compiled, becomes: str) -> Standalone:
         )
     if issues:
         raise NetworkError(issues)
-    lowered = compiled.lowered("predict")
+    lowered = compiled.lowered(function)
     program = lowered.program
     keys = [key for key in program.arguments if key[0] == "input"]
     inputs = tuple(
@@ -132,4 +135,4 @@ def standalone(compiled: Compiled, becomes: str) -> Standalone:
         for name, (key, axes) in zip(network.outputs, conversion.results.items(), strict=True)
         for shape in (program.buffers[program.arguments[key]].shape,)
     )
-    return Standalone(lowered, compiled.parameters, inputs, outputs)
+    return Standalone(lowered, {**compiled.parameters, **compiled.state.solver}, inputs, outputs, conversion.axes)
