@@ -1,33 +1,65 @@
-"""PyTorch on the same GPU: the calls that bench/gpu.py times beside ours."""
+"""PyTorch on the same GPU; how its calls and ours are timed: in turn, in CUDA graphs, over more data than the L2."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 Call = Callable[[], object]
 
 
-def milliseconds(call: Call, synchronize: Call, floor: float = 0.02) -> float:
-    """Median time of one call in milliseconds: batches of calls long enough that starting them does not count."""
-    from statistics import median
-    from time import perf_counter
+def interleaved(
+    calls: Mapping[str, Call], synchronize: Call, rounds: int = 7, least: float = 5e-3, before: int = 3
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Median milliseconds of each call, and the GPU's clocks half-way.
 
-    for _ in range(3):
+    In each round every call has a batch that takes at least `least` seconds, so that starting it does not count, and
+    every other round goes backwards: what the GPU's temperature does meets all alike. `before` calls of each come
+    first, which compile, capture and warm up.
+    """
+    counts = {name: _count(call, synchronize, least, before) for name, call in calls.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    clocks: dict[str, str] = {}
+    for turn in range(rounds):
+        for name in list(calls)[:: -1 if turn % 2 else 1]:
+            times[name].append(1e3 * _batch(calls[name], counts[name], synchronize) / counts[name])
+        if turn == rounds // 2:
+            clocks = read_clocks()
+    return {name: median(found) for name, found in times.items()}, clocks
+
+
+def _batch(call: Call, count: int, synchronize: Call) -> float:
+    began = perf_counter()
+    for _ in range(count):
         call()
     synchronize()
+    return perf_counter() - began
 
-    def batch(count: int) -> float:
-        began = perf_counter()
-        for _ in range(count):
-            call()
-        synchronize()
-        return perf_counter() - began
 
+def _count(call: Call, synchronize: Call, least: float, before: int) -> int:
+    """Calls in a batch."""
+    for _ in range(before):
+        call()
+    synchronize()
     count = 1
-    while batch(count) < floor and count < 1 << 14:
+    while least and _batch(call, count, synchronize) < least and count < 1 << 14:
         count *= 2
-    return 1e3 * median(batch(count) for _ in range(5)) / count
+    return count
+
+
+def read_clocks() -> dict[str, str]:
+    """What nvidia-smi says of the GPU now; nothing where there is none."""
+    asked = {"clocks.sm": "SM MHz", "clocks.mem": "memory MHz", "power.draw": "W", "temperature.gpu": "°C"}
+    command = ["nvidia-smi", f"--query-gpu={','.join(asked)}", "--format=csv,noheader,nounits", "--id=0"]
+    with suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        return dict(zip(asked.values(), (part.strip() for part in said.split(",")), strict=False))
+    return {}
 
 
 def rotating(make: Callable[[], Call], copies: int) -> Call:
@@ -42,26 +74,48 @@ def rotating(make: Callable[[], Call], copies: int) -> Call:
 
 
 class Torch:
-    """PyTorch eager, compiled and graphed; TF32 as told, the same for both sides."""
+    """PyTorch eager and compiled, both in CUDA graphs; TF32 as told, the same for both sides.
+
+    Raises:
+        ImportError: it is not here, or sees no GPU.
+    """
 
     def __init__(self, tf32: bool = False) -> None:
         import torch
 
+        if not torch.cuda.is_available():
+            raise ImportError("torch sees no GPU")
         self.torch = torch
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cudnn.benchmark = True
         self.device = torch.device("cuda")
+        self.stream = torch.cuda.Stream()
 
-    def synchronize(self) -> None:
-        """Waits for the GPU."""
-        self.torch.cuda.synchronize()
+    def graphed(self, call: Call) -> Call:
+        """The replay of a call that was captured once.
 
-    def copy(self, nbytes: int) -> Call:
-        """A device copy that reads and writes `nbytes` each."""
-        source = self.torch.empty(nbytes // 4, dtype=self.torch.float32, device=self.device).normal_()
-        target = self.torch.empty_like(source)
-        return lambda: target.copy_(source)
+        What autograd does runs in the stream of the forward pass, so `call` must have been made within `self.stream`.
+        """
+        torch = self.torch
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            for _ in range(3):
+                call()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self.stream):
+            call()
+        return graph.replay
+
+    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function compiled for the shapes of one case; its graph may be run backwards again and again."""
+        import torch._dynamo
+        import torch._functorch.config
+
+        torch._functorch.config.donated_buffer = False
+        torch._dynamo.reset()
+        return self.torch.compile(function, dynamic=False)
 
     def _images(self, shape: tuple[int, ...], channels_last: bool) -> Any:
         n, h, w, c = shape
@@ -71,46 +125,51 @@ class Torch:
     def group_norms(
         self, shape: tuple[int, ...], groups: int, backward: bool, copies: int
     ) -> Iterator[tuple[str, Call]]:
-        """(name, call) for GN+ReLU in both memory formats, eager and compiled."""
+        """(name, call) for GN+ReLU in both memory formats, eager and compiled, as graphs over `copies` sets."""
         torch = self.torch
 
         def forward(x: Any, scale: Any, offset: Any) -> Any:
             return torch.relu(torch.nn.functional.group_norm(x, groups, scale, offset, 1e-5))
 
         for mode in ("eager", "compiled"):
-            function = forward if mode == "eager" else torch.compile(forward)
             for channels_last in (False, True):
+                function = forward if mode == "eager" else self._compiled(forward)
 
                 def make(function: Any = function, channels_last: bool = channels_last) -> Call:
                     x = self._images(shape, channels_last).requires_grad_(backward)
                     scale, offset = (torch.randn(shape[3], device=self.device).requires_grad_(backward) for _ in "ab")
                     if not backward:
-                        return lambda: function(x, scale, offset)
+                        return partial(function, x, scale, offset)
                     y = function(x, scale, offset)
                     dy = torch.randn_like(y)
                     return lambda: torch.autograd.grad(y, (x, scale, offset), dy, retain_graph=True)
 
-                yield f"{mode}, {'channels-last' if channels_last else 'NCHW'}", rotating(make, copies)
+                with torch.cuda.stream(self.stream):
+                    calls = rotating(make, copies)
+                yield f"{mode}, {'channels-last' if channels_last else 'NCHW'}", self.graphed(calls)
 
     def convolutions(
-        self, shape: tuple[int, ...], filters: int, window: int, stride: int, direction: str
+        self, shape: tuple[int, ...], filters: int, window: int, stride: int, direction: str, copies: int
     ) -> Iterator[tuple[str, Call]]:
-        """(name, call) for cuDNN's convolution in both memory formats."""
+        """(name, call) for cuDNN's convolution in both memory formats, as graphs over `copies` sets."""
         torch = self.torch
-        wanted = {"forward": None, "input gradient": (True, False, False), "weight gradient": (False, True, False)}[
-            direction
-        ]
+        wanted = {"forward": None, "input gradient": (True, False, False), "weight gradient": (False, True, False)}
+        chosen, padding = wanted[direction], window // 2
+        fixed = (None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, chosen)
         for channels_last in (False, True):
-            x = self._images(shape, channels_last)
             kind = torch.channels_last if channels_last else torch.contiguous_format
-            weights = torch.randn(filters, shape[3], window, window, device=self.device).contiguous(memory_format=kind)
-            name = "channels-last" if channels_last else "NCHW"
-            if wanted is None:
-                yield name, lambda x=x, w=weights: torch.nn.functional.conv2d(x, w, None, stride, window // 2)
-                continue
-            dy = torch.randn_like(torch.nn.functional.conv2d(x, weights, None, stride, window // 2))
-            fixed = (None, [stride] * 2, [window // 2] * 2, [1, 1], False, [0, 0], 1, wanted)
-            yield name, lambda x=x, w=weights, dy=dy, fixed=fixed: torch.ops.aten.convolution_backward(dy, x, w, *fixed)
+
+            def make(channels_last: bool = channels_last, kind: Any = kind) -> Call:
+                x = self._images(shape, channels_last)
+                w = torch.randn(filters, shape[3], window, window, device=self.device).contiguous(memory_format=kind)
+                forward = partial(torch.nn.functional.conv2d, x, w, None, stride, padding)
+                if chosen is None:
+                    return forward
+                return partial(torch.ops.aten.convolution_backward, torch.randn_like(forward()), x, w, *fixed)
+
+            with torch.cuda.stream(self.stream):
+                calls = rotating(make, copies)
+            yield "channels-last" if channels_last else "NCHW", self.graphed(calls)
 
     def train_steps(self, batch: int) -> Iterator[tuple[str, Call]]:
         """(name, call) for a whole SGD step of the demo network (28×28×1, 8-16-32): eager, and as a CUDA graph."""
@@ -135,18 +194,6 @@ class Torch:
                 return loss
 
             name = "channels-last" if channels_last else "NCHW"
+            graph = self.graphed(step)  # its capture makes the gradients where the eager step finds them
             yield f"eager, {name}", step
-            yield f"CUDA graph, {name}", self._graphed(step)
-
-    def _graphed(self, step: Call) -> Call:
-        torch = self.torch
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(5):
-                step()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            step()
-        return graph.replay
+            yield f"CUDA graph, {name}", graph

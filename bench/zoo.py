@@ -48,6 +48,15 @@ class Specimen:
             seed=1, training=self.training, **settings,
         )  # fmt: skip
 
+    def train(self, target: str) -> gnc.TrainingInfo:
+        """Two epochs of `data`, a mini-batch each."""
+        x, t = self.data(self.compile(target=target))
+        options = gnc.training_options(
+            "sgdm", mini_batch_size=self.batch, max_epochs=2, shuffle="never", verbose=False,
+            **{"initial_learn_rate": 0.01, "seed": 1, **self.options},
+        )  # fmt: skip
+        return gnc.train_network(x, t, self.layers(), options, target=target)[1]
+
     def data(self, compiled: gnc.Compiled, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Random observations and targets in the specimen's axis order."""
         generator = np.random.default_rng(seed)

@@ -106,10 +106,15 @@ def _version(package: str) -> str:
 
 @cache
 def _versions() -> str:
-    """A digest of the compiler's versions and of the intrinsics, which every kernel inlines."""
+    """A digest of the compiler's versions and of the intrinsics."""
     facts = [*map(_version, ("numba-cuda", "cuda-core", "nvidia-nvjitlink")), f"{sys.version_info[:2]}"]
-    digest = hashlib.sha256(" ".join(facts).encode())
+    return intrinsics_digest(" ".join(facts))[:8]
+
+
+def intrinsics_digest(start: str = "") -> str:
+    """A digest of the intrinsics, which every kernel inlines, and of a text before them."""
+    digest = hashlib.sha256(start.encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if path.stem not in _BESIDE:
             digest.update(path.read_bytes())
-    return digest.hexdigest()[:8]
+    return digest.hexdigest()

@@ -95,10 +95,15 @@ class Launch:
 
 
 class Kernels:
-    """Entry points of libraries, kernels and launches."""
+    """Entry points of libraries, kernels and launches.
+
+    Attributes: `launches` were asked for; `runs` = False leaves kernels undone; `cache` has their PTX, None = the
+    process's own.
+    """
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self.cache: Path | None = None
         self.launches: list[Launch] = []
         self.runs = True
         self._known: dict[str, Kernel] = {}
@@ -124,8 +129,9 @@ class Kernels:
     @entry("cuLibraryGetKernel", ADDRESS, HANDLE, TEXT)
     def kernel(self, out: int, library: int, name: bytes) -> None:
         self._driver.find(library, Library)
-        text, root = name.decode(), Path(environment().cache_dir) / "kernels"
-        wanted = next(root.glob(f"sm_*/{text.removeprefix('kernel_')}.ptx"), None)
+        text, cache = name.decode(), self.cache or Path(environment().cache_dir)
+        found = cache.glob(f"kernels/sm_*/{text.removeprefix('kernel_')}.ptx")
+        wanted = max(found, key=lambda path: path.stat().st_mtime, default=None)  # others are of other versions
         if wanted is None:
             raise StatusError(Status.NOT_FOUND)
         put(out, self._driver.register(Kernel(text, self._driver.devices.current(), wanted.parent)))

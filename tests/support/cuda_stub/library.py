@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from support.cuda_stub.abi import Status
@@ -41,21 +41,23 @@ def compiler() -> str | None:
 
 
 def build(folder: Path) -> Path:
-    """Compiles the library into a folder."""
+    """Compiles the library into a folder, if it is not there."""
     path = folder / SONAME
-    command = [compiler() or "cc", "-shared", "-fPIC", f"-Wl,-soname,{SONAME}", "-o", path, SOURCE]
-    subprocess.run([str(part) for part in command], check=True)
+    if not path.exists():
+        command = [compiler() or "cc", "-shared", "-fPIC", f"-Wl,-soname,{SONAME}", "-o", path, SOURCE]
+        subprocess.run([str(part) for part in command], check=True)
     return path
 
 
 @cache
-def load() -> Driver:
-    """The driver of this process: the bindings, which ask for the library by its name, find it loaded already."""
-    folder = Path(mkdtemp())
-    try:
-        library = ctypes.CDLL(str(build(folder)), mode=ctypes.RTLD_GLOBAL)
-    finally:
-        shutil.rmtree(folder)
+def load(folder: Path | None = None) -> Driver:
+    """The driver of this process: the bindings, which ask for the library by its name, find it loaded already.
+
+    Args:
+        folder: keeps the library for processes that come later; None = it is made for this one.
+    """
+    with TemporaryDirectory() as own:
+        library = ctypes.CDLL(str(build(folder or Path(own))), mode=ctypes.RTLD_GLOBAL)
     library.stub_slot.restype = ctypes.c_void_p
     driver = Driver(library.stub_slot)
 
