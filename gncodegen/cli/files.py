@@ -7,11 +7,8 @@ import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
-import numpy as np
-
-from gncodegen.errors import ArrayError, GncodegenError, OptionsError
+from gncodegen.errors import GncodegenError, OptionsError
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
@@ -83,26 +80,3 @@ def optional_name(names: dict[str, Any], name: str, path: str) -> Any:
     if name not in names:
         raise OptionsError(f"{path} does not define `{name}`; allowed: a file that does; add {name} = …")
     return names[name]
-
-
-def arrays(path: str) -> Any:
-    """The array of a .npy file, or a mapping of names to the arrays of a .npz file.
-
-    Raises:
-        ArrayError: the file is neither; says why.
-    """
-    if not Path(path).is_file():
-        raise ArrayError(f"X = {path!r} is not a file; allowed: a .npy or .npz file of observations; check the path")
-    try:
-        # Mapped, not read: the header of a damaged file may ask for any size.
-        found = np.load(path, allow_pickle=False, mmap_mode="r")
-        if isinstance(found, np.ndarray):
-            return np.array(found)
-        if not found.files:
-            raise ValueError("it holds no array")
-        return {name: found[name] for name in found.files}
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, BadZipFile) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ArrayError(
-            f"X = {path!r}: {reason}; allowed: a .npy or .npz file of numbers; write it with numpy.save or numpy.savez"
-        ) from error

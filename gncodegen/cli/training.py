@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from gncodegen.cli.choosing import add_options, chosen
-from gncodegen.cli.files import arrays, network_file, optional_name
+from gncodegen.cli.data import WORDS, observations, samples
+from gncodegen.cli.files import network_file, optional_name
 from gncodegen.errors import OptionsError
 
 
@@ -19,9 +20,11 @@ def add_to(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train the network of a file and save it",
-        description="Trains the network of a Python file that defines `layers`, `options`, `x` and `y`.",
+        description="Trains the network of a Python file that defines `layers`, `options`, `x` and `y`, on those "
+        "or on the data of files.",
     )
-    train.add_argument("file", metavar="FILE.py", help="defines `layers`, `options`, `x` and `y`")
+    train.add_argument("file", metavar="FILE.py", help="defines `layers`, and `options`, `x` and `y`")
+    train.add_argument("data", metavar="DATA", nargs="*", help=f"train on these instead of x and y: {WORDS}")
     train.add_argument("--output", metavar="FOLDER", required=True, help="where the trained network goes")
     train.add_argument(
         "--ranks",
@@ -35,12 +38,17 @@ def add_to(commands: Any) -> None:
     predict = commands.add_parser(
         "run",
         help="run a saved network on an array",
-        description="Runs a saved network on the observations in a .npy file, or in a .npz file of several inputs.",
+        description="Runs a saved network on the observations in a .npy or .csv file, in a .npz file of several "
+        "inputs, or on images.",
     )
     predict.add_argument(
         "folder", metavar="FOLDER", nargs="?", help="where `gncodegen train` or `save` wrote the network"
     )
-    predict.add_argument("x", metavar="X", help="observations, shaped as for training: .npy; of several inputs .npz")
+    predict.add_argument(
+        "x",
+        metavar="X",
+        help="observations, shaped as for training: .npy; .csv; .npz of several inputs; an image or a folder of images",
+    )
     predict.add_argument("--output", metavar="Y.npy", help="write the outputs there instead of printing them")
     predict.add_argument(
         "--ir", metavar="FILE", help="run the function of a file of IR text instead, on arrays by the names of its "
@@ -62,7 +70,8 @@ def run_train(given: Namespace) -> int:
         return _run_ranks(given)
     require_writable(given.output)
     names = network_file(given.file)
-    x, y, options = (optional_name(names, name, given.file) for name in ("x", "y", "options"))
+    options = optional_name(names, "options", given.file)
+    x, y = samples(given.data) if given.data else (optional_name(names, name, given.file) for name in ("x", "y"))
     with ranks_of(options, "parallel" if given.ranks != 1 else "") as ranks:
         net, training = prepare_training(x, y, names["layers"], options, ranks=ranks, **chosen(given))
         with interruptible() as interruption:
@@ -96,7 +105,7 @@ def run_predict(given: Namespace) -> None:
     if given.ir is not None:
         _run_ir(given)
         return
-    net, x = load(given.folder, **chosen(given)), arrays(given.x)
+    net, x = load(given.folder, **chosen(given)), observations(given.x)
     if given.output:
         _write(given.output, net.predict(x))
     elif isinstance(net, TrainedNetwork) and net.classes is not None:
@@ -116,7 +125,7 @@ def _run_ir(given: Namespace) -> None:
     from gncodegen.handwritten import Handwritten
 
     function = Handwritten(text_of(given.ir), given.ir, **chosen(given))
-    results = function.run(arrays(given.x))
+    results = function.run(observations(given.x))
     if given.output:
         _write(given.output, next(iter(results.values())) if len(results) == 1 else results)
     elif given.json:

@@ -16,7 +16,7 @@ import gncodegen
 import gncodegen as gnc
 from gncodegen import compiler
 from gncodegen.cli import main
-from gncodegen.cli.files import arrays
+from gncodegen.cli.data import observations
 from gncodegen.errors import ArrayError
 
 NETWORK = """
@@ -250,13 +250,13 @@ def test_broken_arrays_are_refused(tmp_path, case):
     path = tmp_path / "x.npy"
     path.write_bytes(BROKEN_ARRAYS[case])
     with pytest.raises(ArrayError, match=r"X = .*x.npy'.*; allowed: a .npy or .npz file"):
-        arrays(str(path))
+        observations(str(path))
 
 
 @pytest.mark.parametrize("shape", [(0, 6), (3, 6), ()])
 def test_arrays_are_read(tmp_path, shape):
     np.save(tmp_path / "x.npy", np.ones(shape, np.float32))
-    assert arrays(str(tmp_path / "x.npy")).shape == shape
+    assert observations(str(tmp_path / "x.npy")).shape == shape
 
 
 def test_an_output_that_cannot_be_written_is_refused(file, tmp_path, capsys):

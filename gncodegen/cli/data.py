@@ -1,0 +1,185 @@
+"""Data files of the command line: arrays in .npy and .npz files, tables in .csv files, folders of images."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gncodegen.errors import ArrayError, TargetError
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+"""Endings of the files that a folder of images is read for."""
+
+WORDS = (
+    "x.npy y.npy; a .npz file with x and y; a .csv file, the target in its last column; a folder with one folder of "
+    "images for each class"
+)
+"""What a training takes, for messages and the command line."""
+
+
+def observations(path: str) -> Any:
+    """What a network is run on: an array, or a mapping of names to arrays.
+
+    Args:
+        path: a .npy or .npz file, a .csv file of numbers, an image, or a folder of images in the order of their names.
+
+    Raises:
+        ArrayError: it is none of them; says why.
+        TargetError: images need a package that is not installed.
+    """
+    place = Path(path)
+    if place.is_dir():
+        return _images(sorted(each for each in place.iterdir() if each.suffix.lower() in IMAGES), place)
+    if not place.is_file():
+        raise ArrayError(
+            f"X = {path!r} is not a file; allowed: a .npy or .npz file of observations, a .csv file, images; check the "
+            "path"
+        )
+    if place.suffix.lower() in IMAGES:
+        return _images([place], place)
+    if place.suffix.lower() == ".csv":
+        return _numbers(_table(place), place)
+    return _arrays(path)
+
+
+def samples(paths: Sequence[str]) -> tuple[Any, Any]:
+    """Observations and targets of a training.
+
+    Args:
+        paths: as WORDS says.
+
+    Raises:
+        ArrayError: they are something else; says why.
+        TargetError: images need a package that is not installed.
+    """
+    place = Path(paths[0])
+    if len(paths) == 2:
+        return observations(paths[0]), _arrays(paths[1])
+    if len(paths) == 1 and place.is_dir():
+        return _labelled_images(place)
+    if len(paths) == 1 and place.suffix.lower() == ".csv":
+        rows = _table(place)
+        return _numbers([row[:-1] for row in rows], place), _labels([row[-1] for row in rows])
+    if len(paths) == 1 and place.suffix.lower() == ".npz":
+        found = _arrays(paths[0])
+        if isinstance(found, Mapping) and {"x", "y"} <= {*found}:
+            return found["x"], found["y"]
+        raise ArrayError(f"DATA = {paths[0]!r} holds {', '.join(found)}; allowed: arrays with the names x and y")
+    raise ArrayError(f"DATA = {' '.join(paths)!r}; allowed: {WORDS}")
+
+
+def _arrays(path: str) -> Any:
+    """The array of a .npy file, or a mapping of names to the arrays of a .npz file."""
+    try:
+        # Mapped, not read: the header of a damaged file may ask for any size.
+        found = np.load(path, allow_pickle=False, mmap_mode="r")
+        if isinstance(found, np.ndarray):
+            return np.array(found)
+        if not found.files:
+            raise ValueError("it holds no array")
+        return {name: found[name] for name in found.files}
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, BadZipFile) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ArrayError(
+            f"X = {path!r}: {reason}; allowed: a .npy or .npz file of numbers; write it with numpy.save or numpy.savez"
+        ) from error
+
+
+# ---- tables ------------------------------------------------------------------------------------------------------
+
+
+def _table(path: Path) -> list[list[str]]:
+    """The cells of a .csv file, without a first line of names."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ArrayError(f"{str(path)!r}: {error}; allowed: a .csv file in UTF-8") from error
+    if rows and not any(map(_is_number, rows[0])):
+        del rows[0]
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            raise ArrayError(
+                f"{str(path)!r}: row {number} of the data has {len(row)} cells, the first {len(rows[0])}; allowed: as "
+                "many in each"
+            )
+    if not rows:
+        raise ArrayError(f"{str(path)!r} holds no row of data; allowed: a row for each observation")
+    return rows
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(rows: Sequence[Sequence[str]], path: Path) -> NDArray[np.float32]:
+    """Cells as numbers."""
+    for number, row in enumerate(rows, 1):
+        for column, cell in enumerate(row, 1):
+            if not _is_number(cell):
+                raise ArrayError(
+                    f"{str(path)!r}: {cell!r} in row {number} of the data, column {column}; allowed: numbers; give "
+                    "classes in the last column, and numbers for words"
+                )
+    return np.array(rows, np.float32)
+
+
+def _labels(cells: Sequence[str]) -> NDArray[Any]:
+    """Targets: whole numbers, numbers or words, whatever all of them are."""
+    readers: tuple[Callable[[str], Any], ...] = (int, float)
+    for read in readers:
+        try:
+            return np.array([read(cell) for cell in cells])
+        except (ValueError, OverflowError):
+            continue
+    return np.array([cell.strip() for cell in cells])
+
+
+# ---- images ------------------------------------------------------------------------------------------------------
+
+
+def _labelled_images(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The images of a folder of folders, and the names of those as their classes."""
+    classes = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    files = [[each for each in sorted(place.rglob("*")) if each.suffix.lower() in IMAGES] for place in classes]
+    labels = [place.name for place, found in zip(classes, files, strict=True) for _ in found]
+    return _images([each for found in files for each in found], folder), np.array(labels)
+
+
+def _images(files: Sequence[Path], place: Path) -> NDArray[np.uint8]:
+    """Images of one size: (N, height, width, 3), or 1 where all are grey."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise TargetError(
+            "images need Pillow, which is not installed; allowed without it: .npy, .npz and .csv files; run "
+            "`pip install pillow`"
+        ) from error
+    if not files:
+        raise ArrayError(f"{str(place)!r} holds no image; allowed: files that end in {', '.join(IMAGES)}; {WORDS}")
+    found: list[NDArray[np.uint8]] = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                grey = image.mode in ("1", "L")
+                found.append(np.atleast_3d(np.asarray(image.convert("L" if grey else "RGB"), np.uint8)))
+        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise ArrayError(f"{str(file)!r} is not an image ({error}); allowed: images only; remove it") from error
+        if found[-1].shape[:2] != found[0].shape[:2]:
+            given, first = ("×".join(map(str, each.shape[:2])) for each in (found[-1], found[0]))
+            raise ArrayError(
+                f"{str(file)!r} has {given} pixels, {files[0].name!r} {first}; allowed: one size, that of the input "
+                "layer; resize or crop them"
+            )
+    depth = max(each.shape[2] for each in found)
+    return np.stack([np.broadcast_to(each, (*each.shape[:2], depth)) for each in found])
