@@ -31,6 +31,7 @@ sys.path[:0] = [str(ROOT / "tests")]
 
 from support import mutations  # noqa: E402  what the tests use
 from support.states import damage, killed_at, state  # noqa: E402  what the tests use
+from trust_ranks import killed_ranks  # noqa: E402  what it starts lies beside the tests
 
 Counts = dict[str, int]
 Run = Callable[[int, int, Path], Counts]
@@ -315,6 +316,7 @@ ATTACKS = (
     Attack("interrupted-compilations", 240, 4, 600, interrupted_compilations),
     Attack("killed-saves", 2_000, 200, 900, kills_in_saves),
     Attack("damaged-saves", 10_000, 1_000, 900, damaged_saves),
+    Attack("killed-ranks", 20, 5, 900, killed_ranks),
     Attack("mutated-ir", 100_000, 2_000, 1800, mutated("ir")),
     Attack("mutated-onnx", 100_000, 10_000, 1800, mutated("onnx")),
 )

@@ -14,7 +14,7 @@ def _alone(timeout: float) -> Collective:
 def _mpi(timeout: float) -> Collective:
     from gncodegen.parallel.mpi import MpiCollective, communicator  # noqa: PLC0415  needs mpi4py
 
-    return MpiCollective(communicator(), timeout)
+    return MpiCollective(communicator(timeout), timeout)
 
 
 ENVIRONMENTS: Mapping[str, Callable[[float], Collective]] = {"auto": _alone, "cpu": _alone, "parallel": _mpi}

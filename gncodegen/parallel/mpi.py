@@ -6,9 +6,11 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from faulthandler import cancel_dump_traceback_later, dump_traceback_later
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -118,22 +120,50 @@ class MpiCollective:
             time.sleep(_GRACE)
         print(f"rank {self.rank} of {self.ranks} ends the job:", file=sys.stderr)
         traceback.print_exception(error)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        _flush()
         self._communicator.Abort(1)
 
 
-@cache
-def communicator() -> Any:
-    """All processes that mpiexec started, on a communicator of gncodegen's own.
+def communicator(timeout: float = TIMEOUT) -> Any:
+    """All processes that mpiexec started, on a communicator of gncodegen's own; from here on an error ends them all.
+
+    Args:
+        timeout: seconds after which a process that waits for others to begin shows where it does, and ends.
 
     Raises:
         TargetError: mpi4py or an MPI library is not installed.
     """
+    # MPI waits for ranks that never come without a limit, and holds the interpreter's lock while it does.
+    dump_traceback_later(timeout, exit=True)
+    try:
+        return _waits_for_all_ranks_to_begin()
+    finally:
+        cancel_dump_traceback_later()
+
+
+@cache
+def _waits_for_all_ranks_to_begin() -> Any:
     try:
         mpi = import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:
         raise TargetError(
             f"MPI is not here: {error}; allowed: mpi4py 4.1 or later with an MPI library; pip install 'gncodegen[mpi]'"
         ) from error
-    return mpi.COMM_WORLD.Dup()
+    own, before = mpi.COMM_WORLD.Dup(), sys.excepthook
+
+    def end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        # Of a script's own: without this, MPI waits at the end of the process for ranks that wait for it.
+        before(kind, error, trace)
+        print(f"rank {own.Get_rank()} of {own.Get_size()} ended with this error and ends the job", file=sys.stderr)
+        _flush()
+        own.Abort(1)
+
+    if own.Get_size() > 1:
+        sys.excepthook = end_all
+    return own
+
+
+def _flush() -> None:
+    """What was printed comes out before the process is ended."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()

@@ -60,11 +60,23 @@ def result(net: Any, info: Any) -> dict[str, np.ndarray]:
     return found | {f"parameter {name}": np.array(value) for name, value in net.compiled.parameters.items()}
 
 
+ALIKE = ("plain", "one bucket", "stream", "own streams")
+"""Cases with the results of one process."""
+
+
 def on_all_ranks(folder: str, *names: str) -> None:
-    """These cases, or every one and the first twice; what rank r leaves goes into files that bear its number."""
+    """These cases; what rank r leaves goes into files that bear its number.
+
+    "again" is the first once more, "one rank" the first on a communicator of one.
+    """
     from mpi4py import MPI
 
+    from gncodegen.parallel.environments import ENVIRONMENTS
+    from gncodegen.parallel.mpi import MpiCollective
+
     rank = MPI.COMM_WORLD.Get_rank()
-    cases = {**CASES, "again": CASES["plain"]}
-    for name, case in ((name, cases[name]) for name in names or cases):
-        np.savez(Path(folder) / f"{name} {rank}.npz", **result(*case("parallel")))
+    cases = {**CASES, "again": CASES["plain"], "one rank": CASES["plain"]}
+    for name in names:
+        if name == "one rank":
+            ENVIRONMENTS["parallel"] = lambda timeout: MpiCollective(MPI.COMM_SELF.Dup(), timeout)  # pyright: ignore[reportIndexIssue]
+        np.savez(Path(folder) / f"{name} {rank}.npz", **result(*cases[name]("parallel")))
