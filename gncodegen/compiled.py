@@ -253,7 +253,8 @@ class Compiled(Readable):
                 for name in of_parameter.shapes
             }
             learned = {name: values.read(name) for name in values.shapes}
-            options = replace(self.options, bucket_size=0)  # who loads it has ranks of his own
+            alone = {"bucket_size": 0, "synchronize_batch_normalization": False}  # who loads it has ranks of his own
+            options = replace(self.options, **alone)
             return NetworkState(self.network, options, numbers.values(), numbers.steps, learned, solver)
 
     @staticmethod

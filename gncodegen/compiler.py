@@ -77,7 +77,8 @@ def compiled(
         clips = np.isfinite(options.gradient_threshold)
         choices |= {"solver": options.solver, "clip": options.gradient_threshold_method if clips else "none"}
         if averaging is not None and averaging.collective.ranks > 1:
-            choices["bucket_size"] = options.bucket_size
+            for name in ("bucket_size", "synchronize_batch_normalization"):
+                choices[name] = getattr(options, name)
     chosen = CompileOptions(**choices)
     if network.output_layer is None:
         chosen = replace(chosen, training=False)

@@ -171,6 +171,12 @@ class CompileOptions:
         "bytes of gradients that ranks average at once; 0 for one rank",
         given_by="training options",
     )
+    synchronize_batch_normalization: bool = _option(
+        False,
+        _switch,
+        "whether the training step's batch norms take statistics over all ranks",
+        given_by="training options",
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):

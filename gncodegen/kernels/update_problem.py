@@ -92,7 +92,7 @@ class UpdateProblem:
 
 def statistics_constants(problem: Problem) -> dict[str, Constant]:
     """The constants of new running statistics from those of a batch: operands statistics, mean and variance."""
-    statistics, mean, _ = problem.operands
+    statistics, mean, *_ = problem.operands
     mean_decay, variance_decay = problem.numbers("decays", (1.0, 1.0))
     return {
         "channels": mean.count,

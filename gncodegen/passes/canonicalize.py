@@ -8,7 +8,7 @@ from typing import ClassVar
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Operation, OpResult
+from xdsl.ir import Operation, OpResult, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import (
     GreedyRewritePatternApplier,
@@ -19,10 +19,20 @@ from xdsl.pattern_rewriter import (
 )
 
 from gncodegen.ir.function import Slot, results, set_results, setting, slots
-from gncodegen.ir.gn.forward import BatchNorm, ChannelNormalize, GroupNorm, MaxPool, Pad, group_count
+from gncodegen.ir.gn import GnOperation
+from gncodegen.ir.gn.elementwise import Elementwise
+from gncodegen.ir.gn.forward import (
+    BatchNorm,
+    ChannelNormalize,
+    GroupNorm,
+    GroupStatistics,
+    MaxPool,
+    Pad,
+    group_count,
+)
 from gncodegen.ir.gn.pointwise import Add, Concatenate, Dropout, Reshape, Transpose
-from gncodegen.ir.gn.update import UpdateStatistics
-from gncodegen.ir.values import tensor_of
+from gncodegen.ir.gn.update import AllReduce, UpdateStatistics
+from gncodegen.ir.values import Value, tensor_of
 
 
 class GroupsAsNumber(RewritePattern):
@@ -40,7 +50,14 @@ class GroupsAsNumber(RewritePattern):
 
 
 class BatchNormByMode(RewritePattern):
-    """Training: group norm over the batch, where it counts also new running statistics. Prediction: trained ones."""
+    """Training: group norm over the batch, where it counts also new running statistics. Prediction: trained ones.
+
+    Args:
+        synchronize: a training step takes the statistics of all ranks' observations.
+    """
+
+    def __init__(self, synchronize: bool = False) -> None:
+        self.synchronize = synchronize
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: BatchNorm, rewriter: PatternRewriter) -> None:
@@ -51,24 +68,72 @@ class BatchNormByMode(RewritePattern):
             operands = (x, mean, variance, scale, offset)
             rewriter.replace(op, ChannelNormalize(operands, {"epsilon": epsilon}, op.layers))
             return
-        shape = tensor_of(x).shape
-        attributes = {"groups": shape[-1], "epsilon": epsilon, "reduced": "batch-spatial"}
-        norm = GroupNorm((x, scale, offset), attributes, op.layers)
-        if setting(function, "function", "") not in ("train_step", "training_forward"):
-            rewriter.replace(op, norm, [norm.results[0]])
+        kind = setting(function, "function", "")
+        made = _over_ranks(op) if self.synchronize and kind == "train_step" else _over_batch(op)
+        if kind not in ("train_step", "training_forward"):
+            rewriter.replace(op, made.operations, [made.y])
             return
-        count = tensor_of(x).count // shape[-1]
+        count = tensor_of(x).count // tensor_of(x).shape[-1]
         decays = (op.attribute("mean_decay"), op.attribute("variance_decay"))
         update = UpdateStatistics(
-            (norm.results[1], mean, variance), {"decays": decays, "count": count, "epsilon": epsilon}, norm.layers
+            (made.statistics, mean, variance, *made.more),
+            {"decays": decays, "count": count, "epsilon": epsilon},
+            made.operations[0].layers,
         )
-        rewriter.replace(op, (norm, update), [norm.results[0]])
+        rewriter.replace(op, (*made.operations, update), [made.y])
         names = {value: slot.name for value, slot in slots(function)}
         updated = [
             (new, Slot("update", names[old], updates="state"))  # pyright: ignore[reportArgumentType]
             for new, old in zip(update.results, (mean, variance), strict=True)
         ]
         set_results(function, [*results(function), *updated])
+
+
+@dataclass(frozen=True)
+class _Normalized:
+    """A batch norm of a training step as other ops.
+
+    Args:
+        operations: in order.
+        y: its result.
+        statistics: of this rank's observations.
+        more: what their variance lacks of that over all ranks, if it counts.
+    """
+
+    operations: tuple[GnOperation, ...]
+    y: SSAValue
+    statistics: SSAValue
+    more: tuple[SSAValue, ...] = ()
+
+
+def _over_batch(op: BatchNorm) -> _Normalized:
+    """A group norm over the batch."""
+    norm = GroupNorm(op.operands[:3], _of_batch(op), op.layers)
+    return _Normalized((norm,), norm.results[0], norm.results[1])
+
+
+def _over_ranks(op: BatchNorm) -> _Normalized:
+    """By the average of all ranks' means, and that of their variances about it: σ_r² + (μ_r − μ)²."""
+    x, scale, offset, *running = op.operands
+    layers, attributes = op.layers, _of_batch(op)
+    own = {"decays": (1.0, 1.0), "count": 1, "epsilon": op.attribute("epsilon")}
+    statistics = GroupStatistics((x,), attributes, layers)
+    here = UpdateStatistics((statistics.results[0], *running), own, layers)
+    mean = AllReduce((here.results[0],), layers=layers)
+    apart = Elementwise((here.results[0], mean.results[0]), {"function": "subtract"}, layers)
+    more = Elementwise((apart.results[0], apart.results[0]), {"function": "multiply"}, layers)
+    about = UpdateStatistics((statistics.results[0], *running, more.results[0]), own, layers)
+    variance = AllReduce((about.results[1],), layers=layers)
+    operands = (x, mean.results[0], variance.results[0], scale, offset)
+    norm = ChannelNormalize(operands, {"epsilon": op.attribute("epsilon"), "of_batch": True}, layers)
+    operations = (statistics, here, mean, apart, more, about, variance, norm)
+    return _Normalized(operations, norm.results[0], statistics.results[0], (more.results[0],))
+
+
+def _of_batch(op: BatchNorm) -> dict[str, Value]:
+    """The attributes of statistics of each channel over the batch."""
+    channels = tensor_of(op.operands[0]).shape[-1]
+    return {"groups": channels, "epsilon": op.attribute("epsilon"), "reduced": "batch-spatial"}
 
 
 class DropoutByMode(RewritePattern):
@@ -115,13 +180,18 @@ class ReshapeOfReshape(RewritePattern):
 
 @dataclass(frozen=True)
 class Canonicalize(ModulePass):
-    """Brings ops to one spelling, and decides between training and prediction."""
+    """Brings ops to one spelling, and decides between training and prediction.
+
+    Args:
+        synchronize: batch norms of a training step take the statistics of all ranks' observations.
+    """
 
     name: ClassVar[str] = "canonicalize"
+    synchronize: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         patterns: list[RewritePattern] = [
-            GroupsAsNumber(), BatchNormByMode(), DropoutByMode(), WithoutEffect(), ReshapeOfReshape(),
+            GroupsAsNumber(), BatchNormByMode(self.synchronize), DropoutByMode(), WithoutEffect(), ReshapeOfReshape(),
         ]  # fmt: skip
         PatternRewriteWalker(GreedyRewritePatternApplier(patterns)).rewrite_module(op)
 

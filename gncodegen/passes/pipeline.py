@@ -57,7 +57,8 @@ def pipeline(
     options, machine = options or CompileOptions(), machine or Machine()
     return (
         Shapes(),  # every shape follows from the arguments
-        Canonicalize(),  # one spelling; training or prediction decided
+        # One spelling; training or prediction decided.
+        Canonicalize(synchronize=options.synchronize_batch_normalization),
         Gradients(clip=options.clip, solver=options.solver),  # gradient ops and the update
         DeadCodeElimination(),  # gradients nobody asked for
         Fold(),  # affine maps of channels into the weights before them, in prediction

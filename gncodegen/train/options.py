@@ -115,6 +115,8 @@ class TrainingOptions:
         execution_environment: "auto" or "cpu"; "parallel": the processes that mpiexec started train one network, each
             on its share of every mini-batch.
         bucket_size: bytes of gradients that several ranks average at once, while the backward pass goes on.
+        synchronize_batch_normalization: several ranks take the statistics of batch norms over all of a mini-batch, not
+            over their shares.
         rank_timeout: seconds that a rank is waited for before the training ends with an error.
         reset_input_normalization: recompute the input layer's statistics from the training data even where it has some;
             those of a stream only where one is missing.
@@ -162,6 +164,7 @@ class TrainingOptions:
     checkpoints_kept: Annotated[int, positive_int] = 3
     execution_environment: Annotated[Literal["auto", "cpu", "parallel"], one_of("auto", "cpu", "parallel")] = "auto"
     bucket_size: Annotated[int, positive_int] = 2**20
+    synchronize_batch_normalization: Annotated[bool, _flags] = False
     rank_timeout: Annotated[float, positive_number] = 600.0
     reset_input_normalization: Annotated[bool, _flags] = True
     batch_normalization_statistics: Annotated[Literal["population", "moving"], one_of("population", "moving")] = (

@@ -38,7 +38,9 @@ def check_together(network: Network, options: TrainingOptions, ranks: Ranks) -> 
         )
     normalized = any(isinstance(layer, BatchNormalizationLayer) for layer in network.layers)
     if normalized and ranks.first and options.verbose:
-        print("Batch normalization: each rank takes the statistics of its share of a mini-batch.", flush=True)
+        whose = "all ranks take" if options.synchronize_batch_normalization else "each rank takes"
+        share = "a mini-batch" if options.synchronize_batch_normalization else "its share of a mini-batch"
+        print(f"Batch normalization: {whose} the statistics of {share}.", flush=True)
 
 
 class Ranks:

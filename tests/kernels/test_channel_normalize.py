@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from support.execution import executor
 from support.sets import diagonal
 
 TOLERANCE = {"float32": 4e-7, "float64": 4e-16}
@@ -83,6 +84,22 @@ def test_channel_normalize(execute, shape, activation, dtype):
         "channel_normalize", [x[1:2], mean, variance, scale, offset], [((1, *shape[1:]), dtype)], attributes
     )
     np.testing.assert_array_equal(part[0], y[1])
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 6, 16), (300, 13)])
+def test_statistics_gradient(shape):
+    """With the dx of fixed statistics it is the gradient of a norm by x's own."""
+    rng, channels = np.random.default_rng(6), shape[-1]
+    x, dy = rng.standard_normal((2, *shape))
+    mean, variance = x.reshape(-1, channels).mean(0), x.reshape(-1, channels).var(0)
+    scale, offset = rng.standard_normal((2, channels))
+    given = {"epsilon": 1e-3}
+    _, back = reference.channel_normalize(x, mean, variance, scale, offset, epsilon=1e-3)
+    dx, dscale, doffset = back(dy)
+    operands = [np.asarray(each, "float32") for each in (dx, x, mean, variance, scale, dscale, doffset)]
+    (found,) = executor("cpu")("statistics_gradient", operands, [(shape, "float32")], given, in_place={0: 0})
+    _, back = reference.batch_norm(x, scale, offset, epsilon=1e-3)
+    np.testing.assert_allclose(found, back(dy)[0], atol=2e-6)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference as ref
+from support.execution import executor
 from support.hyperparameters import numbers
 from support.sets import diagonal
 
@@ -145,6 +146,15 @@ def test_update_statistics(execute, dtype):
     tolerance = 1e-6 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(new_mean, 0.1 * mean + 0.9 * old_mean, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(new_variance, 0.3 * variance + 0.7 * old_variance, rtol=tolerance, atol=tolerance)
+
+
+def test_update_statistics_adds_what_the_variance_over_ranks_has_more():
+    statistics, old, more = np.array([[[1.0, 0.0, 0.5], [2.0, 0.0, 1.0]]]), np.array([3.0, 4.0]), np.array([0.5, 0.0])
+    _, variance = executor("cpu")(
+        "update_statistics", [statistics, old, old, more], [((2,), "float64")] * 2,
+        {"decays": (0.1, 0.3), "count": 7, "epsilon": 0.0},
+    )  # fmt: skip
+    np.testing.assert_allclose(variance, 0.3 * (np.array([4.0, 1.0]) + more) + 0.7 * old)
 
 
 def test_many_parameters_take_several_launches(execute):

@@ -37,6 +37,17 @@ def test_batch_norm_in_training_is_a_group_norm_over_the_batch() -> None:
     assert '{gn.kind = "update", gn.name = "g.trained_variance", gn.updates = "state"}' in text
 
 
+def test_batch_norm_over_ranks_takes_the_averages_of_their_statistics() -> None:
+    found = after("canonicalize{synchronize=true},dce", batch_norm(), kind="train_step", training=True)
+    names = [line.partition(" ")[0] for line in found]
+    assert names.count("all_reduce") == 2
+    assert names[:3] == ["group_statistics", "update_statistics", "all_reduce"]
+    assert names[-2:] == ["channel_normalize", "update_statistics"]
+    assert "of_batch = true" in found[-2]
+    single = 'group_norm {groups = 6, epsilon = 0.001, reduced = "batch-spatial"}'
+    assert after("canonicalize{synchronize=true}", batch_norm(), kind="loss", training=True) == [single]
+
+
 def test_dropout_is_there_in_training_only() -> None:
     body = f"%y = gn.dropout(%x, %hyper) {{probability = 0.5, index = 0}} : ({IMAGE}, tensor<16xf64>) -> {IMAGE}"
     assert after("canonicalize", body) == []

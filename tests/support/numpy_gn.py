@@ -233,6 +233,10 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "channel_normalize_gradient":
             y, back = ref.channel_normalize(o[0], *o[2:], epsilon=a["epsilon"])
             return back(_masked(y, o[1], a))
+        case "statistics_gradient":
+            dx, x, mean, variance, scale, dscale, doffset = o
+            inverse = 1 / np.sqrt(variance + a["epsilon"])
+            return [dx - scale * inverse * (doffset + (x - mean) * inverse * dscale) / (x.size / len(mean))]
         case "folded_parameters":
             return _folded(o[0], o[1:], a)
         case "activation":
@@ -297,6 +301,7 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "update_statistics":
             high, low, inverse = o[0][0].T
             mean, variance = high + low, 1 / inverse**2 - a["epsilon"]
+            variance = variance + sum(o[3:])
             decay, variance_decay = a["decays"]
             return [decay * mean + (1 - decay) * o[1], variance_decay * variance + (1 - variance_decay) * o[2]]
         case _:

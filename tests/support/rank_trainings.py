@@ -46,6 +46,12 @@ CASES = {
     "stream": lambda e: gnc.train_network(lambda: [(X[:7], Y[:7]), (X[7:14], Y[7:14])], None, layers(), options(e)),
     "own streams": lambda e: gnc.train_network(batches, None, layers(), options(e)),
     "batch norm": lambda e: gnc.train_network(X, Y, layers(gnc.BatchNormalizationLayer()), options(e)),
+    "synchronized": lambda e: gnc.train_network(
+        X,
+        Y,
+        layers(gnc.BatchNormalizationLayer(), gnc.ReluLayer()),
+        options(e, synchronize_batch_normalization=True, batch_normalization_statistics="moving"),
+    ),
     "moving": lambda e: gnc.train_network(
         X, Y, layers(gnc.BatchNormalizationLayer()), options(e, batch_normalization_statistics="moving")
     ),
@@ -60,7 +66,7 @@ def result(net: Any, info: Any) -> dict[str, np.ndarray]:
     return found | {f"parameter {name}": np.array(value) for name, value in net.compiled.parameters.items()}
 
 
-ALIKE = ("plain", "one bucket", "stream", "own streams")
+ALIKE = ("plain", "one bucket", "stream", "own streams", "synchronized")
 """Cases with the results of one process."""
 
 

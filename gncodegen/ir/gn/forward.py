@@ -33,6 +33,7 @@ from gncodegen.ir.gn.base import (
     window_operands,
     window_shape,
 )
+from gncodegen.ir.gn.update import AllReduce
 from gncodegen.ir.operation import Declared
 from gncodegen.ir.values import Values, tensor_of
 from gncodegen.kernels.schedule import Tensor
@@ -266,8 +267,7 @@ class GroupNorm(GnOperation):
             reduced != "batch-spatial" or groups == channels(x),
             f"groups = {groups} with reduced = 'batch-spatial'; it must be {channels(x)}, one per channel",
         )
-        axes = {"spatial-channel": x.shape[:1], "batch-spatial": (), "channel": x.shape[:-1], "step": x.shape[:-1][:2]}
-        return x, Tensor((prod(axes[reduced]), groups, 3), statistics_dtype(x.dtype))
+        return x, _statistics(x, groups, reduced)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         dy = cotangents[0]
@@ -282,12 +282,18 @@ class GroupNorm(GnOperation):
         return (*results, dy)[: len(self.operands)]  # an addition alone hands dy on
 
 
+def _statistics(x: Tensor, groups: int, reduced: str) -> Tensor:
+    """What a group norm of x leaves."""
+    axes = {"spatial-channel": x.shape[:1], "batch-spatial": (), "channel": x.shape[:-1], "step": x.shape[:-1][:2]}
+    return Tensor((prod(axes[reduced]), groups, 3), statistics_dtype(x.dtype))
+
+
 @irdl_op_definition
 class GroupStatistics(GnOperation):
-    """(x[, partials]) → statistics, those of gn.group_norm per observation; who reads x normalizes it."""
+    """(x[, partials]) → statistics, those of gn.group_norm; who reads x normalizes it."""
 
     name = "gn.group_statistics"
-    ATTRIBUTES: ClassVar = (Declared("groups", "int"), Declared("epsilon", "float"), PARTS)
+    ATTRIBUTES: ClassVar = (Declared("groups", "int"), Declared("epsilon", "float"), REDUCED, PARTS)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
@@ -296,7 +302,7 @@ class GroupStatistics(GnOperation):
         x, *more = operands
         if parts:
             expect_same("the partials and those of x", more[0], partials(x, parts))
-        return (Tensor((x.shape[0], group_count(x, values), 3), statistics_dtype(x.dtype)),)
+        return (_statistics(x, group_count(x, values), values.text("reduced")),)
 
 
 @irdl_op_definition
@@ -321,10 +327,10 @@ class BatchNorm(GnOperation):
 
 @irdl_op_definition
 class ChannelNormalize(GnOperation):
-    """(x, mean, variance, scale, offset) → y with given statistics per channel."""
+    """(x, mean, variance, scale, offset) → y with given statistics per channel; `of_batch`: those of x on all ranks."""
 
     name = "gn.channel_normalize"
-    ATTRIBUTES: ClassVar = (Declared("epsilon", "float"), *EPILOGUE)
+    ATTRIBUTES: ClassVar = (Declared("epsilon", "float"), Declared("of_batch", "bool", False), *EPILOGUE)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
@@ -341,6 +347,10 @@ class ChannelNormalize(GnOperation):
         attributes = {"epsilon": self.attribute("epsilon")}
         operation = grad.ChannelNormalizeGradient((x, dy, *parameters), attributes, self.layers)
         dx, dscale, doffset = builder.insert(operation).results
+        if self.attribute("of_batch"):
+            sums = builder.insert(AllReduce((dscale, doffset), layers=self.layers)).results
+            operands = (dx, x, *parameters[:3], *sums)
+            dx = builder.insert(grad.StatisticsGradient(operands, attributes, self.layers)).results[0]
         return dx, None, None, dscale, doffset
 
 

@@ -141,6 +141,27 @@ class ChannelNormalizeGradient(GnOperation):
 
 
 @irdl_op_definition
+class StatisticsGradient(GnOperation):
+    """(dx, x, mean, variance, scale, dscale, doffset) → dx of a normalization by x's own mean and variance.
+
+    dx − scale·(doffset + x̂·dscale) / (rows·sqrt(variance + ε)), from the dx of fixed statistics and the averages of
+    dscale and doffset over all ranks; rows are those of x.
+    """
+
+    name = "gn.statistics_gradient"
+    ATTRIBUTES: ClassVar = (Declared("epsilon", "float"),)
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 7)
+        dx, x, *parameters = operands
+        expect_same("x and its cotangent", x, dx)
+        for what, parameter in zip(("mean", "variance", "scale", "dscale", "doffset"), parameters, strict=True):
+            expect_shape(what, parameter, (channels(x),))
+        return (dx,)
+
+
+@irdl_op_definition
 class ActivationGradient(GnOperation):
     """(v, dy) → dx = dy · f′, with f′ computed from v: the activation's input or its output."""
 
@@ -279,6 +300,7 @@ GRADIENTS = (
     BiasGradient,
     GroupNormGradient,
     ChannelNormalizeGradient,
+    StatisticsGradient,
     ActivationGradient,
     MaxPoolGradient,
     AveragePoolGradient,

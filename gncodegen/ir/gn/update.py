@@ -84,18 +84,22 @@ class Update(GnOperation):
 
 @irdl_op_definition
 class UpdateStatistics(GnOperation):
-    """(statistics, running mean, running variance) → new mean, new variance: decay·batch + (1 − decay)·old."""
+    """(statistics, running mean, running variance[, more]) → new mean, new variance: decay·batch + (1 − decay)·old.
+
+    The batch's variance is that of its statistics, and `more`.
+    """
 
     name = "gn.update_statistics"
     ATTRIBUTES: ClassVar = (Declared("decays", "floats"), Declared("count", "int"), Declared("epsilon", "float"))
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 3)
-        statistics, mean, variance = operands
-        expect_same("mean and variance", mean, variance)
+        expect_operands(operands, 3, 4)
+        statistics, mean, *others = operands
+        for other in others:
+            expect_same("mean and variance", mean, other)
         expect_shape("statistics", statistics, (1, *mean.shape, 3))
-        return (mean, variance)
+        return (mean, mean)
 
 
 @irdl_op_definition

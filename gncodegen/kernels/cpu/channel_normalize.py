@@ -1,4 +1,4 @@
-"""The plan of the gradient of channel normalization, which takes given statistics per channel."""
+"""Plans of the gradients of channel normalization, by given statistics per channel and by those of a batch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from gncodegen.kernels.schedule import ITEM_SIZE, Launch, Plan, Problem, Tensor
 def _channel_normalize_gradient(problem: Problem) -> Plan:
     """dx, dscale, doffset from x, dy, mean, variance, scale, offset."""
     x = problem.operands[0]
-    channels = x.shape[-1]
-    rows = x.count // channels
-    block = max(CHUNK, PART_BYTES // (channels * ITEM_SIZE[x.dtype]))
+    channels, rows, block = _blocks(problem)
     partial = Tensor((-(-rows // block), 2, channels), "float64")
     schedule = problem.schedule(
         "channel_normalize_gradient",
@@ -30,4 +28,32 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     return Plan((main, added(problem, partial)), workspaces=(partial,), in_place=((0, 1),))
 
 
-PLANS: Mapping[str, Callable[[Problem], Plan]] = {"channel_normalize_gradient": _channel_normalize_gradient}
+def _statistics_gradient(problem: Problem) -> Plan:
+    """Dx from dx by fixed statistics, x, mean, variance, scale, and the averages of dscale and doffset."""
+    x = problem.operands[1]
+    channels, rows, block = _blocks(problem)
+    schedule = problem.schedule(
+        "statistics_gradient",
+        x.dtype,
+        shape={"channels": channels, "epsilon": problem.number("epsilon")},
+        tiles={"vector": problem.machine.lanes(x.dtype), "block": block},
+        numbers=("rows",),
+    )
+    slots = (*(f"operand{i}" for i in range(7)), "result0")
+    launch = Launch(
+        schedule, slots, -(-rows // block), writes=(7,), bytes=3 * x.bytes, flops=4 * x.count, numbers=(rows,)
+    )
+    return Plan((launch,), in_place=((0, 0),))
+
+
+def _blocks(problem: Problem) -> tuple[int, int, int]:
+    """Channels and rows of x, and how many rows a tile does."""
+    x = problem.operands[0]
+    channels = x.shape[-1]
+    return channels, x.count // channels, max(CHUNK, PART_BYTES // (channels * ITEM_SIZE[x.dtype]))
+
+
+PLANS: Mapping[str, Callable[[Problem], Plan]] = {
+    "channel_normalize_gradient": _channel_normalize_gradient,
+    "statistics_gradient": _statistics_gradient,
+}
