@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import ClassVar
 
 from xdsl.builder import Builder
@@ -151,6 +152,25 @@ def channels(tensor: Tensor) -> int:
 def statistics_dtype(dtype: str) -> str:
     """Statistics are float32, or float64 for float64 activations."""
     return "float64" if dtype == "float64" else "float32"
+
+
+def statistics(x: Tensor, groups: int, reduced: str) -> Tensor:
+    """What a group norm of x leaves."""
+    axes = {"spatial-channel": x.shape[:1], "batch-spatial": (), "channel": x.shape[:-1], "step": x.shape[:-1][:2]}
+    return Tensor((prod(axes[reduced]), groups, 3), statistics_dtype(x.dtype))
+
+
+def expect_statistics(x: Tensor, groups: int, statistics: Tensor, *parameters: Tensor) -> None:
+    """Statistics of so many groups of each observation of x, and parameters of its channels."""
+    expect(channels(x) % groups == 0, f"{channels(x)} channels do not split into {groups} groups")
+    expect_same("statistics and those of x", statistics, Tensor((x.shape[0], groups, 3), statistics_dtype(x.dtype)))
+    for parameter in parameters:
+        expect_shape("a parameter of the norm", parameter, (channels(x),))
+
+
+def partials(y: Tensor, parts: int) -> Tensor:
+    """What a convolution that writes y leaves for a norm; see PARTS."""
+    return Tensor((y.shape[0], parts, 3, y.shape[-1]), "float64")
 
 
 def product_operands(operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, Tensor, Tensor | None]:

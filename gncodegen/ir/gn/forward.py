@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import ClassVar
 
 from xdsl.builder import Builder
@@ -26,10 +25,12 @@ from gncodegen.ir.gn.base import (
     expect_operands,
     expect_same,
     expect_shape,
+    expect_statistics,
+    partials,
     product_operands,
     product_result,
     shape_text,
-    statistics_dtype,
+    statistics,
     window_operands,
     window_shape,
 )
@@ -119,19 +120,6 @@ class Convolution(GnOperation):
         dw = grad.ConvolutionWeightGradient((x, dy), {"weights_shape": shape_of(weights), **shared}, self.layers)
         builder.insert([dw, dx])  # x often dies with dw, and dx may then lie where it was
         return dx.results[0], dw.results[0]
-
-
-def expect_statistics(x: Tensor, groups: int, statistics: Tensor, *parameters: Tensor) -> None:
-    """Statistics of so many groups of each observation of x, and parameters of its channels."""
-    expect(channels(x) % groups == 0, f"{channels(x)} channels do not split into {groups} groups")
-    expect_same("statistics and those of x", statistics, Tensor((x.shape[0], groups, 3), statistics_dtype(x.dtype)))
-    for parameter in parameters:
-        expect_shape("a parameter of the norm", parameter, (channels(x),))
-
-
-def partials(y: Tensor, parts: int) -> Tensor:
-    """What a convolution that writes y leaves for a norm; see PARTS."""
-    return Tensor((y.shape[0], parts, 3, y.shape[-1]), "float64")
 
 
 @irdl_op_definition
@@ -267,7 +255,7 @@ class GroupNorm(GnOperation):
             reduced != "batch-spatial" or groups == channels(x),
             f"groups = {groups} with reduced = 'batch-spatial'; it must be {channels(x)}, one per channel",
         )
-        return x, _statistics(x, groups, reduced)
+        return x, statistics(x, groups, reduced)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         dy = cotangents[0]
@@ -280,12 +268,6 @@ class GroupNorm(GnOperation):
             operands, attributes["residual"] = (*operands, *residual), True
         results = builder.insert(grad.GroupNormGradient(operands, attributes, self.layers)).results
         return (*results, dy)[: len(self.operands)]  # an addition alone hands dy on
-
-
-def _statistics(x: Tensor, groups: int, reduced: str) -> Tensor:
-    """What a group norm of x leaves."""
-    axes = {"spatial-channel": x.shape[:1], "batch-spatial": (), "channel": x.shape[:-1], "step": x.shape[:-1][:2]}
-    return Tensor((prod(axes[reduced]), groups, 3), statistics_dtype(x.dtype))
 
 
 @irdl_op_definition
@@ -302,7 +284,7 @@ class GroupStatistics(GnOperation):
         x, *more = operands
         if parts:
             expect_same("the partials and those of x", more[0], partials(x, parts))
-        return (_statistics(x, group_count(x, values), values.text("reduced")),)
+        return (statistics(x, group_count(x, values), values.text("reduced")),)
 
 
 @irdl_op_definition
