@@ -79,6 +79,11 @@ class Readable:
         return self.program.fused
 
     @property
+    def unfused(self) -> tuple[str, ...]:
+        """What stays a kernel of its own where others are fused, and why: `relu_2: conv_1 is read by add_1 too`."""
+        return self.lowering.unfused()
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """The names `ir` takes, in order."""
         from gncodegen.passes.pipeline import STAGES  # noqa: PLC0415  running needs no IR

@@ -41,6 +41,7 @@ def facts(compiled: Compiled) -> str:
         "stages": compiled.stages,
         "layers": layers,
         "fused": compiled.fused,
+        "unfused": compiled.unfused,
         "kernels": kernels,
         "memory_bytes": compiled.memory.peak_bytes,
     }

@@ -18,8 +18,10 @@ from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Machine, Problem
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
+from gncodegen.passes.fuse import Fuse
 from gncodegen.passes.pipeline import STAGES, pipeline, run
 from gncodegen.passes.select import Select, problems_of
+from gncodegen.passes.unfused import unfused_lines
 from gncodegen.specification import Specification
 
 
@@ -86,6 +88,13 @@ class Lowering:
 
         run(module, self.passes, note)
         return found
+
+    def unfused(self) -> tuple[str, ...]:
+        """What stays an op of its own though others like it become part of their neighbours, and why."""
+        module = self.module()
+        run(module, self.passes[: STAGES.index(Fuse.name)])
+        (fuse,) = (step for step in self.passes if isinstance(step, Fuse))
+        return unfused_lines(module, fuse.activations)
 
     def problems(self) -> tuple[Problem, ...]:
         """The different problems that kernels are planned for, in order."""

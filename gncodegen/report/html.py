@@ -90,6 +90,7 @@ def report(compiled: Readable, profile: Profile | None) -> str:
         costs=costs,
         whole=profile.summary if profile else "",
         fused=compiled.fused,
+        unfused=compiled.unfused,
         network=drawings.network(compiled.network, list(groups)),
         layer_table=_linked(_layer_table(compiled), "layer", 1),
         kernel_table=_linked(profile.table if profile else compiled.kernels.table, "kernel", 0),
