@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.errors import ArrayError, TargetError
+from gncodegen.errors import ArrayError, OptionsError, TargetError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings of the files that a folder of images is read for."""
@@ -74,13 +74,32 @@ def samples(paths: Sequence[str]) -> tuple[Any, Any]:
     raise ArrayError(f"DATA = {' '.join(paths)!r}; allowed: {WORDS}")
 
 
-def _arrays(path: str) -> Any:
+def mapped(path: str) -> NDArray[Any]:
+    """The array of a .npy file, of which only what is asked for is read.
+
+    Raises:
+        ArrayError: it is none; says why.
+    """
+    if not Path(path).is_file() or Path(path).suffix.lower() != ".npy":
+        raise ArrayError(f"X = {path!r}; allowed with --ranks: a .npy file; write it with numpy.save")
+    return _arrays(path, read=False)
+
+
+def unwritable(path: str, error: OSError) -> OptionsError:
+    """Why a file of outputs cannot be."""
+    return OptionsError(
+        f"--output {path!r} cannot be written: {error.strerror}; allowed: a file in a folder that is there, with room; "
+        "make the folder"
+    )
+
+
+def _arrays(path: str, read: bool = True) -> Any:
     """The array of a .npy file, or a mapping of names to the arrays of a .npz file."""
     try:
         # Mapped, not read: the header of a damaged file may ask for any size.
         found = np.load(path, allow_pickle=False, mmap_mode="r")
         if isinstance(found, np.ndarray):
-            return np.array(found)
+            return np.array(found) if read else found
         if not found.files:
             raise ValueError("it holds no array")
         return {name: found[name] for name in found.files}

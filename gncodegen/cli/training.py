@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gncodegen.cli.choosing import add_options, chosen
-from gncodegen.cli.data import WORDS, observations, samples
+from gncodegen.cli.data import WORDS, observations, samples, unwritable
 from gncodegen.cli.files import network_file, optional_name
 from gncodegen.errors import OptionsError
 
@@ -54,6 +54,10 @@ def add_to(commands: Any) -> None:
         "--ir", metavar="FILE", help="run the function of a file of IR text instead, on arrays by the names of its "
         "arguments; - = standard input"
     )  # fmt: skip
+    predict.add_argument(
+        "--ranks", type=int, default=0, metavar="N", help="predict in so many processes under mpiexec, which write to "
+        "one --output; a run that was ended goes on with the rest when it is started again",
+    )  # fmt: skip
     predict.add_argument("--json", action="store_true", help="print the labels or outputs as JSON")
     add_options(predict, "caller", "compile", kept=True)
     predict.set_defaults(run=run_predict)
@@ -96,7 +100,7 @@ def _run_ranks(given: Namespace) -> int:
     return run(given.arguments, given.ranks, cores())
 
 
-def run_predict(given: Namespace) -> None:
+def run_predict(given: Namespace) -> int:
     """Prints the labels of a classification or the responses of a regression, or writes the outputs."""
     from gncodegen.train.trained import TrainedNetwork, load
 
@@ -104,7 +108,9 @@ def run_predict(given: Namespace) -> None:
         raise OptionsError("FOLDER and --ir; allowed: one of them; write gncodegen run FOLDER X, or --ir FILE X")
     if given.ir is not None:
         _run_ir(given)
-        return
+        return 0
+    if given.ranks:
+        return _run_bulk(given)
     net, x = load(given.folder, **chosen(given)), observations(given.x)
     if given.output:
         _write(given.output, net.predict(x))
@@ -117,6 +123,31 @@ def run_predict(given: Namespace) -> None:
             print(json.dumps(y.tolist()))
         else:
             np.savetxt(sys.stdout, y.reshape(len(y), -1))
+    return 0
+
+
+def _run_bulk(given: Namespace) -> int:
+    """Predicts a file block by block, by all ranks; the exit code."""
+    from gncodegen.cli.bulk import identity_of, predict_file
+    from gncodegen.parallel.environments import ENVIRONMENTS
+    from gncodegen.parallel.launching import started
+    from gncodegen.parallel.mpi import TIMEOUT
+    from gncodegen.train.trained import load
+
+    if not given.output:
+        raise OptionsError(f"--ranks {given.ranks} without --output; allowed: with it; write --output Y.npy")
+    if given.ranks != 1 and started() == 1:
+        return _run_ranks(given)
+    collective = ENVIRONMENTS["cpu" if given.ranks == 1 else "parallel"](TIMEOUT)
+    try:
+        net, identity = load(given.folder, **chosen(given)), identity_of(given.folder, chosen(given))
+        blocks, before = predict_file(net, given.x, given.output, collective=collective, identity=identity)
+    except Exception as error:
+        collective.end(error)
+        raise
+    if collective.rank == 0:
+        print(f"Written to {given.output}: {blocks} blocks, {before} of them by a run before.")
+    return 0
 
 
 def _run_ir(given: Namespace) -> None:
@@ -143,8 +174,5 @@ def _write(path: str, y: Any) -> None:
         else:
             np.save(path, y)
     except OSError as error:
-        raise OptionsError(
-            f"--output {path!r} cannot be written: {error.strerror}; allowed: a file in a folder that is "
-            "there, with room; make the folder"
-        ) from error
+        raise unwritable(path, error) from error
     print(f"Written to {path}")

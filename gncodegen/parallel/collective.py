@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.errors import RankError
+
 
 class Collective(Protocol):
     """The processes of a job, as one of them sees it."""
@@ -86,3 +88,21 @@ def everyone(value: Any, collective: Collective) -> list[Any]:
     joined[ends[collective.rank] - own.size : ends[collective.rank]] = own
     collective.allreduce(joined)
     return [pickle.loads(joined[end - size : end].tobytes()) for end, size in zip(ends, sizes, strict=True)]
+
+
+def raise_together(error: Exception | None, collective: Collective) -> None:
+    """Raises what went wrong: on the rank where it did as it is, on others with that rank's text.
+
+    Args:
+        error: what went wrong here, or None.
+        collective: all ranks; each calls this.
+
+    Raises:
+        RankError: another rank has an error.
+    """
+    told = everyone(None if error is None else f"{type(error).__name__}: {error}", collective)
+    if error is not None:
+        raise error
+    for rank, text in enumerate(told):
+        if text is not None:
+            raise RankError(f"rank {rank} failed with {text}; this is rank {collective.rank}")

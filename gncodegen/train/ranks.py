@@ -13,7 +13,7 @@ from gncodegen.errors import OptionsError, RankError
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
 from gncodegen.parallel.averaging import Averaging
-from gncodegen.parallel.collective import everyone, gathered, share
+from gncodegen.parallel.collective import everyone, gathered, raise_together, share
 from gncodegen.train.batches import Batch
 from gncodegen.train.history import StopReason
 from gncodegen.train.options import TrainingOptions
@@ -140,7 +140,7 @@ class Ranks:
             yield batch
 
     def raise_first(self, error: Exception | None, any_failed: bool) -> None:
-        """Raises what went wrong: on the rank where it did as it is, on others with that rank's text.
+        """Raises what went wrong, if something did.
 
         Args:
             error: what went wrong here.
@@ -149,11 +149,7 @@ class Ranks:
         if not any_failed:
             return
         self.told = True
-        told = everyone(None if error is None else f"{type(error).__name__}: {error}", self.collective)
-        if error is not None:
-            raise error
-        rank, text = next((rank, text) for rank, text in enumerate(told) if text is not None)
-        raise RankError(f"rank {rank} failed with {text}; this is rank {self.collective.rank}")
+        raise_together(error, self.collective)
 
     def measured(self, loss: float, y: NDArray[Any], t: NDArray[Any], classification: bool) -> tuple[float, float]:
         """Loss and accuracy or RMSE of the observations of all ranks; this one may have none.
