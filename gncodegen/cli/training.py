@@ -129,9 +129,9 @@ def run_predict(given: Namespace) -> int:
 def _run_bulk(given: Namespace) -> int:
     """Predicts a file block by block, by all ranks; the exit code."""
     from gncodegen.cli.bulk import identity_of, predict_file
+    from gncodegen.parallel.collective import TIMEOUT
     from gncodegen.parallel.environments import ENVIRONMENTS
     from gncodegen.parallel.launching import started
-    from gncodegen.parallel.mpi import TIMEOUT
     from gncodegen.train.trained import load
 
     if not given.output:

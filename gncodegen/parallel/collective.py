@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import RankError
 
+TIMEOUT = 600.0
+"""Seconds that a rank is waited for."""
+
 
 class Collective(Protocol):
     """The processes of a job, as one of them sees it."""

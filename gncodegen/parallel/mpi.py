@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import RankError, TargetError
-
-TIMEOUT = 600.0
-"""Seconds that a rank is waited for."""
+from gncodegen.parallel.collective import TIMEOUT
 
 WHOLE_BELOW = 8192
 """Bytes of a buffer that each rank sends whole: one round of messages instead of two."""
