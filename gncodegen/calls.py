@@ -13,7 +13,6 @@ from gncodegen.direct import DirectPrediction
 from gncodegen.errors import CompileError
 from gncodegen.kernels.program import OUTPUT_KINDS
 from gncodegen.layers.network import Network
-from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.lowering import Lowered
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend
@@ -70,11 +69,11 @@ class Calls:
         results = self.places.results(
             lowered.program, wanted, [each.array for each in inputs.values()], data_format, given
         )
-        size, shared = self._options.batch_size, self._backend.target.machine.family == "cpu"
+        size = self._options.batch_size
 
         def predicting(count: int) -> Lowered:
             """What does so many: the whole batch's program where it can do a part, else one of the same kernels."""
-            if lowered.program.rows(count) == count or not shared:
+            if lowered.program.rows(count) == count:
                 return lowered
             return self._lowered("predict", count, activations)
 
@@ -139,20 +138,13 @@ class Calls:
         count, total = self._conversion.count(inputs), 0.0
         like = next(iter(inputs.values())).array
         read = {**inputs, T: Rows(self._conversion.targets(t, count), np.dtype(self._options.dtype))}
-        # Rows of zeros add nothing to the loss of a classification, so its last batch can be filled up with them.
-        padded = self._backend.target.machine.family != "cpu"
-        fill = padded and isinstance(self._network.output_layer, ClassificationLayer)
         letters = self._conversion.results[Y]
-
-        def rows(count: int) -> int:
-            return size if fill else count
-
-        program = self._lowered("evaluate", rows(min(size, count))).program
+        program = self._lowered("evaluate", min(size, count)).program
         results = self.places.results(
             program, {Y: letters}, [each.array for each in read.values()], letters, {} if out is None else {Y: out}
         )
-        for found, arguments in batches(size, rows, read, results.arrays, self._backend.empty):
+        for found, arguments in batches(size, int, read, results.arrays, self._backend.empty):
             loss = self._backend.empty((), "float64", like)
-            self._lowered("evaluate", rows(found)).runner.run({**arguments, LOSS: loss})
-            total += float(loss) * rows(found)
+            self._lowered("evaluate", found).runner.run({**arguments, LOSS: loss})
+            total += float(loss) * found
         return total / count, self.places.outward(results, {Y: letters}, letters)[0]

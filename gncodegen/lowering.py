@@ -97,11 +97,9 @@ class Functions:
         return tuple(self._known.values())
 
     def _specification(self, function: str, batch_size: int, activations: tuple[str, ...] = ()) -> Specification:
-        machine = self._backend.target.machine
-        # Kernels of the CPU serve any number of observations.
-        tuned_for = self._options.batch_size if machine.family == "cpu" else batch_size
+        machine, tuned_for = self._backend.target.machine, self._options.batch_size
         options = self._options.of_function(function, tuned_for, self._data_format)
-        observations = 0 if batch_size == tuned_for else batch_size
+        observations = 0 if batch_size == tuned_for else batch_size  # kernels serve any number of them
         return Specification(self._network, function, options, machine, activations, observations=observations)
 
     def _tuned(self, specification: Specification) -> Specification:

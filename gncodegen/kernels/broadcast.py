@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from gncodegen.kernels.arithmetic import arithmetic
+from gncodegen.kernels.launches import modelled_rows
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Tensor
 
 
@@ -44,6 +45,13 @@ class Broadcast:
             "steps": tuple(int(not repeats[-1]) for repeats in self.repeats),
         }
 
+    def inner(self) -> dict[str, Constant]:
+        """The constants that are the same for any extent of the first axis, and of a single row."""
+        single = self.rows == 1
+        following = ("extents", "length") if single else ("extents",)
+        constants = {name: value for name, value in self.constants().items() if name not in following}
+        return constants | {"inner_extents": self.extents[1:-1], "single": single}
+
     def _strides(self, repeats: tuple[bool, ...]) -> tuple[int, ...]:
         """How far apart neighbours along each outer axis lie in an operand; 0 where it repeats."""
         owned = [1 if repeat else extent for extent, repeat in zip(self.extents, repeats, strict=True)]
@@ -68,6 +76,15 @@ def broadcast(result: Tensor, operands: Sequence[Tensor]) -> Broadcast:
     if not extents:
         return Broadcast((1,), ((False,),) * len(shapes))
     return Broadcast(tuple(extents), tuple(zip(*patterns, strict=True)))
+
+
+def modelled(problem: Problem, walk: Broadcast) -> Broadcast:
+    """The walk of the problem's model, where only the numbers of observations differ."""
+    y, model = problem.results[0], problem.modelled
+    pairs = zip(problem.operands, model.operands, strict=True)
+    alike = all(given.shape[1:] == other.shape[1:] for given, other in pairs)
+    base = modelled_rows(problem, y) if alike else y
+    return walk if base is y else broadcast(base, model.operands)  # one observation has no axis of them
 
 
 def plans(

@@ -24,6 +24,9 @@ from gncodegen.kernels.schedule import Constant, Schedule
 ENTRY = "def kernel(tile, argv):\n"
 """Where the function of a CPU's template begins."""
 
+FIRST = re.compile(r"^(def kernel\(.*?\bfirst)\b", re.MULTILINE | re.DOTALL)
+"""What is in front of the numbers among the parameters of a GPU's kernel."""
+
 COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
 """The type that values of a storage type compute in, where it is another; templates name it `real`."""
 
@@ -148,14 +151,21 @@ def render(schedule: Schedule, folder: Path | None = None) -> str:
         raise CompileError(f"template {template_folder() / name}: {error}; schedule {schedule}") from error
     docstring, _, rest = body.partition("\n")
     if schedule.numbers:
-        read = ", ".join(f"number(argv, {slot})" for slot in range(len(schedule.numbers)))
-        line = f"    {', '.join(map(str.upper, schedule.numbers))} = {read}  # of this run\n"
-        rest = rest.replace(ENTRY, ENTRY + line)
+        rest = _with_numbers(rest, schedule)
     names = activations.intrinsics_of_formulas() | arithmetic.intrinsics_of_formulas() | {"number"}
     rest = _importing(rest, schedule.family, names)
     # A line statement takes the empty lines after it along.
     rest = re.sub(r"(?<!@device)\n+(?=@device\n|def )", "\n\n\n", rest.lstrip("\n"))
     return "\n".join([docstring, *_header(schedule, name), "", rest])
+
+
+def _with_numbers(source: str, schedule: Schedule) -> str:
+    """The source of a kernel that reads numbers of the run: from its table, or as the last of its parameters."""
+    names = ", ".join(map(str.upper, schedule.numbers))
+    if schedule.family == "cpu":
+        read = ", ".join(f"number(argv, {slot})" for slot in range(len(schedule.numbers)))
+        return source.replace(ENTRY, f"{ENTRY}    {names} = {read}  # of this run\n")
+    return FIRST.sub(lambda match: f"{match[1]}, {names}", source, count=1)
 
 
 def page(path: Path, **values: Any) -> str:

@@ -180,7 +180,7 @@ class Schedule:
             where present, `blocks_per_processor` (a compiler hint that caps registers), `dynamic_shared` (bytes),
             `cluster` (blocks) and `cooperative` (all blocks are resident at once).
         numbers: what the kernel reads at run time because it depends on the number of observations, by the names that
-            the template uses; Launch.numbers has the values. Only on a CPU.
+            the template uses; Launch.numbers has the values. On a GPU they are its last parameters.
     """
 
     op: str

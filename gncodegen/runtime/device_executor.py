@@ -22,7 +22,7 @@ from gncodegen.targets.device import Allocation, Bytes, Device, DeviceLaunch, Lo
 Array = NDArray[Any] | DeviceArray
 
 MOST_GRAPHS = 8
-"""Prepared pieces of work of one program, one for each set of addresses that callers use in turn."""
+"""Prepared pieces of work of one program: one for each set of addresses, and number of observations, used in turn."""
 
 MOST_IN_FLIGHT = 8
 """Runs that may be under way while the caller goes on."""
@@ -40,6 +40,11 @@ def _place(array: Array) -> int:
     if not isinstance(array, DeviceArray):
         return ON_HOST
     return MISALIGNED if array.address % WIDEST else array.address
+
+
+def _viewed(staged: Bytes, array: NDArray[Any]) -> NDArray[Any]:
+    """The first bytes of staging memory as an array like this one, which may have fewer observations."""
+    return staged[: array.nbytes].view(array.dtype).reshape(array.shape)
 
 
 def label(key: Key) -> str:
@@ -178,17 +183,17 @@ class DeviceExecutor(Execution):
         self._arena.reserve(self.program.arena_bytes)
         inputs = {key: arguments[key] for key in self._inputs}
         addresses = tuple(map(_place, inputs.values()))
-        wanted = tuple(key for key in self._outputs if isinstance(arguments.get(key), np.ndarray))
+        wanted = {key: each.nbytes for key in self._outputs if isinstance(each := arguments.get(key), np.ndarray)}
         if min(addresses, default=1) <= 0:
             self._fill_staging(inputs)
         if self._reads_hyperparameters:
             self._hyperparameters.send()
         if self.program.hoisted and hoisted:
             if self._hoisted is None or self._hoisted[0] != self._arena.address:
-                launches = self._launches(self._persistent, hoisted=True)
+                launches = self._launches(self._persistent, self.program.batch_size, hoisted=True)
                 self._hoisted = self._arena.address, self._device.prepare(Work((), launches, ()))
             self._hoisted[1]()
-        self._work(addresses, wanted)()
+        self._work(addresses, wanted, count)()
         for key in self._outputs:
             given = arguments.get(key)
             if isinstance(given, DeviceArray):
@@ -202,7 +207,7 @@ class DeviceExecutor(Execution):
         for key in wanted:
             array = arguments[key]
             assert isinstance(array, np.ndarray)
-            array[...] = self._staged_outputs.host[label(key)].view(array.dtype).reshape(array.shape)
+            array[...] = _viewed(self._staged_outputs.host[label(key)], array)
 
     def result(self, key: Key) -> NDArray[Any]:
         """A result of the last run, on the host."""
@@ -225,42 +230,46 @@ class DeviceExecutor(Execution):
             self._in_flight.popleft()[0]()
         for key, array in inputs.items():
             if isinstance(array, np.ndarray):
-                np.copyto(self._staged_inputs.host[label(key)].view(array.dtype).reshape(array.shape), array)
+                np.copyto(_viewed(self._staged_inputs.host[label(key)], array), array)
             elif _place(array) == MISALIGNED:
                 self._device.copy(array.address, self._staged_inputs.allocation.addresses[label(key)], array.nbytes)
 
     # ---- prepared work -------------------------------------------------------------------------------------------
 
-    def _work(self, addresses: tuple[int, ...], wanted: tuple[Key, ...]) -> Callable[[], None]:
-        """The work for inputs at these addresses and these results copied to the host."""
-        key = (self._arena.address, addresses, wanted)
+    def _work(self, addresses: tuple[int, ...], wanted: Mapping[Key, int], count: int) -> Callable[[], None]:
+        """The work for inputs at these addresses, so many observations, and so many bytes of results to the host."""
+        key = (self._arena.address, addresses, count, *wanted.items())
         if key not in self._works:
-            self._works[key] = self._device.prepare(self._planned(addresses, wanted))
+            self._works[key] = self._device.prepare(self._planned(addresses, wanted, count))
             if len(self._works) > MOST_GRAPHS:
                 self._device.synchronize()
                 self._works.popitem(last=False)
         self._works.move_to_end(key)
         return self._works[key]
 
-    def _planned(self, addresses: tuple[int, ...], wanted: tuple[Key, ...]) -> Work:
+    def _planned(self, addresses: tuple[int, ...], wanted: Mapping[Key, int], count: int) -> Work:
         program, places, uploads = self.program, dict(self._persistent), list[tuple[Bytes, int]]()
-        staged = self._staged_inputs
-        for key, address in zip(self._inputs, addresses, strict=True):
+        staged, rows, batch = self._staged_inputs, self.program.rows(count), self.program.batch_size
+        for (key, buffer), address in zip(self._inputs.items(), addresses, strict=True):
             if address <= 0:
                 assert staged is not None
                 place = staged.allocation.addresses[label(key)]
-                uploads += [(staged.host[label(key)], place)] if address == ON_HOST else []
+                held = buffer.bytes * rows // batch
+                uploads += [(staged.host[label(key)][:held], place)] if address == ON_HOST else []
             else:
                 place = address
             places[program.arguments[key]] = place
         outputs = self._staged_outputs
         for key in self._outputs:
             places[program.arguments[key]] = outputs.allocation.addresses[label(key)]
-        downloads = tuple((outputs.allocation.addresses[label(key)], outputs.host[label(key)]) for key in wanted)
-        return Work(tuple(uploads), self._launches(places, hoisted=False), downloads)
+        downloads = tuple(
+            (outputs.allocation.addresses[label(key)], outputs.host[label(key)][:nbytes])
+            for key, nbytes in wanted.items()
+        )
+        return Work(tuple(uploads), self._launches(places, count, hoisted=False), downloads)
 
-    def _launches(self, arguments: Mapping[int, int], hoisted: bool) -> tuple[DeviceLaunch, ...]:
-        """The hoisted calls or the others, on arguments at these addresses."""
+    def _launches(self, arguments: Mapping[int, int], count: int, hoisted: bool) -> tuple[DeviceLaunch, ...]:
+        """The hoisted calls or the others, on arguments at these addresses, for the first `count` observations."""
         program, places = self.program, dict(arguments)
         starts = {"arena": self._arena.address, "constant": self._constants.addresses["constants"]}
         for index, buffer in enumerate(program.buffers):
@@ -270,9 +279,10 @@ class DeviceExecutor(Execution):
         return tuple(
             DeviceLaunch(
                 self._kernels[call.kernel],
-                call.grid,
+                program.grid(call, count),
                 tuple(places[program.root(index)] for index in call.arguments),
                 call.first,
+                program.numbers(call, count),
                 call.kernel,
                 call.layers,
                 tuple((self._arena.address + offset, nbytes) for offset, nbytes in fresh),

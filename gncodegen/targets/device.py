@@ -55,6 +55,7 @@ class DeviceLaunch:
         grid: blocks.
         addresses: one per buffer.
         first: number of the first tile.
+        numbers: that the kernel reads.
         name: of the kernel in its Program.
         layers: what it computes.
         fresh: (address, bytes) of buffers whose life starts here: what was in their place before is gone.
@@ -64,6 +65,7 @@ class DeviceLaunch:
     grid: int
     addresses: tuple[int, ...]
     first: int = 0
+    numbers: tuple[int, ...] = ()
     name: str = ""
     layers: tuple[str, ...] = ()
     fresh: tuple[tuple[int, int], ...] = ()

@@ -26,7 +26,8 @@ def run(case: Case) -> list[np.ndarray[Any, Any]]:
     addresses["hyperparameters"] = memory.allocate(block.nbytes, "hyperparameters")
     memory.write(addresses["hyperparameters"], block)
     for launch, source in zip(case.plan.launches, sources, strict=True):
-        given, traffic = arguments_of([addresses[name] for name in launch.arguments], launch.first), Traffic(memory)
+        places, traffic = [addresses[name] for name in launch.arguments], Traffic(memory)
+        given = arguments_of(places, launch.first, launch.numbers)
         launch_emulated(source, launch.schedule, launch.grid, given, memory, traffic=traffic)
         check_traffic(case.problem.op, launch, source, traffic)
     return [

@@ -9,7 +9,7 @@ from gncodegen.kernels import broadcast, elementwise
 from gncodegen.kernels.activations import activation
 from gncodegen.kernels.broadcast import Broadcast
 from gncodegen.kernels.epilogue import fused
-from gncodegen.kernels.launches import modelled_rows, row_size, slots, traffic
+from gncodegen.kernels.launches import row_size, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 BLOCK = 16384
@@ -113,25 +113,16 @@ def _channel_normalize(problem: Problem) -> Plan:
 
 def by_rows(problem: Problem, walk: Broadcast, shape: Mapping[str, Constant], flops: int) -> Launch:
     """The launch over the rows of the result, whose operands repeat."""
-    y, model = problem.results[0], problem.modelled
-    pairs = zip(problem.operands, model.operands, strict=True)
-    alike = all(given.shape[1:] == modelled.shape[1:] for given, modelled in pairs)
-    base = modelled_rows(problem, y) if alike else y
-    if base is not y:  # one observation has no axis of them
-        walk = broadcast.broadcast(base, model.operands)
-    rows = walk.rows * y.count // max(1, base.count)
+    y, walk = problem.results[0], broadcast.modelled(problem, walk)
+    rows = y.count // max(1, walk.length)
     # A tile is a part of one long row, or some short ones.
     single = walk.rows == 1
     block = BLOCK if single else max(1, BLOCK // max(1, walk.length))
-    # The first axis is that of observations, of which a run has any number.
-    following = ("extents", "length") if single else ("extents",)
-    constants = {name: value for name, value in walk.constants().items() if name not in following}
-    constants |= {"inner_extents": walk.extents[1:-1], "single": single}
     number = y.count if single else rows
     schedule = problem.schedule(
         "elementwise",
         y.dtype,
-        shape={**constants, **shape},
+        shape={**walk.inner(), **shape},
         tiles={"block": block, "vector": problem.machine.lanes(y.dtype)},
         numbers=("count" if single else "rows",),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cuda.elementwise import UNROLL, Columns, by_columns, columns
+from gncodegen.kernels.launches import row_size
 from gncodegen.kernels.render import COMPUTED_IN
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Tensor
 
@@ -40,16 +41,17 @@ def column_sums(
         workspace: number of the first workspace that is free.
         of: dtype of the sums, that of the matrix if "".
     """
-    sums = of or matrix.dtype
-    cut = columns(matrix, matrix.shape[-1], problem.machine)
-    parts = max(1, min(2 * problem.machine.cores // cut.chunks, cut.rows // (cut.down * UNROLL * LEAST_STEPS)))
+    sums, lanes = of or matrix.dtype, problem.machine.lanes(matrix.dtype)
+    cut = columns(row_size(matrix), matrix.shape[-1], lanes)
+    rows = matrix.count // cut.period
+    parts = max(1, min(2 * problem.machine.cores // cut.chunks, rows // (cut.down * UNROLL * LEAST_STEPS)))
     if parts == 1:
         return (_part_sums(problem, matrix, cut, 1, source, result, sums),), ()
-    steps = -(-cut.rows // (parts * cut.down * UNROLL))
-    parts = -(-cut.rows // (steps * cut.down * UNROLL))
+    steps = -(-rows // (parts * cut.down * UNROLL))
+    parts = -(-rows // (steps * cut.down * UNROLL))
     partial = Tensor((parts, matrix.shape[-1]), COMPUTED_IN.get(matrix.dtype, matrix.dtype))
     buffer = f"workspace{workspace}"
-    cut_again = columns(partial, partial.shape[-1], problem.machine)
+    cut_again = columns(row_size(partial), partial.shape[-1], problem.machine.lanes(partial.dtype))
     launches = (
         _part_sums(problem, matrix, cut, parts, source, buffer, partial.dtype),
         _part_sums(problem, partial, cut_again, 1, buffer, result, sums),
@@ -61,17 +63,17 @@ def _part_sums(
     problem: Problem, matrix: Tensor, cut: Columns, parts: int, source: str, result: str, sums: str
 ) -> Launch:
     """The launch that adds the rows of each of `parts` parts of a matrix."""
-    width = matrix.shape[-1]
-    unroll = min(UNROLL, max(1, -(-cut.rows // cut.down)))
-    steps = -(-cut.rows // (parts * cut.down * unroll))
+    width, rows = matrix.shape[-1], matrix.count // cut.period
     schedule = problem.schedule(
         "column_sums",
         matrix.dtype,
-        shape={"rows": cut.rows, "period": cut.period, "columns": width, "sums_dtype": sums},
-        tiles={**cut.tiles, "unroll": unroll, "steps": steps, "chunk": CHUNK},
+        shape={"period": cut.period, "columns": width, "sums_dtype": sums},
+        tiles={**cut.tiles, "unroll": UNROLL, "chunk": CHUNK},
+        numbers=("rows", "steps"),
     )
-    moved = matrix.bytes + Tensor((parts, width), sums).bytes
-    return Launch(schedule, (source, result), parts * cut.chunks if width else 0, (1,), moved, matrix.count)
+    moved, grid = matrix.bytes + Tensor((parts, width), sums).bytes, parts * cut.chunks if width else 0
+    numbers = rows, -(-rows // (parts * cut.down * UNROLL))
+    return Launch(schedule, (source, result), grid, (1,), moved, matrix.count, numbers=numbers)
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {"bias": _bias, "bias_gradient": _bias_gradient}

@@ -15,7 +15,7 @@ from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
 from gncodegen.kernels.epilogue import added_or_none, product_epilogue
 from gncodegen.kernels.schedule import Constant, Plan, Problem
 from gncodegen.kernels.window_axis import AXES, Axes, extents, named, per_axis
-from gncodegen.kernels.window_problem import WindowProblem, describe
+from gncodegen.kernels.window_problem import describe
 
 
 def _inverse(divisor: int, dividends: int) -> int:
@@ -54,13 +54,14 @@ def _windows(axes: Axes, channels: int, groups: int) -> dict[str, Constant]:
 def convolution(problem: Problem) -> Plan:
     """Convolution: y = activation(x ⋆ weights + bias + residual); rows are output pixels, columns are filters."""
     window = describe(problem, problem.operands[0], problem.operands[1], problem.results[0])
-    epilogue = product_epilogue(problem)
     if is_direct(window):
-        return channelwise(problem, window, False, epilogue)
-    return product_plan(problem, _forward(window, epilogue))
+        return channelwise(problem, window, False, product_epilogue(problem))
+    return product_plan(problem, _forward)
 
 
-def _forward(window: WindowProblem, epilogue: Mapping[str, Constant]) -> Product:
+def _forward(problem: Problem) -> Product:
+    window = describe(problem, problem.operands[0], problem.operands[1], problem.results[0])
+    epilogue = product_epilogue(problem)
     channels, filters, dtype = window.group_channels, window.group_filters, window.dtype
     lanes = vector_lanes(dtype, filters)
     return Product(
@@ -87,10 +88,15 @@ def convolution_input_gradient(problem: Problem) -> Plan:
 
     A transposed convolution is this with other names and a forward op's epilogue: activation(dx + bias + residual).
     """
-    epilogue = product_epilogue(problem)
     window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
     if is_direct(window):
-        return channelwise(problem, window, True, epilogue)
+        return channelwise(problem, window, True, product_epilogue(problem))
+    return product_plan(problem, _input_gradient)
+
+
+def _input_gradient(problem: Problem) -> Product:
+    window = describe(problem, problem.results[0], problem.operands[1], problem.operands[0])
+    epilogue = product_epilogue(problem)
     axes = window.gradient_axes
     channels, filters, dtype = window.group_channels, window.group_filters, window.dtype
     lanes = vector_lanes(dtype, filters)
@@ -101,7 +107,7 @@ def convolution_input_gradient(problem: Problem) -> Plan:
         **({} if axes[0].absent else {"window_h": window.window[1]}),
         "window_w": window.window[2],
     }
-    product = Product(
+    return Product(
         rows=window.batch * prod(axis.positions for axis in axes),
         columns=channels,
         depth=prod(max(axis.taps) for axis in axes) * filters,
@@ -119,7 +125,6 @@ def convolution_input_gradient(problem: Problem) -> Plan:
         epilogue=epilogue,
         flops=window.flops,
     )
-    return product_plan(problem, product)
 
 
 def convolution_weight_gradient(problem: Problem) -> Plan:
@@ -127,13 +132,18 @@ def convolution_weight_gradient(problem: Problem) -> Plan:
     window = describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
     if is_direct(window):
         return channelwise_weight_gradient(problem, window)
+    return product_plan(problem, _weight_gradient)
+
+
+def _weight_gradient(problem: Problem) -> Product:
+    window = describe(problem, problem.operands[0], problem.results[0], problem.operands[1])
     channels, filters, dtype = window.group_channels, window.group_filters, window.dtype
     lanes = vector_lanes(dtype, filters)
     bias = problem.flag("bias")
     shape = _windows(window.forward_axes, channels, window.groups)
     pointwise = bool(shape["pointwise"])
     shape |= {"row_stride": window.channels, "group_stride": channels, "column_stride": window.filters}
-    product = Product(
+    return Product(
         rows=window.taps * channels,
         columns=filters,
         depth=window.pixels,
@@ -152,7 +162,6 @@ def convolution_weight_gradient(problem: Problem) -> Plan:
         shape=shape,
         flops=window.flops,
     )
-    return product_plan(problem, product)
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from gncodegen.kernels.cuda.matrix_product import vector_lanes
 from gncodegen.kernels.cuda.partial_sums import partial_sums
 from gncodegen.kernels.epilogue import added_slots, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Tensor
+from gncodegen.kernels.launches import row_size
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named
-from gncodegen.kernels.window_problem import WindowProblem
+from gncodegen.kernels.window_problem import WindowProblem, describe
 
 THREADS = 256
 """Threads of a block."""
@@ -32,7 +33,6 @@ def is_direct(window: WindowProblem) -> bool:
 def _shape(window: WindowProblem, gradient: bool = False) -> dict[str, Constant]:
     axes = window.forward_axes
     return {
-        "batch": window.batch,
         "channels": window.channels,
         **extents(window.gradient_axes if gradient else axes),
         **named("window", axes, window.window),
@@ -48,11 +48,14 @@ def channelwise(problem: Problem, window: WindowProblem, gradient: bool, epilogu
     shape = _shape(window, gradient) | {"gradient": gradient} | dict(epilogue)
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes}
     template = "convolution_channelwise"
-    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles, numbers=("batch",))
     slots = ("operand0", "operand1", *added_slots(epilogue), "result0")
     moved = sum(tensor.bytes for tensor in (*problem.operands, *problem.results))
-    grid = -(-problem.results[0].count // (lanes * THREADS))
-    launch = Launch(schedule, slots, grid, (len(slots) - 1,), moved, window.flops)
+    y, block = problem.results[0], lanes * THREADS
+    launch = Launch(
+        schedule, slots, -(-y.count // block), (len(slots) - 1,), moved, window.flops,
+        order=Order(block, row_size(y)), numbers=(window.batch,),
+    )  # fmt: skip
     return Plan((launch,), in_place=residual_in_place(epilogue))
 
 
@@ -66,12 +69,17 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     lines = THREADS // across
     pixels, lines_of_taps = window.pixels, window.window[0] * window.window[1]
     wanted = max(1, 4 * problem.machine.cores // (blocks * lines_of_taps))
-    part = max(lines, min(-(-pixels // wanted), LONGEST_SUM * lines))
-    parts = max(1, -(-pixels // part))
+
+    def cut(pixels: int) -> tuple[int, int]:
+        part = max(lines, min(-(-pixels // wanted), LONGEST_SUM * lines))
+        return part, max(1, -(-pixels // part))
+
+    (part, parts), model = cut(pixels), problem.modelled
+    _, many = cut(describe(model, model.operands[0], model.results[0], model.operands[1]).pixels)
     shape = _shape(window) | {"bias": bias}
-    tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "across": across, "blocks": blocks, "part": part}
-    template = "convolution_channelwise_weights"
-    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles)
+    tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "across": across, "blocks": blocks}
+    template, numbers = "convolution_channelwise_weights", {"pixels": pixels, "part": part}
+    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles, numbers=numbers)
     buffers = [Tensor((parts, window.taps * window.channels), window.dtype)]
     if bias:
         buffers.append(Tensor((parts, window.channels), window.dtype))
@@ -80,10 +88,11 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     moved = problem.operands[0].bytes + lines_of_taps * problem.operands[1].bytes + written
     writes = tuple(range(2, 2 + len(slots)))
     main = Launch(
-        schedule, ("operand0", "operand1", *slots), parts * lines_of_taps * blocks, writes, moved, window.flops
-    )
+        schedule, ("operand0", "operand1", *slots), parts * lines_of_taps * blocks, writes, moved, window.flops,
+        numbers=tuple(numbers.values()),
+    )  # fmt: skip
     adds = (
-        partial_sums(problem, buffer, (slot, "", "", f"result{i}"), True)
+        partial_sums(problem, buffer, (slot, "", "", f"result{i}"), many)
         for i, (slot, buffer) in enumerate(zip(slots, buffers, strict=True))
     )
     return Plan((main, *adds), tuple(buffers))

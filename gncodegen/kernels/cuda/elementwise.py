@@ -8,8 +8,8 @@ from math import gcd, lcm
 
 from gncodegen.kernels import broadcast, elementwise
 from gncodegen.kernels.broadcast import Broadcast
-from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.schedule import Constant, Launch, Machine, Plan, Problem, Tensor
+from gncodegen.kernels.launches import row_size, slots, traffic
+from gncodegen.kernels.schedule import Constant, Launch, Machine, Order, Plan, Problem
 
 THREADS = 256
 """Threads of a block."""
@@ -32,16 +32,18 @@ def flat(
     *more: str,
     numbers: Mapping[str, int] | None = None,
 ) -> Plan:
-    """One launch over the elements of the first result; `more` names further arguments, `numbers` more constants."""
+    """One launch over the elements of the first result; `numbers` as Schedule.numbers, with their values."""
     y = problem.results[0]
-    lanes = gcd(problem.machine.lanes(y.dtype), max(y.count, 1))
-    unroll = unrolled(y.count // lanes, problem.machine)
+    numbers = {"count": y.count, **(numbers or {})}
+    lanes = gcd(problem.machine.lanes(y.dtype), row_size(y))
+    unroll = unrolled(problem.modelled.results[0].count // lanes, problem.machine)
     block = THREADS * unroll * lanes
     schedule = problem.schedule(
         template,
         y.dtype,
-        shape={"count": y.count, **shape, **(numbers or {})},
+        shape=shape,
         tiles={"threads": THREADS, "lanes": lanes, "unroll": unroll, "block": block},
+        numbers=numbers,
     )
     launch = Launch(
         schedule,
@@ -50,6 +52,8 @@ def flat(
         writes=(len(problem.operands),),
         bytes=traffic(problem),
         flops=flops * y.count,
+        order=Order(block, row_size(y)),
+        numbers=tuple(numbers.values()),
     )
     return Plan((launch,), in_place=in_place)
 
@@ -62,7 +66,6 @@ class Columns:
     """How a matrix is cut so that every thread keeps to its columns: a thread's vectors are whole rows apart.
 
     Args:
-        rows: of `period` values.
         period: values of one row; several rows of the matrix where one is no whole number of vectors.
         lanes: values of one access.
         across: threads that share a row, or a chunk of one.
@@ -70,7 +73,6 @@ class Columns:
         down: rows that a block does at once.
     """
 
-    rows: int
     period: int
     lanes: int
     across: int
@@ -89,33 +91,39 @@ class Columns:
         }
 
 
-def columns(matrix: Tensor, width: int, machine: Machine) -> Columns:
-    """The cut of `matrix` as rows of `width` values: the widest accesses that rows or groups of rows allow."""
-    width, lanes = max(width, 1), machine.lanes(matrix.dtype)
-    while matrix.count % lcm(width, lanes) or (width % lanes and lcm(width, lanes) > THREADS * lanes):
+def columns(size: int, width: int, lanes: int) -> Columns:
+    """The cut of a matrix as rows of `width` values: the widest accesses that rows or groups of rows allow.
+
+    `size` are the values that rows of each period are a part of, such as those of an observation; `lanes` the most.
+    """
+    width = max(width, 1)
+    while size % lcm(width, lanes) or (width % lanes and lcm(width, lanes) > THREADS * lanes):
         lanes //= 2
     period = lcm(width, lanes)
     vectors = period // lanes
     chunks = -(-vectors // THREADS)
     across = -(-vectors // chunks)
-    return Columns(matrix.count // period, period, lanes, across, chunks, max(1, THREADS // across))
+    return Columns(period, lanes, across, chunks, max(1, THREADS // across))
 
 
 def by_columns(problem: Problem, template: str, width: int, shape: Mapping[str, Constant], flops: int) -> Plan:
     """One launch over the first result as rows of `width` values that share what belongs to their column."""
     y = problem.results[0]
-    cut = columns(y, width, problem.machine)
-    unroll = unrolled(y.count // cut.lanes, problem.machine)
+    cut = columns(row_size(y), width, problem.machine.lanes(y.dtype))
+    unroll = unrolled(problem.modelled.results[0].count // cut.lanes, problem.machine)
+    rows, height = y.count // cut.period, cut.down * unroll
     tiles: dict[str, Constant] = {**cut.tiles, "unroll": unroll}
-    constants: dict[str, Constant] = {"rows": cut.rows, "period": cut.period, "columns": width, **shape}
-    schedule = problem.schedule(template, y.dtype, shape=constants, tiles=tiles)
+    constants: dict[str, Constant] = {"period": cut.period, "columns": width, **shape}
+    schedule = problem.schedule(template, y.dtype, shape=constants, tiles=tiles, numbers=("rows",))
     launch = Launch(
         schedule,
         slots(problem),
-        grid=-(-cut.rows // (cut.down * unroll)) * cut.chunks,
+        grid=-(-rows // height) * cut.chunks,
         writes=(len(problem.operands),),
         bytes=traffic(problem),
         flops=flops * y.count,
+        order=Order(height, row_size(y) // cut.period, cut.chunks),
+        numbers=(rows,),
     )
     return Plan((launch,), in_place=((0, 0),))
 
@@ -128,19 +136,24 @@ def _input_normalization(problem: Problem, gradient: bool) -> Plan:
 
 def by_rows(problem: Problem, walk: Broadcast, shape: Mapping[str, Constant], flops: int) -> Launch:
     """The launch over the rows of the result, whose operands repeat."""
-    y = problem.results[0]
-    lanes = gcd(problem.machine.lanes(y.dtype), max(walk.length, 1))
+    y, model = problem.results[0], problem.modelled
+    walk = broadcast.modelled(problem, walk)
+    single = walk.rows == 1
+    lanes = gcd(problem.machine.lanes(y.dtype), row_size(y) if single else max(walk.length, 1))
     vectors = y.count // lanes
-    unroll = unrolled(vectors, problem.machine)
+    unroll = unrolled(model.results[0].count // lanes, problem.machine)
     schedule = problem.schedule(
         "elementwise",
         y.dtype,
-        shape={"vectors": vectors, **walk.constants(), **shape},
+        shape={**walk.inner(), **shape},
         tiles={"threads": THREADS, "lanes": lanes, "unroll": unroll},
+        numbers=("vectors",),
     )
-    grid = -(-vectors // (THREADS * unroll))
-    writes = (len(problem.operands),)
-    return Launch(schedule, slots(problem), grid, writes, traffic(problem), flops * y.count)
+    block, writes = THREADS * unroll, (len(problem.operands),)
+    return Launch(
+        schedule, slots(problem), -(-vectors // block), writes, traffic(problem), flops * y.count,
+        order=Order(block, max(1, row_size(y) // lanes)), numbers=(vectors,),
+    )  # fmt: skip
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {

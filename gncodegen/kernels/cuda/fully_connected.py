@@ -24,14 +24,14 @@ def _rows(depth: int, column_stride: int) -> dict[str, Constant]:
     }
 
 
-def fully_connected(problem: Problem) -> Plan:
+def _forward(problem: Problem) -> Product:
     """The fully connected layer: y = activation(x·Wᵀ + bias + residual), x with its trailing axes flattened."""
     x, weights = problem.operands[:2]
     columns, depth = weights.shape
     rows = problem.results[0].count // columns
     epilogue = product_epilogue(problem)
     lanes = vector_lanes(x.dtype, depth)
-    product = Product(
+    return Product(
         rows=rows,
         columns=columns,
         depth=depth,
@@ -47,16 +47,15 @@ def fully_connected(problem: Problem) -> Plan:
         epilogue=epilogue,
         flops=2 * rows * columns * depth,
     )
-    return product_plan(problem, product)
 
 
-def fully_connected_input_gradient(problem: Problem) -> Plan:
+def _input_gradient(problem: Problem) -> Product:
     """The input gradient of y = x·Wᵀ: dx = dy·W."""
     dy, weights = problem.operands
     outputs, inputs = weights.shape
     rows = dy.count // outputs
     lanes = vector_lanes(dy.dtype, inputs)
-    product = Product(
+    return Product(
         rows=rows,
         columns=inputs,
         depth=outputs,
@@ -71,17 +70,16 @@ def fully_connected_input_gradient(problem: Problem) -> Plan:
         shape=_rows(outputs, inputs),
         flops=2 * rows * outputs * inputs,
     )
-    return product_plan(problem, product)
 
 
-def fully_connected_weight_gradient(problem: Problem) -> Plan:
+def _weight_gradient(problem: Problem) -> Product:
     """The weight gradient of y = x·Wᵀ + bias: dW = dyᵀ·x, and dbias, the sums of dy, where asked for."""
     x, dy = problem.operands
     outputs, inputs = problem.results[0].shape
     rows = dy.count // outputs
     bias = problem.flag("bias")
     lanes = vector_lanes(x.dtype, inputs)
-    product = Product(
+    return Product(
         rows=outputs,
         columns=inputs,
         depth=rows,
@@ -99,11 +97,10 @@ def fully_connected_weight_gradient(problem: Problem) -> Plan:
         shape={"pointwise": True, "row_stride": outputs, "group_stride": 0, "column_stride": inputs},
         flops=2 * rows * outputs * inputs,
     )
-    return product_plan(problem, product)
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
-    "fully_connected": fully_connected,
-    "fully_connected_input_gradient": fully_connected_input_gradient,
-    "fully_connected_weight_gradient": fully_connected_weight_gradient,
+    "fully_connected": lambda problem: product_plan(problem, _forward),
+    "fully_connected_input_gradient": lambda problem: product_plan(problem, _input_gradient),
+    "fully_connected_weight_gradient": lambda problem: product_plan(problem, _weight_gradient),
 }

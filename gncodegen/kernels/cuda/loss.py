@@ -7,9 +7,9 @@ from math import gcd
 
 from gncodegen.kernels import loss
 from gncodegen.kernels.cuda.elementwise import THREADS, flat
-from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.launches import row_size, slots, traffic
 from gncodegen.kernels.loss import rows_of
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Schedule, Tensor
 
 WARP = 32
 """Lanes of a warp."""
@@ -22,6 +22,15 @@ FEW_CLASSES = 4
 
 LOSS_BLOCKS = 4
 """Blocks per multiprocessor of a sum over elements, at most."""
+
+
+NUMBERS = ("rows", "batch")
+"""What kernels over rows read at run time."""
+
+
+def _numbers(problem: Problem) -> tuple[int, int]:
+    """Their values."""
+    return rows_of(problem)[0], problem.operands[0].shape[0]
 
 
 def _rows_tiles(classes: int) -> dict[str, Constant]:
@@ -44,13 +53,17 @@ def _by_rows(
 ) -> Plan:
     """One launch over rows, each on its own."""
     schedule, grid = _schedule(problem, template, shape)
+    x = problem.operands[0]
+    order = Order(int(str(schedule.tiles["block"])), rows_of(problem)[0] // x.shape[0]) if x.count else ()
     launch = Launch(
         schedule,
         slots(problem),
         grid,
         writes=(len(problem.operands),),
         bytes=traffic(problem),
-        flops=flops * problem.operands[0].count,
+        flops=flops * x.count,
+        order=order,
+        numbers=_numbers(problem),
     )
     return Plan((launch,), in_place=in_place)
 
@@ -59,18 +72,18 @@ def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) ->
     """The schedule over blocks of rows, and the number of blocks."""
     rows, classes = rows_of(problem)
     tiles = _rows_tiles(classes)
-    constants: dict[str, Constant] = {
-        "rows": rows,
-        "classes": classes,
-        "batch": problem.operands[0].shape[0],
-        **shape,
-    }
-    schedule = problem.schedule(template, problem.operands[0].dtype, shape=constants, tiles=tiles)
+    constants: dict[str, Constant] = {"classes": classes, **shape}
+    schedule = problem.schedule(template, problem.operands[0].dtype, shape=constants, tiles=tiles, numbers=NUMBERS)
     return schedule, -(-rows // int(str(tiles["block"])))
 
 
 def _summed(
-    problem: Problem, schedule: Schedule, grid: int, flops: int, in_place: tuple[tuple[int, int], ...] = ()
+    problem: Problem,
+    schedule: Schedule,
+    grid: int,
+    flops: int,
+    in_place: tuple[tuple[int, int], ...] = (),
+    numbers: tuple[int, ...] = (),
 ) -> Plan:
     """A launch whose blocks each write a part of result 0, the loss, and a small one that joins the parts."""
     grid = max(grid, 1)  # an empty batch still has a loss: zero
@@ -84,29 +97,24 @@ def _summed(
         writes=tuple(range(loss, len(arguments))),
         bytes=traffic(problem),
         flops=flops * problem.operands[0].count,
+        numbers=numbers or _numbers(problem),
     )
-    shape: dict[str, Constant] = {"count": grid}
-    total = problem.schedule("sum", dtype, shape=shape, tiles={"threads": THREADS})
+    total = problem.schedule("sum", dtype, tiles={"threads": THREADS}, numbers=("count",))
     parts = Tensor((grid,), dtype)
-    add = Launch(total, ("workspace0", "result0"), 1, writes=(1,), bytes=parts.bytes, flops=grid)
+    add = Launch(total, ("workspace0", "result0"), 1, (1,), parts.bytes, grid, numbers=(grid,))
     return Plan((main, add), workspaces=(parts,), in_place=in_place)
 
 
 def _elements(problem: Problem, template: str, shape: Mapping[str, Constant], flops: int) -> Plan:
     """A loss summed over the elements of both operands."""
     y = problem.operands[0]
-    lanes = gcd(problem.machine.lanes(y.dtype), max(y.count, 1))
+    lanes = gcd(problem.machine.lanes(y.dtype), row_size(y))
     vectors = y.count // lanes
     grid = max(1, min(LOSS_BLOCKS * problem.machine.cores, -(-vectors // THREADS)))
-    tiles: dict[str, Constant] = {
-        "threads": THREADS,
-        "lanes": lanes,
-        "blocks": grid,
-        "steps": -(-vectors // (grid * THREADS)),
-    }
-    constants: dict[str, Constant] = {"count": y.count, "batch": y.shape[0], **shape}
-    schedule = problem.schedule(template, y.dtype, shape=constants, tiles=tiles)
-    return _summed(problem, schedule, grid, flops)
+    numbers = {"count": y.count, "batch": y.shape[0], "steps": -(-vectors // (grid * THREADS))}
+    tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes}
+    schedule = problem.schedule(template, y.dtype, shape=shape, tiles=tiles, numbers=numbers)
+    return _summed(problem, schedule, grid, flops, numbers=tuple(numbers.values()))
 
 
 def _cross_entropy(problem: Problem) -> Plan:
@@ -118,11 +126,11 @@ def _cross_entropy(problem: Problem) -> Plan:
 def _cross_entropy_gradient(problem: Problem) -> Plan:
     """Dy = −w t / (y N)."""
     shape: dict[str, Constant] = {
-        "batch": problem.operands[0].shape[0],
         "classes": rows_of(problem)[1],
         "class_weights": problem.numbers("class_weights"),
     }
-    return flat(problem, "cross_entropy_gradient", shape, 3, ((0, 0), (0, 1)))
+    numbers = {"batch": problem.operands[0].shape[0]}
+    return flat(problem, "cross_entropy_gradient", shape, 3, ((0, 0), (0, 1)), numbers=numbers)
 
 
 def _half_squared_error(problem: Problem) -> Plan:

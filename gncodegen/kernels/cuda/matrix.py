@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from gncodegen.kernels.cuda.matrix_product import Product
 from gncodegen.kernels.cuda.matrix_tile import PRODUCTS, copying
 from gncodegen.kernels.cuda.matrix_tiling import ProductTiling, choose_tiling, stage, stages
 from gncodegen.kernels.cuda.partial_sums import partial_sums
 from gncodegen.kernels.epilogue import residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.launches import row_size
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Plan, Problem, Schedule, Tensor
 
 
-def product_plan(problem: Problem, product: Product, tiling: ProductTiling | None = None) -> Plan:
-    """The launches of a product: the product, and the sum of its parts where blocks share out the depth."""
+def product_plan(problem: Problem, describe: Callable[[Problem], Product]) -> Plan:
+    """The launches of a product: the product, and the sum of its parts where blocks share out the depth.
+
+    The tile is that of the problem's model, and so is the cut of a depth that has nothing to do with observations.
+    """
     machine = problem.machine
-    tiling = tiling or choose_tiling(product, machine)
+    product, model = describe(problem), describe(problem.modelled)
+    if _without_observations(product) != _without_observations(model):
+        model = product
+    tiling = choose_tiling(model, machine)
+    many = tiling.shares if product.free else 0
+    if product.free and product != model:
+        tiling = choose_tiling(product, machine, tiling.tile)
     a, b, bias, residual, c = product.slots
     single = tiling.shares == 1
     stored = _stored(problem, product)
@@ -28,16 +41,30 @@ def product_plan(problem: Problem, product: Product, tiling: ProductTiling | Non
     moved = sum(tensor.bytes for tensor in (*problem.operands, *(workspaces or problem.results)))
     writes = tuple(range(len(slots) - len(outputs), len(slots)))
     grid = product.tiles(tiling.tile) * tiling.shares if stored.count else 0
-    schedule = _schedule(problem, product, tiling, stored.count)
-    main = Launch(schedule, slots, grid, writes, moved, product.flops)
+    numbers = {"depth": product.depth, "segment": tiling.segment} if product.free else {"rows": product.rows}
+    if not product.free and not single:
+        numbers["product"] = stored.count
+    schedule = _schedule(problem, product, tiling, stored.count, tuple(numbers))
+    order: tuple[int, ...] = ()
+    if not product.free and stored.count:
+        tile, repeats = tiling.tile, product.groups * product.phases * tiling.shares
+        order = Order(tile.rows, product.rows // stored.shape[0], -(-product.columns // tile.columns), repeats)
+    values = tuple(numbers.values())
+    main = Launch(schedule, slots, grid, writes, moved, product.flops, order=order, numbers=values)
     in_place = residual_in_place(product.epilogue)
     if single:
         return Plan((main,), in_place=in_place)
     epilogue = {**product.epilogue, "columns": product.groups * product.columns}
-    adds = [partial_sums(problem, workspaces[0], ("workspace0", bias, residual, c), product.free, epilogue)]
+    unit = 0 if product.free else row_size(stored)
+    adds = [partial_sums(problem, workspaces[0], ("workspace0", bias, residual, c), many, epilogue, unit)]
     if product.sums:
-        adds.append(partial_sums(problem, workspaces[1], ("workspace1", "", "", product.total), product.free))
+        adds.append(partial_sums(problem, workspaces[1], ("workspace1", "", "", product.total), many))
     return Plan((main, *adds), tuple(workspaces), in_place)
+
+
+def _without_observations(product: Product) -> Product:
+    """The product, for a comparison of what kernels are specialised for."""
+    return replace(product, depth=0, flops=0) if product.free else replace(product, rows=0, flops=0)
 
 
 def _stored(problem: Problem, product: Product) -> Tensor:
@@ -45,20 +72,24 @@ def _stored(problem: Problem, product: Product) -> Tensor:
     return problem.results[int(product.slots[-1].removeprefix("result"))]
 
 
-def _schedule(problem: Problem, product: Product, tiling: ProductTiling, stored: int) -> Schedule:
+def _schedule(
+    problem: Problem, product: Product, tiling: ProductTiling, stored: int, numbers: tuple[str, ...]
+) -> Schedule:
     tile = tiling.tile
+    # A block of a free depth always does one segment: into its part, or into the result where that is the only one.
+    shared = product.free or tiling.shares > 1
     left, right = product.left == "windows", product.right == "columns"
     stage_count, stage_size = stages(tile, product, problem.machine), stage(tile, product)
     shape: dict[str, Constant] = {
         "rows": product.rows,
         "columns": product.columns,
         "depth": product.depth,
+        **({"product": stored} if shared else {}),
         "groups": product.groups,
         "phases": product.phases,
         "left": product.left,
         "right": product.right,
         "out_pixel": product.out_pixel,
-        "product": stored,
         "sums": product.sums,
         **product.shape,
         **product.epilogue,
@@ -77,11 +108,10 @@ def _schedule(problem: Problem, product: Product, tiling: ProductTiling, stored:
         "lane_rows": tile.lanes[0],
         "lane_columns": tile.lanes[1],
         "warp_columns": tile.warps[1],
-        "row_tiles": -(-product.rows // tile.rows),
         "column_tiles": -(-product.columns // tile.columns),
+        "shared": shared,
         "segment": tiling.segment,
-        "segments": tiling.segments,
-        "shares": tiling.shares,
+        "segments": 1 if shared else tiling.segments,
         "math": tile.math,
         "tensor": tile.tensor,
         "products": PRODUCTS[tile.math],
@@ -99,4 +129,5 @@ def _schedule(problem: Problem, product: Product, tiling: ProductTiling, stored:
     }
     if tile.tensor:
         tiles["dynamic_shared"] = stage_count * stage_size * ITEM_SIZE[product.dtype]
-    return problem.schedule("matrix_product", product.dtype, shape=shape, tiles=tiles)
+    constants = [{name: value for name, value in each.items() if name not in numbers} for each in (shape, tiles)]
+    return problem.schedule("matrix_product", product.dtype, *constants, numbers)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from math import gcd, prod
 
 from gncodegen.kernels.cuda.elementwise import THREADS, flat, unrolled
-from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.launches import modelled_rows, row_size, slots, traffic
 from gncodegen.kernels.movement import collapsed, padded_axes, run
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 TURNED_COLUMNS = 32
 """Widest tile of a transposition in the order of x."""
@@ -17,17 +17,26 @@ TURNED_VALUES = 2048
 """Values of such a tile, about."""
 
 
-def _gathered(problem: Problem, template: str, shape: Mapping[str, Constant], whole: tuple[int, ...]) -> Plan:
-    """One launch whose threads write the result in order; `whole` are runs of elements that accesses must divide."""
+def _gathered(
+    problem: Problem, template: str, shape: Mapping[str, Constant], whole: tuple[int, ...], ordered: bool = True
+) -> Plan:
+    """One launch whose threads write the result in order; `whole` are runs of elements that accesses must divide.
+
+    `ordered` says that rows of the result need only the operands' rows in front of their ends.
+    """
     y = problem.results[0]
     lanes = gcd(problem.machine.lanes(y.dtype), *whole)
     vectors = y.count // lanes
-    unroll = unrolled(vectors, problem.machine)
+    unroll = unrolled(problem.modelled.results[0].count // lanes, problem.machine)
+    block = THREADS * unroll
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "unroll": unroll}
-    constants: dict[str, Constant] = {"vectors": vectors, **shape}
-    schedule = problem.schedule(template, y.dtype, shape=constants, tiles=tiles)
-    grid, writes = -(-vectors // (THREADS * unroll)), (len(problem.operands),)
-    return Plan((Launch(schedule, slots(problem), grid, writes, bytes=traffic(problem)),))
+    schedule = problem.schedule(template, y.dtype, shape=shape, tiles=tiles, numbers=("vectors",))
+    order = Order(block, row_size(y) // lanes) if ordered and row_size(y) % lanes == 0 else ()
+    launch = Launch(
+        schedule, slots(problem), -(-vectors // block), (len(problem.operands),), traffic(problem),
+        order=order, numbers=(vectors,),
+    )  # fmt: skip
+    return Plan((launch,))
 
 
 def _concatenate(problem: Problem) -> Plan:
@@ -47,8 +56,10 @@ def _slice(problem: Problem) -> Plan:
 
 def _transpose(problem: Problem) -> Plan:
     """Y = x with its axes reordered: a copy, rows in another order, or tiles turned in shared memory."""
-    x = problem.operands[0]
-    extents, permutation = collapsed(x.shape, problem.integers("permutation"))
+    x, permutation = problem.operands[0], problem.integers("permutation")
+    leads = permutation[:1] == (0,)
+    model = modelled_rows(problem, x) if leads else x
+    extents, permutation = collapsed(model.shape, permutation)
     if len(extents) <= 1 or x.count == 0:
         return flat(problem, "copy", {}, 0, ((0, 0),))
     strides = tuple(prod(extents[axis + 1 :]) for axis in range(len(extents)))
@@ -58,23 +69,26 @@ def _transpose(problem: Problem) -> Plan:
     # Besides the last axes of x and of y, every axis is an outer one, in the order of y.
     outer = [place for place, axis in enumerate(permutation) if axis not in (last, turned)]
     shape: dict[str, Constant] = {
-        "outer": tuple(outs[place] for place in outer),
+        "inner": tuple(outs[place] for place in outer[1:]),  # the first of them ends with the grid
         "outer_from": tuple(strides[permutation[place]] for place in outer),
         "outer_to": tuple(out_strides[place] for place in outer),
     }
+    # The axis of observations is the first of the outer ones where it is the first of y too.
+    follows = leads and 0 not in (last, turned)
     if turned == last:
-        return _gathered(problem, "permute_rows", {**shape, "width": extents[last]}, (extents[last],))
+        return _gathered(problem, "permute_rows", {**shape, "width": extents[last]}, (extents[last],), follows)
     shape |= {
         "rows": extents[turned],
         "columns": extents[last],
         "from_stride": strides[turned],
         "to_stride": out_strides[permutation.index(last)],
     }
-    return _turned(problem, shape, prod(outs[place] for place in outer))
+    outers = prod(outs[place] for place in outer) * x.count // model.count
+    return _turned(problem, shape, outers, outers // x.shape[0] if follows else 0)
 
 
-def _turned(problem: Problem, shape: Mapping[str, Constant], outers: int) -> Plan:
-    """One launch over tiles of the matrices whose rows and columns change places."""
+def _turned(problem: Problem, shape: Mapping[str, Constant], outers: int, share: int) -> Plan:
+    """One launch over tiles of the matrices whose rows and columns change places; an observation has `share`, or 0."""
     dtype = problem.results[0].dtype
     rows, columns, from_stride, to_stride = (
         int(str(shape[name])) for name in ("rows", "columns", "from_stride", "to_stride")
@@ -95,7 +109,9 @@ def _turned(problem: Problem, shape: Mapping[str, Constant], outers: int) -> Pla
         "lanes_out": gcd(lanes, rows, tile_rows, *starts_to),
     }
     schedule = problem.schedule("transpose", dtype, shape=shape, tiles=tiles)
-    return Plan((Launch(schedule, slots(problem), outers * blocks[0] * blocks[1], (1,), bytes=traffic(problem)),))
+    tiles_of_matrix = blocks[0] * blocks[1]
+    order = Order(1, share, tiles_of_matrix) if share else ()
+    return Plan((Launch(schedule, slots(problem), outers * tiles_of_matrix, (1,), traffic(problem), order=order),))
 
 
 def _integers_of(value: Constant) -> tuple[int, ...]:

@@ -12,20 +12,35 @@ from gncodegen.kernels.cuda.normalization_tiers import Tier, choose_tier, shares
 from gncodegen.kernels.epilogue import fused, norm_epilogue
 from gncodegen.kernels.normalization import view
 from gncodegen.kernels.render import COMPUTED_IN
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Plan, Problem, Schedule, Tensor
 
 PARAMETERS = ("mean", "variance", "scale", "offset")
 """What channel normalization has one of per channel, in the order of its operands."""
 
-MOST_WARPS = 32
-"""Warps of a block that adds up the partial sums of 32 columns."""
+WARPS, STEPS = 32, 8
+"""Warps of a block that adds up the partial sums of 32 columns, and rows that each asks for at once."""
 
 
 def _tier(problem: Problem, held: int) -> Tier:
-    """The tier for the problem's shape; `held` tensors stay on chip."""
-    x = problem.operands[0]
+    """The tier for the shape of the problem's model; `held` tensors stay on chip."""
+    x, (observations, *shape) = problem.operands[0], view(problem)
     item, registers = ITEM_SIZE[x.dtype], 2 if x.dtype == "float64" else 1
-    return choose_tier(*view(problem), item, held * registers, problem.machine)
+    modelled = view(problem.modelled)
+    # Where statistics are over a batch, its rows are those of one observation.
+    chosen_for = modelled if list(modelled[1:]) == shape and modelled[0] else view(problem)
+    tier = choose_tier(*chosen_for, item, held * registers, problem.machine)
+    return tier.of(observations)
+
+
+def _numbers(panel: Panel) -> dict[str, int]:
+    """What kernels read at run time: how many panels there are, where a block does several."""
+    return {"panels": panel.panels} if panel.members > 1 else {}
+
+
+def _order(problem: Problem, panel: Panel, tiles: int = 0) -> Order:
+    """How tiles follow observations: blocks of MEMBERS panels, or so many `tiles` of each panel."""
+    observations = max(1, problem.operands[0].shape[0])
+    return Order(1 if tiles else panel.members, max(1, panel.panels // observations), tiles or panel.parts)
 
 
 def _constants(problem: Problem, panel: Panel) -> dict[str, Constant]:
@@ -54,15 +69,15 @@ def _schedule(problem: Problem, tier: Tier, template: str, phase: str, **more: C
     tiles |= more
     if tier.panel.wide and phase != "join":
         template = f"{template}_wide"
-    return problem.schedule(template, dtype, shape=shape, tiles=tiles)
+    return problem.schedule(template, dtype, shape=shape, tiles=tiles, numbers=_numbers(tier.panel))
 
 
-def _launches(tier: Tier, pattern: Launch) -> list[Launch]:
+def _launches(problem: Problem, tier: Tier, pattern: Launch) -> list[Launch]:
     """One launch for each wave of panels, where each panel is PARTS tiles."""
     panel = tier.panel
     return [
         replace(
-            pattern, grid=panels * panel.parts // panel.members, first=first * panel.parts // panel.members,
+            pattern, grid=panels * panel.parts, first=first * panel.parts, order=_order(problem, panel),
             bytes=pattern.bytes * panels // panel.panels, flops=pattern.flops * panels // panel.panels,
         )
         for first, panels in tier.waves
@@ -73,8 +88,10 @@ def _flags(problem: Problem, tier: Tier, name: str) -> tuple[Launch, Tensor]:
     """The launch that clears the flags of a spread tier, and their memory."""
     count = tier.panel.grid
     tiles: dict[str, Constant] = {"threads": 256}
-    schedule = problem.schedule("group_norm_flags", "uint32", shape={"count": count}, tiles=tiles)
-    return Launch(schedule, (name,), -(-count // 256), writes=(0,), bytes=4 * count), Tensor((count,), "int32")
+    schedule = problem.schedule("group_norm_flags", "uint32", tiles=tiles, numbers=("count",))
+    order = Order(256, count // max(1, problem.operands[0].shape[0]))
+    clear = Launch(schedule, (name,), -(-count // 256), (0,), bytes=4 * count, order=order, numbers=(count,))
+    return clear, Tensor((count,), "int32")
 
 
 def _interleaved(*rounds: list[Launch]) -> tuple[Launch, ...]:
@@ -100,13 +117,17 @@ def _group_norm(problem: Problem) -> Plan:
     slots, writes = (*inputs, *outputs), (len(inputs), len(inputs) + 1)
     if tier.kind == "resident":
         schedule = _schedule(problem, tier, "group_norm", "whole")
-        return Plan((Launch(schedule, slots, tier.panel.grid, writes, moved + again * x.bytes, flops),))
+        launch = Launch(
+            schedule, slots, tier.panel.grid, writes, moved + again * x.bytes, flops,
+            order=_order(problem, tier.panel), numbers=tuple(_numbers(tier.panel).values()),
+        )  # fmt: skip
+        return Plan((launch,))
     partials = _moments(problem, tier, 3)
     if tier.kind in ("cluster", "flags"):
         schedule = _schedule(problem, tier, "group_norm", "spread")
         more = ("workspace0",) if tier.kind == "cluster" else ("workspace0", "workspace1")
         written = (*writes, *range(len(slots), len(slots) + len(more)))
-        launches = _launches(tier, Launch(schedule, (*slots, *more), 0, written, moved, flops))
+        launches = _launches(problem, tier, Launch(schedule, (*slots, *more), 0, written, moved, flops))
         if tier.kind == "cluster":
             return Plan(tuple(launches), workspaces=(partials,))
         clear, flags = _flags(problem, tier, "workspace1")
@@ -116,7 +137,7 @@ def _group_norm(problem: Problem) -> Plan:
     apply = Launch(_schedule(problem, tier, "group_norm", "apply"), slots, 0, (len(inputs),), moved, 3 * x.count)
     schedule = _schedule(problem, tier, "group_norm_join", "join", **_join_tiles(tier))
     join = Launch(schedule, ("operand0", "workspace0", "result1"), 0, (2,))
-    rounds = (_launches(tier, first), _joins(tier, join), _launches(tier, apply))
+    rounds = (_launches(problem, tier, first), _joins(problem, tier, join), _launches(problem, tier, apply))
     return Plan(_interleaved(*rounds), workspaces=(partials,))
 
 
@@ -126,9 +147,10 @@ def _join_tiles(tier: Tier) -> dict[str, Constant]:
     return {"threads": 32 * min(8, groups), "blocks_per_processor": 1}
 
 
-def _joins(tier: Tier, pattern: Launch) -> list[Launch]:
+def _joins(problem: Problem, tier: Tier, pattern: Launch) -> list[Launch]:
     """One launch for each wave, a tile for each panel."""
-    return [replace(pattern, grid=panels, first=first) for first, panels in tier.waves]
+    order = _order(problem, tier.panel, 1)
+    return [replace(pattern, grid=panels, first=first, order=order) for first, panels in tier.waves]
 
 
 def _group_norm_gradient(problem: Problem) -> Plan:
@@ -146,7 +168,8 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     def launch(phase: str, slots: tuple[str, ...], bytes_: int, count: int, **more: Constant) -> Launch:
         schedule = _schedule(problem, tier, "group_norm_gradient", phase, **more)
         written = tuple(i for i, slot in enumerate(slots) if slot.startswith(("result", "workspace")))
-        return Launch(schedule, slots, panel.grid, written, bytes_, count)
+        numbers = tuple(_numbers(panel).values())
+        return Launch(schedule, slots, panel.grid, written, bytes_, count, numbers=numbers)
 
     if tier.kind == "resident":
         again = (3 if residual else 2) * x.bytes if panel.wide else 0  # wide groups are read for the sums, and for dx
@@ -155,12 +178,12 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     partials = _moments(problem, tier, 2)
     if tier.kind == "cluster":
         main = launch("spread", (*inputs, "workspace0", "workspace1", *outputs), moved, flops)
-        return Plan((*_launches(tier, main), add), workspaces=(partial, partials))
+        return Plan((*_launches(problem, tier, main), add), workspaces=(partial, partials))
     if tier.kind == "flags":
         clear, flags = _flags(problem, tier, "workspace2")
         slots = (*inputs, "workspace0", "workspace1", "workspace2", *outputs)
         main = launch("spread", slots, moved, flops)
-        return Plan((clear, *_launches(tier, main), add), workspaces=(partial, partials, flags))
+        return Plan((clear, *_launches(problem, tier, main), add), workspaces=(partial, partials, flags))
     slots = (*inputs, "workspace0", "workspace1", *outputs[1:])
     sums = launch("sums", slots, (4 if residual else 2) * x.bytes, flops // 2)
     joined = Tensor((panel.observations, panel.groups, 2), _real(problem))
@@ -172,7 +195,7 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     schedule = _schedule(plain, tier, "group_norm_gradient", "apply")
     slots = ("operand0", "result3" if residual else "operand1", *inputs[2:5], "workspace2", "result0")
     apply = Launch(schedule, slots, 0, (6,), 3 * x.bytes, flops // 2)
-    rounds = (_launches(tier, sums), _joins(tier, join), _launches(tier, apply))
+    rounds = (_launches(problem, tier, sums), _joins(problem, tier, join), _launches(problem, tier, apply))
     return Plan((*_interleaved(*rounds), add), workspaces=(partial, partials, joined))
 
 
@@ -185,20 +208,15 @@ def _real(problem: Problem) -> str:
 def _added(problem: Problem, partial: Tensor) -> Launch:
     """Adds the rows of `partial`, workspace 0, in a fixed tree to dscale and doffset."""
     rows, _, channels = partial.shape
-    warps = min(MOST_WARPS, 1 << (rows - 1).bit_length())
     schedule = problem.schedule(
         "group_norm_parameters",
         partial.dtype,
-        shape={"rows": rows, "channels": channels, "parameter_dtype": problem.results[1].dtype},
-        tiles={
-            "threads": 32 * warps,
-            "warps": warps,
-            "steps": min(8, -(-rows // warps)),
-            "halves": tuple(half for half in (16, 8, 4, 2, 1) if half < warps),
-        },
+        shape={"channels": channels, "parameter_dtype": problem.results[1].dtype},
+        tiles={"threads": 32 * WARPS, "warps": WARPS, "steps": STEPS},
+        numbers=("rows",),
     )
-    slots = ("workspace0", "result1", "result2")
-    return Launch(schedule, slots, -(-2 * channels // 32), writes=(1, 2), bytes=partial.bytes, flops=partial.count)
+    slots, grid = ("workspace0", "result1", "result2"), -(-2 * channels // 32)
+    return Launch(schedule, slots, grid, (1, 2), partial.bytes, partial.count, numbers=(rows,))
 
 
 def _parameter_types(problem: Problem, first: int) -> dict[str, Constant]:

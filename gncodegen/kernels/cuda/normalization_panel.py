@@ -88,7 +88,7 @@ class Panel:
     @property
     def grid(self) -> int:
         """Blocks of threads."""
-        return self.panels * self.parts // self.members
+        return ceiling(self.panels * self.parts, self.members)
 
     @property
     def width(self) -> int:

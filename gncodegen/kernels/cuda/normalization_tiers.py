@@ -7,7 +7,7 @@ the bits of an observation do not depend on the others.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gncodegen.kernels.cuda.normalization_panel import Panel, ceiling, panels
 from gncodegen.kernels.cuda.normalization_wide import wide_panel
@@ -40,6 +40,14 @@ class Tier:
     kind: str
     panel: Panel
     wave: int
+
+    def of(self, observations: int) -> Tier:
+        """The tier for another number of observations; what waits for each other, or shares a cache, is no larger."""
+        if observations == self.panel.observations:
+            return self
+        panel = replace(self.panel, observations=observations)
+        limited = self.kind in ("flags", "waves") and self.wave < panel.panels
+        return Tier(self.kind, panel, self.wave if limited else panel.panels)
 
     @property
     def waves(self) -> Iterator[tuple[int, int]]:

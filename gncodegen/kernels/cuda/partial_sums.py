@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gncodegen.kernels.cuda.matrix_product import vector_lanes
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Problem, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Problem, Tensor
 
 THREADS = 256
 """Threads of a block."""
 
 MANY_PARTS = 16
-"""From so many parts on several threads share them, where the order is free."""
+"""From so many parts on several threads share them."""
 
 PLAIN: Mapping[str, Constant] = {"bias": False, "activation": "", "alpha": 0.0, "columns": 1}
 
@@ -20,8 +20,9 @@ def partial_sums(
     problem: Problem,
     parts: Tensor,
     slots: tuple[str, str, str, str],
-    free: bool,
+    many: int = 0,
     epilogue: Mapping[str, Constant] = PLAIN,
+    unit: int = 0,
 ) -> Launch:
     """The launch of y = activation(Σ parts + bias + residual), in order of the parts.
 
@@ -29,19 +30,24 @@ def partial_sums(
         problem: the op it is part of.
         parts: (number of parts, values).
         slots: arguments for the parts, the bias, the residual ("" = none) and y.
-        free: whether several threads may share the parts of a value, each adding its own in order first.
+        many: parts of the problem's model, where several threads may share those of a value, each adding its own in
+            order first; 0 = one thread adds all.
         epilogue: constants of bias, residual and activation, and "columns", the length of the bias.
+        unit: values of an observation, of which y has some; 0 = it has none.
     """
     number, count = parts.shape
     _, bias, residual, _ = slots
     columns = epilogue["columns"] if bias else 0
     assert isinstance(columns, int)
-    lanes = vector_lanes(parts.dtype, count, columns)
-    slices = 8 if free and number >= MANY_PARTS else 1
-    shape: dict[str, Constant] = {"count": count, "parts": number, **epilogue}
+    lanes = vector_lanes(parts.dtype, unit or count, columns)
+    slices = 8 if many >= MANY_PARTS else 1
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "slices": slices}
-    schedule = problem.schedule("partial_sums", parts.dtype, shape=shape, tiles=tiles)
-    arguments = tuple(filter(None, slots))
-    grid = -(-count // (THREADS // slices * lanes))
+    # The parts of observations are as many for any number of them.
+    fixed, numbers = ({"parts": number}, {"count": count}) if unit else ({"count": count}, {"parts": number})
+    schedule = problem.schedule("partial_sums", parts.dtype, {**epilogue, **fixed}, tiles, numbers)
+    arguments, block = tuple(filter(None, slots)), THREADS // slices * lanes
     moved = parts.bytes + (1 + bool(residual)) * count * ITEM_SIZE[parts.dtype]
-    return Launch(schedule, arguments, grid, (len(arguments) - 1,), moved, parts.count)
+    return Launch(
+        schedule, arguments, -(-count // block), (len(arguments) - 1,), moved, parts.count,
+        order=Order(block, unit) if unit else (), numbers=tuple(numbers.values()),
+    )  # fmt: skip

@@ -8,7 +8,7 @@ from math import gcd, prod
 from gncodegen.kernels.cuda.elementwise import THREADS
 from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, counts_padding
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 MOST_ACROSS = 8
 """Threads that share a position of a large window: 128 bytes of neighbouring channels."""
@@ -23,12 +23,22 @@ def _lanes(problem: Problem, windows: Windows) -> int:
 
 
 def _launch(
-    problem: Problem, template: str, shape: Mapping[str, Constant], tiles: Mapping[str, Constant], grid: int, flops: int
+    problem: Problem,
+    template: str,
+    shape: Mapping[str, Constant],
+    tiles: Mapping[str, Constant],
+    grid: int,
+    flops: int,
+    order: Order,
+    **numbers: int,
 ) -> Plan:
     dtype = problem.results[0].dtype
-    schedule = problem.schedule(template, dtype, shape=shape, tiles=tiles)
-    count = len(problem.operands)
-    return Plan((Launch(schedule, slots(problem), grid, (count,), traffic(problem), flops),))
+    schedule = problem.schedule(template, dtype, shape=shape, tiles=tiles, numbers=numbers)
+    launch = Launch(
+        schedule, slots(problem), grid, (len(problem.operands),), traffic(problem), flops,
+        order=order, numbers=tuple(numbers.values()),
+    )  # fmt: skip
+    return Plan((launch,))
 
 
 def _per_thread(problem: Problem, template: str, windows: Windows, shape: Mapping[str, Constant], count: int) -> Plan:
@@ -36,8 +46,10 @@ def _per_thread(problem: Problem, template: str, windows: Windows, shape: Mappin
     lanes = _lanes(problem, windows)
     vectors = count // lanes
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes}
-    constants = {**windows.shape, **shape, "vectors": vectors}
-    return _launch(problem, template, constants, tiles, -(-vectors // THREADS), _flops(windows))
+    order = Order(THREADS, vectors // max(1, problem.operands[0].shape[0]))
+    constants = {**windows.shape, **shape}
+    grid, flops = -(-vectors // THREADS), _flops(windows)
+    return _launch(problem, template, constants, tiles, grid, flops, order, vectors=vectors)
 
 
 def _per_block(problem: Problem, template: str, windows: Windows, shape: Mapping[str, Constant]) -> Plan:
@@ -54,8 +66,9 @@ def _per_block(problem: Problem, template: str, windows: Windows, shape: Mapping
         "chunks": chunks,
         "down": down,
     }
-    grid = windows.batch * prod(windows.outs) * chunks
-    return _launch(problem, template, {**windows.shape, **shape}, tiles, grid, _flops(windows))
+    pixels = windows.batch * prod(windows.outs)
+    order = Order(1, pixels // max(1, problem.operands[0].shape[0]), chunks)
+    return _launch(problem, template, {**windows.shape, **shape}, tiles, pixels * chunks, _flops(windows), order)
 
 
 def _flops(windows: Windows) -> int:

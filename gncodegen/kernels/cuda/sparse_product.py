@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from math import gcd
 
 from gncodegen.kernels.cuda.elementwise import THREADS
-from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.schedule import Launch, Plan, Problem
+from gncodegen.kernels.launches import row_size, slots, traffic
+from gncodegen.kernels.schedule import Launch, Order, Plan, Problem
 from gncodegen.kernels.sparse_product import constants, flops
 
 
@@ -16,9 +16,12 @@ def _sparse_product(problem: Problem) -> Plan:
     y, matrix = problem.results[0], constants(problem)
     lanes = gcd(problem.machine.lanes(y.dtype), int(str(matrix["width"])))
     vectors = y.count // lanes
-    shape = {"vectors": vectors, **matrix}
-    schedule = problem.schedule("sparse_product", y.dtype, shape=shape, tiles={"threads": THREADS, "lanes": lanes})
-    launch = Launch(schedule, slots(problem), -(-vectors // THREADS), (1,), traffic(problem), flops=flops(problem))
+    tiles = {"threads": THREADS, "lanes": lanes}
+    schedule = problem.schedule("sparse_product", y.dtype, shape=matrix, tiles=tiles, numbers=("vectors",))
+    launch = Launch(
+        schedule, slots(problem), -(-vectors // THREADS), (1,), traffic(problem), flops=flops(problem),
+        order=Order(THREADS, row_size(y) // lanes), numbers=(vectors,),
+    )  # fmt: skip
     return Plan((launch,))
 
 

@@ -1,7 +1,7 @@
 """Kernel source to PTX and cubin, on any machine that has the CUDA wheels; no GPU is needed.
 
-Each source file defines `kernel(argument…, first)`. Beside it lie `.ll` (LLVM IR), `.ptx`, `.json` (what the assembler
-reports: registers, spills, shared memory) and `.cubin`.
+Each source file defines `kernel(argument…, first, NUMBER…)`. Beside it lie `.ll` (LLVM IR), `.ptx`, `.json` (what the
+assembler reports: registers, spills, shared memory) and `.cubin`.
 """
 
 from __future__ import annotations
@@ -92,9 +92,12 @@ def _compiled(path: Path, text: str, capability: tuple[int, int], tiles: dict[st
     """LLVM IR and PTX of the file's kernel."""
     # A process whose kernels all have cubins needs no compiler.
     from gncodegen.targets.cuda.numba_cuda import compile_kernel, types  # noqa: PLC0415
+    from gncodegen.targets.cuda.values import WIDE  # noqa: PLC0415
 
     definition = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == "kernel")
-    arguments = (types.uint64,) * (len(definition.args.args) - 1) + (types.uint32,)
+    names = [argument.arg for argument in definition.args.args]
+    addresses = names.index("first")
+    arguments = (types.uint64,) * addresses + (types.uint32,) + (WIDE,) * (len(names) - addresses - 1)
     bounds = (tiles["THREADS"], tiles.get("BLOCKS_PER_PROCESSOR", 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about launch sizes of a GPU that is not here

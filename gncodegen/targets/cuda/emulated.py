@@ -13,9 +13,9 @@ from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
 
 
-def arguments_of(addresses: Sequence[int], first: int) -> list[Any]:
-    """The parameters of a launch: one address per buffer, then the number of the first tile."""
-    return [*(np.uint64(address) for address in addresses), np.uint32(first)]
+def arguments_of(addresses: Sequence[int], first: int, numbers: Sequence[int] = ()) -> list[Any]:
+    """The parameters of a launch: one address per buffer, the number of the first tile, then the numbers it reads."""
+    return [*map(np.uint64, addresses), np.uint32(first), *map(np.uint64, numbers)]
 
 
 @lru_cache(maxsize=512)

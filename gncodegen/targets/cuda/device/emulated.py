@@ -57,7 +57,7 @@ class EmulatedDevice:
     def _launch(self, launch: DeviceLaunch) -> None:
         for address, nbytes in launch.fresh:
             self.memory.forget(address, nbytes)
-        kernel, arguments = launch.kernel, arguments_of(launch.addresses, launch.first)
+        kernel, arguments = launch.kernel, arguments_of(launch.addresses, launch.first, launch.numbers)
         try:
             launch_emulated(kernel.source, kernel.schedule, launch.grid, arguments, self.memory)
         except EmulationFault as fault:

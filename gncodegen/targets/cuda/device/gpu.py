@@ -264,8 +264,9 @@ def _configured(launch: DeviceLaunch) -> tuple[Any, Any, list[Any]]:
     threads, shared, cluster = (_tile(schedule, name) for name in ("threads", "dynamic_shared", "cluster"))
     cooperative = bool(schedule.tiles.get("cooperative", False))
     config = cuda.launch_config(launch.grid, threads, shared, cluster, cooperative)
-    *addresses, first = arguments_of(launch.addresses, launch.first)
-    return launch.kernel.handle, config, [*map(int, addresses), first]
+    arguments = arguments_of(launch.addresses, launch.first, launch.numbers)
+    addresses = len(launch.addresses)
+    return launch.kernel.handle, config, [*map(int, arguments[:addresses]), *arguments[addresses:]]
 
 
 def _tile(schedule: Schedule, name: str) -> int:
