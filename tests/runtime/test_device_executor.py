@@ -75,6 +75,51 @@ class TestDemoNetwork:
         assert moved.train_step(x, t) == pytest.approx(emulated.train_step(x, t), rel=1e-5)
 
 
+COUNTS = (1, 2, 3, 7, 16, 33, 64, 100)
+"""Numbers of observations; the network is compiled for 4."""
+
+LIKE = "runtime/test_device_executor.py::TestAnyNumber::test_of_one_set_of_kernels"
+
+
+class TestAnyNumber:
+    """Runs of any number of observations by one set of kernels, which read how many there are."""
+
+    @pytest.mark.parametrize(
+        "count", [7, *(pytest.param(n, marks=pytest.mark.full(like=LIKE)) for n in COUNTS if n != 7)]
+    )
+    def test_of_one_set_of_kernels(self, pair, tmp_path, count):
+        cpu, emulated, _, _ = pair
+        emulated.save(tmp_path)
+        cpu.restore(tmp_path)
+        x, t = images(count + 1, (8, 8, 1), 2), np.arange(count) % 10
+        for name in ("predict", "loss", "gradients", "train_step", "evaluate"):
+            emulated.lowered(name, 4)
+        before = compiled_files(emulated)
+        y = emulated.predict(x)
+        np.testing.assert_array_equal(emulated.predict(x[:count]), y[:count])
+        np.testing.assert_array_equal(emulated.predict(x[count:]), y[count:])
+        found, wanted = emulated.gradients(x[:count], t), cpu.gradients(x[:count], t)
+        assert {name: far(found[name], wanted[name]) for name in wanted if far(found[name], wanted[name]) > 1e-5} == {}
+        for name, again in emulated.gradients(x[:count], t).items():
+            np.testing.assert_array_equal(again, found[name], err_msg=name)
+        assert emulated.loss(x[:count], t) == pytest.approx(cpu.loss(x[:count], t), rel=1e-5)
+        assert emulated.train_step(x[:count], t) == pytest.approx(cpu.train_step(x[:count], t), rel=1e-5)
+        assert far(emulated.evaluate(x[:count], t)[1], cpu.evaluate(x[:count], t)[1]) < 1e-4
+        assert compiled_files(emulated) == before
+
+    def test_costs_the_tiles_that_they_need(self, pair):
+        program = pair[1].lowered("predict").program
+        tiles = [sum(program.grid(call, count) for call in program.calls[program.hoisted :]) for count in range(5)]
+        assert program.in_order
+        assert tiles[4] == sum(call.grid for call in program.calls[program.hoisted :])
+        assert tiles == sorted(tiles)
+        assert tiles[1] < tiles[4]
+
+
+def compiled_files(net):
+    return {source.path.name for lowered in net._functions.known for source in lowered.sources.values()}
+
+
 def test_train_network_in_the_emulator():
     x, y = images(12), np.repeat(["a", "b", "c"], 4)
     layers = [*LAYERS[:1], gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer()]

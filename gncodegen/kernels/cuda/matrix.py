@@ -129,5 +129,5 @@ def _schedule(
     }
     if tile.tensor:
         tiles["dynamic_shared"] = stage_count * stage_size * ITEM_SIZE[product.dtype]
-    constants = [{name: value for name, value in each.items() if name not in numbers} for each in (shape, tiles)]
-    return problem.schedule("matrix_product", product.dtype, *constants, numbers)
+    shape, tiles = ({name: each[name] for name in each if name not in numbers} for each in (shape, tiles))
+    return problem.schedule("matrix_product", product.dtype, shape, tiles, numbers)
