@@ -11,6 +11,9 @@ from support.normalization import Execute, check, forward, only_tier, oracle
 from support.sets import diagonal, few
 from support.targets import ARCHITECTURES, machine, over_architectures
 
+from gncodegen.kernels.cuda import normalization
+from gncodegen.kernels.cuda import normalization_tiers as tiers
+
 SHAPES = [
     # (shape, groups): whole accesses, mixed lanes, odd channels, one row, one group, wide groups, odd ends of rows
     ((2, 8, 8, 32), 8),
@@ -39,6 +42,17 @@ def only(monkeypatch):
 def test_resident(execute: Execute, only, shape, groups, target):
     only("resident", 1)
     check(execute, shape, groups, "float32", "relu", machine(target))
+
+
+def test_a_last_block_with_fewer_panels(execute: Execute, monkeypatch):
+    """Kernels for an even number of observations do an odd one."""
+
+    def fixed(observations, *given):
+        cut = next(cut for cut in tiers.panels(2 * observations, *given, 1) if cut.members == 2)
+        return tiers.Tier("resident", cut, cut.panels).of(observations)
+
+    monkeypatch.setattr(normalization, "choose_tier", fixed)
+    check(execute, (3, 2, 2, 16), 4, "float32", "relu", residual=True)
 
 
 SPREAD = [((2, 8, 8, 32), 8), ((1, 31, 33, 32), 8), ((2, 9, 9, 7), 1), ((2, 10, 12, 6), 3), ((2, 3, 5, 36), 6)]

@@ -1,0 +1,138 @@
+"""One program for any number of observations: what other numbers than the batch size cost, in time, files and memory.
+
+python bench/observations.py [--net small] [--batch 64] [--rounds 20] [--save NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from nets import NETS, Net
+from record import save
+
+import gncodegen as gnc
+
+COUNTS = (1, 7, 64, 1000)
+"""Observations of predictions that are timed beside a program tuned for them."""
+
+NEW = (3, 5, 11, 23, 47)
+"""Numbers whose first call is timed."""
+
+KEPT = 200
+"""Results of one observation that are kept."""
+
+MAPPED = 246_000_000
+"""Bytes of the memory map, about."""
+
+
+TURN = 0.02
+"""Seconds of calls of each program before the other's turn."""
+
+
+def _seconds(call: Callable[..., object], *arguments: Any, least: float = 0) -> float:
+    """Of one call, over as many as take `least` seconds."""
+    begin, calls, passed = perf_counter(), 0, -1.0
+    while passed < least:
+        call(*arguments)
+        calls, passed = calls + 1, perf_counter() - begin
+    return passed / calls
+
+
+def predictions(net: Net, batch: int, rounds: int) -> list[dict[str, Any]]:
+    """A row per number: milliseconds of the program tuned for the batch and of one tuned for the number, in turn."""
+    rows: list[dict[str, Any]] = []
+    compiled = gnc.compile(net.layers(), training=False, batch_size=batch)
+    for count in COUNTS:
+        x = net.data(count)[0]
+        tuned = gnc.compile(net.layers(), training=False, batch_size=count)
+        times: dict[str, list[float]] = {"any": [], "tuned": []}
+        for _ in range(rounds):
+            times["any"].append(_seconds(compiled.predict, x, least=TURN))
+            times["tuned"].append(_seconds(tuned.predict, x, least=TURN))
+        ratio = median(a / b for a, b in zip(times["any"], times["tuned"], strict=True))
+        rows.append({"observations": count, "ratio": ratio} | {k: 1e3 * median(v) for k, v in times.items()})
+    return rows
+
+
+def _files(compiled: gnc.Compiled) -> set[Path]:
+    """The kernels of all functions that were asked for."""
+    return {source.path for lowered in compiled._functions.known for source in lowered.sources.values()}
+
+
+def _resident() -> int:
+    """Bytes of memory of this process that no file backs."""
+    found = re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    assert found
+    return int(found[1]) << 10
+
+
+def first_calls(net: Net, batch: int) -> dict[str, Any]:
+    """Milliseconds of the first call of new numbers, and how many kernels they add."""
+    compiled = gnc.compile(net.layers(), batch_size=batch)
+    x, labels = net.data(batch)
+    compiled.predict(x)
+    compiled.gradients(x, labels)
+    compiled.train_step(x, labels)
+    before = _files(compiled)
+    found: dict[str, Any] = {}
+    for name, counts in (("predict", NEW), ("gradients", (48,)), ("train_step", (48,))):
+        call = getattr(compiled, name)
+        given = [(x[:count],) if name == "predict" else (x[:count], labels[:count]) for count in counts]
+        found[f"{name}: ms"] = 1e3 * median(_seconds(call, *each) for each in given)
+    return found | {"new kernels": len(_files(compiled) - before)}
+
+
+def kept_results(net: Net, batch: int) -> dict[str, Any]:
+    """Bytes that the first layer's results of one image hold when many are kept."""
+    compiled = gnc.compile(net.layers()[:2], training=False, batch_size=batch)
+    x = net.data(1)[0]
+    compiled.predict(x)
+    before = _resident()
+    results = [compiled.predict(x) for _ in range(KEPT)]
+    return {"bytes of the results": sum(y.nbytes for y in results), "bytes held": _resident() - before}
+
+
+def memory_map(net: Net, batch: int) -> dict[str, Any]:
+    """Bytes that the prediction of a memory map of uint8 takes; what it is converted in stays until it is used again."""
+    compiled = gnc.compile(net.layers(), training=False, batch_size=batch)
+    count = MAPPED // int(np.prod(net.size))
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(count * int(np.prod(net.size)))
+        x = np.memmap(file.name, np.uint8, "r", shape=(count, *net.size))
+        compiled.predict(x[:batch])
+        before = _resident()
+        y = compiled.predict(x)
+        taken = _resident() - before
+    return {"bytes of the map": x.nbytes, "bytes of the result": y.nbytes, "bytes taken": taken}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--net", default="small", help="part of its name")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--save", default="")
+    given = parser.parse_args()
+    net = next(net for net in NETS if given.net in net.name)
+    rows = predictions(net, given.batch, given.rounds)
+    for row in rows:
+        print("predict of {observations}: {any:.3f} ms, tuned {tuned:.3f} ms, {ratio:.2f} ×".format(**row))
+    results: dict[str, Any] = {"net": net.name, "batch": given.batch, "predict": rows}
+    for measure in (first_calls, kept_results, memory_map):
+        found = measure(net, given.batch)
+        results[measure.__name__] = found
+        print(f"{measure.__name__}: " + ", ".join(f"{name} {value:,.4g}" for name, value in found.items()))
+    if given.save:
+        print(save(given.save, results))
+
+
+if __name__ == "__main__":
+    main()
