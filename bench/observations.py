@@ -101,7 +101,7 @@ def kept_results(net: Net, batch: int) -> dict[str, Any]:
 
 
 def memory_map(net: Net, batch: int) -> dict[str, Any]:
-    """Bytes that the prediction of a memory map of uint8 takes; what it is converted in stays until it is used again."""
+    """Bytes that the prediction of a memory map of uint8 takes; what it is converted in stays for the next call."""
     compiled = gnc.compile(net.layers(), training=False, batch_size=batch)
     count = MAPPED // int(np.prod(net.size))
     with tempfile.NamedTemporaryFile() as file:
