@@ -11,6 +11,7 @@ from gncodegen.cache.cleaning import clean_sometimes
 from gncodegen.errors import CompileError
 from gncodegen.footprint import check_program
 from gncodegen.kernels.program import Program
+from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
@@ -67,6 +68,7 @@ class Functions:
         self._network, self._options, self._data_format = network, options, data_format
         self._backend, self._persistent = backend, persistent
         self._known: dict[tuple[str, int, tuple[str, ...]], Lowered] = {}
+        self._files: dict[Schedule, Source] = {}
         self._lock = forks.lock(forks.Rank.LOWERING)
 
     def lowered(self, function: str, batch_size: int = 0, activations: tuple[str, ...] = ()) -> Lowered:
@@ -117,12 +119,13 @@ class Functions:
             from gncodegen.passes.lower import Lowering  # noqa: PLC0415  a Program from disk needs no IR
 
             program = Lowering(self._tuned(specification)).program()
-            files = target.write(program.kernels.values())
+            files = self._written(program)
             store_program(specification, target.tag, program, files)
         else:
             program, files = known
             if not target.ready(files):
                 files = target.write(program.kernels.values())
+        self._files |= zip(program.kernels.values(), files, strict=True)
         check_program(program, self._options.target)
         begin = perf_counter()
         try:
@@ -138,6 +141,15 @@ class Functions:
         sources = dict(zip(program.kernels, files, strict=True))
         runner = self._backend.runner(program, sources, self._persistent)
         return Lowered(specification, program, sources, runner, overrides)
+
+    def _written(self, program: Program) -> list[Source]:
+        """The files of a program's kernels, of which other functions and other numbers of observations have many."""
+        target, schedules = self._backend.target, list(program.kernels.values())
+        if not target.ready([self._files[each] for each in schedules if each in self._files]):
+            self._files.clear()  # somebody has cleared the cache
+        missing = [each for each in schedules if each not in self._files]
+        self._files |= zip(missing, target.write(missing), strict=True)
+        return [self._files[each] for each in schedules]
 
 
 def _layers_at_fault(program: Program, sources: Sequence[Source], text: str) -> str:
