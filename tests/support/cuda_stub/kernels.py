@@ -259,12 +259,13 @@ def _sizes(kernel: Kernel) -> list[int]:
 
 
 def _arguments(kernel: Kernel, address: int) -> tuple[list[np.generic], list[Use]]:
-    """The arguments that an array of pointers leads to, and the memory that addresses among them lead to."""
+    """The arguments that an array of pointers leads to, and the memory that addresses lead to, which come first."""
     values: list[np.generic] = []
     uses: list[Use] = []
-    for place, size in enumerate(_sizes(kernel)):
+    sizes = _sizes(kernel)
+    for place, size in enumerate(sizes):
         data = ctypes.string_at(ADDRESS.from_address(address + 8 * place).value, size)
         values.append(np.frombuffer(data, f"u{size}")[0])
-        if size == 8:
+        if {*sizes[: place + 1]} == {8}:
             uses.append(Use(int(values[-1]), True))
     return values, uses
