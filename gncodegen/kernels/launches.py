@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from gncodegen.kernels.schedule import Problem, Tensor
 
 
@@ -18,7 +20,7 @@ def traffic(problem: Problem) -> int:
 
 def row_size(tensor: Tensor) -> int:
     """Values of one observation, the first axis being that of observations; 1 where there are none."""
-    return max(1, tensor.count // max(1, tensor.shape[0])) if tensor.shape else 1
+    return max(1, prod(tensor.shape[1:]))
 
 
 def modelled_rows(problem: Problem, tensor: Tensor) -> Tensor:
