@@ -115,7 +115,8 @@ class Session:
                 self.gpu.upload(whole.addresses[f"{turn} {i}"], values)
             for call in program.calls:
                 addresses = tuple(whole.addresses[f"{turn} {program.root(i)}"] for i in call.arguments)
-                launches.append(DeviceLaunch(kernels[call.kernel], call.grid, addresses, call.first, call.kernel))
+                facts = call.first, call.numbers, call.kernel
+                launches.append(DeviceLaunch(kernels[call.kernel], call.grid, addresses, *facts))
         work = self.gpu.prepare(Work((), tuple(launches), ()))
         return partial(_keeping, work, whole)
 
