@@ -61,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gncodegen.emulator", description=_DESCRIPTION)
     parser.add_argument("ptx", type=Path, help="PTX 7 to 9 text")
     parser.add_argument("arguments", nargs="*", help=_ARGUMENTS)
-    parser.add_argument("--grid", type=int, required=True, help="blocks (a grid of one dimension)")
-    parser.add_argument("--block", type=int, required=True, help="threads a block")
+    parser.add_argument("--grid", type=_extents, required=True, help="blocks, such as 8 or 4x2")
+    parser.add_argument("--block", type=_extents, required=True, help="threads a block, such as 128 or 16x16")
     parser.add_argument("--cluster", type=int, default=1, help="blocks a cluster")
     parser.add_argument("--cooperative", action="store_true", help="all blocks are resident at once")
     parser.add_argument("--shared", type=int, default=0, help="bytes of dynamic shared memory a block")
@@ -70,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-checks", action="store_true", help="do not look for races and uninitialised reads")
     parser.add_argument("--out", type=Path, help="folder for the arrays after the run, NAME.npy by parameter")
     return parser
+
+
+def _extents(text: str) -> list[int]:
+    """The extents along x, y and z."""
+    return [int(extent) for extent in text.split("x")]
 
 
 def _array(text: str) -> tuple[npt.NDArray[Any], bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from gncodegen.emulator.checks.clocks import VectorClocks
@@ -12,7 +13,7 @@ from gncodegen.emulator.checks.order import BlockOrder
 from gncodegen.emulator.checks.traffic import Traffic
 from gncodegen.emulator.interpreter import Interpreter
 from gncodegen.emulator.isa.executable import Executable
-from gncodegen.emulator.state.configuration import LaunchConfiguration
+from gncodegen.emulator.state.configuration import Extents, LaunchConfiguration
 from gncodegen.emulator.state.memory import DeviceMemory
 from gncodegen.emulator.state.observer import Observer
 from gncodegen.emulator.state.wave import Wave
@@ -34,8 +35,8 @@ class Statistics:
 def run(
     module: Executable,
     *,
-    grid: int,
-    block: int,
+    grid: int | Sequence[int],
+    block: int | Sequence[int],
     arguments: Sequence[Any],
     memory: DeviceMemory,
     cluster: int = 1,
@@ -45,15 +46,15 @@ def run(
     budget: int = BUDGET,
     traffic: Traffic | None = None,
 ) -> Statistics:
-    """Execute a kernel for every thread of a one-dimensional grid.
+    """Execute a kernel for every thread of a grid.
 
     Args:
         module: the kernel.
-        grid: blocks.
-        block: threads a block, 1 to 1024.
+        grid: blocks, in all or along x, y and z.
+        block: threads a block, likewise; 1 to 1024 in all.
         arguments: one for each parameter: an int for an address, else a number of the parameter's type.
         memory: the device's memory; addresses point into it.
-        cluster: blocks a cluster; divides the grid.
+        cluster: blocks a cluster; divides the grid along x.
         cooperative: whether all blocks are resident at once, so that they may wait for each other.
         dynamic_shared: bytes of dynamic shared memory a block.
         checks: whether to look for uninitialised reads and races; bounds, alignment and barriers are always checked.
@@ -63,12 +64,14 @@ def run(
     Raises:
         EmulationFault: the kernel, or the launch, does what a GPU would not do.
     """
-    if not (1 <= block <= 1024 and grid >= 1 and cluster >= 1 and grid % cluster == 0):
+    extents = _extents(grid), _extents(block)
+    grid, block = map(prod, extents)
+    if not (1 <= block <= 1024 and grid >= 1 and cluster >= 1 and extents[0][0] % cluster == 0):
         raise EmulationFault(f"a grid of {grid} blocks of {block} threads in clusters of {cluster} cannot be launched")
     if len(arguments) != len(module.parameters):
         raise EmulationFault(f"{len(arguments)} arguments for {len(module.parameters)} parameters", kernel=module.entry)
     configuration = LaunchConfiguration(
-        module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks
+        module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks, extents
     )
     observers = [*(_observers(configuration) if checks else ()), *([traffic] if traffic else ())]
     step = grid if cooperative else max(LANES // (block * cluster), 1) * cluster
@@ -80,6 +83,11 @@ def run(
         Interpreter(wave, module.packs, time + budget).run()
         time, waves = wave.time, waves + 1
     return Statistics(time, waves, grid * block)
+
+
+def _extents(given: int | Sequence[int]) -> Extents:
+    x, y, z = (*((given,) if isinstance(given, int) else given), 1, 1)[:3]
+    return int(x), int(y), int(z)
 
 
 def _observers(configuration: LaunchConfiguration) -> list[Observer]:

@@ -92,11 +92,11 @@ def test_shared_atomics_do_not_race():
     atom.shared.add.u32 %r2, [%r1], 1;
     bar.sync 0;
     ld.shared.u32 %r3, [%r1];
-    mul.wide.u32 %rd1, %t, 4;
+    mul.wide.u32 %rd1, %i, 4;
     add.s64 %rd1, %rd1, %x0;
     st.global.u32 [%rd1], %r3;"""
-    (result,) = launch(body, (64, np.uint32), block=64, variables=TILE)
-    assert (result == 64).all()
+    (result,) = launch(body, (128, np.uint32), grid=2, block=64, variables=TILE)
+    assert (result == 64).all(), "each block has its own"
     late = body.rindex("bar.sync 0;")
     found("race", body[:late] + body[late + len("bar.sync 0;") :], (64, np.uint32), block=64, variables=TILE)
 

@@ -10,9 +10,10 @@ from gncodegen.emulator.isa.access import addresses, read_bytes, write_bytes
 from gncodegen.emulator.isa.effects import Compute, Effect, fetch, put
 from gncodegen.emulator.ptx.operands import Decoder, unsupported
 from gncodegen.emulator.ptx.scalars import DTYPE, Array, element
-from gncodegen.emulator.ptx.spaces import space_of
+from gncodegen.emulator.ptx.spaces import WINDOW_BITS, space_of
 from gncodegen.emulator.ptx.text import Instruction
 from gncodegen.emulator.state.lanes import ActiveLanes
+from gncodegen.emulator.state.observer import Offsets
 from gncodegen.emulator.state.wave import Wave
 
 
@@ -58,7 +59,7 @@ def atomic(decoder: Decoder, instruction: Instruction) -> Effect:
         given = [fetch(wave.values, source, active) for source in sources]
         wave.strong_store(active, address, releases, joins=True)
         before = read_bytes(wave, space, address, active, nbytes, strong=True).view(dtype).copy()
-        after = _turns(function, address, before, given)
+        after = _turns(function, _locations(wave, space, address, active, nbytes), before, given)
         write_bytes(wave, space, address, active, nbytes, np.ascontiguousarray(after).view(kind), strong=True)
         if target >= 0:
             put(wave.values, target, active, before)
@@ -67,9 +68,19 @@ def atomic(decoder: Decoder, instruction: Instruction) -> Effect:
     return execute
 
 
-def _turns(function: Compute, address: Array, before: Array, given: list[Array]) -> Array:
+def _locations(wave: Wave, space: str, address: Offsets, active: ActiveLanes, nbytes: int) -> Offsets:
+    """A number for each lane's location: a shared address is another one in every block."""
+    if space == "global":
+        return address
+    found = np.empty(active.count, np.int64)
+    for number, (_, offsets, _, chosen) in enumerate(wave.spaces.resolve(wave, space, address, active, nbytes)):
+        found[chosen] = offsets + (number << WINDOW_BITS)
+    return found
+
+
+def _turns(function: Compute, location: Offsets, before: Array, given: list[Array]) -> Array:
     """Apply lane after lane; `before` becomes what each lane found; the last value of a location for all its lanes."""
-    _, place = np.unique(address, return_inverse=True)
+    _, place = np.unique(location, return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
     turn = np.arange(order.size) - np.repeat(starts, np.diff(starts, append=order.size))

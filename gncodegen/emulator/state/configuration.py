@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,17 @@ from gncodegen.emulator.state.memory import DeviceMemory
 from gncodegen.emulator.state.threads import Threads
 from gncodegen.errors import EmulationFault
 
+Extents = tuple[int, int, int]
+"""Along x, y and z; numbers run along x first."""
+
 
 @dataclass(frozen=True)
 class LaunchConfiguration:
     """A kernel, its arguments and the sizes of its grid.
 
     Attributes: `grid` blocks of `block` threads in clusters of `cluster` blocks, `dynamic_shared` bytes a block;
-    `cooperative`: all blocks are resident at once; `checks`: uninitialised reads and races are looked for.
+    `cooperative`: all blocks are resident at once; `checks`: uninitialised reads and races are looked for; `extents`,
+    of the grid and of a block along x, y and z.
     """
 
     module: Module
@@ -33,6 +38,7 @@ class LaunchConfiguration:
     cooperative: bool
     dynamic_shared: int
     checks: bool
+    extents: tuple[Extents, Extents]
 
     @property
     def shared_bytes(self) -> int:
@@ -45,14 +51,17 @@ class LaunchConfiguration:
         base, _, axis = name.removeprefix("%").partition(".")
         block = threads.block + threads.first
         cluster = max(self.cluster, 1)
-        along: dict[str, Any] = {
-            "tid": threads.thread, "ntid": self.block, "ctaid": block, "nctaid": self.grid,
-            "clusterid": block // cluster, "nclusterid": self.grid // cluster, "cluster_ctaid": block % cluster,
-            "cluster_nctaid": cluster,
+        (columns, rows, planes), of_block = self.extents
+        along: dict[str, tuple[Any, Extents]] = {  # what is counted, and its extents
+            "tid": (threads.thread, of_block), "ctaid": (block, self.extents[0]),
+            "clusterid": (block // cluster, (columns // cluster, rows, planes)),
+            "cluster_ctaid": (block % cluster, (cluster, 1, 1)),
         }  # fmt: skip
-        if base in along:
-            one = 1 if base.startswith(("n", "cluster_n")) else 0
-            return along[base] if axis == "x" else np.uint32(one)
+        counts = {"ntid": "tid", "nctaid": "ctaid", "nclusterid": "clusterid", "cluster_nctaid": "cluster_ctaid"}
+        if axis:
+            place = "xyz".index(axis)
+            number, extents = along[counts.get(base, base)]
+            return extents[place] if base in counts else number // prod(extents[:place]) % extents[place]
         bit = np.uint64(1) << threads.lane.astype(np.uint64)
         time = threads.time
         plain: dict[str, Any] = {

@@ -9,18 +9,19 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 from gncodegen.errors import TargetError
 
 USED = {
     # types, and what a type or a declaration is made of
-    "numba.cuda": ("types", "cgutils"),
+    "numba.cuda": ("types", "cgutils", "compile_ptx"),
     "numba.cuda.datamodel.models": ("PrimitiveModel", "OpaqueModel"),
     "numba.cuda.models": ("register_model",),
     "numba.cuda.typeconv": ("Conversion",),
     "numba.cuda.typing.templates": ("AbstractTemplate", "signature"),
-    "numba.cuda.typing.typeof": ("typeof_impl",),
+    "numba.cuda.typing.typeof": ("typeof_impl", "typeof", "Purpose"),
     # functions that become LLVM IR of ours
     "numba.cuda.extending": ("intrinsic", "_intrinsic"),
     "numba.cuda.cudadecl": ("registry",),
@@ -30,6 +31,7 @@ USED = {
     "numba.cuda.core.targetconfig": ("ConfigStack",),
     "numba.cuda.debuginfo": ("DIBuilder",),
     "numba.cuda.descriptor": ("cuda_target",),
+    "numba.cuda.dispatcher": ("get_current_device",),
     "numba.cuda.target": ("CUDATypingContext",),
 }
 """Module → its names that are used here."""
@@ -151,3 +153,28 @@ def compile_kernel(
         function, arguments, device=False, abi="numba", cc=capability, lineinfo=True, launch_bounds=bounds
     )
     return library
+
+
+_DISPATCHER = "numba.cuda.dispatcher"
+"""Where device functions are compiled when a kernel calls them."""
+
+
+def compile_own(kernel: Any, values: tuple[Any, ...], capability: tuple[int, int]) -> str:
+    """PTX of a kernel that is none of ours, for arguments like these; device functions it calls need no driver.
+
+    Args:
+        kernel: a Python function, or what `numba.cuda.jit` made of it.
+        values: its arguments.
+        capability: (major, minor).
+    """
+    typeof: Any = _taken("numba.cuda.typing.typeof", "typeof")
+    argument: Any = _taken("numba.cuda.typing.typeof", "Purpose").argument
+    asked: Any = _taken("numba.cuda.dispatcher", "get_current_device")
+    module: Any = import_module(_DISPATCHER)
+    module.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    try:
+        given = tuple(typeof(value, argument) for value in values)
+        compile_ptx: Any = _taken("numba.cuda", "compile_ptx")
+        return compile_ptx(getattr(kernel, "py_func", kernel), given, cc=capability, lineinfo=True)[0]
+    finally:
+        module.get_current_device = asked
