@@ -1,13 +1,14 @@
-"""`--ranks N`: a command starts itself again under mpiexec."""
+"""Processes of a job: a command starts itself again under mpiexec, or others start them for mpiexec."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gncodegen.errors import OptionsError, TargetError
@@ -60,3 +61,37 @@ def run(arguments: Sequence[str], ranks: int, cores: int) -> int:
         return job.wait()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def launch(hosts: Sequence[str], ranks: int, command: Sequence[str], start: Callable[[int, list[str]], object]) -> int:
+    """Runs a command in so many processes on other machines, reached by an engine of the caller's.
+
+    MPICH's mpiexec says what each machine is to run; those processes then start the ranks there and connect to it.
+
+    Args:
+        hosts: the addresses of what `start` reaches; each machine is taken once.
+        ranks: how many processes; neighbours share a machine.
+        command: to run in each.
+        start: begins a command at the host of this number, and does not wait for its end.
+
+    Returns:
+        the exit code of mpiexec.
+
+    Raises:
+        TargetError: there is no mpiexec, or it is not MPICH's.
+    """
+    machines = list(dict.fromkeys(hosts))
+    each = -(-ranks // len(machines))
+    given = ["-launcher", "manual", "-hosts", ",".join(machines), "-ppn", str(each), "-n", str(ranks), *command]
+    job = subprocess.Popen([mpiexec(), *given], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    assert job.stdout is not None
+    place = 0
+    for line in job.stdout:
+        if line.startswith("HYDRA_LAUNCH: "):
+            start(hosts.index(machines[place]), shlex.split(line)[1:])
+            place += 1
+        elif not line.startswith("HYDRA_LAUNCH_END"):
+            print(line, end="", flush=True)
+    if not place:
+        raise TargetError(f"{job.args[0]} starts nothing on other machines; allowed: MPICH's; pip install mpich")
+    return job.wait()
