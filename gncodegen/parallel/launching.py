@@ -83,7 +83,8 @@ def launch(hosts: Sequence[str], ranks: int, command: Sequence[str], start: Call
     machines = list(dict.fromkeys(hosts))
     each = -(-ranks // len(machines))
     given = ["-launcher", "manual", "-hosts", ",".join(machines), "-ppn", str(each), "-n", str(ranks), *command]
-    job = subprocess.Popen([mpiexec(), *given], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    program = mpiexec()
+    job = subprocess.Popen([program, *given], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     assert job.stdout is not None
     place = 0
     for line in job.stdout:
@@ -93,5 +94,5 @@ def launch(hosts: Sequence[str], ranks: int, command: Sequence[str], start: Call
         elif not line.startswith("HYDRA_LAUNCH_END"):
             print(line, end="", flush=True)
     if not place:
-        raise TargetError(f"{job.args[0]} starts nothing on other machines; allowed: MPICH's; pip install mpich")
+        raise TargetError(f"{program} starts nothing on other machines; allowed: MPICH's; pip install mpich")
     return job.wait()
