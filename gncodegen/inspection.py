@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from gncodegen.cache import files
+from gncodegen.kernels.explanation import explanation
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.render import render
 from gncodegen.kernels.schedule import Schedule
@@ -53,6 +54,11 @@ class CompiledKernel:
         """The generated Python source: as it was rendered, whatever lies in its file."""
         content = files.read(self.file.path)
         return render(self.schedule) if content is None else content.decode()
+
+    @property
+    def explanation(self) -> str:
+        """What it computes, what one tile of it does, and all numbers of its schedule, in words."""
+        return explanation(self.schedule)
 
     @property
     def llvm(self) -> str:

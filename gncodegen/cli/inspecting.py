@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
     from gncodegen.inspection import CompiledKernel
 
-_LEVELS = ("source", "llvm", "asm", "ptx", "sass", "path")
+_LEVELS = ("explanation", "source", "llvm", "asm", "ptx", "sass", "path")
 
 
 def add_to(commands: Any) -> None:
@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
         "--level",
         choices=_LEVELS,
         default="source",
-        help="of a kernel: %(choices)s (default source); path: where its source lies",
+        help="of a kernel: %(choices)s (default source); explanation: its schedule in words; path: where it lies",
     )
     parser.add_argument("--json", action="store_true", help="without NAME: print the list as JSON")
     add_choices(parser)

@@ -143,11 +143,9 @@ def _kernel(compiled: Readable, kernel: CompiledKernel, profile: Profile | None,
 
 
 def _words(kernel: CompiledKernel, grid: int) -> str:
-    """The schedule in a sentence, then its numbers."""
-    shape, tiles = kernel.schedule.shape, kernel.schedule.tiles
-    doc = kernel.source.splitlines()[0].strip('"')
-    numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in (*shape.items(), *tiles.items()))
-    return f"{doc} {grid} independent tile{'s' * (grid != 1)}, shared among the threads. {numbers}."
+    """The schedule in words."""
+    prose, _, numbers = kernel.explanation.partition("\n")
+    return f"{prose} {grid} independent tile{'s' * (grid != 1)}, shared among the threads. {numbers}"
 
 
 def _coloured(source: str) -> list[str]:

@@ -60,6 +60,14 @@ def test_opt_lists_passes_and_plans_for_this_machine(file, tmp_path, capsys):
     assert capsys.readouterr().out == wanted
 
 
+def test_a_schedule_in_words(file, capsys):
+    run("inspect", "fully_connected_1", "--file", file, "--level", "explanation")
+    prose, numbers = capsys.readouterr().out.splitlines()
+    assert prose.startswith("Matrix product with a transposed factor: c[m, n] = ")
+    assert "with vectors along k. Both factors are read in the order they lie in." in prose
+    assert re.search(r"^Columns 3, depth 6, .*, lanes \d+, tile rows \d+, ", numbers)
+
+
 def test_debug_tells_more_at_each_level(file, tmp_path):
     texts = []
     for level in range(5):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -59,6 +60,21 @@ def test_python_dash_m():
     result = subprocess.run([sys.executable, "-m", "gncodegen", "--help"], capture_output=True, text=True, check=True)
     for command in ("demo", "compile", "train", "run", "inspect", "opt"):
         assert f"\n    {command} " in result.stdout
+
+
+def test_every_help_fits_80_columns_and_every_command_has_a_test(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        run("--help")
+    commands = re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
+    assert len(commands) > 10
+    texts = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            run(command, "--help")
+        assert stop.value.code == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 80, command
+        assert re.search(rf'"{command}", |\("{command}"\)', texts), f"no test runs {command}"
 
 
 def test_help_imports_no_compiler():
