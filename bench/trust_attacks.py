@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ sys.path[:0] = [str(ROOT / "tests")]
 from support import mutations  # noqa: E402  what the tests use
 from support.states import damage, killed_at, state  # noqa: E402  what the tests use
 from trust_ranks import killed_ranks  # noqa: E402  what it starts lies beside the tests
+
+KILLS = 4
+"""Processes that are killed on one cache, before one finishes on it."""
+
+LARGER = 10
+"""Of so many cases one has the larger network."""
 
 Counts = dict[str, int]
 Run = Callable[[int, int, Path], Counts]
@@ -68,6 +75,28 @@ def network(width: int = 8, training: bool = True, seed: int = 0) -> Any:
 def images(count: int = 8) -> Any:
     """Observations."""
     return np.random.default_rng(count).normal(size=(count, 6, 6, 2)).astype(np.float32)
+
+
+def prediction(number: int = 1) -> Any:
+    """What a network predicts that is compiled for it: of two kernels, so that many cases have time.
+
+    Args:
+        number: of the case; every LARGER-th has a network of eleven kernels, whose compilation starts workers.
+    """
+    if number % LARGER == 0:
+        return network().predict(images())
+    layers = [
+        gnc.FeatureInputLayer(4, normalization="none"),
+        gnc.GroupNormalizationLayer(2),
+        gnc.FullyConnectedLayer(3),
+    ]
+    return gnc.compile(layers, batch_size=4, training=False).predict(images()[:, 0, :2, :].reshape(-1, 4))
+
+
+def expected_of(cases: int) -> dict[int, Any]:
+    """What `prediction` should give in each case, from this process."""
+    kinds = {number: prediction(number) for number in range(min(2, cases))}
+    return {number: kinds[min(number % LARGER, 1)] for number in range(cases)}
 
 
 def use_cache(place: Path) -> None:
@@ -153,16 +182,23 @@ def forks(cases: int, seed: int, place: Path) -> Counts:
     for thread in busy:
         thread.start()
 
-    def right() -> bool:
+    def catch_up() -> None:
         while twin.hyperparameters.steps < trained.hyperparameters.steps:
             twin.train_step(x[:4], labels)
+
+    def right() -> bool:
+        catch_up()
         same = np.array_equal(trained.predict(x), twin.predict(x))
         return same and np.array_equal(net.predict(x), expected) and np.array_equal(network().predict(x), expected)
 
+    found: list[Counts] = []
     try:
-        return added(*(ended(child(right)) for _ in range(cases)))
+        for _ in range(cases):
+            catch_up()  # a child has the steps of meanwhile left
+            found.append(ended(child(right)))
     finally:
         stop.set()
+    return added(*found)
 
 
 # ---- the cache -------------------------------------------------------------------------------------------------------
@@ -170,14 +206,13 @@ def forks(cases: int, seed: int, place: Path) -> Counts:
 
 def many_processes(cases: int, seed: int, place: Path) -> Counts:
     """A case is a round of 8 processes that compile the same network on an empty cache."""
-    x = images()
-    expected, found = network().predict(x), []
+    expected, found = expected_of(cases), list[Counts]()
     for number in range(cases):
         cache = place / f"cache-{number}"
 
-        def right(cache: Path = cache) -> bool:
+        def right(cache: Path = cache, number: int = number) -> bool:
             use_cache(cache)
-            return np.array_equal(network().predict(x), expected)
+            return np.array_equal(prediction(number), expected[number])
 
         each = added(*[ended(pid) for pid in [child(right) for _ in range(8)]])
         found.append(each | {"cases": 1})
@@ -206,23 +241,23 @@ def damaged_files(cases: int, seed: int, place: Path) -> Counts:
 
 def kills_in_compilations(cases: int, seed: int, place: Path) -> Counts:
     """A case is a process killed while it compiles, and one that then finishes on its cache."""
-    draw, x, found = random.Random(seed), images(), []
-    began = time.monotonic()
-    expected = network().predict(x)
-    seconds = time.monotonic() - began
+    draw, expected, found, seconds = random.Random(seed), expected_of(cases), list[Counts](), 1.0
     for number in range(cases):
-        cache = place / f"cache-{number // 4}"  # some are killed on what others left
+        kind = number // KILLS
+        cache = place / f"cache-{kind}"  # some are killed on what others left
 
-        def right(cache: Path = cache) -> bool:
+        def right(cache: Path = cache, kind: int = kind) -> bool:
             use_cache(cache)
-            return np.array_equal(network().predict(x), expected)
+            return np.array_equal(prediction(kind), expected[kind])
 
         pid = child(right)
         time.sleep(draw.uniform(0, seconds))
         os.kill(pid, signal.SIGKILL)
         found.append(ended(pid, killed=True) | {"cases": 0})
-        if number % 4 == 3 or number == cases - 1:
+        if number % KILLS == KILLS - 1 or number == cases - 1:
+            began = time.monotonic()
             found.append(ended(child(right)))
+            seconds = max(0.2, time.monotonic() - began)
             shutil.rmtree(cache, ignore_errors=True)
     return added(*found) | {"cases": cases}
 
@@ -272,26 +307,34 @@ def damaged_saves(cases: int, seed: int, place: Path) -> Counts:
 
 
 def interrupted_compilations(cases: int, seed: int, place: Path) -> Counts:
-    """A case is a Ctrl-C at a drawn moment from the first import on; then the network is right, in the same process."""
-    draw, x = random.Random(seed), images()
-    expected_by = place / "expected.npy"
-    pid = os.fork()  # what is expected comes from another process, so that this one has loaded nothing
-    if pid == 0:
-        np.save(expected_by, network().predict(x))
-        os._exit(0)
-    began = time.monotonic()
-    os.waitpid(pid, 0)
-    seconds, shares = time.monotonic() - began, cases
-    shutil.rmtree(os.environ["GNCODEGEN_CACHE_DIR"], ignore_errors=True)
-    for _ in range(shares):
-        timer = threading.Timer(draw.uniform(0, seconds), os.kill, (os.getpid(), signal.SIGINT))
+    """A case is a Ctrl-C at a drawn moment from Numba's import on; then the network is right, in the same process."""
+    draw, expected_by, found = random.Random(seed), place / "expected.npy", list[Counts]()
+
+    def timed() -> bool:
+        began = time.monotonic()
+        np.save(expected_by, prediction())
+        (place / "seconds").write_text(str(time.monotonic() - began))
+        return True
+
+    def right(cache: Path, after: float) -> bool:
+        use_cache(cache)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT))
         try:
             timer.start()
-            network().predict(x)
+            prediction()
             timer.join()
         except KeyboardInterrupt:
             pass
-    return {"cases": cases, "wrong": int(not np.array_equal(network().predict(x), np.load(expected_by)))}
+        return np.array_equal(prediction(), np.load(expected_by))
+
+    found.append(ended(child(timed)) | {"cases": 0})  # in a child, so that this process has loaded nothing
+    seconds = float((place / "seconds").read_text())
+    for number in range(cases):
+        cache = place / f"cache-{number}"
+        found.append(ended(child(partial(right, cache, draw.uniform(0, seconds)))))
+        shutil.rmtree(cache, ignore_errors=True)
+    return added(*found)
 
 
 def mutated(name: str) -> Run:
@@ -309,11 +352,11 @@ def mutated(name: str) -> Run:
 ATTACKS = (
     Attack("threads-1", 10_000, 10_000, 600, threads(1)),
     Attack("threads-10", 10_000, 10_000, 600, threads(10)),
-    Attack("forks", 200, 10, 900, forks),
-    Attack("processes", 200, 2, 900, many_processes),
-    Attack("damaged-cache", 2_000, 20, 900, damaged_files),
-    Attack("killed-compilations", 200, 4, 900, kills_in_compilations),
-    Attack("interrupted-compilations", 240, 4, 600, interrupted_compilations),
+    Attack("forks", 200, 40, 1800, forks),
+    Attack("processes", 200, 20, 1800, many_processes),
+    Attack("damaged-cache", 2_000, 200, 1800, damaged_files),
+    Attack("killed-compilations", 200, 40, 1800, kills_in_compilations),
+    Attack("interrupted-compilations", 240, 20, 1800, interrupted_compilations),
     Attack("killed-saves", 2_000, 200, 900, kills_in_saves),
     Attack("damaged-saves", 10_000, 1_000, 900, damaged_saves),
     Attack("killed-ranks", 20, 5, 900, killed_ranks),

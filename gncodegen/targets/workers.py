@@ -188,7 +188,7 @@ def serve(module: str) -> None:
     compiler = import_module(module)
     compiler.prepare()
 
-    print("ready", flush=True)
+    _say("ready")
     for line in sys.stdin:
         path, suffix, wait = json.loads(line)
         try:
@@ -196,7 +196,11 @@ def serve(module: str) -> None:
             answer = ("done" if done else "busy", "")
         except GncodegenError as error:
             answer = ("failed", str(error))
-        try:
-            print(json.dumps(answer), flush=True)
-        except BrokenPipeError:  # the parent is gone
-            os._exit(0)
+        _say(json.dumps(answer))
+
+
+def _say(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # the parent is gone
+        os._exit(0)

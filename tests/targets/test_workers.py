@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 from dataclasses import replace
@@ -93,3 +94,15 @@ def test_a_worker_waits_for_another_process_where_it_is_asked_to(tmp_path: Path)
         assert json.loads(process.stdout.readline()) == ["done", ""]
         process.stdin.close()
     assert path.with_suffix(".o").exists()
+
+
+def test_a_worker_whose_parent_is_gone_ends_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "nothing_to_compile.py").write_text("def prepare(): pass\n")
+    read, written = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        workers.command("nothing_to_compile"), stdin=subprocess.DEVNULL, stdout=written, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, text=True, check=False,
+    )  # fmt: skip
+    os.close(written)
+    assert (done.returncode, done.stderr) == (0, "")
