@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cache
 from math import prod
 
 import numpy as np
@@ -18,14 +17,19 @@ from gncodegen.targets.registry import row_of
 OF_NO_GPU = 4 << 40
 """Bytes, more than a GPU has: the limit of networks that are compiled for one that may not be here."""
 
+_DRAWN = np.dtype(np.float64).itemsize
 
-@cache
+
 def _machine_bytes() -> int:
-    """The memory of this machine."""
+    """The memory of this machine, or what of it the process may take (`ulimit -v`)."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):  # not POSIX
+        import resource  # noqa: PLC0415  POSIX only
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ImportError, ValueError, OSError, AttributeError):
         return OF_NO_GPU
+    return here if most == resource.RLIM_INFINITY else min(here, most)
 
 
 def limit(target: str) -> int:
@@ -81,6 +85,7 @@ def _faults(node: Node, options: CompileOptions) -> list[str]:
 
 
 def _parameter_bytes(node: Node, options: CompileOptions) -> int:
-    """Of parameters as they are drawn, as kernels read them, and of what the solver keeps of each."""
-    copies = 2 + (len(SOLVERS[options.solver].state) if options.training else 0)
-    return copies * np.dtype(options.dtype).itemsize * sum(prod(parameter.shape) for parameter in node.parameters)
+    """Of parameters while they are drawn, in float64; then as they were, as kernels read them, and of the solver."""
+    itemsize = np.dtype(options.dtype).itemsize
+    kept = itemsize * (2 + (len(SOLVERS[options.solver].state) if options.training else 0))
+    return max(kept, _DRAWN + itemsize) * sum(prod(parameter.shape) for parameter in node.parameters)

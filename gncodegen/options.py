@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, cast
 from gncodegen.errors import OptionsError
 from gncodegen.kernels.schedule import Machine
 from gncodegen.kernels.solvers import SOLVERS
-from gncodegen.layers.checks import Check, integer_from, optional, require, shown
+from gncodegen.layers.checks import Check, flag, integer_from, optional, require, shown
 from gncodegen.targets.registry import MATH, check, row_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,11 +58,6 @@ def _words(*words: str) -> Check:
     return Check(accept, ", ".join(words), repr(words[0]))
 
 
-def _flag(value: Any) -> bool:
-    require(isinstance(value, bool))
-    return value
-
-
 def _target(value: Any) -> str:
     require(isinstance(value, str))
     row_of(value)
@@ -80,7 +75,6 @@ def _axis_letters(value: Any) -> str:
 
 
 _letters = Check(_axis_letters, "an axis order", "'BSSC'")
-_switch = Check(_flag, "True and False", "True")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +100,7 @@ class CompileOptions:
     )
     training: bool = _option(
         True,
-        _switch,
+        flag,
         "whether a training step is compiled; loss and gradients are then those of training",
         given_by="compile",
     )
@@ -128,7 +122,7 @@ class CompileOptions:
     )
     emulate: bool = _option(
         False,
-        _switch,
+        flag,
         "run the kernels of an architecture in the PTX emulator, on the CPU, with every access checked",
         decides_program=False,
     )
@@ -140,13 +134,13 @@ class CompileOptions:
     )
     precise: bool = _option(
         False,
-        _switch,
+        flag,
         "on the CPU, 3×3 convolutions by Winograd's F(2×2) only, with a fifth of the rounding error of the faster "
         "F(4×4); float32 on a GPU always is as precise",
     )
     tune: bool = _option(
         False,
-        _switch,
+        flag,
         "on the CPU, time the few kernels that the cost model likes best, take the fastest, and remember it in the "
         "cache directory; results keep their bits, whatever is taken",
     )

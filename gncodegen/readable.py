@@ -178,7 +178,7 @@ class Readable:
             data_format: axis order of x.
 
         Raises:
-            OptionsError: the file cannot be written.
+            SaveError: the file cannot be written.
             TargetError: networkx is not installed.
         """
         from gncodegen.report.drawn import drawn  # noqa: PLC0415  used here only

@@ -134,9 +134,24 @@ def writing(path: Path) -> Generator[None]:
         raise
     except OSError as error:
         raise SaveError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}; allowed: a place with room that you may "
-            "write to; free some, or name another; what was there before is as it was"
+            f"{str(path)!r} cannot be written: {error.strerror or error}; allowed: a place with room, in a folder that "
+            "is there and that you may write to; free some, make the folder, or name another; what was there before is "
+            "as it was"
         ) from error
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Writes a file that a user named: it holds the old content or the new, whole; a pipe or a device gets the new.
+
+    Raises:
+        SaveError: it cannot be written.
+    """
+    place = Path(path)
+    with writing(place):
+        if place.exists() and not place.is_file():
+            place.write_bytes(content)
+        else:
+            disk.replace(place, content)
 
 
 @contextmanager

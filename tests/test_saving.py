@@ -85,6 +85,29 @@ def test_places_that_cannot_be_written_to(folder: Path, monkeypatch: pytest.Monk
     assert contents(folder) == before
 
 
+def test_a_file_holds_the_old_content_or_the_new(tmp_path: Path) -> None:
+    path, limits = tmp_path / "y.npy", resource.getrlimit(resource.RLIMIT_FSIZE)
+    saving.write_file(path, b"old")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, limits[1]))
+    try:
+        with pytest.raises(gnc.SaveError, match=r"File too large; .*what was there before is as it"):
+            saving.write_file(path, b"much longer")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path) == {"y.npy": b"old"}
+    with pytest.raises(gnc.SaveError, match="Is a directory"):
+        saving.write_file(tmp_path, b"new")
+
+
+def test_a_pipe_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    saving.write_file(tmp_path / "pipe", b"new")
+    assert os.read(reading, 9) == b"new"
+    os.close(reading)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_all_files_have_the_modes_of_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import time
 
 import numpy as np
@@ -51,6 +52,16 @@ def test_what_has_no_room_is_refused_with_its_bytes(case):
 def test_a_batch_that_has_no_room():
     with pytest.raises(NetworkError, match=r"batch_size = 1000000000000 needs 1,536,000,000,000,000 bytes"):
         gnc.compile([IMAGE, *END], batch_size=10**12)
+
+
+def test_what_the_process_may_not_take_is_no_room():
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, before[1]))
+    try:
+        with pytest.raises(NetworkError, match=r"its parameters need 12,000,000,000 bytes; allowed: 8,589,934,592"):
+            gnc.compile([gnc.FeatureInputLayer(10**9), gnc.FullyConnectedLayer(1)], training=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_an_arena_that_has_no_room(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -168,11 +169,12 @@ def _run_ir(given: Namespace) -> None:
 
 def _write(path: str, y: Any) -> None:
     """An array to a .npy file, several by name to a .npz file."""
-    try:
-        if isinstance(y, dict):
-            np.savez(path, **y)  # pyright: ignore[reportArgumentType]
-        else:
-            np.save(path, y)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    from gncodegen.saving import write_file
+
+    content = BytesIO()
+    if isinstance(y, dict):
+        np.savez(content, **y)  # pyright: ignore[reportArgumentType]
+    else:
+        np.save(content, y)
+    write_file(path, content.getvalue())
     print(f"Written to {path}")

@@ -88,7 +88,7 @@ def export(compiled: Compiled, path: str | Path, **choices: Any) -> None:
     place = Path(path).expanduser()
     row = FORMATS.get(place.suffix)
     if row is None:
-        allowed = ", ".join(f"{ending} ({each.becomes})" for ending, each in FORMATS.items())
+        allowed = ", ".join(f"{ending or 'no ending'} ({each.becomes})" for ending, each in FORMATS.items())
         raise OptionsError(f"export: {str(path)!r} ends in {place.suffix!r}; allowed: {allowed}; choose one of them")
     unknown = sorted(set(choices) - set(row.options))
     if unknown:

@@ -137,7 +137,8 @@ class Layer:
         object.__setattr__(self, name, canonical)
 
     def _refusal(self, given: str, allowed: str, cure: str) -> LayerError:
-        label = type(self).__name__ + (f" {self.name!r}" if self.name else "")
+        named: object = self.name  # which may be what is refused
+        label = type(self).__name__ + (f" {named!r}" if isinstance(named, str) and named else "")
         return LayerError(f"{label}: {given}; allowed: {allowed}; {cure}")
 
     def _identity(self) -> tuple[Any, ...]:

@@ -183,6 +183,11 @@ def _statistic(value: Any) -> NDArray[Any]:
     return array.reshape(1) if array.ndim == 0 else array
 
 
+def _flag(value: Any) -> bool:
+    require(isinstance(value, bool | np.bool_))
+    return bool(value)
+
+
 def _text(value: Any) -> str:
     require(isinstance(value, str))
     return str(value)
@@ -220,6 +225,7 @@ def _class_weights(value: Any) -> tuple[float, ...]:
     return weights
 
 
+flag = Check(_flag, "True or False", "True")
 text = Check(_text, "text", '"layer_1"')
 positive_int = integer_from(1, "a positive int", "8")
 non_negative_int = integer_from(0, "a non-negative int", "0")

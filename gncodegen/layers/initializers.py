@@ -33,17 +33,22 @@ def initialize(parameter: Parameter, generator: np.random.Generator, dtype: DTyp
         dtype: of the result.
 
     Raises:
-        LayerError: a callable's result does not have the parameter's shape or is not numeric.
+        LayerError: a callable's result does not have the parameter's shape or is not numeric; or a value given is
+            beyond the dtype.
 
     Source: Glorot and Bengio, AISTATS 2010; He et al., ICCV 2015; Saxe, McClelland and Ganguli, ICLR 2014.
     """
-    if parameter.value is not None:
-        value: NDArray[Any] = parameter.value
-    elif callable(parameter.initializer):
-        value = _called(parameter)
-    else:
-        value = _drawn(parameter, parameter.initializer, generator)
-    return np.array(value, dtype=dtype, order="C")
+    if parameter.value is None and not callable(parameter.initializer):
+        return np.array(_drawn(parameter, parameter.initializer, generator), dtype=dtype, order="C")
+    value: NDArray[Any] = _called(parameter) if parameter.value is None else parameter.value
+    with np.errstate(over="ignore"):
+        stored = np.array(value, dtype=dtype, order="C")
+    if np.any(np.isinf(stored) & np.isfinite(value)):
+        raise LayerError(
+            f"{parameter.name} has values up to {np.abs(value).max():.3g}; allowed: up to "
+            f"{np.finfo(stored.dtype).max:.3g} in {stored.dtype}; scale them, or compile with dtype='float64'"
+        )
+    return stored
 
 
 def _drawn(parameter: Parameter, initializer: str, generator: np.random.Generator) -> NDArray[np.float64]:

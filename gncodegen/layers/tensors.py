@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from gncodegen.layers.base import Layer, Operation, Size
-from gncodegen.layers.checks import Check, non_negative_int, positive_int, tuple_of
+from gncodegen.layers.checks import flag, non_negative_int, positive_int, tuple_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _RANKS = range(9)
 _SHAPE = tuple_of(positive_int, _RANKS, "up to 8 positive ints", "(3, 32, 32)")
 _ORDER = tuple_of(non_negative_int, _RANKS, "the axes of one observation, each once", "(1, 2, 0)")
-_BATCHED = Check(lambda value: {True: True, False: False}[value], "True or False", "True")
 
 
 def size_of(shape: tuple[int, ...]) -> Size:
@@ -35,7 +34,7 @@ class TensorInputLayer(Layer):
     """
 
     shape: Annotated[tuple[int, ...], _SHAPE]
-    batched: Annotated[bool, _BATCHED] = True
+    batched: Annotated[bool, flag] = True
     kind: ClassVar[str] = "input"
     numbered: ClassVar[bool] = False
     is_input: ClassVar[bool] = True

@@ -16,7 +16,6 @@ from urllib.parse import quote
 from pygments.lexers import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String
 
-from gncodegen.errors import OptionsError
 from gncodegen.inspection import CompiledKernel
 from gncodegen.ir.changes import about, changes
 from gncodegen.ir.printing import Line
@@ -26,6 +25,7 @@ from gncodegen.passes.pipeline import STAGES
 from gncodegen.process.waiting import Waiting
 from gncodegen.report import drawings
 from gncodegen.report.profile import Profile
+from gncodegen.saving import write_file
 from gncodegen.tables import Table, scaled
 
 if TYPE_CHECKING:
@@ -42,13 +42,7 @@ _CLASSES = ((Comment, "c"), (Keyword, "k"), (String, "s"), (Number, "m"), (Name.
 
 def write(compiled: Readable, path: str | Path, profile: Profile | None) -> None:
     """Writes the report; see `Compiled.report`."""
-    text = report(compiled, profile)
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OptionsError(
-            f"{str(path)!r} cannot be written: {error.strerror}; allowed: a file in a folder that is there; make it"
-        ) from error
+    write_file(path, report(compiled, profile).encode())
 
 
 def report(compiled: Readable, profile: Profile | None) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.errors import OptionsError, TargetError
+from gncodegen.errors import TargetError
 from gncodegen.lowering import Lowered
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.process.waiting import Waiting
@@ -21,6 +21,7 @@ from gncodegen.report.roofline import Roofline, measured
 from gncodegen.runtime.backend import Backend, Key, PersistentBuffers
 from gncodegen.runtime.call_times import TimedExecutor
 from gncodegen.runtime.host_backend import HostBackend
+from gncodegen.saving import write_file
 from gncodegen.tables import Table
 from gncodegen.targets.cpu.threads import cores
 
@@ -172,14 +173,9 @@ class Profile:
         """Writes `trace` as JSON.
 
         Raises:
-            OptionsError: it cannot be written.
+            SaveError: it cannot be written.
         """
-        try:
-            Path(path).write_text(json.dumps(self.trace()), encoding="utf-8")
-        except OSError as error:
-            raise OptionsError(
-                f"{str(path)!r} cannot be written: {error.strerror}; allowed: a file in a folder that is there; make it"
-            ) from error
+        write_file(path, json.dumps(self.trace()).encode())
 
 
 def _grouped(named: Iterable[tuple[str, Cost]]) -> tuple[Cost, ...]:

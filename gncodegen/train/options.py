@@ -17,6 +17,7 @@ from gncodegen.errors import OptionsError
 from gncodegen.kernels.solvers import SOLVERS, Solver
 from gncodegen.layers.checks import (
     Check,
+    flag,
     function,
     integer_from,
     number_where,
@@ -43,11 +44,6 @@ OutputFcn = Callable[[Any], object]
 def _infinity(value: Any) -> float:
     require(isinstance(value, float | np.floating) and value == math.inf)
     return math.inf
-
-
-def _flag(value: Any) -> bool:
-    require(isinstance(value, bool))
-    return value
 
 
 def _pair(value: Any) -> tuple[Any, Any]:
@@ -77,7 +73,6 @@ def _mapping(value: Any) -> Mapping[str, float]:
 _numbers = Check(_mapping, "a mapping of names to numbers", "{}")
 _infinite = Check(_infinity, "inf", "inf")
 _fraction = number_where(lambda x: 0 <= x <= 1, "a number from 0 to 1", "0.9")
-_flags = Check(_flag, "True or False", "True")
 _no_negative = number_where(lambda x: x >= 0, "a finite number ≥ 0", "1e-4")
 
 
@@ -150,7 +145,7 @@ class TrainingOptions:
     max_epochs: Annotated[int, positive_int] = 30
     mini_batch_size: Annotated[int, positive_int] = 128
     shuffle: Annotated[Literal["once", "never", "every-epoch"], one_of("once", "never", "every-epoch")] = "once"
-    verbose: Annotated[bool, _flags] = True
+    verbose: Annotated[bool, flag] = True
     verbose_frequency: Annotated[int, positive_int] = 50
     validation_data: Annotated[tuple[Any, Any] | None, optional(Check(_pair, "a pair (x, y)", "(x, y)"))] = None
     validation_frequency: Annotated[int, positive_int] = 50
@@ -166,12 +161,12 @@ class TrainingOptions:
     bucket_size: Annotated[int, positive_int] = 2**20
     synchronize_batch_normalization: Annotated[bool, _flags] = False
     rank_timeout: Annotated[float, positive_number] = 600.0
-    reset_input_normalization: Annotated[bool, _flags] = True
+    reset_input_normalization: Annotated[bool, flag] = True
     batch_normalization_statistics: Annotated[Literal["population", "moving"], one_of("population", "moving")] = (
         "population"
     )
     output_fcn: Annotated[Any, Check(_functions, "None, a callable or a list of callables", "None")] = None
-    detect_anomaly: Annotated[bool, _flags] = False
+    detect_anomaly: Annotated[bool, flag] = False
     plots: Annotated[Literal["none", "training-progress"], one_of("none", "training-progress")] = "none"
     seed: Annotated[int | None, optional(integer_from(0, "an int ≥ 0", "0"))] = None
 

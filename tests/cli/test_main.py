@@ -279,7 +279,7 @@ def test_an_output_that_cannot_be_written_is_refused(file, tmp_path, capsys):
     assert run("compile", file, "--output", tmp_path / "saved") == 0
     np.save(tmp_path / "x.npy", np.ones((2, 6), np.float32))
     assert run("run", tmp_path / "saved", tmp_path / "x.npy", "--output", tmp_path / "none" / "y.npy") == 2
-    assert "cannot be written: No such file or directory; allowed: a file in a folder" in capsys.readouterr().err
+    assert "cannot be written: No such file or directory; allowed: a place with room" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("record", [b"[]", b"{", b"null", b'{"network": 5, "options": {}}', b"[" * 10**5])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
-from gncodegen.errors import CompileError, NetworkError, OptionsError, TargetError
+from gncodegen.errors import CompileError, NetworkError, OptionsError, SaveError, TargetError
 from gncodegen.exchange.standalone import native
 
 COUNTS = (3, 4, 11)
@@ -159,6 +159,20 @@ def test_steps_of_the_solver_have_the_same_bits(tmp_path):
         assert sorted(learned) == sorted(kept)
         for name, value in kept.items():
             np.testing.assert_array_equal(learned[name], value)
+
+
+def test_a_folder_with_files_of_others_stays_as_it_is(network, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.tex").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SaveError, match=r"work' holds thesis.tex; allowed: a new folder, or one that an export wrote"):
+        network.export(tmp_path / "work")
+    with pytest.raises(SaveError, match="Not a directory"):
+        network.export(tmp_path / "file")
+    assert [path.read_text() for path in (tmp_path / "work" / "thesis.tex", tmp_path / "file")] == ["mine", "mine"]
+    for _ in range(2):
+        network.export(tmp_path / "new")
+        (tmp_path / "new" / "__pycache__").mkdir()
 
 
 def test_only_what_kernels_use_comes_along(network, tmp_path):

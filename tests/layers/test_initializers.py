@@ -72,6 +72,16 @@ def test_value_wins_and_is_copied():
     assert value[0] == 0
 
 
+@pytest.mark.parametrize("value", [np.array([1.0, -1e300]), None])
+def test_values_beyond_the_type_are_refused(value):
+    given = Parameter("bias", (2,), lambda shape: np.full(shape, -1e300), value)
+    with pytest.raises(LayerError, match=r"bias has values up to 1e\+300; allowed: up to 3.4e\+38 in float32; scale"):
+        initialize(given, np.random.default_rng(0), np.float32)
+    assert initialize(given, np.random.default_rng(0), np.float64)[1] == -1e300
+    infinite = initialize(Parameter("bias", (2,), "ones", np.array([np.inf, 1])), np.random.default_rng(0), np.float32)
+    np.testing.assert_array_equal(infinite, [np.inf, 1])
+
+
 @pytest.mark.parametrize("name", ["glorot", "he", "orthogonal", "narrow-normal"])
 def test_same_draw_for_every_dtype(name):
     np.testing.assert_array_equal(draw(name, dtype=np.float32), draw(name).astype(np.float32))

@@ -16,6 +16,11 @@ PROPERTIES = [
     (lambda: gnc.GroupNormalizationLayer(2.5), ["num_groups = 2.5", "positive int"]),
     (lambda: gnc.GroupNormalizationLayer(True), ["num_groups = True", "positive int"]),
     (lambda: gnc.GroupNormalizationLayer(np.bool_(True)), ["num_groups = ", "True", "positive int"]),
+    (lambda: gnc.ReluLayer(name=np.array([1, 2])), ["ReluLayer: name = array([1, 2])", "text"]),
+    *(
+        (lambda batched=batched: gnc.TensorInputLayer((3,), batched=batched), ["batched = ", "True or F"])
+        for batched in (2, "True", None, ())
+    ),
     (lambda: gnc.GroupNormalizationLayer("all"), ["num_groups = 'all'", '"all-channels"']),
     (
         lambda: gnc.GroupNormalizationLayer(5, num_channels=64),

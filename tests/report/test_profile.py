@@ -10,7 +10,7 @@ import pytest
 from cli.test_main import NETWORK
 
 import gncodegen as gnc
-from gncodegen.errors import OptionsError, TargetError
+from gncodegen.errors import SaveError, TargetError
 from gncodegen.report.drawn import drawn
 from gncodegen.report.roofline import Roofline
 
@@ -68,7 +68,7 @@ def test_trace(profile, tmp_path):
     assert [bar["name"] for bar in bars] == [call.name for call in profile.calls]
     for one, next_one in itertools.pairwise(bars):
         assert next_one["ts"] == pytest.approx(one["ts"] + one["dur"])
-    with pytest.raises(OptionsError, match="cannot be written"):
+    with pytest.raises(SaveError, match="cannot be written"):
         profile.write_trace(tmp_path / "none" / "trace.json")
 
 

@@ -11,7 +11,7 @@ import pytest
 from cli.test_main import NETWORK
 
 import gncodegen as gnc
-from gncodegen.errors import OptionsError
+from gncodegen.errors import SaveError
 from gncodegen.report import html
 
 pytest.importorskip("networkx")
@@ -40,7 +40,7 @@ def test_one_file_that_asks_for_nothing(page):
 
 
 def test_a_file_that_cannot_be_written(compiled, tmp_path):
-    with pytest.raises(OptionsError, match="cannot be written"):
+    with pytest.raises(SaveError, match="cannot be written"):
         html.write(compiled, tmp_path / "none" / "report.html", None)
 
 
