@@ -37,7 +37,7 @@ from trust_ranks import killed_ranks  # noqa: E402  what it starts lies beside t
 KILLS = 4
 """Processes that are killed on one cache, before one finishes on it."""
 
-LARGER = 10
+LARGER = 40
 """Of so many cases one has the larger network."""
 
 Counts = dict[str, int]
@@ -361,7 +361,7 @@ ATTACKS = (
     Attack("threads-1", 10_000, 10_000, 600, threads(1)),
     Attack("threads-10", 10_000, 10_000, 600, threads(10)),
     Attack("forks", 200, 40, 1800, forks),
-    Attack("processes", 200, 20, 1800, many_processes),
+    Attack("processes", 200, 40, 1800, many_processes),
     Attack("damaged-cache", 2_000, 100, 1800, damaged_files),
     Attack("killed-compilations", 200, 40, 1800, kills_in_compilations),
     Attack("interrupted-compilations", 240, 20, 1800, interrupted_compilations),

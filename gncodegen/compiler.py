@@ -18,6 +18,7 @@ from gncodegen.cache import files
 from gncodegen.cache.folder import root
 from gncodegen.compiled import Compiled
 from gncodegen.errors import NetworkError, OptionsError
+from gncodegen.layers.checks import shown
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
 from gncodegen.layers.tensors import TensorInputLayer
@@ -67,7 +68,7 @@ def compiled(
     if options is not None:
         if not hasattr(options, "gradient_threshold_method"):
             raise OptionsError(
-                f'options = {options!r}; allowed: None or training options; write training_options("sgdm")'
+                f'options = {shown(options)}; allowed: None or training options; write training_options("sgdm")'
             )
         numbers = options.hyperparameters | {
             "learn_rate": options.initial_learn_rate,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
 from gncodegen.functional.prepared import FLAT, Kind, Order, Prepared, order_of, outward, prepared
+from gncodegen.layers.checks import shown
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.runtime.arrays import as_array, on_gpu
 
@@ -98,17 +99,18 @@ class Form(Generic[P]):
                 return self._on_gpu(given)
             x = as_array(x, f"{self.name}: x")
         if given.elementwise:
-            shape, order = x.shape, FLAT
-            x = x.reshape(1, -1)
+            shape, order, extents = x.shape, FLAT, (1, x.size)
         else:
             order = order_of(given.data_format, x.ndim, self.name)
             x = x if order.batched else x[None]
             x = x if order.inward is None else x.transpose(order.inward)
+            extents = x.shape
         dtype = "float64" if x.dtype == np.float64 else "float32"
+        # It compares the extents with the memory there is, before x is copied, whose axes may be repeated.
+        ready = prepared(self.name, given.kind, order.inner[1:], extents[1:], extents[0], dtype, "cpu")
         if x.dtype != dtype or not x.flags.c_contiguous:
             x = np.ascontiguousarray(x, dtype)
-        ready = prepared(self.name, given.kind, order.inner[1:], x.shape[1:], x.shape[0], dtype, "cpu")
-        return _Call(ready, x, x.shape[0], order, shape)
+        return _Call(ready, x if shape is None else x.reshape(extents), extents[0], order, shape)
 
     def _on_gpu(self, given: Given) -> _Call:
         facts = getattr(given.x, "__cuda_array_interface__", None)
@@ -203,7 +205,7 @@ def gradient(function: Form[P], *arguments: P.args, **named: P.kwargs) -> dict[s
 def _form(function: Any) -> Form[Any]:
     if not isinstance(function, Form):
         raise ArrayError(
-            f"{function!r} is no function form; allowed: functions of gncodegen.functional, such as "
+            f"{shown(function)} is no function form; allowed: functions of gncodegen.functional, such as "
             "gncodegen.groupnorm; compile a network for others, and call compiled.vjp"
         )
     return function

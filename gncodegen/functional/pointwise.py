@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from gncodegen.functional.form import Form, Given
 from gncodegen.functional.prepared import kind
 from gncodegen.layers import activations
 from gncodegen.layers.activations import UNARY, ActivationLayer, SoftmaxLayer, UnaryLayer
 from gncodegen.layers.outputs import ClassificationLayer, RegressionLayer
+from gncodegen.runtime.arrays import as_array
 
 
 @Form
@@ -31,7 +34,9 @@ def crossentropy(x: Any, targets: Any, class_weights: Any = None, *, data_format
     Returns:
         float.
     """
-    weights = None if class_weights is None else tuple(map(float, class_weights))
+    weights = None
+    if class_weights is not None:
+        weights = np.atleast_1d(as_array(class_weights, "crossentropy: class_weights")).tolist()
     return Given(kind(ClassificationLayer, class_weights=weights), x, {}, data_format, targets=targets)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gncodegen.compiled import Compiled
 from gncodegen.errors import ArrayError
 from gncodegen.layers.base import Layer, Size
+from gncodegen.layers.checks import shown
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.inputs import input_layer
 from gncodegen.layers.network import Network
@@ -80,7 +81,6 @@ FLAT = Order("BC", True, "BC", None)
 """The order of one observation of all elements."""
 
 
-@lru_cache(maxsize=MOST)
 def order_of(data_format: str | None, axes: int, form: str) -> Order:
     """The order of an array.
 
@@ -92,14 +92,24 @@ def order_of(data_format: str | None, axes: int, form: str) -> Order:
     Raises:
         ArrayError: the array has no such order.
     """
+    known = data_format is None or isinstance(data_format, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+    order = _order_of(data_format, axes) if known else None
+    if order is None:
+        letters = _FORMATS.get(axes, "") if data_format is None else data_format
+        raise ArrayError(
+            f"{form}: data_format = {shown(letters)} for an array of {axes} axes; allowed: one letter per axis, C once, "
+            "B and T at most once, S up to three times, in any order; write data_format='BSSC' for images"
+        )
+    return order
+
+
+@lru_cache(maxsize=MOST)
+def _order_of(data_format: str | None, axes: int) -> Order | None:
     letters = _FORMATS.get(axes, "") if data_format is None else data_format
     most = {"S": 3, "C": 1, "B": 1, "T": 1}
     fits = set(letters) <= set(most) and all(letters.count(letter) <= count for letter, count in most.items())
     if not fits or "C" not in letters or len(letters) != axes:
-        raise ArrayError(
-            f"{form}: data_format = {letters!r} for an array of {axes} axes; allowed: one letter per axis, C once, B "
-            "and T at most once, S up to three times, in any order; write data_format='BSSC' for images"
-        )
+        return None
     batched = "B" in letters
     whole = letters if batched else "B" + letters
     inner = "".join(sorted(whole, key="BTSC".index))

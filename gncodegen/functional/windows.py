@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from gncodegen.errors import ArrayError
 from gncodegen.functional.form import Form, Given
 from gncodegen.functional.prepared import kind, order_of
@@ -33,6 +31,7 @@ from gncodegen.layers.transposed_convolution import (
     TransposedConvolution2dLayer,
     TransposedConvolution3dLayer,
 )
+from gncodegen.runtime.arrays import as_array
 
 Window = int | tuple[int, ...]
 
@@ -129,7 +128,7 @@ def fullyconnect(x: Any, weights: Any, bias: Any = None, *, data_format: str | N
     Returns:
         (N, K), or over time (N, T, K), in the order of axes of x.
     """
-    shape = np.shape(weights)
+    shape = _shape(weights, "fullyconnect: weights")
     if len(shape) != 2:
         raise ArrayError(f"fullyconnect: weights of shape {shape}; allowed: (K, inputs); reshape them")
     return Given(kind(FullyConnectedLayer, shape[0]), x, {"weights": weights, "bias": bias}, data_format)
@@ -172,7 +171,7 @@ def _pool(
     if isinstance(pool_size, (tuple, list)):
         rank = len(pool_size)
     else:
-        letters = order_of(data_format, np.ndim(x), form).letters
+        letters = order_of(data_format, len(_shape(x, f"{form}: x")), form).letters
         rank = letters.count("S") or letters.count("T")
     if rank not in layers:
         raise ArrayError(
@@ -182,8 +181,13 @@ def _pool(
     return Given(kind(layers[rank], pool_size, **properties), x, {}, data_format)
 
 
+def _shape(value: Any, what: str) -> tuple[int, ...]:
+    """The extents of an array, also of one in a GPU's memory."""
+    return tuple(value.shape) if hasattr(value, "shape") else as_array(value, what).shape
+
+
 def _extents(form: str, weights: Any) -> tuple[int, ...]:
-    shape = np.shape(weights)
+    shape = _shape(weights, f"{form}: weights")
     if len(shape) not in (3, 4, 5):
         raise ArrayError(
             f"{form}: weights of shape {shape}; allowed: one to three extents of the window and two numbers of "

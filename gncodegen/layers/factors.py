@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 
 from gncodegen.errors import LayerError
 from gncodegen.layers.base import Layer
+from gncodegen.layers.checks import shown
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.wiring import name_layers
@@ -63,7 +64,7 @@ def _set_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> Any:
         changed = _changed(target[name].layer, factor, *rest)
         return replace(target, nodes=tuple(replace(n, layer=changed) if n.name == name else n for n in target.nodes))
     raise LayerError(
-        f"target = {target!r}; allowed: a layer, a list of layers, a LayerGraph or a Network; "
+        f"target = {shown(target)}; allowed: a layer, a list of layers, a LayerGraph or a Network; "
         'write set_learn_rate_factor(layer, "scale", 0)'
     )
 

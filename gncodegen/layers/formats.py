@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from gncodegen.errors import ArrayError
+from gncodegen.layers.checks import shown
 
 _MOST = {"B": 1, "S": 3, "T": 1, "C": 1}
 """How often each letter may stand in a format."""
@@ -25,7 +26,7 @@ def axis_order(data_format: str, letters: str) -> str:
     order = _order(data_format, letters) if isinstance(data_format, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
     if order is None:
         raise ArrayError(
-            f"data_format = {data_format!r}; allowed: any order of the letters of {letters!r}; "
+            f"data_format = {shown(data_format)}; allowed: any order of the letters of {letters!r}; "
             f"write data_format={letters!r} for channel-last arrays"
         )
     return order

@@ -13,6 +13,7 @@ import numpy as np
 from gncodegen import compiler
 from gncodegen.errors import ArrayError, OptionsError
 from gncodegen.layers.base import Layer
+from gncodegen.layers.checks import shown
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
@@ -103,7 +104,7 @@ def ranks_of(options: TrainingOptions, environment: str = "") -> Generator[Ranks
         TargetError: what the environment needs is not installed.
     """
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise OptionsError(f'options = {options!r}; allowed: TrainingOptions; write training_options("sgdm", …)')
+        raise OptionsError(f'options = {shown(options)}; allowed: TrainingOptions; write training_options("sgdm", …)')
     ranks = Ranks(Averaging(ENVIRONMENTS[environment or options.execution_environment](options.rank_timeout)))
     try:
         yield ranks
@@ -130,10 +131,10 @@ def prepare_training(
     `ranks` come from `ranks_of(options)`; None = there is one.
     """
     if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise OptionsError(f'options = {options!r}; allowed: TrainingOptions; write training_options("sgdm", …)')
+        raise OptionsError(f'options = {shown(options)}; allowed: TrainingOptions; write training_options("sgdm", …)')
     ranks = ranks or Ranks()
     if augment is not None and not callable(augment):  # pyright: ignore[reportUnnecessaryComparison]
-        raise OptionsError(f"augment = {augment!r}; allowed: None or f(x, y, generator) → (x, y); give a function")
+        raise OptionsError(f"augment = {shown(augment)}; allowed: None or f(x, y, generator) → (x, y); give a function")
     data_format = choices.get("data_format", CompileOptions.data_format) or ""
     dtype = choices.get("dtype", CompileOptions.dtype)
     network = Network.build(layers)

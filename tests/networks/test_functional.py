@@ -24,6 +24,9 @@ def normal(*shape):
 
 X, SCALE, OFFSET = normal(2, 4, 5, 6), normal(6), normal(6)
 WEIGHTS, BIAS = normal(3, 3, 6, 4), normal(4)
+ROWS = np.full((2, 4), 0.25, np.float32)
+HUGE = np.broadcast_to(np.float32(1), (10**6, 10**3, 10**3, 4))
+"""An array of 16 TB that takes four bytes."""
 
 FORMS = {
     "groupnorm": ((X, 3, OFFSET, SCALE), {}, lambda x, offset, scale: ref.group_norm(x, scale, offset, groups=3)),
@@ -169,6 +172,19 @@ def test_a_shape_is_compiled_once_and_values_are_those_of_the_call():
         (lambda: functional.maxpool(X, 9), "'maxpool'"),
         (lambda: functional.maxpool(normal(2, 3), 2), "maxpool: a window of 0 axes"),
         (lambda: functional.relu("text"), "relu: x"),
+        (lambda: functional.maxpool([[1], [1, 2]], 2), "maxpool: x is not an array"),
+        (lambda: functional.convolution(X, [[1], [1, 2]]), "convolution: weights is not an array"),
+        (lambda: functional.fullyconnect(X, [[1], [1, 2]]), "fullyconnect: weights is not an array"),
+        *(
+            (lambda order=order: functional.softmax(X, data_format=order), "softmax: data_format = .*one letter per")
+            for order in (4, ["B", "C"], {"B": 1}, X)
+        ),
+        *(
+            (lambda given=given: functional.crossentropy(ROWS, ROWS, given), "class_weights")
+            for given in (0, "BSSC", [[1], [1, 2]], [[1.0, 2.0]], np.ones((2, 2)), True, [1, None], [-1.0] * 5)
+        ),
+        (lambda: functional.relu(HUGE), "'relu'|needs [0-9,]+ bytes"),
+        (lambda: gnc.groupnorm(HUGE, 2, None, None), "needs [0-9,]+ bytes"),
         (lambda: functional.softmax(X, data_format="NHWC"), "softmax: data_format = 'NHWC'"),
         (lambda: gnc.gradient(np.sin, X), "is no function form; allowed"),
         (lambda: functional.vjp(functional.relu, normal(3), X), "shape"),
