@@ -58,8 +58,8 @@ def test_what_the_process_may_not_take_is_no_room():
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, before[1]))
     try:
-        with pytest.raises(NetworkError, match=r"its parameters need 12,000,000,000 bytes; allowed: 8,589,934,592"):
-            gnc.compile([gnc.FeatureInputLayer(10**9), gnc.FullyConnectedLayer(1)], training=False)
+        with pytest.raises(NetworkError, match=r"its parameters need 12,000,000,012 bytes; allowed: 8,589,934,592"):
+            gnc.compile([gnc.FeatureInputLayer(10**9), gnc.FullyConnectedLayer(1)], training=False, batch_size=1)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 

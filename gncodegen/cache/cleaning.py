@@ -46,7 +46,8 @@ def entries() -> list[Entry]:
     found: dict[Path, list[tuple[Path, os.stat_result]]] = {}
     for path in _files(root()):
         with suppress(OSError):  # gone meanwhile
-            found.setdefault(path.with_suffix(""), []).append((path, path.stat()))
+            facts = path.stat()
+            found.setdefault(path.with_suffix(""), []).append((path, facts))
     made = [
         Entry(tuple(p for p, _ in each), sum(s.st_size for _, s in each), max(s.st_mtime for _, s in each))
         for each in found.values()

@@ -97,8 +97,8 @@ def order_of(data_format: str | None, axes: int, form: str) -> Order:
     if order is None:
         letters = _FORMATS.get(axes, "") if data_format is None else data_format
         raise ArrayError(
-            f"{form}: data_format = {shown(letters)} for an array of {axes} axes; allowed: one letter per axis, C once, "
-            "B and T at most once, S up to three times, in any order; write data_format='BSSC' for images"
+            f"{form}: data_format = {shown(letters)} for an array of {axes} axes; allowed: one letter per axis, C "
+            "once, B and T at most once, S up to three times, in any order; write data_format='BSSC' for images"
         )
     return order
 

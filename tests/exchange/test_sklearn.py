@@ -108,6 +108,40 @@ class TestLayers:
         with pytest.raises(gnc.GncodegenError, match=message):
             estimator.fit(X, Y if isinstance(estimator, gnc.NetworkClassifier) else RESPONSES)
 
+    @pytest.mark.parametrize("named", ["options", "compile_options"])
+    def test_options_are_mappings(self, named):
+        with pytest.raises(gnc.OptionsError, match=f"{named} = 5; allowed: None or a mapping"):
+            classifier(**{named: 5}).fit(X, Y)
+
+    def test_labels_may_be_dates(self):
+        days = np.where(Y == "left", np.datetime64("2020-01-01"), np.datetime64("2021-01-01"))
+        fitted = classifier(max_epochs=1).fit(X, days)
+        assert fitted.predict(X).dtype == days.dtype
+        left = classifier(max_epochs=1).fit(X, Y).predict(X) == "left"
+        assert np.array_equal(fitted.predict(X) == np.datetime64("2020-01-01"), left)
+
+    @pytest.mark.parametrize("size", [0, "x"])
+    def test_a_mini_batch_size_is_refused_before_data_are_parted(self, size):
+        with pytest.raises(gnc.OptionsError, match=f"mini_batch_size = {size!r}; allowed"):
+            classifier(mini_batch_size=size, early_stopping=True).fit(X, Y)
+
+    def test_a_training_that_is_cut_off_leaves_the_estimator_as_it_was(self):
+        def interrupted(state):
+            if state.state == "iteration":
+                raise KeyboardInterrupt
+
+        fitted = classifier(max_epochs=1).fit(X, Y)
+        before = fitted.predict_proba(X)
+        fitted.set_params(options={"output_fcn": interrupted})
+        for x, y in ((X, np.where(X[:, 0] > 0, "up", "down")), (X[:, [0, 0, 1]], Y)):
+            with pytest.raises(KeyboardInterrupt):
+                fitted.fit(x, y)
+            assert np.array_equal(fitted.predict_proba(X), before)
+            assert fitted.predict(X[:1]) in ("left", "right")
+        with pytest.raises(ValueError, match="up"):
+            fitted.partial_fit(X, np.where(X[:, 0] > 0, "up", "left"))
+        assert np.array_equal(fitted.predict_proba(X), before)
+
     def test_observations_without_an_input_layer(self):
         with pytest.raises(gnc.OptionsError, match=r"observations of size .* and layers without an input layer"):
             classifier().fit(np.zeros((4, 1, 1, 1, 1, 1)), Y[:4])

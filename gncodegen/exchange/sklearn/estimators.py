@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from gncodegen.errors import ArrayError, OptionsError
 from gncodegen.exchange.sklearn.architecture import architecture, classification_ends, regression_ends
 from gncodegen.exchange.sklearn.framework import BaseEstimator, ClassifierMixin, RegressorMixin
 from gncodegen.layers.base import Layer
+from gncodegen.layers.checks import shown
 from gncodegen.layers.network import Network
 from gncodegen.train.batches import Samples
 from gncodegen.train.history import TrainingInfo
@@ -92,22 +94,39 @@ class NetworkEstimator(BaseEstimator):
         """Trains on observations X (N, features), or (N, …, channels) for layers that take them, and targets y.
 
         Raises:
-            ValueError: X or y do not fit, in the words of scikit-learn or of gncodegen's errors.
+            ValueError: X or y do not fit, in the words of scikit-learn or of gncodegen's errors; the estimator is as it
+                was, also where Ctrl-C or an error ends the training.
         """
+        with self._whole():
+            return self._fit(X, y)
+
+    @contextmanager
+    def _whole(self) -> Generator[None]:
+        """What is noted inside of data and network is all taken back where something ends it."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _fit(self, X: Any, y: Any) -> Self:  # noqa: N803
         goes_on = self.warm_start and hasattr(self, "net_")
         x, y = self._checked(X, y, reset=True)
         self._note(y, goes_on)
         network = self.net_.network if goes_on else self._begun(x, y)
         seed, kept_out = self._seed(), dict[str, Any]()
+        options = self._options(seed, reset_input_normalization=not goes_on)
         if self.early_stopping:
             x, held_x, y, held_y = self._parted(x, y, seed)
             kept_out = {
                 "validation_data": (held_x, held_y),
-                "validation_frequency": max(1, len(x) // self.mini_batch_size),
+                "validation_frequency": max(1, len(x) // options.mini_batch_size),
                 "validation_patience": self.n_iter_no_change,
                 "output_network": "best-validation-loss",
             }
-        options = self._options(seed, reset_input_normalization=not goes_on, **kept_out)
+            options = self._options(seed, reset_input_normalization=not goes_on, **kept_out)
         self.net_, self.info_ = train_network(x, y, network, options, **(self.compile_options or {}))
         steps = len(x) // min(options.mini_batch_size, len(x))
         self.n_iter_ = -(-len(self.info_.training_loss) // steps)
@@ -115,6 +134,10 @@ class NetworkEstimator(BaseEstimator):
 
     def _partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:  # noqa: N803
         """One pass over X and y in their order, from where the network and its solver are."""
+        with self._whole():
+            return self._pass(X, y, classes)
+
+    def _pass(self, X: Any, y: Any, classes: Any) -> Self:  # noqa: N803
         goes_on = hasattr(self, "net_")
         x, y = self._checked(X, y, reset=not goes_on)
         self._note(y, goes_on, classes)
@@ -179,6 +202,10 @@ class NetworkEstimator(BaseEstimator):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _options(self, seed: int, **more: Any) -> TrainingOptions:
+        for name in ("options", "compile_options"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, Mapping):
+                raise OptionsError(f"{name} = {shown(given)}; allowed: None or a mapping of names; write {name}={{}}")
         own = {
             "initial_learn_rate": self.initial_learn_rate, "max_epochs": self.max_epochs, "seed": seed,
             "mini_batch_size": self.mini_batch_size, "verbose": self.verbose, "shuffle": "every-epoch",
@@ -241,7 +268,8 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):
 
     @property
     def _labels(self) -> tuple[Any, ...]:
-        return tuple(self.classes_.tolist())
+        dates = self.classes_.dtype.kind == "M"  # whose Python form depends on the unit
+        return tuple(self.classes_ if dates else self.classes_.tolist())
 
     def _ends(self, y: NDArray[Any]) -> list[Layer]:
         return classification_ends(self._labels)

@@ -8,8 +8,7 @@ import time
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 _intrinsic: Any = intrinsic  # callers do not pass the typing context
