@@ -14,12 +14,21 @@ from pathlib import Path
 from gncodegen.errors import OptionsError, TargetError
 
 
+MOST_ON_A_CORE = 16
+"""Ranks of a job on this machine; each holds the network, its data and a Python of its own."""
+
+
 def mpiexec() -> str:
     """The path of mpiexec: that of this Python's environment, or the first on the path.
 
     Raises:
-        TargetError: there is none.
+        TargetError: there is none, or Python does not know its own path, which it is to start.
     """
+    if not sys.executable:
+        raise TargetError(
+            "this Python, which is part of another program, does not know its own path; allowed: a Python that mpiexec "
+            'can start; start the ranks yourself, and train with execution_environment="parallel"'
+        )
     beside = Path(sys.executable).with_name("mpiexec")
     found = str(beside) if beside.exists() else shutil.which("mpiexec")
     if found is None:
@@ -32,7 +41,7 @@ def mpiexec() -> str:
 def started() -> int:
     """How many processes mpiexec started this one among; 1 without it. MPI itself is not touched."""
     counts = (os.environ.get(name, "") for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
-    return next((int(count) for count in counts if count.isdigit()), 1)
+    return next((int(count) for count in counts if count.isdecimal()), 1)
 
 
 def run(arguments: Sequence[str], ranks: int, cores: int) -> int:
@@ -50,8 +59,10 @@ def run(arguments: Sequence[str], ranks: int, cores: int) -> int:
         OptionsError: no such number of processes can be.
         TargetError: there is no mpiexec.
     """
-    if ranks < 1:
-        raise OptionsError(f"--ranks {ranks}; allowed: 1 or more; write --ranks 2")
+    if not 1 <= ranks <= cores * MOST_ON_A_CORE:
+        raise OptionsError(
+            f"--ranks {ranks}; allowed: 1 to {cores * MOST_ON_A_CORE}, {MOST_ON_A_CORE} for each core; write --ranks 2"
+        )
     threads = os.environ.get("GNCODEGEN_THREADS") or str(max(1, cores // ranks))
     command = [mpiexec(), "-n", str(ranks), sys.executable, "-m", "gncodegen", *arguments]
     job = subprocess.Popen(command, env={**os.environ, "GNCODEGEN_THREADS": threads})

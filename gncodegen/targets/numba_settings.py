@@ -13,7 +13,7 @@ LAYERS = ("default", "safe", "threadsafe", "forksafe", "omp", "tbb", "workqueue"
 
 def _is_positive(text: str) -> bool:
     # What is no number Numba leaves aside, with a warning.
-    return not text.strip().lstrip("-").isdigit() or int(text) > 0
+    return not text.strip().lstrip("-").isdecimal() or int(text) > 0
 
 
 _SETTINGS: dict[str, tuple[Callable[[str], bool], str]] = {

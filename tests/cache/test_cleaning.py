@@ -47,6 +47,12 @@ def test_the_longest_unused_goes_first(place):
     assert all(f"{name}{suffix}" in names(place) for name in left for suffix in (".py", ".o"))
 
 
+def test_a_file_that_goes_meanwhile_is_none(place):
+    fill(place, 1, 10)
+    (place / "kernels" / "gone.py").symlink_to("nowhere")
+    assert [len(entry.paths) for entry in cleaning.entries()] == [2]
+
+
 def test_cleaning_is_done_at_most_once_an_hour(place):
     fill(place, 3, 400_000)
     cleaning.clean_sometimes()

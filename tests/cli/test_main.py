@@ -237,6 +237,27 @@ def test_a_closed_pipe_is_no_error(file):
     assert result.returncode == 0
 
 
+def test_letters_that_a_terminal_lacks(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert run("cache", "list") == 0
+    assert b"Folder" in written.getvalue()
+    assert b"????" in written.getvalue()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_an_output_that_has_no_room(monkeypatch, capsys):
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert run("cache", "list") == 2
+    assert "standard output cannot be written: No space left on device; allowed: a place" in capsys.readouterr().err
+
+
+def test_an_output_that_is_closed(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run("cache", "list") == 0
+
+
 def test_options_of_compiling_reach_the_network(file):
     assert run("compile", file, "--precise", "--tune", "--no-training") == 0
     options = compiler.last().options

@@ -1,4 +1,4 @@
-"""Jobs that are started by others than mpiexec's own launcher."""
+"""Jobs: what is refused before a process is started, and those that are started by others than mpiexec's launcher."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.ranks import ROOT, needs_mpi
 
-from gncodegen.errors import TargetError
+from gncodegen.errors import OptionsError, TargetError
 from gncodegen.parallel import launching
 
 EXAMPLES = {"dask_ranks.py": "distributed", "ray_ranks.py": "ray"}
@@ -52,3 +52,23 @@ def test_examples_train_on_a_cluster_of_this_machine(tmp_path: Path, name: str) 
     assert not done.returncode, done.stderr
     first, second = (line for line in done.stdout.splitlines() if line.startswith("loss"))
     assert first == second
+
+
+@pytest.mark.parametrize("ranks", [-3, 0, 33, 10**9])
+def test_numbers_of_processes_that_no_machine_has(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching.subprocess, "Popen", None)
+    with pytest.raises(OptionsError, match=f"--ranks {ranks}; allowed: 1 to 32, 16 for each core; write --ranks 2"):
+        launching.run(["train"], ranks, cores=2)
+
+
+def test_a_python_that_does_not_know_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(TargetError, match="does not know its own path; allowed: a Python that mpiexec can start"):
+        launching.run(["train"], 2, cores=2)
+
+
+@pytest.mark.parametrize(("said", "count"), [("3", 3), ("", 1), ("²", 1), ("-1", 1), ("x", 1)])
+def test_what_mpiexec_says(said: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", said)
+    monkeypatch.setenv("PMI_SIZE", "")
+    assert launching.started() == count
