@@ -13,7 +13,6 @@ from pathlib import Path
 
 from gncodegen.errors import OptionsError, TargetError
 
-
 MOST_ON_A_CORE = 16
 """Ranks of a job on this machine; each holds the network, its data and a Python of its own."""
 
