@@ -167,7 +167,7 @@ class CompileOptions:
     )
     synchronize_batch_normalization: bool = _option(
         False,
-        _switch,
+        flag,
         "whether the training step's batch norms take statistics over all ranks",
         given_by="training options",
     )

@@ -137,7 +137,7 @@ class Layer:
         object.__setattr__(self, name, canonical)
 
     def _refusal(self, given: str, allowed: str, cure: str) -> LayerError:
-        named: object = self.name  # which may be what is refused
+        named: Any = getattr(self, "name")  # noqa: B009  it may be what is refused, and of any type
         label = type(self).__name__ + (f" {named!r}" if isinstance(named, str) and named else "")
         return LayerError(f"{label}: {given}; allowed: {allowed}; {cure}")
 

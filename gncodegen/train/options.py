@@ -159,7 +159,7 @@ class TrainingOptions:
     checkpoints_kept: Annotated[int, positive_int] = 3
     execution_environment: Annotated[Literal["auto", "cpu", "parallel"], one_of("auto", "cpu", "parallel")] = "auto"
     bucket_size: Annotated[int, positive_int] = 2**20
-    synchronize_batch_normalization: Annotated[bool, _flags] = False
+    synchronize_batch_normalization: Annotated[bool, flag] = False
     rank_timeout: Annotated[float, positive_number] = 600.0
     reset_input_normalization: Annotated[bool, flag] = True
     batch_normalization_statistics: Annotated[Literal["population", "moving"], one_of("population", "moving")] = (
