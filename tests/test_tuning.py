@@ -263,8 +263,8 @@ def test_precise_networks_stay_precise(tmp_path):
     [
         ({"precise": True, "math": "tf32", "target": "sm_90"}, "precise = True with math = 'tf32'; allowed: math='fl"),
         ({"tune": True, "target": "sm_90"}, "tune = True with target 'sm_90'; allowed: target 'cpu'"),
-        ({"tune": "yes"}, "tune = 'yes'; allowed: True and False; write tune=True"),
-        ({"precise": 1}, "precise = 1; allowed: True and False"),
+        ({"tune": "yes"}, "tune = 'yes'; allowed: True or False; write tune=True"),
+        ({"precise": 1}, "precise = 1; allowed: True or False"),
     ],
 )
 def test_refused(options, words):
