@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gncodegen.cli.choosing import add_options, chosen
-from gncodegen.cli.data import WORDS, observations, samples, unwritable
+from gncodegen.cli.data import WORDS, observations, samples
 from gncodegen.cli.files import network_file, optional_name
 from gncodegen.errors import OptionsError
 
@@ -75,8 +75,8 @@ def run_train(given: Namespace) -> int:
         return _run_ranks(given)
     require_writable(given.output)
     names = network_file(given.file)
-    options = optional_name(names, "options", given.file)
     x, y = samples(given.data) if given.data else (optional_name(names, name, given.file) for name in ("x", "y"))
+    options = optional_name(names, "options", given.file)
     with ranks_of(options, "parallel" if given.ranks != 1 else "") as ranks:
         net, training = prepare_training(x, y, names["layers"], options, ranks=ranks, **chosen(given))
         with interruptible() as interruption:
