@@ -67,6 +67,8 @@ from .layers.dense import (
     FullyConnectedLayer as FullyConnectedLayer,
 )
 from .layers.factors import (
+    get_l2_factor as get_l2_factor,
+    get_learn_rate_factor as get_learn_rate_factor,
     set_l2_factor as set_l2_factor,
     set_learn_rate_factor as set_learn_rate_factor,
 )

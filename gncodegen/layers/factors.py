@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from gncodegen.errors import LayerError
 from gncodegen.layers.base import Layer
@@ -49,27 +49,80 @@ def set_l2_factor(target: Any, *arguments: Any) -> Any:
     return _set_factor(target, "l2_factor", arguments)
 
 
-def _set_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> Any:
-    if isinstance(target, Layer):
-        return _changed(target, factor, *arguments)
-    name, *rest = arguments
+@overload
+def get_learn_rate_factor(target: Layer, parameter: str, /) -> float: ...
+@overload
+def get_learn_rate_factor(target: LayerGraph | Network | list[Layer], layer: str, parameter: str, /) -> float: ...
+def get_learn_rate_factor(target: Any, *arguments: Any) -> float:
+    """How a parameter's learning rate relates to the global one.
+
+    Args:
+        target: as for `set_learn_rate_factor`.
+        arguments: the layer's name where the target has several, and the parameter's name.
+
+    Raises:
+        LayerError: there is no such parameter.
+        NetworkError: there is no such layer.
+    """
+    return _get_factor(target, "learn_rate_factor", arguments)
+
+
+@overload
+def get_l2_factor(target: Layer, parameter: str, /) -> float: ...
+@overload
+def get_l2_factor(target: LayerGraph | Network | list[Layer], layer: str, parameter: str, /) -> float: ...
+def get_l2_factor(target: Any, *arguments: Any) -> float:
+    """How a parameter's L2 regularization relates to the global one; otherwise as `get_learn_rate_factor`."""
+    return _get_factor(target, "l2_factor", arguments)
+
+
+def _get_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> float:
+    *names, parameter = arguments
+    if not isinstance(target, Layer):
+        layers = target if isinstance(target, Network) else _graph(target)
+        if len(names) != 1:
+            raise LayerError(
+                f"{len(arguments)} names; allowed: the layer's and the parameter's; write "
+                'get_learn_rate_factor(graph, "gn1", "scale")'
+            )
+        found = layers[names[0]]
+        target = found if isinstance(found, Layer) else found.layer
+    return float(getattr(target, _property(target, factor, parameter)))
+
+
+def _graph(target: Any) -> LayerGraph:
     if isinstance(target, (list, tuple)):
-        graph = LayerGraph(target)
-        named = [layer.name for layer in name_layers(target)]
-        layer = _changed(graph[name], factor, *rest)
-        return [layer if n == name else old for n, old in zip(named, target, strict=True)]
+        return LayerGraph(cast("list[Layer]", target))
     if isinstance(target, LayerGraph):
-        return target.copy().replace(name, _changed(target[name], factor, *rest))
-    if isinstance(target, Network):
-        changed = _changed(target[name].layer, factor, *rest)
-        return replace(target, nodes=tuple(replace(n, layer=changed) if n.name == name else n for n in target.nodes))
+        return target
     raise LayerError(
         f"target = {shown(target)}; allowed: a layer, a list of layers, a LayerGraph or a Network; "
         'write set_learn_rate_factor(layer, "scale", 0)'
     )
 
 
+def _set_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> Any:
+    if isinstance(target, Layer):
+        return _changed(target, factor, *arguments)
+    name, *rest = arguments
+    if isinstance(target, (list, tuple)):
+        graph = _graph(target)
+        named = [layer.name for layer in name_layers(target)]
+        layer = _changed(graph[name], factor, *rest)
+        return [layer if n == name else old for n, old in zip(named, target, strict=True)]
+    if isinstance(target, Network):
+        changed = _changed(target[name].layer, factor, *rest)
+        return replace(target, nodes=tuple(replace(n, layer=changed) if n.name == name else n for n in target.nodes))
+    graph = _graph(target)
+    return graph.copy().replace(name, _changed(graph[name], factor, *rest))
+
+
 def _changed(layer: Layer, factor: str, parameter: str, value: float) -> Layer:
+    return replace(layer, **{_property(layer, factor, parameter): value})
+
+
+def _property(layer: Layer, factor: str, parameter: str) -> str:
+    """The name of the property that is a parameter's factor."""
     properties = {
         # The factors of `weights` are named in the singular, as in the reference.
         field.name.removesuffix(f"_{factor}").replace("weight", "weights"): field.name
@@ -81,4 +134,4 @@ def _changed(layer: Layer, factor: str, parameter: str, value: float) -> Layer:
             f"{type(layer).__name__} {layer.name!r}: parameter {parameter!r}; "
             f"allowed: {', '.join(properties) or 'none'}; name one of the layer's learnables"
         )
-    return replace(layer, **{properties[parameter]: value})
+    return properties[parameter]

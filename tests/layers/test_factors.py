@@ -4,7 +4,7 @@ import pytest
 
 import gncodegen as gnc
 from gncodegen.errors import LayerError, NetworkError
-from gncodegen.layers.factors import set_l2_factor, set_learn_rate_factor
+from gncodegen.layers.factors import get_l2_factor, get_learn_rate_factor, set_l2_factor, set_learn_rate_factor
 from gncodegen.layers.network import Network
 
 
@@ -27,6 +27,16 @@ def test_of_arrays_graphs_and_networks(classifier, residual):
     assert network.parameters["bn.scale"].l2_factor == 0
 
 
+def test_are_read_back(classifier, residual):
+    layer = set_learn_rate_factor(gnc.Convolution2dLayer(3, 4), "weights", 0.25)
+    assert get_learn_rate_factor(layer, "weights") == 0.25
+    assert get_l2_factor(layer, "bias") == 0
+    assert get_learn_rate_factor(classifier, "groupnorm_1", "offset") == 1
+    assert get_l2_factor(set_l2_factor(residual, "skip", "bias", 3), "skip", "bias") == 3
+    network = set_learn_rate_factor(Network.build(classifier), "bn", "scale", 2)
+    assert get_learn_rate_factor(network, "bn", "scale") == 2
+
+
 def test_refusals(classifier):
     with pytest.raises(LayerError, match=r"GroupNormalizationLayer 'gn': parameter 'gamma'; allowed: offset, scale"):
         set_learn_rate_factor(gnc.GroupNormalizationLayer(2, name="gn"), "gamma", 0)
@@ -34,6 +44,10 @@ def test_refusals(classifier):
         set_learn_rate_factor(gnc.FullyConnectedLayer(2), "weight", 0)
     with pytest.raises(LayerError, match=r"scale_learn_rate_factor = -1; allowed: a finite number ≥ 0"):
         set_learn_rate_factor(gnc.GroupNormalizationLayer(2), "scale", -1)
+    with pytest.raises(LayerError, match="1 names; allowed: the layer's and the parameter's"):
+        get_l2_factor(classifier, "scale")
+    with pytest.raises(LayerError, match=r"parameter 'gamma'; allowed: offset, scale"):
+        get_l2_factor(gnc.GroupNormalizationLayer(2), "gamma")
     with pytest.raises(NetworkError, match="no layer 'gn9'"):
         set_learn_rate_factor(classifier, "gn9", "scale", 0)
     with pytest.raises(LayerError, match="allowed: a layer, a list of layers"):
