@@ -65,24 +65,3 @@ SUMS = """
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_sums_are_made_in_the_order_of_ranks(ranks: int) -> None:
     assert run(ranks, SUMS)[0].count("alike") == ranks
-
-
-@needs_mpi
-def test_a_rank_that_does_not_come_is_named() -> None:
-    code = """
-        import numpy as np, time
-        from gncodegen.errors import RankError
-        from gncodegen.parallel.mpi import MpiCollective, communicator
-
-        ranks = MpiCollective(communicator(), 0.2)
-        if ranks.rank == 0:
-            try:
-                ranks.allreduce(np.zeros(3))
-            except RankError as error:
-                print(error, flush=True)
-                ranks.end(error)
-        time.sleep(60)
-    """
-    out, err = run(2, code, expected=None)
-    assert "rank 0 waited 0.2 s for rank 1" in out
-    assert "rank 0 of 2 ends the job:" in err

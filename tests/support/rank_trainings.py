@@ -52,9 +52,6 @@ CASES = {
         layers(gnc.BatchNormalizationLayer(), gnc.ReluLayer()),
         options(e, synchronize_batch_normalization=True, batch_normalization_statistics="moving"),
     ),
-    "moving": lambda e: gnc.train_network(
-        X, Y, layers(gnc.BatchNormalizationLayer()), options(e, batch_normalization_statistics="moving")
-    ),
 }
 
 
