@@ -69,7 +69,6 @@ class Calls:
         results = self.places.results(
             lowered.program, wanted, [each.array for each in inputs.values()], data_format, given
         )
-        size = self._options.batch_size
 
         def predicting(count: int) -> Lowered:
             """What does so many: the whole batch's program where it can do a part, else one of the same kernels."""
@@ -77,10 +76,7 @@ class Calls:
                 return lowered
             return self._lowered("predict", count, activations)
 
-        def rows(count: int) -> int:
-            return predicting(count).program.rows(count)
-
-        for count, arguments in batches(size, rows, inputs, results.arrays, self._backend.empty):
+        for count, arguments in batches(self._options.batch_size, inputs, results.arrays):
             predicting(count).runner.run(arguments, count)
         return self.places.outward(results, wanted, data_format)
 
@@ -143,7 +139,7 @@ class Calls:
         results = self.places.results(
             program, {Y: letters}, [each.array for each in read.values()], letters, {} if out is None else {Y: out}
         )
-        for found, arguments in batches(size, int, read, results.arrays, self._backend.empty):
+        for found, arguments in batches(size, read, results.arrays):
             loss = self._backend.empty((), "float64", like)
             self._lowered("evaluate", found).runner.run({**arguments, LOSS: loss})
             total += float(loss) * found

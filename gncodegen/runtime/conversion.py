@@ -154,7 +154,7 @@ class ArrayConversion:
         """All observations as kernels read them, of which there is at least one; as `inward` otherwise."""
         rows = self.inward(given, data_format)
         count = self.count(rows)
-        return {key: each.part(0, count, count) for key, each in rows.items()}
+        return {key: each.part(0, count) for key, each in rows.items()}
 
     def count(self, rows: Mapping[Key, Rows]) -> int:
         """The number of observations; raises ArrayError where there is none."""

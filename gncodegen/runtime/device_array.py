@@ -78,14 +78,6 @@ class DeviceArray:
     def __float__(self) -> float:
         return float(self.numpy())
 
-    def filled(self, rows: int) -> DeviceArray:
-        """A copy with zeros after the last row, up to `rows` rows."""
-        whole = DeviceArray.empty(self._device, (rows, *self.shape[1:]), self.dtype)
-        self._device.copy(self.address, whole.address, self.nbytes)
-        if whole.nbytes > self.nbytes:
-            self._device.zero(whole.address + self.nbytes, whole.nbytes - self.nbytes)
-        return whole
-
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """Version 3: shape, element type, address, and the stream that it is ready on."""

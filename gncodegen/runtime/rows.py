@@ -28,14 +28,11 @@ class Rows:
     def __len__(self) -> int:
         return self.array.shape[0]
 
-    def part(self, start: int, stop: int, size: int) -> Any:
-        """The rows `start` … `stop` − 1, and zeros after them up to `size` rows."""
+    def part(self, start: int, stop: int) -> Any:
+        """The rows `start` … `stop` − 1."""
         part = self.array if stop - start == len(self) else self.array[start:stop]
-        if self._ready and stop - start == size:
+        if self._ready:
             return part
-        if isinstance(part, DeviceArray):
-            return part.filled(size)
-        staged = POOL.array((size, *part.shape[1:]), self._dtype)
-        staged[: stop - start] = part
-        staged[stop - start :] = 0
+        staged = POOL.array(part.shape, self._dtype)
+        staged[...] = part
         return staged

@@ -147,10 +147,6 @@ class Device(Protocol):
         """Copies from device memory to device memory."""
         ...
 
-    def zero(self, address: int, nbytes: int) -> None:
-        """Fills memory with zeros."""
-        ...
-
     def mark(self) -> Callable[[], None]:
         """A function that waits until all work asked for up to now is done."""
         ...

@@ -39,7 +39,7 @@ def _expected(compiled_: Any, function: str, x: np.ndarray, t: np.ndarray) -> di
     """What float64 NumPy makes of the fused IR, by (kind, name)."""
     boundary = compiled_._conversion
     arguments: dict[tuple[str, str], np.ndarray] = {
-        key: each.part(0, len(x), len(x)) for key, each in boundary.inward((x,), "").items()
+        key: each.part(0, len(x)) for key, each in boundary.inward((x,), "").items()
     }
     arguments["target", "t"] = boundary.targets(t, len(x))
     arguments["hyperparameters", "hyperparameters"] = compiled_.hyperparameters.array

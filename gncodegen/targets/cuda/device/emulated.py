@@ -88,10 +88,6 @@ class EmulatedDevice:
         """Copies within the memory."""
         self.memory.write(target, self.memory.read(source, nbytes, np.uint8))
 
-    def zero(self, address: int, nbytes: int) -> None:
-        """Fills memory with zeros."""
-        self.memory.write(address, np.zeros(nbytes, np.uint8))
-
     def mark(self) -> Callable[[], None]:
         """Nothing to wait for."""
         return lambda: None

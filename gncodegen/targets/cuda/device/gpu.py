@@ -105,10 +105,6 @@ class Gpu:
         """Copies on the device, in the stream's order."""
         self._enqueue("cuMemcpyDtoDAsync", target, source, nbytes)
 
-    def zero(self, address: int, nbytes: int) -> None:
-        """Fills memory with zeros, in the stream's order."""
-        self._enqueue("cuMemsetD8Async", address, 0, nbytes)
-
     def _enqueue(self, name: str, *arguments: int) -> None:
         """Calls a function of the driver whose last argument is the stream."""
         self.enter()
