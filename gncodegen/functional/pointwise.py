@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
+from gncodegen.errors import ArrayError
 from gncodegen.functional.form import Form, Given
 from gncodegen.functional.prepared import kind
 from gncodegen.layers import activations
@@ -36,7 +35,13 @@ def crossentropy(x: Any, targets: Any, class_weights: Any = None, *, data_format
     """
     weights = None
     if class_weights is not None:
-        weights = np.atleast_1d(as_array(class_weights, "crossentropy: class_weights")).tolist()
+        vector = as_array(class_weights, "crossentropy: class_weights")
+        if vector.ndim != 1:
+            raise ArrayError(
+                f"crossentropy: class_weights of shape {vector.shape}; allowed: a vector, a number > 0 for each class; "
+                "reshape it"
+            )
+        weights = vector.tolist()
     return Given(kind(ClassificationLayer, class_weights=weights), x, {}, data_format, targets=targets)
 
 

@@ -181,7 +181,7 @@ def test_a_shape_is_compiled_once_and_values_are_those_of_the_call():
         ),
         *(
             (lambda given=given: functional.crossentropy(ROWS, ROWS, given), "class_weights")
-            for given in (0, "BSSC", [[1], [1, 2]], [[1.0, 2.0]], np.ones((2, 2)), True, [1, None], [-1.0] * 5)
+            for given in (0, "BSSC", [[1], [1, 2]], [[1.0, 2.0]], np.ones((2, 2)), HUGE, True, [1, None], [-1.0] * 5)
         ),
         (lambda: functional.relu(HUGE), "'relu'|needs [0-9,]+ bytes"),
         (lambda: gnc.groupnorm(HUGE, 2, None, None), "needs [0-9,]+ bytes"),
