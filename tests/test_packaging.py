@@ -57,7 +57,7 @@ def test_the_wheel_works_in_another_folder(wheel, tmp_path):
 def test_what_is_in_the_wheel(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "templates").rglob("*.jinja")}
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "templates").rglob("*.*")}
     assert {f"gncodegen/{name}" for name in templates} <= names
     assert {"gncodegen/data/digits.npz", "gncodegen/data/ATTRIBUTION.md"} <= names
     assert {"gncodegen/__init__.pyi", "gncodegen/py.typed"} <= names

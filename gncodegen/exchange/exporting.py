@@ -41,9 +41,10 @@ def _python(compiled: Compiled, path: Path, **choices: Any) -> None:
 
 
 def _folder(compiled: Compiled, path: Path, **choices: Any) -> None:
-    from gncodegen.exchange.standalone import python  # noqa: PLC0415  needs Numba
+    from gncodegen.exchange.standalone import gpu, python  # noqa: PLC0415  needs Numba
 
-    python.write_folder(compiled, path, **choices)
+    module = python if compiled.options.target == "cpu" else gpu
+    module.write_folder(compiled, path, **choices)
 
 
 def _native(compiled: Compiled, path: Path, **choices: Any) -> None:
@@ -65,7 +66,11 @@ FORMATS: Mapping[str, Format] = {
         },
     ),
     ".py": Format("a Python file that needs numba and numpy only, its weights beside it", _python, TRAINING),
-    "": Format("a folder that is a Python package of that file, its weights and a page", _folder, TRAINING),
+    "": Format(
+        "a folder: a Python package of that file, its weights and a page; for a GPU of cubins, a manifest and a loader",
+        _folder,
+        TRAINING,
+    ),
     ".o": Format("an object for C, weights inside, and a header beside it", _native, CPU),
     ".so": Format("a shared library for C, weights inside, and a header beside it; needs a C compiler", _native, CPU),
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
+import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -228,6 +229,27 @@ def test_what_kernels_need_beside_the_c_library_is_named(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_for_a_gpu(network, arrays, tmp_path, stub):
+    on_gpu = gnc.compile(network.graph, "cuda", training=False, batch_size=4)
+    on_gpu.export(tmp_path / "on_gpu")
+    spec = importlib.util.spec_from_file_location("on_gpu", tmp_path / "on_gpu" / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for count in COUNTS:
+        given = [array[:count] for array in arrays.values()]
+        for found, wanted in zip(module.predict(*given), on_gpu.predict(*given), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(ValueError, match=r"z has shape \(2, 12, 12, 16\)"):
+        module.predict(arrays["x"], arrays["z"][:2])
+    manifest = json.loads((tmp_path / "on_gpu" / "manifest.json").read_text())
+    manifest["architecture"] = "sm_75"
+    (tmp_path / "on_gpu" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RuntimeError, match="is sm_90; these cubins are for sm_75"):
+        module.Network()
+
+
 def test_refusals_name_the_layer(network, tmp_path):
     own = [gnc.ImageInputLayer((12, 12, 8), normalization=np.sign, name="own"), gnc.ReluLayer()]
     for ending in (".py", "", ".o"):
@@ -238,6 +260,8 @@ def test_refusals_name_the_layer(network, tmp_path):
         gnc.compile(last, training=False, data_format="SSCB").export(tmp_path / "net.py")
     with pytest.raises(OptionsError, match=r"'sm_90'.*target='cpu'"):
         gnc.compile(last, training=False, target="sm_90", emulate=True).export(tmp_path / "net.py")
+    with pytest.raises(OptionsError, match=r"training=True of a network for a GPU; allowed: target='cpu'"):
+        gnc.compile(last, training=False, target="sm_90", emulate=True).export(tmp_path / "net", training=True)
     with pytest.raises(OptionsError, match="nothing"):
         network.export(tmp_path / "net.o", cpu="nothing")
     with pytest.raises(OptionsError, match=r"compiled for prediction.*training=True"):

@@ -83,20 +83,21 @@ class Standalone:
         return self.program.buffers[self.program.arguments[port.key]]
 
 
-def standalone(compiled: Compiled, becomes: str, function: str = "predict") -> Standalone:
+def standalone(compiled: Compiled, becomes: str, function: str = "predict", *, on_gpu: bool = False) -> Standalone:
     """A function of a network.
 
     Args:
         compiled: the network.
         becomes: what it is to be, for messages.
         function: "predict", or "train_step" of a network compiled for training.
+        on_gpu: whether it is for a GPU.
 
     Raises:
         OptionsError: it was compiled for another target.
         NetworkError: a file cannot hold what some layers do; `issues` names every one.
     """
     network, options = compiled.network, compiled.options
-    if options.target != "cpu":
+    if options.target != "cpu" and not on_gpu:
         raise OptionsError(
             f"export: target {options.target!r} does not become {becomes}; allowed: target='cpu'; compile for that"
         )
