@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gncodegen.errors import OptionsError
+from gncodegen.errors import OptionsError, SaveError
+from gncodegen.saving import writing
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
@@ -43,8 +44,25 @@ def _python(compiled: Compiled, path: Path, **choices: Any) -> None:
 def _folder(compiled: Compiled, path: Path, **choices: Any) -> None:
     from gncodegen.exchange.standalone import gpu, python  # noqa: PLC0415  needs Numba
 
+    _require_replaceable(path)
     module = python if compiled.options.target == "cpu" else gpu
     module.write_folder(compiled, path, **choices)
+
+
+EXPORTED = ("__init__.py", "README.md", "manifest.json", "weights.npz", "__pycache__")
+"""What lies in an exported folder, beside cubins."""
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuses a folder that holds what no export wrote."""
+    with writing(path):
+        found = sorted(path.iterdir()) if path.exists() else []
+    others = [each.name for each in found if each.name not in EXPORTED and each.suffix != ".cubin"]
+    if others:
+        raise SaveError(
+            f"export: the folder {str(path)!r} holds {', '.join(others[:3])}{' …' if others[3:] else ''}; allowed: a "
+            "new folder, or one that an export wrote; name another"
+        )
 
 
 def _native(compiled: Compiled, path: Path, **choices: Any) -> None:

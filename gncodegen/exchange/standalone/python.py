@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.errors import OptionsError, SaveError
+from gncodegen.errors import OptionsError
 from gncodegen.exchange.standalone.flatten import OURS, Flattened, Place
 from gncodegen.exchange.standalone.network import stored
 from gncodegen.exchange.standalone.program import Port, Standalone, standalone
@@ -22,7 +22,7 @@ from gncodegen.kernels.store import Source
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.runtime.executor import cost
-from gncodegen.saving import writing, written_beside
+from gncodegen.saving import written_beside
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
@@ -34,9 +34,6 @@ PAGE = """# A network that stands alone
 `__init__.py` has everything: the vocabulary of the kernels, the kernels, the lists of launches. `weights.npz` has the
 parameters by name; other values of the same shapes are another network.
 """
-
-OWN = ("__init__.py", "README.md", "weights.npz", "__pycache__")
-"""What a folder holds that `write_folder` wrote and that was imported; it is replaced as a whole."""
 
 HERE = __package__ or ""
 
@@ -146,13 +143,6 @@ def write_folder(compiled: Compiled, path: Path, *, training: bool = False) -> N
     """Writes a package of that file, its weights and a page that says how to use it; as for `write`."""
     functions = _functions(compiled, "a folder", training)
     weights = "weights.npz"
-    with writing(path):
-        others = sorted(each.name for each in path.iterdir() if each.name not in OWN) if path.exists() else []
-    if others:
-        raise SaveError(
-            f"export: the folder {str(path)!r} holds {', '.join(others[:3])}{' …' if others[3:] else ''}; allowed: a "
-            "new folder, or one that an export wrote; name another"
-        )
     text = source(compiled, functions, path.name, weights)
     with written_beside(path) as draft:
         folder = draft / path.name
