@@ -63,6 +63,9 @@ PROBLEMS = {
     "waves": (
         "group_norm", [(4, 128, 128, 64), (64,), (64,)], [(4, 128, 128, 64), (4, 8, 3)], {"groups": 8, "epsilon": 1e-5},
     ),
+    "batch-statistics": (
+        "statistics_gradient", [(4, 6, 6, 16), (4, 6, 6, 16), *[(16,)] * 5], [(4, 6, 6, 16)], {"epsilon": 1e-5},
+    ),
     "copy": ("transpose", [(3, 4)], [(3, 4)], {"permutation": (0, 1)}),
     "rows": ("transpose", [(2, 5, 6, 8)], [(2, 6, 5, 8)], {"permutation": (0, 2, 1, 3)}),
     "channelwise": (
