@@ -105,7 +105,10 @@ class TestAnyNumber:
         assert emulated.loss(x[:count], t) == pytest.approx(cpu.loss(x[:count], t), rel=1e-5)
         assert emulated.train_step(x[:count], t) == pytest.approx(cpu.train_step(x[:count], t), rel=1e-5)
         assert far(emulated.evaluate(x[:count], t)[1], cpu.evaluate(x[:count], t)[1]) < 1e-4
-        assert compiled_files(emulated) == before
+        more = compiled_files(emulated) - before
+        assert not more or count > emulated.options.batch_size
+        # A sum that is one part at the tuned batch may have several in a larger one.
+        assert all(name.startswith("partial_sums_") for name in more)
 
     def test_costs_the_tiles_that_they_need(self, pair):
         program = pair[1].lowered("predict").program
