@@ -198,8 +198,11 @@ class Network:
             for begin in range(0, count, batch):
                 rows = min(batch, count - begin)
                 arrays = {key: array[begin : begin + rows] for key, array in (given | results).items()}
+                # Only what kernels write has to lie where they may store past the caches.
                 used = {
-                    key: array if rows == batch and array.ctypes.data % 64 == 0 else _padded(array, buffers[key])
+                    key: array
+                    if rows == batch and array.flags.aligned and (key in given or array.ctypes.data % 64 == 0)
+                    else _padded(array, buffers[key])
                     for key, array in arrays.items()
                 }
                 program.run(used)
