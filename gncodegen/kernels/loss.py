@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.schedule import Plan, Problem, Schedule
+from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.schedule import Launch, Plan, Problem, Schedule
 
 ByRows = Callable[..., Plan]
 """(problem, template, flops of an element, in place, **shape) → one launch over rows, each on its own."""
@@ -31,6 +32,42 @@ def rows_of(problem: Problem) -> tuple[int, int]:
     x = problem.operands[0]
     classes = x.shape[-1]
     return (x.count // classes if classes else 0), classes
+
+
+NUMBERS = ("rows", "batch")
+"""What kernels over rows of classes read at run time."""
+
+
+def numbers_of(problem: Problem) -> tuple[int, int]:
+    """Their values."""
+    return rows_of(problem)[0], problem.operands[0].shape[0]
+
+
+def parts_launch(
+    problem: Problem, schedule: Schedule, grid: int, flops: int, numbers: tuple[int, ...], *, whole: bool = False
+) -> Launch:
+    """The launch that sums result 0, the loss: each block leaves its part in workspace 0.
+
+    Args:
+        problem: of the loss.
+        schedule: of the launch.
+        grid: blocks.
+        flops: of an element.
+        numbers: that it reads; () = those of NUMBERS.
+        whole: there is one block, whose part is the loss.
+    """
+    arguments, loss = list(slots(problem)), len(problem.operands)
+    if not whole:
+        arguments[loss] = "workspace0"
+    return Launch(
+        schedule,
+        tuple(arguments),
+        grid,
+        writes=tuple(range(loss, len(arguments))),
+        bytes=traffic(problem),
+        flops=flops * problem.operands[0].count,
+        numbers=numbers or numbers_of(problem),
+    )
 
 
 def _softmax(problem: Problem, by_rows: ByRows) -> Plan:

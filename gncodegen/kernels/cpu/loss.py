@@ -7,20 +7,11 @@ from collections.abc import Callable, Mapping
 from gncodegen.kernels import loss
 from gncodegen.kernels.cpu import elementwise
 from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.loss import rows_of
+from gncodegen.kernels.loss import NUMBERS, numbers_of, parts_launch, rows_of
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Schedule, Tensor
 
 BLOCK = 4096
 """Elements of one tile, about: an exponential is worth several ordinary operations."""
-
-
-NUMBERS = ("rows", "batch")
-"""What kernels over rows read at run time."""
-
-
-def _numbers(problem: Problem) -> tuple[int, int]:
-    """Their values."""
-    return rows_of(problem)[0], problem.operands[0].shape[0]
 
 
 def _block(problem: Problem) -> int:
@@ -58,7 +49,7 @@ def _by_rows(
         bytes=traffic(problem),
         flops=flops * x.count,
         order=order,
-        numbers=_numbers(problem),
+        numbers=numbers_of(problem),
     )
     return Plan((launch,), in_place=in_place)
 
@@ -73,21 +64,8 @@ def _summed(
 ) -> Plan:
     """A launch whose tiles each write a part of result 0, the loss, and one that adds several parts."""
     grid = max(grid, 1)  # an empty batch still has a loss: zero
-    single = grid == 1
-    arguments = list(slots(problem))
-    loss = len(problem.operands)
-    if not single:
-        arguments[loss] = "workspace0"
-    main = Launch(
-        schedule,
-        tuple(arguments),
-        grid,
-        writes=tuple(range(loss, len(arguments))),
-        bytes=traffic(problem),
-        flops=flops * problem.operands[0].count,
-        numbers=numbers or _numbers(problem),
-    )
-    if single:
+    main = parts_launch(problem, schedule, grid, flops, numbers, whole=grid == 1)
+    if grid == 1:
         return Plan((main,), in_place=in_place)
     total = problem.schedule("sum", "float64", numbers=("count",))
     add = Launch(total, ("workspace0", "result0"), 1, writes=(1,), bytes=8 * grid, flops=grid, numbers=(grid,))

@@ -8,7 +8,7 @@ from math import gcd
 from gncodegen.kernels import loss
 from gncodegen.kernels.cuda.elementwise import THREADS, flat
 from gncodegen.kernels.launches import row_size, slots, traffic
-from gncodegen.kernels.loss import rows_of
+from gncodegen.kernels.loss import NUMBERS, numbers_of, parts_launch, rows_of
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Schedule, Tensor
 
 WARP = 32
@@ -22,15 +22,6 @@ FEW_CLASSES = 4
 
 LOSS_BLOCKS = 4
 """Blocks per multiprocessor of a sum over elements, at most."""
-
-
-NUMBERS = ("rows", "batch")
-"""What kernels over rows read at run time."""
-
-
-def _numbers(problem: Problem) -> tuple[int, int]:
-    """Their values."""
-    return rows_of(problem)[0], problem.operands[0].shape[0]
 
 
 def _rows_tiles(classes: int) -> dict[str, Constant]:
@@ -63,7 +54,7 @@ def _by_rows(
         bytes=traffic(problem),
         flops=flops * x.count,
         order=order,
-        numbers=_numbers(problem),
+        numbers=numbers_of(problem),
     )
     return Plan((launch,), in_place=in_place)
 
@@ -87,18 +78,8 @@ def _summed(
 ) -> Plan:
     """A launch whose blocks each write a part of result 0, the loss, and a small one that joins the parts."""
     grid = max(grid, 1)  # an empty batch still has a loss: zero
-    arguments, loss = list(slots(problem)), len(problem.operands)
-    arguments[loss] = "workspace0"
     dtype = problem.operands[0].dtype
-    main = Launch(
-        schedule,
-        tuple(arguments),
-        grid,
-        writes=tuple(range(loss, len(arguments))),
-        bytes=traffic(problem),
-        flops=flops * problem.operands[0].count,
-        numbers=numbers or _numbers(problem),
-    )
+    main = parts_launch(problem, schedule, grid, flops, numbers)
     total = problem.schedule("sum", dtype, tiles={"threads": THREADS}, numbers=("count",))
     parts = Tensor((grid,), dtype)
     add = Launch(total, ("workspace0", "result0"), 1, (1,), parts.bytes, grid, numbers=(grid,))
