@@ -91,6 +91,11 @@ def train_network(
             raise
 
 
+def _require_options(options: object) -> None:
+    if not isinstance(options, TrainingOptions):
+        raise OptionsError(f'options = {shown(options)}; allowed: TrainingOptions; write training_options("sgdm", …)')
+
+
 @contextmanager
 def ranks_of(options: TrainingOptions, environment: str = "") -> Generator[Ranks]:
     """The ranks of a training; an error that only this one knows ends all of them.
@@ -103,8 +108,7 @@ def ranks_of(options: TrainingOptions, environment: str = "") -> Generator[Ranks
         OptionsError: these are not training options.
         TargetError: what the environment needs is not installed.
     """
-    if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise OptionsError(f'options = {shown(options)}; allowed: TrainingOptions; write training_options("sgdm", …)')
+    _require_options(options)
     ranks = Ranks(Averaging(ENVIRONMENTS[environment or options.execution_environment](options.rank_timeout)))
     try:
         yield ranks
@@ -130,8 +134,7 @@ def prepare_training(
 
     `ranks` come from `ranks_of(options)`; None = there is one.
     """
-    if not isinstance(options, TrainingOptions):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise OptionsError(f'options = {shown(options)}; allowed: TrainingOptions; write training_options("sgdm", …)')
+    _require_options(options)
     ranks = ranks or Ranks()
     if augment is not None and not callable(augment):  # pyright: ignore[reportUnnecessaryComparison]
         raise OptionsError(f"augment = {shown(augment)}; allowed: None or f(x, y, generator) → (x, y); give a function")

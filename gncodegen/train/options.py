@@ -28,6 +28,7 @@ from gncodegen.layers.checks import (
     require,
     shown,
 )
+from gncodegen.parallel.collective import TIMEOUT
 
 Schedule = Callable[[int, int], float]
 """(epoch, iteration) → base learning rate."""
@@ -160,7 +161,7 @@ class TrainingOptions:
     execution_environment: Annotated[Literal["auto", "cpu", "parallel"], one_of("auto", "cpu", "parallel")] = "auto"
     bucket_size: Annotated[int, positive_int] = 2**20
     synchronize_batch_normalization: Annotated[bool, flag] = False
-    rank_timeout: Annotated[float, positive_number] = 600.0
+    rank_timeout: Annotated[float, positive_number] = TIMEOUT
     reset_input_normalization: Annotated[bool, flag] = True
     batch_normalization_statistics: Annotated[Literal["population", "moving"], one_of("population", "moving")] = (
         "population"
