@@ -52,8 +52,8 @@ def run(given: Namespace) -> None:
         return
     print(analyze_network(compiled.network, require_output=False))
     print("\nFused:", *(compiled.fused or ("nothing",)), sep="\n  ")
-    if compiled.unfused:
-        print("\nNot fused:", *compiled.unfused, sep="\n  ")
+    if unfused := compiled.unfused:  # lowered for this
+        print("\nNot fused:", *unfused, sep="\n  ")
     print(f"\n{compiled.kernels}")
     print(f"\nMemory of a step: {compiled.memory.peak_bytes:,} bytes for everything between input and output")
     print(*done, "Read on with `gncodegen inspect`.", sep="\n")

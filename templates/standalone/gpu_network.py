@@ -9,7 +9,7 @@ Several inputs are given in the order of the manifest, of any number of observat
 from __future__ import annotations
 
 import json
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,17 +103,12 @@ class Network:
         return results[0] if len(results) == 1 else tuple(results)
 
 
-class _Opened:
+@cache
+def _network() -> Network:
     """The network, from the first prediction on."""
-
-    @cached_property
-    def network(self) -> Network:
-        return Network()
-
-
-_OPENED = _Opened()
+    return Network()
 
 
 def predict(*x: Any) -> Any:
     """The network's outputs: `Network.predict`."""
-    return _OPENED.network.predict(*x)
+    return _network().predict(*x)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gncodegen.errors import OptionsError
-from gncodegen.exchange.standalone.network import stored
 from gncodegen.exchange.standalone.program import Standalone, standalone
-from gncodegen.exchange.standalone.training import write_arrays
+from gncodegen.exchange.standalone.weights import write_arrays
 from gncodegen.kernels.program import Call
 from gncodegen.kernels.render import template_folder
 from gncodegen.kernels.schedule import Schedule
@@ -46,12 +45,10 @@ def write_folder(compiled: Compiled, path: Path, *, training: bool = False) -> N
     manifest["kernels"] = {
         stem: {"entry": entry(source.path), **_launched(schedule)} for stem, (source, schedule) in kernels.items()
     }
-    used = [alone.program.buffers[index] for index in alone.roots]
-    arrays = {name: alone.parameter(name) for each in used if (name := stored(each.kind, each.name))}
     with written_beside(path) as draft:
         folder = draft / path.name
         folder.mkdir()
-        write_arrays(folder / "weights.npz", arrays)
+        write_arrays(folder / "weights.npz", alone.kept)
         (folder / "__init__.py").write_text(loader.replace("{module}", path.name), encoding="utf-8")
         (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for stem, (source, _) in kernels.items():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.exchange.standalone.linking import linked
+from gncodegen.exchange.standalone.weights import stored
 from gncodegen.targets.cpu.runner import Launches, run
 
 Key = tuple[str, str]
@@ -239,14 +240,3 @@ def _padded(array: NDArray[Any], buffer: Buffer) -> NDArray[Any]:
     rows = aligned(buffer.shape, buffer.dtype)
     rows[: len(array)] = array.reshape(len(array), *buffer.shape[1:])
     return rows
-
-
-PASSING = ("input", "output", "arena", "constant", "target", "loss", "hyperparameters")
-"""Kinds of buffers that no file keeps."""
-
-
-def stored(kind: str, name: str) -> str:
-    """The name of a buffer in the file of weights, a solver's with its kind before it; "" of what no file keeps."""
-    if kind in PASSING:
-        return ""
-    return name if kind in ("parameter", "state") else f"{kind}/{name}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import NetworkError, OptionsError
+from gncodegen.exchange.standalone.weights import stored
 from gncodegen.kernels.program import Buffer, Call, Program
 from gncodegen.kernels.store import Source
 from gncodegen.layers.formats import axis_order
@@ -78,6 +79,12 @@ class Standalone:
         """The values of a parameter, of a statistic, or of an array of the solver's."""
         return np.ascontiguousarray(self.values[name])
 
+    @property
+    def kept(self) -> dict[str, NDArray[Any]]:
+        """The arrays that launches read and a file of weights keeps, by their names in it."""
+        used = (self.program.buffers[index] for index in self.roots)
+        return {name: self.parameter(name) for each in used if (name := stored(each.kind, each.name))}
+
     def buffer(self, port: Port) -> Buffer:
         """The buffer of an input or an output."""
         return self.program.buffers[self.program.arguments[port.key]]
@@ -136,4 +143,8 @@ def standalone(compiled: Compiled, becomes: str, function: str = "predict", *, o
         for name, (key, axes) in zip(network.outputs, conversion.results.items(), strict=True)
         for shape in (program.buffers[program.arguments[key]].shape,)
     )
-    return Standalone(lowered, {**compiled.parameters, **compiled.state.solver}, inputs, outputs, conversion.axes)
+    values: Mapping[str, Any] = compiled.parameters
+    if function == "train_step":
+        state = compiled.state
+        values = {**state.values, **state.solver}
+    return Standalone(lowered, values, inputs, outputs, conversion.axes)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import OptionsError
 from gncodegen.exchange.standalone.flatten import OURS, Flattened, Place
-from gncodegen.exchange.standalone.network import stored
 from gncodegen.exchange.standalone.program import Port, Standalone, standalone
-from gncodegen.exchange.standalone.training import Target, write_arrays
+from gncodegen.exchange.standalone.training import Target
+from gncodegen.exchange.standalone.weights import write_arrays
 from gncodegen.kernels.program import Call
 from gncodegen.kernels.store import Source
 from gncodegen.layers.formats import axis_order, permutation
@@ -135,7 +135,7 @@ def write(compiled: Compiled, path: Path, *, training: bool = False) -> None:
     weights = path.with_suffix(".npz").name
     text = source(compiled, functions, path.stem, weights)
     with written_beside(path) as draft:
-        write_arrays(draft / weights, _parameters(functions))
+        write_arrays(draft / weights, _kept(functions))
         (draft / path.name).write_text(text, encoding="utf-8")
 
 
@@ -147,7 +147,7 @@ def write_folder(compiled: Compiled, path: Path, *, training: bool = False) -> N
     with written_beside(path) as draft:
         folder = draft / path.name
         folder.mkdir()
-        write_arrays(folder / weights, _parameters(functions))
+        write_arrays(folder / weights, _kept(functions))
         (folder / "__init__.py").write_text(text, encoding="utf-8")
         (folder / "README.md").write_text(PAGE.format(text=ast.get_docstring(ast.parse(text))), encoding="utf-8")
 
@@ -165,10 +165,9 @@ def _functions(compiled: Compiled, becomes: str, training: object) -> dict[str, 
     return {name: standalone(compiled, becomes, name) for name in names}
 
 
-def _parameters(functions: Mapping[str, Standalone]) -> dict[str, NDArray[Any]]:
-    """The arrays that launches read and the file keeps, by their names in it."""
-    used = [(each, each.program.buffers[index]) for each in functions.values() for index in each.roots]
-    return {name: alone.parameter(name) for alone, buffer in used if (name := stored(buffer.kind, buffer.name))}
+def _kept(functions: Mapping[str, Standalone]) -> dict[str, NDArray[Any]]:
+    """The arrays that the file keeps, by name."""
+    return {name: array for each in functions.values() for name, array in each.kept.items()}
 
 
 def source(compiled: Compiled, functions: Mapping[str, Standalone], module: str, weights: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.exchange.standalone.network import Function, Key, Network, Port, aligned, stored
+from gncodegen.exchange.standalone.network import Function, Key, Network, Port, aligned
+from gncodegen.exchange.standalone.weights import stored, write_arrays
 from gncodegen.runtime.arrays import one_hot
 from gncodegen.runtime.state import Hyperparameters
 
@@ -55,9 +55,11 @@ class TrainableNetwork(Network):
         self.hyperparameters = hyperparameters
         self._target = target
         self._persistent["hyperparameters", "hyperparameters"] = hyperparameters.array
-        own = {(each.kind, each.name): each for each in functions["train_step"].buffers}
-        free = {key: each for key, each in own.items() if key[0] in ("input", "target", "loss", "output")}
-        self._free: dict[Key, NDArray[Any]] = {key: aligned(each.shape, each.dtype) for key, each in free.items()}
+        self._free: dict[Key, NDArray[Any]] = {
+            (each.kind, each.name): aligned(each.shape, each.dtype)
+            for each in functions["train_step"].buffers
+            if each.kind in ("input", "target", "loss", "output")
+        }
 
     def train_step(self, x: Any, t: Any) -> float:
         """One step of the solver on one mini-batch; returns its loss before the step.
@@ -106,11 +108,3 @@ class TrainableNetwork(Network):
             buffers = {stored(each.kind, each.name): (each.kind, each.name) for function in self._functions.values()
                        for each in function.buffers}  # fmt: skip
             write_arrays(path, {name: self._persistent[key] for name, key in buffers.items() if name})
-
-
-def write_arrays(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes arrays by name, in the format of numpy.savez, one keyword of which may be the name of an array."""
-    with ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
