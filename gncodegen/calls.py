@@ -16,7 +16,7 @@ from gncodegen.layers.network import Network
 from gncodegen.lowering import Lowered
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend
-from gncodegen.runtime.conversion import ArrayConversion, Key
+from gncodegen.runtime.conversion import ArrayConversion, Given, Key
 from gncodegen.runtime.places import Places, Results
 from gncodegen.runtime.rows import Rows
 
@@ -64,7 +64,9 @@ class Calls:
             activations: layers whose outputs are results too.
             out: the caller's arrays for all results, or none.
         """
-        inputs, lowered = self._conversion.inward(x, data_format), self._lowered("predict", activations=activations)
+        inputs = self._conversion.inward(x, data_format)
+        normalized = tuple(self._conversion.normalizations(inputs))
+        lowered = self._lowered("predict", activations=activations, normalized=normalized)
         given = dict(zip(wanted, out, strict=True)) if out else {}
         results = self.places.results(
             lowered.program, wanted, [each.array for each in inputs.values()], data_format, given
@@ -74,7 +76,7 @@ class Calls:
             """What does so many: the whole batch's program where it can do a part, else one of the same kernels."""
             if lowered.program.rows(count) == count:
                 return lowered
-            return self._lowered("predict", count, activations)
+            return self._lowered("predict", count, activations, normalized)
 
         for count, arguments in batches(self._options.batch_size, inputs, results.arrays):
             predicting(count).runner.run(arguments, count)
@@ -107,25 +109,28 @@ class Calls:
         if self._network.output_layer is None:
             allowed = "networks that end in a ClassificationLayer or RegressionLayer; append one"
             raise CompileError(f"{function}: the network has no output layer; allowed: {allowed}")
-        arrays = self._conversion.whole((x,), data_format)
-        targets = self._conversion.targets(t, len(next(iter(arrays.values()))))
-        return self.whole(function, {**arrays, T: targets}, data_format, activations, out)
+        given = self._conversion.whole((x,), data_format)
+        targets = self._conversion.targets(t, given.count)
+        return self.whole(function, given, {T: targets}, data_format, activations, out)
 
     def whole(
         self,
         function: str,
-        arrays: Mapping[Key, Any],
+        inputs: Given,
+        others: Mapping[Key, Any],
         data_format: str,
         activations: tuple[str, ...] = (),
         out: Mapping[str, Any] | None = None,
     ) -> Results:
-        """All results of one run over these arguments, which have one batch; `out` as for `once`."""
-        lowered = self._lowered(function, len(next(iter(arrays.values()))), activations)
+        """All results of one run over these inputs and other arguments, which have one batch; `out` as for `once`."""
+        lowered = self._lowered(function, inputs.count, activations, inputs.normalized)
+        arrays = {**inputs.arrays, **others}
         kinds = [key for key in lowered.program.arguments if key[0] in OUTPUT_KINDS]
         wanted = {key: self._conversion.letters(key) if key[0] == "gradient" else "" for key in kinds}
         given = {("gradient", name): array for name, array in (out or {}).items()}
         results = self.places.results(lowered.program, wanted, list(arrays.values()), data_format, given)
         lowered.runner.run({**arrays, **results.arrays})
+        self._conversion.scale(results.arrays, inputs.normalizations)
         return results
 
     def evaluate(self, x: Any, t: Any, data_format: str, out: Any) -> tuple[float, NDArray[Any]]:
@@ -135,12 +140,13 @@ class Calls:
         like = next(iter(inputs.values())).array
         read = {**inputs, T: Rows(self._conversion.targets(t, count), np.dtype(self._options.dtype))}
         letters = self._conversion.results[Y]
-        program = self._lowered("evaluate", min(size, count)).program
+        normalized = tuple(self._conversion.normalizations(inputs))
+        program = self._lowered("evaluate", min(size, count), normalized=normalized).program
         results = self.places.results(
             program, {Y: letters}, [each.array for each in read.values()], letters, {} if out is None else {Y: out}
         )
         for found, arguments in batches(size, read, results.arrays):
             loss = self._backend.empty((), "float64", like)
-            self._lowered("evaluate", found).runner.run({**arguments, LOSS: loss})
+            self._lowered("evaluate", found, normalized=normalized).runner.run({**arguments, LOSS: loss})
             total += float(loss) * found
         return total / count, self.places.outward(results, {Y: letters}, letters)[0]

@@ -58,10 +58,14 @@ class Compiled(Readable):
         zeros = {name: np.zeros_like(initial[name]) for name in trained}
         state = {array: self._backend.values(zeros, options.dtype) for array in hyperparameters.solver.state}
         self._persistent = PersistentBuffers(values, state, hyperparameters, averaging or Averaging())
-        self.parameters = Parameters(values)
+        self.parameters = Parameters(values, network.input_statistics(initial))
         self._last_step: Runner | None = None
         self._conversion = ArrayConversion(
-            network, options.dtype, options.data_format or "", self._backend.import_device_array
+            network,
+            options.dtype,
+            options.data_format or "",
+            self._backend.import_device_array,
+            self.parameters.statistics,
         )
         self._direct: dict[str, DirectPrediction | None] = {}
         self._functions = Functions(network, options, self._backend, self._persistent, self._conversion.axes)
@@ -145,10 +149,10 @@ class Compiled(Readable):
             training: with dropout and the batch's statistics, as `forward` computes.
             iteration: of the `forward` whose dropout masks are taken; None = the masks of the next one.
         """
-        arrays = self._conversion.whole((x,), data_format)
-        arrays |= self._conversion.cotangents(dy, len(next(iter(arrays.values()))), data_format)
+        given = self._conversion.whole((x,), data_format)
+        cotangents = self._conversion.cotangents(dy, given.count, data_format)
         with self._backend.lock, self.hyperparameters.at(iteration):
-            results = self._calls.whole("training_vjp" if training else "vjp", arrays, data_format)
+            results = self._calls.whole("training_vjp" if training else "vjp", given, cotangents, data_format)
         return self._conversion.outputs(results.arrays, data_format), self._calls.places.gradients(results, data_format)
 
     def forward(self, *x: Any, data_format: str = "") -> Any:
@@ -156,9 +160,9 @@ class Compiled(Readable):
 
         Dropout drops, with another mask in every call, and batch norms take the batch's statistics and update theirs.
         """
-        arrays = self._conversion.whole(x, data_format)
+        given = self._conversion.whole(x, data_format)
         with self._backend.lock, Uninterrupted():
-            results = self._calls.whole("training_forward", arrays, data_format)
+            results = self._calls.whole("training_forward", given, {}, data_format)
             self.hyperparameters.iteration += 1
         return self._conversion.outputs(results.arrays, data_format)
 
@@ -196,13 +200,12 @@ class Compiled(Readable):
                 "train_step: compiled for prediction; allowed: networks with an output layer; call "
                 "gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
-        arrays = self._conversion.whole((x,), data_format)
-        count = len(next(iter(arrays.values())))
-        lowered = self.lowered("train_step", count)
-        targets = self._conversion.targets(t, count)
-        loss = self._backend.empty((), "float64", next(iter(arrays.values())))
+        given = self._conversion.whole((x,), data_format)
+        lowered = self.lowered("train_step", given.count, normalized=given.normalized)
+        targets = self._conversion.targets(t, given.count)
+        loss = self._backend.empty((), "float64", next(iter(given.arrays.values())))
         with self._backend.lock, Uninterrupted():
-            lowered.runner.run({**arrays, T: targets, LOSS: loss})
+            lowered.runner.run({**given.arrays, T: targets, LOSS: loss})
             self._last_step = lowered.runner
             self.hyperparameters.advance()
         return float(loss) if isinstance(loss, np.ndarray) else loss
@@ -252,7 +255,7 @@ class Compiled(Readable):
                 for array, of_parameter in self._persistent.solver_state.items()
                 for name in of_parameter.shapes
             }
-            learned = {name: values.read(name) for name in values.shapes}
+            learned = {name: values.read(name) for name in values.shapes} | self.parameters.statistics
             alone = {"bucket_size": 0, "synchronize_batch_normalization": False}  # who loads it has ranks of his own
             options = replace(self.options, **alone)
             return NetworkState(self.network, options, numbers.values(), numbers.steps, learned, solver)

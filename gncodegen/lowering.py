@@ -67,19 +67,26 @@ class Functions:
     ) -> None:
         self._network, self._options, self._data_format = network, options, data_format
         self._backend, self._persistent = backend, persistent
-        self._known: dict[tuple[str, int, tuple[str, ...]], Lowered] = {}
+        self._known: dict[tuple[str, int, tuple[str, ...], tuple[str, ...]], Lowered] = {}
         self._files: dict[Schedule, Source] = {}
         self._lock = forks.lock(forks.Rank.LOWERING)
 
-    def lowered(self, function: str, batch_size: int = 0, activations: tuple[str, ...] = ()) -> Lowered:
+    def lowered(
+        self,
+        function: str,
+        batch_size: int = 0,
+        activations: tuple[str, ...] = (),
+        normalized: tuple[str, ...] = (),
+    ) -> Lowered:
         """One function, ready to run.
 
         Args:
             function: as Specification.function.
             batch_size: observations per run; 0 = the compiled batch size.
             activations: layers whose outputs are results too.
+            normalized: the inputs that are normalized already.
         """
-        key = (function, batch_size or self._options.batch_size, activations)
+        key = (function, batch_size or self._options.batch_size, activations, normalized)
         known = self._known.get(key)
         if known is None:
             with self._lock:
@@ -98,11 +105,14 @@ class Functions:
         """All that were asked for so far."""
         return tuple(self._known.values())
 
-    def _specification(self, function: str, batch_size: int, activations: tuple[str, ...] = ()) -> Specification:
+    def _specification(
+        self, function: str, batch_size: int, activations: tuple[str, ...] = (), normalized: tuple[str, ...] = ()
+    ) -> Specification:
         machine, tuned_for = self._backend.target.machine, self._options.batch_size
         options = self._options.of_function(function, tuned_for, self._data_format)
         observations = 0 if batch_size == tuned_for else batch_size  # kernels serve any number of them
-        return Specification(self._network, function, options, machine, activations, observations=observations)
+        network = self._network.normalized(normalized) if normalized else self._network
+        return Specification(network, function, options, machine, activations, observations=observations)
 
     def _tuned(self, specification: Specification) -> Specification:
         """The specification with the choices that were measured, now or before, where they are to be."""

@@ -66,7 +66,7 @@ class Readable:
     @property
     def graph(self) -> LayerGraph:
         """The layers with their connections; each carries the values of its parameters as they are now."""
-        return self.network.with_values(dict(self.parameters)).graph
+        return self.network.with_values({**self.parameters, **self.parameters.statistics}).graph
 
     @property
     def program(self) -> Program:
@@ -148,14 +148,13 @@ class Readable:
         """
         from gncodegen.report.profile import timed  # noqa: PLC0415  used here only
 
-        arrays = {
-            key: array[: self.options.batch_size] for key, array in self._conversion.whole((x,), data_format).items()
-        }
-        count = len(next(iter(arrays.values())))
+        given = self._conversion.whole((x,), data_format)
+        count = min(given.count, self.options.batch_size)
+        arrays = {key: array[:count] for key, array in given.arrays.items()}
         if t is not None:
             arrays[T] = self._conversion.targets(t, len(t))[:count]
         function = "predict" if t is None else "train_step" if self.options.training else "loss"
-        lowered, state = self._functions.lowered(function, count), self.state
+        lowered, state = self._functions.lowered(function, count, normalized=given.normalized), self.state
         try:
             return timed(lowered, self._backend, self._persistent, arrays, measure)
         finally:

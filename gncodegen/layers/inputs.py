@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from gncodegen.errors import ArrayError
@@ -31,7 +31,8 @@ class InputLayer(Layer):
     """Takes the observations into the network.
 
     "zerocenter": x - mean; "zscore": (x - mean) / standard_deviation; "rescale-symmetric": (min, max) → (-1, 1);
-    "rescale-zero-one": (min, max) → (0, 1). A constant channel is only shifted, never divided by zero.
+    "rescale-zero-one": (min, max) → (0, 1). A constant channel is only shifted, never divided by zero. Arrays of the host
+    whose type the network's cannot hold, such as float64 for float32, are normalized in float64 before they are converted.
 
     Args:
         normalization: one of the above, "none", or a callable that takes and returns the array of observations; it runs
@@ -95,6 +96,12 @@ class InputLayer(Layer):
         """The statistics the normalization needs."""
         return _STATISTICS.get(self.normalization, ()) if isinstance(self.normalization, str) else ()
 
+    @property
+    def normalized(self) -> InputLayer:
+        """The layer of observations that are normalized already."""
+        given: dict[str, Any] = dict.fromkeys(_NEUTRAL)
+        return replace(self, normalization="none", normalization_dimension="auto", **given)
+
     def statistics(self, x: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         """The statistics the normalization needs, of training data.
 
@@ -116,8 +123,8 @@ class InputLayer(Layer):
         # Axes to reduce: the batch always, then whichever axes the statistic does not have.
         axes = tuple(range(x.ndim if shape == (1,) else x.ndim - len(shape)))
         names = self._statistics()
-        compute = moments if "mean" in names else extremes
-        return {name: value.reshape(shape) for name, value in zip(names, compute(x, axes), strict=False)}
+        found = moments(x, axes, deviation=len(names) > 1) if "mean" in names else extremes(x, axes)
+        return {name: value.reshape(shape) for name, value in zip(names, found, strict=False)}
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
         return self._size()

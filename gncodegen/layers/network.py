@@ -15,6 +15,7 @@ from gncodegen.layers.base import Layer, Parameter, Size
 from gncodegen.layers.examine import examine
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.initializers import initialize
+from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.wiring import LayerArray, Placed, Wired
 
 if TYPE_CHECKING:
@@ -227,6 +228,20 @@ class Network:
                 except LayerError as error:
                     raise LayerError(f"{node.label}: {error}") from error
         return values
+
+    def input_statistics(self, values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+        """The statistics of input layers in float64, by key: those that layers have, else of these values."""
+        owned = ((f"{node.name}.{p.name}", p.value) for node in self.inputs for p in node.parameters)
+        return {key: np.array(values[key] if value is None else value, np.float64) for key, value in owned}
+
+    def normalized(self, names: tuple[str, ...]) -> Network:
+        """The network for inputs of which some are normalized already; `names` are those of their arguments."""
+
+        def bare(node: Node) -> Node:
+            taken = isinstance(node.layer, InputLayer) and argument_name(self, node) in names
+            return replace(node, layer=node.layer.normalized) if taken else node
+
+        return replace(self, nodes=tuple(map(bare, self.nodes)))
 
     def with_values(self, values: Mapping[str, NDArray[Any]]) -> Network:
         """The network whose layers start from these values, by key; layers without a value here stay as they are.

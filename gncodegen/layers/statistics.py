@@ -11,25 +11,64 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_PIECE = 1 << 20
-"""Elements converted to float64 at a time."""
+_PIECE = 1 << 19
+"""Bytes of floating-point numbers that observations are converted to at a time, which stay in a cache."""
+
+_EXACT = 1 << 24
+"""Up to here float32 holds every sum of whole numbers."""
 
 
-def _pieces(x: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
-    """The observations in float64, a few at a time."""
-    step = max(1, _PIECE // max(1, x[0].size))
+def moments(
+    x: NDArray[Any], axes: tuple[int, ...], *, deviation: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and population standard deviation of x (N, …) over its first axes `axes`; of a constant that is exactly 0.
+
+    Every place of an observation has sums of its own, piece by piece; places of one statistic are joined at the end.
+    Without `deviation` there are none, and zeros stand for them.
+
+    Source: T. F. Chan, G. H. Golub, R. J. LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
+    Variances, 1979.
+    """
+    shift = _shift(x, len(axes))
+    width = x[0].size
+    mean, squares, count = np.zeros(width), np.zeros(width), 0
+    for piece in _pieces(x, shift, deviation):
+        n = len(piece)
+        local = (np.ones(n, piece.dtype) @ piece).astype(np.float64) / n
+        delta = local - mean
+        if deviation:
+            piece -= local
+            squares += np.einsum("nw,nw->w", piece, piece) + np.square(delta) * (count * n / (count + n))
+        count += n
+        mean += delta * (n / count)
+    mean, squares = (each.reshape(-1, shift.size) for each in (mean, squares))
+    middle = mean[0] + (mean - mean[0]).mean(0)
+    variance = (squares.sum(0) + count * np.square(mean - middle).sum(0)) / (count * len(mean))
+    return shift + middle.reshape(shift.shape), np.sqrt(variance).reshape(shift.shape)
+
+
+def _shift(x: NDArray[Any], axes: int) -> NDArray[np.float64]:
+    """The first value of each statistic, where sums of x itself would not be exact enough; else zeros."""
+    first = x[(0,) * axes].astype(np.float64)
+    return first if x.dtype.itemsize > 4 else np.zeros_like(first)
+
+
+def _pieces(x: NDArray[Any], shift: NDArray[np.float64], deviation: bool) -> Iterator[NDArray[Any]]:
+    """A few observations at a time less their shift (n, places), in a buffer that the next ones overwrite."""
+    width = x[0].size
+    small = x.dtype.kind in "bu" and x.dtype.itemsize == 1 and not deviation
+    dtype = np.dtype(np.float32 if small else np.float64)
+    step = max(1, _PIECE // (dtype.itemsize * max(1, width)))
+    step = min(step, len(x), _EXACT // 256 if small else step)
+    buffer = np.empty((step, *x.shape[1:]), dtype)
+    shifts = np.tile(shift.ravel(), width // shift.size) if shift.any() else None
     for start in range(0, len(x), step):
-        yield np.asarray(x[start : start + step], dtype=np.float64)
-
-
-def moments(x: NDArray[Any], axes: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and population standard deviation of x (N, …) over `axes`, shifted first: a constant gives exactly 0."""
-    index = tuple(slice(1) if axis in axes else slice(None) for axis in range(x.ndim))
-    shift = np.asarray(x[index], dtype=np.float64)
-    count = np.prod([x.shape[axis] for axis in axes])
-    mean = shift + sum(np.sum(piece - shift, axis=axes, keepdims=True) for piece in _pieces(x)) / count
-    variance = sum(np.sum(np.square(piece - mean), axis=axes, keepdims=True) for piece in _pieces(x)) / count
-    return mean, np.sqrt(variance)
+        part = x[start : start + step]
+        buffer[: len(part)] = part
+        piece = buffer[: len(part)].reshape(len(part), width)
+        if shifts is not None:
+            piece -= shifts
+        yield piece
 
 
 def extremes(x: NDArray[Any], axes: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.runtime.input_normalization import InputNormalization
 from gncodegen.runtime.rows import Array, Rows
 
 Key = tuple[str, str]
@@ -43,6 +44,25 @@ class _Port:
     plain: bool
 
 
+class Given(NamedTuple):
+    """The observations of one run.
+
+    Args:
+        arrays: by argument, as kernels read them.
+        count: observations of each.
+        normalizations: of the inputs that are normalized already, by the argument's name.
+    """
+
+    arrays: dict[Key, Any]
+    count: int
+    normalizations: Mapping[str, InputNormalization]
+
+    @property
+    def normalized(self) -> tuple[str, ...]:
+        """The names of the inputs that are normalized already."""
+        return tuple(self.normalizations)
+
+
 class ArrayConversion:
     """The arrays of one network.
 
@@ -51,6 +71,8 @@ class ArrayConversion:
         dtype: what kernels read.
         data_format: the caller's axis order where a call names none; "" = that of the network.
         import_device_array: an array of a GPU, read where it is, or None; its second argument names it in messages.
+        statistics: of input layers, in float64, by key: host arrays of a type that `dtype` cannot hold are normalized
+            with them before they are converted; None = kernels normalize them.
     """
 
     def __init__(
@@ -59,7 +81,9 @@ class ArrayConversion:
         dtype: str,
         data_format: str,
         import_device_array: Callable[[Any, str], DeviceArray | None],
+        statistics: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> None:
+        self._statistics = statistics or {}
         self._network, self._dtype, self._format = network, np.dtype(dtype), data_format
         self._import_device_array = import_device_array
         # Inside a call arrays have the batch axis first, so that a part of a batch is contiguous.
@@ -105,6 +129,8 @@ class ArrayConversion:
         if len(rows) > 1 and len({len(each) for each in rows.values()}) > 1:
             counts = ", ".join(f"{len(each)} of {self._inputs[key].name!r}" for key, each in rows.items())
             raise ArrayError(f"{counts}; allowed: as many observations of each input; give as many")
+        if any(isinstance(each.array, DeviceArray) for each in rows.values()):
+            return {key: Rows(each.array, self._dtype) for key, each in rows.items()}  # results lie on the GPU
         return rows
 
     def _by_name(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -140,7 +166,9 @@ class ArrayConversion:
         array = batch(x, node.size.shape, letters, order, node.label)
         if callable(normalization):
             array = batch(normalization(array), node.size.shape, letters, order, node.label)
-        return Rows(array.transpose(permutation(order, inner)), self._dtype)
+        wide = not np.can_cast(array.dtype, self._dtype) and bool(self._statistics)
+        normalization = InputNormalization.of(node, self._statistics, inner) if wide else None
+        return Rows(array.transpose(permutation(order, inner)), self._dtype, normalization)
 
     def _port(self, key: Key, data_format: str) -> _Port:
         node = self._inputs[key]
@@ -150,11 +178,15 @@ class ArrayConversion:
         shape = tuple(node.size.shape[axis - 1] for axis in permutation(letters, inner)[1:])
         return _Port(node, letters, order, inner, shape, plain=order == inner and not own)
 
-    def whole(self, given: tuple[Any, ...], data_format: str) -> dict[Key, Any]:
+    def whole(self, given: tuple[Any, ...], data_format: str) -> Given:
         """All observations as kernels read them, of which there is at least one; as `inward` otherwise."""
         rows = self.inward(given, data_format)
         count = self.count(rows)
-        return {key: each.part(0, count) for key, each in rows.items()}
+        return Given({key: each.part(0, count) for key, each in rows.items()}, count, self.normalizations(rows))
+
+    def normalizations(self, rows: Mapping[Key, Rows]) -> dict[str, InputNormalization]:
+        """As Given.normalizations."""
+        return {name: each.normalization for (_, name), each in rows.items() if each.normalization is not None}
 
     def count(self, rows: Mapping[Key, Rows]) -> int:
         """The number of observations; raises ArrayError where there is none."""
@@ -188,6 +220,13 @@ class ArrayConversion:
         prefix, _, name = key[1].partition("/")
         node = self._inputs.get(("input", name or "x")) if prefix == "input" else None
         return "" if node is None else "B" + node.size.format
+
+    def scale(self, results: Mapping[Key, Any], normalizations: Mapping[str, InputNormalization]) -> None:
+        """Makes gradients of normalized inputs those of the inputs as they were given, in place."""
+        for name, normalization in normalizations.items():
+            gradient = results.get(("gradient", "input" if name == "x" else f"input/{name}"))
+            if gradient is not None:
+                np.multiply(gradient, normalization.factor, out=gradient, casting="same_kind")
 
     def outward(self, result: Any, letters: str, data_format: str) -> Any:
         """A result in the caller's axis order; `letters` are its axes, channel last, "" for a parameter."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.runtime.input_normalization import InputNormalization
 from gncodegen.runtime.pool import POOL
 
 Array = NDArray[Any] | DeviceArray
@@ -19,10 +20,11 @@ class Rows:
     Args:
         array: the batch axis first, the others in the order that kernels read.
         dtype: what they read.
+        normalization: what is done to the array before it is converted, or None.
     """
 
-    def __init__(self, array: Any, dtype: np.dtype[Any]) -> None:
-        self.array, self._dtype = array, dtype
+    def __init__(self, array: Any, dtype: np.dtype[Any], normalization: InputNormalization | None = None) -> None:
+        self.array, self._dtype, self.normalization = array, dtype, normalization
         self._ready = isinstance(array, DeviceArray) or (array.dtype == dtype and array.flags.c_contiguous)
 
     def __len__(self) -> int:
@@ -34,5 +36,8 @@ class Rows:
         if self._ready:
             return part
         staged = POOL.array(part.shape, self._dtype)
-        staged[...] = part
+        if self.normalization is None:
+            staged[...] = part
+        else:
+            self.normalization(part, staged)
         return staged

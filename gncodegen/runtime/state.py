@@ -190,10 +190,16 @@ class HostValues:
 
 
 class Parameters(MutableMapping[str, NDArray[Any]]):
-    """Name such as "groupnorm_1.scale" → array. Reading gives a read-only copy; assigning copies the values in."""
+    """Name such as "groupnorm_1.scale" → array. Reading gives a read-only copy; assigning copies the values in.
 
-    def __init__(self, values: Values) -> None:
+    Args:
+        values: all of them.
+        statistics: those of input layers, which are kept in float64, too.
+    """
+
+    def __init__(self, values: Values, statistics: Mapping[str, NDArray[np.float64]] | None = None) -> None:
         self._values, self._shapes = values, dict(values.shapes)
+        self.statistics: dict[str, NDArray[np.float64]] = dict(statistics or {})
 
     @property
     def stored(self) -> Values:
@@ -216,6 +222,8 @@ class Parameters(MutableMapping[str, NDArray[Any]]):
         if array.shape != shape:
             raise ArrayError(f"{name} has shape {array.shape}; allowed: {shape}; give an array of that shape")
         self._values.write(name, array)
+        if name in self.statistics:
+            self.statistics[name] = np.array(array, np.float64)
 
     def __delitem__(self, name: str) -> None:
         raise ArrayError(f"{name} cannot be deleted; parameters belong to the network; assign zeros instead")

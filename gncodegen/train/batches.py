@@ -101,6 +101,11 @@ def steps(
             yield Step(epoch, iteration, order[start : start + size])
 
 
+def as_batch(x: NDArray[Any], data: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """A batch as a step takes it: of `dtype` if that can hold the data it comes from; the step converts others."""
+    return np.ascontiguousarray(x, dtype if np.can_cast(data.dtype, dtype) else x.dtype)
+
+
 class Samples:
     """Inputs with their targets.
 
@@ -135,13 +140,13 @@ class Samples:
 
         Args:
             indices: int64, which samples.
-            dtype: the floating type of the batch.
+            dtype: the floating type of the batch; inputs that it cannot hold keep their own.
         """
-        shape = list(self.x.shape)
+        shape, kept = list(self.x.shape), np.dtype(dtype) if np.can_cast(self.x.dtype, dtype) else self.x.dtype
         shape[self.batch_axis] = len(indices)
-        if self._gathered.shape != tuple(shape) or self._gathered.dtype != dtype:
-            self._gathered = np.empty(shape, dtype)
-            self._staged = self._gathered if self.x.dtype == dtype else np.empty(shape, self.x.dtype)
+        if self._gathered.shape != tuple(shape) or self._gathered.dtype != kept:
+            self._gathered = np.empty(shape, kept)
+            self._staged = self._gathered if self.x.dtype == kept else np.empty(shape, self.x.dtype)
         # mode="clip" lets take write straight into the buffer; the indices are in range.
         np.take(self.x, indices, axis=self.batch_axis, out=self._staged, mode="clip")
         if self._staged is not self._gathered:
@@ -213,7 +218,7 @@ class ArraySource:
         targets = samples.targets
         rank = self._collective.rank
         x, y = augmented(self._augment, x, targets.take(step.indices), self._seed, step.iteration, rank)
-        return np.ascontiguousarray(x, self._dtype), targets.rows(y, self._dtype)
+        return as_batch(x, samples.x, self._dtype), targets.rows(y, self._dtype)
 
     def inputs(self) -> Iterator[NDArray[Any]]:
         """All inputs of this rank's share."""

@@ -15,7 +15,7 @@ from gncodegen.errors import ArrayError
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.parallel.collective import ALONE, Collective, share
-from gncodegen.train.batches import Augmentation, Batch, augmented
+from gncodegen.train.batches import Augmentation, Batch, as_batch, augmented
 from gncodegen.train.history import Record
 from gncodegen.train.inputs import along, checked_inputs
 from gncodegen.train.options import TrainingOptions
@@ -204,9 +204,9 @@ class StreamSource:
         own = self.stream.share(x.shape[axis])
         x, indices = along(x, axis, own), np.arange(own.start, own.stop)
         if self.augment is None:
-            return np.ascontiguousarray(x, self.dtype), targets.gather(indices, self.dtype)
-        x, y = augmented(self.augment, x, targets.take(indices), self.seed, iteration, self.stream.collective.rank)
-        return np.ascontiguousarray(x, self.dtype), targets.rows(y, self.dtype)
+            return as_batch(x, x, self.dtype), targets.gather(indices, self.dtype)
+        made, y = augmented(self.augment, x, targets.take(indices), self.seed, iteration, self.stream.collective.rank)
+        return as_batch(made, x, self.dtype), targets.rows(y, self.dtype)
 
     def inputs(self) -> Iterator[NDArray[Any]]:
         """This rank's share of all inputs of the first epoch."""
@@ -214,4 +214,4 @@ class StreamSource:
             array, axis = checked_inputs(x, self.network.input, self.data_format)
             own = self.stream.share(array.shape[axis])
             if own.start < own.stop:
-                yield np.ascontiguousarray(along(array, axis, own), self.dtype)
+                yield as_batch(along(array, axis, own), array, self.dtype)

@@ -33,7 +33,8 @@ class TrainedNetwork:
     @property
     def network(self) -> Network:
         """The checked network; its layers carry the learned values."""
-        return self.compiled.network.with_values(dict(self.compiled.parameters))
+        parameters = self.compiled.parameters
+        return self.compiled.network.with_values({**parameters, **parameters.statistics})
 
     @property
     def layers(self) -> tuple[Layer, ...]:

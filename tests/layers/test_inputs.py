@@ -68,13 +68,19 @@ def test_sequences_and_volumes_are_normalized(layer, size, dimension, axes, meth
     np.testing.assert_allclose(compiled.predict(x), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("offset", [0.1, 1e6, -7])
-def test_constant_channel_deviates_by_exactly_zero(offset):
-    x = np.full((50, 3, 3, 2), offset, dtype=np.float32)
-    x[..., 1] += np.arange(50)[:, None, None]
-    found = gnc.ImageInputLayer((3, 3, 2), normalization="zscore").statistics(x)
+@pytest.mark.parametrize(
+    ("offset", "dtype"),
+    [(0.1, "float32"), (1e6, "float32"), (-7, "float32"), (0.1, "float64"), (1e8 + 0.1, "float64"), (201, "uint8")],
+)
+def test_constant_channel_deviates_by_exactly_zero(offset, dtype, monkeypatch):
+    monkeypatch.setattr(statistics, "_PIECE", 1000)
+    x = np.full((50, 3, 3, 2), offset, dtype)
+    x[..., 1] += np.arange(50, dtype=dtype)[:, None, None]
+    for method in ("zerocenter", "zscore"):
+        found = gnc.ImageInputLayer((3, 3, 2), normalization=method).statistics(x)
+        assert found["mean"][0] == x[0, 0, 0, 0]
+        np.testing.assert_allclose(found["mean"], x.mean((0, 1, 2), dtype=np.float64), rtol=1e-13)
     assert found["standard_deviation"][0] == 0
-    assert found["mean"][0] == np.float64(np.float32(offset))
 
 
 def test_integers_and_views():

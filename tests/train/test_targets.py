@@ -108,6 +108,8 @@ def test_labels_of_pandas():
     for dtype in ("category", "string", "object"):
         series = pandas.Series(["b", "a", "c", "a"], dtype=dtype)
         assert class_targets(series, None, (3,), WHERE).indices.tolist() == [1, 0, 2, 0]
-    assert class_targets(pandas.Series([3, 1, 2], dtype="Int64"), None, (3,), WHERE).classes == (1, 2, 3)
+    assert class_targets(pandas.Categorical(["b", "a", "c"]), None, (3,), WHERE).indices.tolist() == [1, 0, 2]
+    for given in (pandas.Series([3, 1, 2], dtype="Int64"), pandas.DataFrame({"y": [3, 1, 2]})):
+        assert class_targets(given, None, (3,), WHERE).classes == (1, 2, 3)
     with pytest.raises(ArrayError, match="undefined labels"):
         class_targets(pandas.Series([3, None, 2], dtype="Int64"), None, (3,), WHERE)

@@ -208,10 +208,26 @@ class TestArrays:
         assert np.array_equal(net.layers[0].mean, usual.layers[0].mean)
 
     @pytest.mark.parametrize(
-        "change", [np.asfortranarray, lambda x: x.astype(np.float64), lambda x: np.flip(x)[::-1, ::-1, ::-1, ::-1]]
+        "change", [np.asfortranarray, lambda x: x.astype(">f4"), lambda x: np.flip(x)[::-1, ::-1, ::-1, ::-1]]
     )
     def test_other_layouts_and_types_train_the_same(self, change):
         assert np.array_equal(train(classifier(), x=change(X))[1].training_loss, train(classifier())[1].training_loss)
+
+    def test_float64_inputs_are_normalized_as_such(self):
+        """A constant that float32 cannot resolve makes no difference: arrays, streams, augmentations, validation."""
+        far = X.astype(np.float64) + 1e8
+        near, options = far - 1e8, {"max_epochs": 2, "validation_data": (far, Y)}
+        _, info = train(classifier(), x=far, **options)
+        _, wanted = train(classifier(), x=near, **options | {"validation_data": (near, Y)})
+        assert info.training_loss == pytest.approx(wanted.training_loss, rel=1e-5)
+        assert info.validation_loss[0] == pytest.approx(wanted.validation_loss[0], rel=1e-5)
+        chosen = gnc.training_options("sgdm", max_epochs=1, mini_batch_size=16, verbose=False, seed=3, shuffle="never")
+        given = gnc.train_network(far[:48], Y[:48], classifier(), chosen)[1].training_loss
+        parts = [(far[i : i + 16], Y[i : i + 16]) for i in (0, 16, 32)]
+        streamed = gnc.train_network(parts, None, classifier(), chosen)[1].training_loss
+        augmented = gnc.train_network(far[:48], Y[:48], classifier(), chosen, augment=lambda x, y, generator: (x, y))
+        assert streamed == pytest.approx(given, rel=1e-5)
+        assert np.array_equal(augmented[1].training_loss, given)
 
     def test_integers_and_read_only_arrays(self):
         x = np.arange(50 * 32).reshape(50, 4, 4, 2) % 7
@@ -275,6 +291,10 @@ def test_every_call_refuses_what_is_no_array_of_numbers_alike(x, message):
         lambda: train(classifier(), validation_data=(x, Y)),
         lambda: compiled.predict(x),
         lambda: compiled.loss(x, indices),
+        lambda: compiled.gradients(x, indices),
+        lambda: compiled.evaluate(x, indices),
+        lambda: compiled.activations(x, "gn"),
+        lambda: compiled.forward(x),
         lambda: compiled.train_step(x, indices),
     )
     for call in calls:
