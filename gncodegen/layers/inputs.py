@@ -31,8 +31,9 @@ class InputLayer(Layer):
     """Takes the observations into the network.
 
     "zerocenter": x - mean; "zscore": (x - mean) / standard_deviation; "rescale-symmetric": (min, max) → (-1, 1);
-    "rescale-zero-one": (min, max) → (0, 1). A constant channel is only shifted, never divided by zero. Arrays of the host
-    whose type the network's cannot hold, such as float64 for float32, are normalized in float64 before they are converted.
+    "rescale-zero-one": (min, max) → (0, 1). A constant channel is only shifted, never divided by zero.
+    Arrays of the host whose type the network's cannot hold, such as float64 for float32, are normalized in float64
+    before they are converted.
 
     Args:
         normalization: one of the above, "none", or a callable that takes and returns the array of observations; it runs

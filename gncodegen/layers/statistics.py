@@ -37,8 +37,8 @@ def moments(
         local = (np.ones(n, piece.dtype) @ piece).astype(np.float64) / n
         delta = local - mean
         if deviation:
-            piece -= local
-            squares += np.einsum("nw,nw->w", piece, piece) + np.square(delta) * (count * n / (count + n))
+            centred = np.subtract(piece, local, out=piece)
+            squares += np.einsum("nw,nw->w", centred, centred) + np.square(delta) * (count * n / (count + n))
         count += n
         mean += delta * (n / count)
     mean, squares = (each.reshape(-1, shift.size) for each in (mean, squares))
