@@ -238,8 +238,8 @@ class Network:
         """The network for inputs of which some are normalized already; `names` are those of their arguments."""
 
         def bare(node: Node) -> Node:
-            taken = isinstance(node.layer, InputLayer) and argument_name(self, node) in names
-            return replace(node, layer=node.layer.normalized) if taken else node
+            layer, taken = node.layer, argument_name(self, node) in names
+            return replace(node, layer=layer.normalized) if taken and isinstance(layer, InputLayer) else node
 
         return replace(self, nodes=tuple(map(bare, self.nodes)))
 
