@@ -158,8 +158,7 @@ class Program:
         """Tiles of a call for the first `count` observations."""
         if count == self.batch_size or not (call.order and self.in_order):
             return call.grid
-        order = Order(*call.order)
-        return min(max(order.needed(count) * order.tiles * order.repeats - call.first, 0), call.grid)
+        return Order(*call.order).grid(count, call.first, call.grid)
 
     def numbers(self, call: Call, count: int) -> tuple[int, ...]:
         """What the kernel of a call reads at run time for the first `count` observations."""

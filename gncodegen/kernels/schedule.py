@@ -225,6 +225,10 @@ class Order(NamedTuple):
         """Units that do the first `count` observations."""
         return -(-count * self.units // self.observations)
 
+    def grid(self, count: int, first: int, most: int) -> int:
+        """Tiles of a launch that do the first `count` observations, of its `most` tiles from number `first` on."""
+        return min(max(self.needed(count) * self.tiles * self.repeats - first, 0), most)
+
 
 @dataclass(frozen=True)
 class Launch:

@@ -33,7 +33,47 @@ ROUNDING: Mapping[str, Callable[[Any], Any]] = {
 }
 """The input that stands for a place between two."""
 
-METHODS = ("nearest", "linear")
+CUBIC = -0.75
+"""The parameter a of the cubic kernel, as ONNX, PyTorch and OpenCV have it."""
+
+
+def _nearest(how: Resampling, places: Places, n: int) -> Places:
+    return np.eye(n)[np.clip(ROUNDING[how.rounding](places), 0, n - 1).astype(int)]
+
+
+def _linear(how: Resampling, places: Places, n: int) -> Places:
+    places = np.clip(places, 0, n - 1)
+    low = np.minimum(np.floor(places).astype(int), max(n - 2, 0))
+    fraction = (places - low)[:, None]
+    return np.eye(n)[low] * (1 - fraction) + np.eye(n)[np.minimum(low + 1, n - 1)] * fraction
+
+
+def _cubic(how: Resampling, places: Places, n: int) -> Places:
+    """Four inputs each, the first or the last one for those outside (Keys, 1981)."""
+    low = np.floor(places).astype(int)
+    found = np.zeros((len(places), n))
+    for tap in (-1, 0, 1, 2):
+        x = np.abs(places - low - tap)
+        near, far = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1, CUBIC * (((x - 5) * x + 8) * x - 4)
+        found += np.eye(n)[np.clip(low + tap, 0, n - 1)] * np.where(x <= 1, near, far)[:, None]
+    return found
+
+
+def _area(how: Resampling, places: Places, n: int) -> Places:
+    """Output i is the mean of the inputs that i … i + 1 of the m outputs cover, in whole or in part."""
+    m = len(places)
+    inputs = np.arange(n)
+    covered = np.array([(inputs >= i * n // m) & (inputs < -(-(i + 1) * n // m)) for i in range(m)], np.float64)
+    return covered / covered.sum(1, keepdims=True)
+
+
+METHODS: Mapping[str, Callable[[Resampling, Places, int], Places]] = {
+    "nearest": _nearest,
+    "linear": _linear,
+    "cubic": _cubic,
+    "area": _area,
+}
+"""The weights (m, n) of n inputs in outputs at m places."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +81,7 @@ class Resampling:
     """How an axis gets another extent.
 
     Args:
-        method: "nearest" = the input nearest to the output's place; "linear" = between the two beside it.
+        method: a row of METHODS.
         coordinates: a row of COORDINATES.
         rounding: a row of ROUNDING, which "nearest" uses.
     """
@@ -53,12 +93,7 @@ class Resampling:
     def matrix(self, n: int, m: int, scale: float) -> NDArray[np.float64]:
         """The weights (m, n) of n inputs in each of m outputs."""
         places = COORDINATES[self.coordinates](np.arange(m, dtype=np.float64), n, n * scale, scale)
-        if self.method == "nearest":
-            return np.eye(n)[np.clip(ROUNDING[self.rounding](places), 0, n - 1).astype(int)]
-        places = np.clip(places, 0, n - 1)
-        low = np.minimum(np.floor(places).astype(int), max(n - 2, 0))
-        fraction = (places - low)[:, None]
-        return np.eye(n)[low] * (1 - fraction) + np.eye(n)[np.minimum(low + 1, n - 1)] * fraction
+        return METHODS[self.method](self, places, n)
 
 
 def along(matrix: NDArray[np.float64], axis: int) -> Operation:

@@ -23,7 +23,8 @@ class ResizeLayer(Layer):
     Args:
         extents: of the output, one int or one per axis; None = as `scale` says.
         scale: output extent = floor(scale · input extent), one number or one per axis; None = as `extents` says.
-        method: "nearest"; or "linear" along each axis, which is bilinear for images and trilinear for volumes.
+        method: "nearest"; along each axis "linear", which is bilinear for images, or "cubic" with a = -0.75; or "area":
+            the mean of the inputs that an output covers, as adaptive average pooling has it.
         geometric_transform_mode: where output i lies among the inputs. "half-pixel": (i + ½) / scale - ½;
             "asymmetric": i / scale; "align-corners": first on first and last on last; "half-pixel-symmetric" and
             "half-pixel-or-first": half_pixel_symmetric and pytorch_half_pixel of ONNX.

@@ -45,10 +45,10 @@ def _nbytes(shape: tuple[int, ...] | int, dtype: DTypeLike) -> int:
 
 def _placed(memory: NDArray[np.uint8], boundary: int, shape: tuple[int, ...] | int, dtype: DTypeLike) -> NDArray[Any]:
     """An array at the first multiple of `boundary` in memory."""
-    return np.ndarray(shape, dtype, memory, -address(memory) % boundary)
+    return np.ndarray(shape, dtype, memory, -address_of(memory) % boundary)
 
 
-def address(array: NDArray[Any]) -> int:
+def address_of(array: NDArray[Any]) -> int:
     """Where an array's first element lies."""
     try:
         buffer: Any = array

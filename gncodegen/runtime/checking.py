@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gncodegen.errors import CheckError
 from gncodegen.kernels.program import OUTPUT_KINDS
 from gncodegen.process.signals import imported
-from gncodegen.runtime.arrays import address, aligned
+from gncodegen.runtime.arrays import address_of, aligned
 from gncodegen.runtime.execution import Key
 from gncodegen.runtime.executor import Executor, set_numbers
 
@@ -125,7 +125,7 @@ class CheckedExecutor(Executor):
         begin, stops = 0 if hoisted else self.program.hoisted, self.program.stops
         launches = self._launched(count, begin, len(self.program.calls))
         argv = np.zeros_like(self._argv)
-        argv[self._places] = [address(places[int(root)].memory) for root in self._roots]
+        argv[self._places] = [address_of(places[int(root)].memory) for root in self._roots]
         set_numbers(argv, self._starts, self.program, count)
         blamed, first = dict[int, str](), ""
         for number in range(begin, len(self.program.calls)):

@@ -14,7 +14,7 @@ from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program, Reduction
 from gncodegen.parallel.averaging import Averaging
 from gncodegen.process import forks
 from gncodegen.process.signals import imported
-from gncodegen.runtime.arrays import address, lasting
+from gncodegen.runtime.arrays import address_of, lasting
 from gncodegen.runtime.execution import Execution, Key
 from gncodegen.runtime.state import Values
 
@@ -37,7 +37,7 @@ class Arena:
         self.lock = forks.lock(forks.Rank.RUN)
         self._memory = lasting(0, np.uint8)
 
-        self.address = address(self._memory)
+        self.address = address_of(self._memory)
         """Where it starts; changes when it grows."""
 
     def reserve(self, size: int) -> None:
@@ -45,7 +45,7 @@ class Arena:
         with self.lock:  # a run may be using it
             if self._memory.nbytes < size:
                 self._memory = lasting(size, np.uint8)
-                self.address = address(self._memory)
+                self.address = address_of(self._memory)
 
     def part(self, begin: int, end: int) -> NDArray[np.uint8]:
         """The bytes from `begin` to `end`."""
@@ -119,14 +119,14 @@ class Executor(Execution):
         self._constants = lasting(program.constant_bytes, np.uint8)
         for index, buffer in enumerate(program.buffers):
             if buffer.kind == "constant":
-                self._addresses[index] = address(self._constants) + buffer.offset
+                self._addresses[index] = address_of(self._constants) + buffer.offset
         self._launches: OrderedDict[tuple[int, int, int], Launches] = OrderedDict()
         self._known: dict[int, ref[NDArray[Any]]] = {}
         self._results: dict[Key, NDArray[Any]] = {}
         self.free: dict[Key, int] = {}
         for key, index in program.arguments.items():
             if key in self._persistent:
-                self._addresses[index] = address(self._persistent[key])
+                self._addresses[index] = address_of(self._persistent[key])
             else:
                 self.free[key] = index
         places = [(int(place), root) for place, root in zip(self._places, roots, strict=True)]
@@ -186,7 +186,7 @@ class Executor(Execution):
             known = self._known.get(index)
             if known is None or known() is not array:
                 self._known.pop(index, None)
-                self._addresses[index] = place = address(array)
+                self._addresses[index] = place = address_of(array)
                 for slot in self._slots[index]:
                     self._argv[slot] = place
                 self._known[index] = ref(array)  # to ask an array for its address takes longer

@@ -10,7 +10,7 @@ import numpy as np
 
 from gncodegen.errors import ArrayError
 from gncodegen.kernels.program import Program
-from gncodegen.runtime.arrays import ALIGNMENT, address
+from gncodegen.runtime.arrays import ALIGNMENT, address_of
 from gncodegen.runtime.backend import Backend, Key
 from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.device_array import DeviceArray
@@ -104,6 +104,6 @@ def _writable(array: Array, read: Iterable[Array]) -> bool:
     """Whether kernels can write a result where a caller's array lies; `read` is what they read meanwhile."""
     if isinstance(array, DeviceArray):
         return True
-    placed = array.nbytes < ALIGNED_FROM or address(array) % ALIGNMENT == 0
+    placed = array.nbytes < ALIGNED_FROM or address_of(array) % ALIGNMENT == 0
     apart = (not isinstance(other, np.ndarray) or not np.may_share_memory(array, other) for other in read)
     return array.flags.c_contiguous and placed and all(apart)

@@ -12,7 +12,7 @@ from weakref import ref
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gncodegen.runtime.arrays import HUGE_PAGE, address, aligned
+from gncodegen.runtime.arrays import HUGE_PAGE, address_of, aligned
 
 SMALLEST = 64 << 10
 """Bytes from which memory is kept here; the C library's allocator keeps smaller pieces itself."""
@@ -43,7 +43,7 @@ class _Piece:
         memory = mmap.mmap(-1, size + (HUGE_PAGE if whole else 0), **private)
         if not whole:
             return _Piece(memory, 0, size)
-        start = -address(np.frombuffer(memory, np.uint8)) % HUGE_PAGE
+        start = -address_of(np.frombuffer(memory, np.uint8)) % HUGE_PAGE
         with suppress(OSError):  # a kernel without huge pages
             memory.madvise(mmap.MADV_HUGEPAGE, start, whole)
         return _Piece(memory, start, size)

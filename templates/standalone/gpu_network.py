@@ -47,7 +47,7 @@ class Network:
             for buffer in self.manifest["buffers"]:
                 if buffer["kind"] in ("parameter", "state"):
                     self._upload(buffer, weights[buffer["name"]])
-        self._run(self.manifest["hoisted"])
+        self._run(self.manifest["hoisted"], self.manifest["batch"])
 
     def _kernel(self, name: str, facts: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """A kernel and the options of its launches."""
@@ -66,13 +66,21 @@ class Network:
             options["is_cooperative" if hasattr(LaunchConfig, "is_cooperative") else "cooperative_launch"] = True
         return kernel, options
 
-    def _run(self, launches: list[dict[str, Any]]) -> None:
+    def _run(self, launches: list[dict[str, Any]], count: int) -> None:
+        """Launches for the first `count` observations, of which the last may need a part of a unit of tiles."""
+        batch = self.manifest["batch"]
         for each in launches:
+            grid, numbers = each["grid"], each["numbers"]
+            if count < batch:
+                observations, units, tiles, repeats = each["order"]
+                grid = min(max(-(-count * units // observations) * tiles * repeats - each["first"], 0), grid)
+                numbers = [number * count // batch for number in numbers]
+            if not grid:
+                continue
             kernel, options = self.kernels[each["kernel"]]
             addresses = [np.uint64(self.base + self.manifest["buffers"][index]["offset"]) for index in each["buffers"]]
-            config = LaunchConfig(grid=each["grid"] // options.get("cluster", 1), **options)
-            numbers = map(np.uint64, each["numbers"])
-            launch(self.stream, config, kernel, *addresses, np.uint32(each["first"]), *numbers)
+            config = LaunchConfig(grid=grid // options.get("cluster", 1), **options)
+            launch(self.stream, config, kernel, *addresses, np.uint32(each["first"]), *map(np.uint64, numbers))
         self.stream.sync()
 
     def _upload(self, buffer: dict[str, Any], array: Any) -> None:
@@ -83,7 +91,8 @@ class Network:
 
     def predict(self, *x: Any) -> Any:
         """The outputs for any number of observations; ValueError: x does not fit the inputs."""
-        buffers, batch = self.manifest["buffers"], self.manifest["batch"]
+        buffers, batch, launches = (self.manifest[name] for name in ("buffers", "batch", "launches"))
+        in_order = all(each["order"] for each in launches)
         inputs, outputs = ([buffers[index] for index in self.manifest[name]] for name in ("inputs", "outputs"))
         given = [np.ascontiguousarray(each, buffer["dtype"]) for each, buffer in zip(x, inputs, strict=True)]
         for array, buffer in zip(given, inputs, strict=True):
@@ -94,7 +103,7 @@ class Network:
         for begin in range(0, len(given[0]), batch):
             for array, buffer in zip(given, inputs, strict=True):
                 self._upload(buffer, array[begin : begin + batch])
-            self._run(self.manifest["launches"])
+            self._run(launches, min(batch, len(given[0]) - begin) if in_order else batch)
             for array, buffer in zip(results, outputs, strict=True):
                 rows = array[begin : begin + batch]
                 place = self.base + buffer["offset"]

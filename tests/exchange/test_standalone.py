@@ -37,6 +37,8 @@ try:
     net.predict(given["x"], given["z"])
 except KeyboardInterrupt:
     net.run = run
+tiles = []
+net.run = lambda launches: (tiles.append(int(launches.grids.sum())), run(launches))
 for count in {COUNTS}:
     results["p%d" % count], results["q%d" % count] = net.predict(given["x"][:count], given["z"][:count])
 named = dict(zip([port.name for port in net.NETWORK._inputs], (given["x"], given["z"])))
@@ -45,7 +47,7 @@ try:
     net.predict(given["x"], given["z"][:, 1:])
 except ValueError as error:
     results["message"] = str(error)
-np.savez("results.npz", **results)
+np.savez("results.npz", tiles=tiles[-9:], **results)
 """
 
 LEARNS = """
@@ -84,6 +86,7 @@ int main(int count, char **words) {
     if (words[2][0] == 'f') net_predict_on(x, z, p, q, n, workspace, backwards, &tiles);
     else net_predict(x, z, p, q, n, workspace);
     fwrite(p, 4 * NET_Y1_SIZE, n, stdout), fwrite(q, 4 * NET_Y2_SIZE, n, stdout);
+    fprintf(stderr, "%ld", tiles);
     return words[2][0] == 'f' && tiles == 0;
 }
 """
@@ -132,6 +135,9 @@ def test_python_computes_the_same_bits_where_this_package_cannot_be_imported(net
             for name, value in zip("pq", wanted, strict=True):
                 np.testing.assert_array_equal(found[f"{name}{count}"], value)
         np.testing.assert_array_equal(found["named"], found[f"p{COUNTS[-1]}"])
+        three, four, *eleven = found["tiles"][-8:-3]
+        assert eleven == [four, four, three]
+        assert three < four
         assert str(found["message"]) == "z has shape (11, 11, 12, 16); allowed: (N, 12, 12, 16)"
 
 
@@ -199,8 +205,10 @@ def test_c_computes_the_same_bits(network, arrays, tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "warning" not in done.stderr.replace("-Wsign-compare", "")
+    tiles = {}
     for program, count, loop in (
         ("static", 3, "none"),
+        ("static", 2, "for"),
         ("static", 4, "for"),
         ("shared", 11, "none"),
         ("shared", 11, "for"),
@@ -210,6 +218,8 @@ def test_c_computes_the_same_bits(network, arrays, tmp_path):
         done = subprocess.run(command, cwd=tmp_path, input=b"".join(given), capture_output=True, check=True)
         wanted = network.predict(*(array[:count] for array in arrays.values()))
         assert done.stdout == b"".join(map(bytes, map(np.ndarray.tobytes, wanted)))
+        tiles[loop, count] = int(done.stderr)
+    assert 0 < tiles["for", 2] <= tiles["for", 4] // 2
 
 
 def test_a_library_needs_a_compiler_and_an_object_does_not(network, tmp_path, monkeypatch):

@@ -72,7 +72,10 @@ def sizes(x):
     y = F.interpolate(x, scale_factor=2) + F.interpolate(x, size=(16, 16), mode="bilinear")
     y = y + F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
     z = F.interpolate(x, size=(5, 3)) + F.interpolate(x, size=(5, 3), mode="bilinear")
-    return y, z + F.interpolate(x, size=(5, 3), mode="nearest-exact")
+    z = z + F.adaptive_avg_pool2d(x, (5, 3)) + F.interpolate(x, size=(5, 3), mode="bicubic")
+    corners = F.interpolate(x, scale_factor=1.7, mode="bicubic", align_corners=True)
+    # In float arithmetic 7 · (61 / 7) is less than 61.
+    return y, z + F.interpolate(x, size=(5, 3), mode="nearest-exact"), corners, F.interpolate(x[..., :7], (2, 61))
 
 
 def blocks(x, shuffle, up, down):

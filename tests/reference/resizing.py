@@ -38,10 +38,26 @@ def _shares(place: float, inputs: int, method: str, rounding: str) -> list[tuple
     """The inputs that an output at this place takes, and how much of each."""
     if method == "nearest":
         return [(min(max(_round(place, rounding), 0), inputs - 1), 1.0)]
+    if method == "cubic":
+        low = math.floor(place)
+        return [(min(max(j, 0), inputs - 1), _keys(abs(place - j))) for j in range(low - 1, low + 3)]
     place = min(max(place, 0), inputs - 1)
     low = math.floor(place)
     high = min(low + 1, inputs - 1)
     return [(low, 1 - (place - low)), (high, place - low)]
+
+
+def _keys(x: float, a: float = -0.75) -> float:
+    """The cubic kernel of Keys (1981), at a distance of up to 2."""
+    if x <= 1:
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    return a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
+
+
+def _covered(i: int, inputs: int, outputs: int) -> list[tuple[int, float]]:
+    """The inputs that output i covers, in whole or in part, all alike."""
+    begin, end = math.floor(i * inputs / outputs), math.ceil((i + 1) * inputs / outputs)
+    return [(j, 1 / (end - begin)) for j in range(begin, end)]
 
 
 def resize(
@@ -61,7 +77,11 @@ def resize(
         inputs = y.shape[axis]
         scale = outputs / inputs if scales is None else scales[number]
         places = [_place(i, inputs, outputs, scale, coordinates) for i in range(outputs)]
-        shares.append((axis, inputs, [_shares(place, inputs, method, rounding) for place in places]))
+        if method == "area":
+            taken_by = [_covered(i, inputs, outputs) for i in range(outputs)]
+        else:
+            taken_by = [_shares(place, inputs, method, rounding) for place in places]
+        shares.append((axis, inputs, taken_by))
         lines = np.moveaxis(y, axis, 0)
         y = np.moveaxis(np.array([sum(part * lines[j] for j, part in taken) for taken in shares[-1][2]]), 0, axis)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
-from gncodegen.runtime.arrays import address
+from gncodegen.runtime.arrays import address_of
 from gncodegen.runtime.pool import MOST_SPARE, SMALLEST, Pool
 
 LAYERS = [
@@ -36,7 +36,7 @@ def empty(shape, dtype=np.float32, offset=0):
     """An array that begins `offset` bytes behind a 64-byte boundary."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.empty(size + 128, np.uint8)
-    start = -address(memory) % 64 + offset
+    start = -address_of(memory) % 64 + offset
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
@@ -55,12 +55,12 @@ KEPT = {
 def test_memory_comes_back_when_nothing_sees_it(kept):
     pool = Pool()
     array = pool.array((64, 512), "float32")
-    place, seen = address(array), kept(array)
+    place, seen = address_of(array), kept(array)
     del array
     other = pool.array((64, 512), "float32")
-    assert address(other) != place
+    assert address_of(other) != place
     del seen
-    assert address(pool.array((64, 512), "float32")) == place
+    assert address_of(pool.array((64, 512), "float32")) == place
 
 
 @pytest.mark.parametrize("nbytes", [4096, SMALLEST, SMALLEST + 8, 5 << 20])
@@ -68,7 +68,7 @@ def test_arrays_of_the_pool_begin_at_a_line_and_do_not_overlap(nbytes):
     pool = Pool()
     arrays = [pool.array((nbytes // 8,), "float64") for _ in range(3)]
     for number, array in enumerate(arrays):
-        assert address(array) % 64 == 0
+        assert address_of(array) % 64 == 0
         array[:] = number
     assert [set(array) for array in arrays] == [{0.0}, {1.0}, {2.0}]
 
@@ -105,7 +105,7 @@ def test_kept_results_hold_their_own_bytes(net):
     kept = [net.predict(x) for _ in range(200)]
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert len({address(y) for y in kept}) == 200
+    assert len({address_of(y) for y in kept}) == 200
     assert held < 200 * (x.nbytes + 1024)
 
 

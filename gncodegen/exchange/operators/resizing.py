@@ -10,6 +10,7 @@ import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.node import Node
 from gncodegen.exchange.operators.row import Operator, single
+from gncodegen.layers.resampling import CUBIC, METHODS
 
 COORDINATES = {
     "half_pixel": "half-pixel",
@@ -34,9 +35,12 @@ def _properties(node: Node) -> dict[str, Any]:
     mode = node.attributes.get("mode", "nearest")
     default = "half_pixel" if node.opset >= 11 and node.step.operator == "Resize" else "asymmetric"
     transformation = node.attributes.get("coordinate_transformation_mode", default)
-    if mode not in ("nearest", "linear") or transformation not in COORDINATES:
-        allowed = f"nearest or linear, with {', '.join(COORDINATES)}"
+    if mode not in METHODS or transformation not in COORDINATES:
+        allowed = f"{', '.join(METHODS)}, with {', '.join(COORDINATES)}"
         raise Unsupported(f"mode = {mode}, coordinate_transformation_mode = {transformation}; allowed: {allowed}")
+    coefficient = node.attributes.get("cubic_coeff_a", CUBIC)
+    if mode == "cubic" and (coefficient != CUBIC or node.attributes.get("exclude_outside", 0)):
+        raise Unsupported(f"cubic_coeff_a = {coefficient}, or exclude_outside; allowed: {CUBIC}, with those outside")
     rounding = node.attributes.get("nearest_mode", "round_prefer_floor" if default == "half_pixel" else "floor")
     return {
         "method": mode,

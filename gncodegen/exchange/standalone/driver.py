@@ -10,8 +10,11 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gncodegen.targets.cpu.intrinsics import clear, copy, int64, pointer, uint8
+from gncodegen.targets.cpu.intrinsics import clear, copy, device, int64, pointer, uint8
 from gncodegen.targets.cpu.runner import SERIAL_BELOW
+
+LAUNCH = 9
+"""Words of a launch: kernel, first tile, tiles, its place in the arguments, nanoseconds, and the four of its order."""
 
 pointer_to: Any = pointer
 copy_bytes: Any = copy
@@ -33,6 +36,11 @@ class Layout:
     def bases(self) -> int:
         """The first address that slots count from: the workspace, the weights, the arrays of this batch, and 0."""
         return self.ports
+
+    @property
+    def number(self) -> int:
+        """What a slot counts from that is a number, and no address."""
+        return 2 + self.ports
 
     @property
     def fixed(self) -> int:
@@ -63,8 +71,28 @@ def _call(context: Any, function: Any, arguments: Any) -> Any:
 call: Any = _call
 
 
+@device
+def part_of(whole: Any, rows: Any, batch: Any) -> Any:
+    """Of nanoseconds or of a number that kernels read, the part for so many observations of a batch."""
+    return whole * rows // batch
+
+
+@device
+def tiles_of(rows: Any, batch: Any, observations: Any, units: Any, tiles: Any, first: Any, most: Any) -> Any:
+    """`Order.grid`, where a unit has so many tiles in all."""
+    if rows == batch:
+        return most
+    return min(max((rows * units + observations - 1) // observations * tiles - first, 0), most)
+
+
 def driver(
-    layout: Layout, batch: int, sizes: tuple[int, ...], stages: tuple[int, ...], slots: int, launches: int
+    layout: Layout,
+    batch: int,
+    sizes: tuple[int, ...],
+    stages: tuple[int, ...],
+    slots: int,
+    launches: int,
+    in_order: bool,
 ) -> Callable[[int, int], None]:
     """A function of (number of observations, address of the table).
 
@@ -75,8 +103,10 @@ def driver(
         stages: where in the workspace a batch of each array can lie.
         slots: arguments of all launches.
         launches: how many there are.
+        in_order: whether a run can be of fewer observations than `batch`: launches follow them.
     """
     inputs, ports, bases, fixed, most = layout.inputs, layout.ports, layout.bases, layout.fixed, SERIAL_BELOW
+    number, words = layout.number, LAUNCH
 
     def predict(count: Any, argv: Any) -> None:
         table = pointer_to(argv, fixed + 2, int64)
@@ -86,7 +116,7 @@ def driver(
             rows = min(batch, count - begin)
             for port in range(ports):
                 place, size = table[port] + begin * sizes[port], sizes[port]
-                if rows < batch or (port >= inputs and place % 64 != 0):
+                if (rows < batch and not in_order) or (port >= inputs and place % 64 != 0):
                     staged = table[bases] + stages[port]
                     if port < inputs:
                         table[fixed + 6], table[fixed + 7] = place, staged
@@ -95,12 +125,16 @@ def driver(
                         clear_bytes(pointer_to(argv, fixed + 7, uint8), (batch - rows) * size)
                     place = staged
                 table[bases + 2 + port] = place
+            counted = rows if in_order else batch
             for index in range(slots):
-                arguments[index] = table[bases + slot[2 * index]] + slot[2 * index + 1]
+                base, value = slot[2 * index], slot[2 * index + 1]
+                arguments[index] = part_of(value, counted, batch) if base == number else table[bases + base] + value
             for index in range(launches):
-                kernel, first, grid = launch[5 * index], launch[5 * index + 1], launch[5 * index + 2]
-                given = table[fixed + 3] + 8 * launch[5 * index + 3]
-                if loop != 0 and grid > 1 and launch[5 * index + 4] >= most:
+                one = words * index
+                kernel, first, given = launch[one], launch[one + 1], table[fixed + 3] + 8 * launch[one + 3]
+                nanoseconds, tiles = part_of(launch[one + 4], counted, batch), launch[one + 7] * launch[one + 8]
+                grid = tiles_of(counted, batch, launch[one + 5], launch[one + 6], tiles, first, launch[one + 2])
+                if loop != 0 and grid > 1 and nanoseconds >= most:
                     call(loop, (table[fixed + 5], kernel, first, first + grid, given))
                 else:
                     for tile in range(grid):

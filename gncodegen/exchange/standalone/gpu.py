@@ -93,6 +93,7 @@ def _launch(alone: Standalone, call: Call) -> dict[str, Any]:
         "first": call.first,
         "buffers": alone.arguments(call),
         "numbers": call.numbers,
+        "order": call.order,
     }
 
 

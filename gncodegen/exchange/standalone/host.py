@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
+from numba.core.target_extension import target_registry
 from numba.np.ufunc import parallel
 
 from gncodegen.targets.cpu.processor import Processor, host
@@ -13,8 +14,8 @@ from gncodegen.targets.cpu.threads import quota, starting
 
 __all__ = ["TARGET", "Uninterrupted", "numba_threads", "processor", "target_machine", "turn", "workers"]
 
-TARGET = f"gncodegen-{__name__}"
-"""As Numba knows this file's kernels: a process may have several such files."""
+TARGET = f"gncodegen-{len(target_registry)}"
+"""As Numba knows this file's kernels: a process may have several such files, and import one of them again."""
 
 
 @cache

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import CompileError, NetworkError, TargetError
-from gncodegen.exchange.standalone.driver import Layout, driver
+from gncodegen.exchange.standalone.driver import LAUNCH, Layout, driver
 from gncodegen.exchange.standalone.program import Port, Standalone, standalone
 from gncodegen.kernels.program import Call
 from gncodegen.runtime.executor import Executor, argument_table, cost
@@ -56,7 +56,7 @@ HEADER = """/* A network, ahead of time, for {cpu}. Made by gncodegen {version}.
 #ifndef {upper}_H
 #define {upper}_H
 
-#define {upper}_BATCH {batch} /* observations of one run; more are done run by run */
+#define {upper}_BATCH {batch} /* observations that it is tuned for; more are done run by run */
 {sizes}
 #define {upper}_WORKSPACE_SIZE {workspace} /* bytes, at any address */
 
@@ -194,7 +194,7 @@ class _Native:
         ports = {program.arguments[port.key]: 2 + place for place, port in enumerate(self._ports)}
         for call in self._calls:
             for number in reversed(call.numbers):
-                words += [2 + len(ports), number]
+                words += [self._layout.number, number]
             for index in map(program.root, call.arguments):
                 if index in ports:
                     words += [ports[index], 0]
@@ -212,7 +212,13 @@ class _Native:
         weights.write_bytes(content)
         program, layout = self._alone.program, self._layout
         function = driver(
-            layout, program.batch_size, tuple(self._sizes), tuple(self._stages), self._slots, len(self._calls)
+            layout,
+            program.batch_size,
+            tuple(self._sizes),
+            tuple(self._stages),
+            self._slots,
+            len(self._calls),
+            program.in_order,
         )
         module, _ = optimised(function, "driver")
         kernels = {name: symbol(source.path) for name, source in self._alone.sources.items()}
@@ -239,13 +245,13 @@ class _Native:
         layout, calls, name = self._layout, self._calls, self._name
         rows = [
             f"i64 ptrtoint (ptr @{kernel} to i64), i64 {call.first}, i64 {call.grid}, i64 {start}, "
-            f"i64 {cost(self._alone.program, call)}"
+            f"i64 {cost(self._alone.program, call)}, " + ", ".join(f"i64 {word}" for word in call.order or (1, 0, 0, 0))
             for kernel, call, start in zip(kernels, calls, self._starts, strict=True)
         ]
         ports = ", ".join(f"i64 %p{place}" for place in range(layout.ports))
         words = {place: f"%p{place}" for place in range(layout.ports)}
         words |= {layout.bases: "%begin", layout.bases + 1: "ptrtoint (ptr @weights to i64)"}
-        words[layout.bases + 2 + layout.ports] = "0"
+        words[layout.bases + layout.number] = "0"
         fixed = (
             "ptrtoint (ptr @slots to i64)",
             "ptrtoint (ptr @launches to i64)",
@@ -265,7 +271,7 @@ class _Native:
             'module asm "weights:"', f'module asm ".incbin \\22{path}\\22"', 'module asm ".text"',
             f"@weights = external hidden constant [{size} x i8]",
             f"@slots = internal constant [{len(slots)} x i64] [{', '.join(f'i64 {word}' for word in slots)}]",
-            f"@launches = internal constant [{5 * len(rows)} x i64] [{', '.join(rows)}]",
+            f"@launches = internal constant [{LAUNCH * len(rows)} x i64] [{', '.join(rows)}]",
             *(f"declare void @{kernel}(i64, i64)" for kernel in dict.fromkeys(kernels)),
             "declare void @driver(i64, i64)",
             f"define void @{name}_predict_on({ports}, i64 %n, i64 %workspace, i64 %loop, i64 %context) {{",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -12,10 +13,15 @@ from numpy.typing import NDArray
 
 from gncodegen.exchange.standalone.linking import linked
 from gncodegen.exchange.standalone.weights import stored
+from gncodegen.kernels.schedule import Order
+from gncodegen.runtime.arrays import address_of
 from gncodegen.targets.cpu.runner import Launches, run
 
 Key = tuple[str, str]
 """(kind, name) of a buffer."""
+
+MOST_COUNTS = 8
+"""Numbers of observations whose launches are kept."""
 
 
 class Buffer(NamedTuple):
@@ -31,7 +37,8 @@ class Buffer(NamedTuple):
 class Launch(NamedTuple):
     """A kernel over `grid` tiles, the first of which is `first`; `cost` is nanoseconds on one core, about.
 
-    It reads `numbers`, which stand in front of the addresses of its buffers, last first.
+    It reads `numbers`, which stand in front of the addresses of its buffers, last first. `order` says how tiles and
+    numbers follow the observations of a run; () = they do not.
     """
 
     kernel: Callable[[], Any]
@@ -40,6 +47,7 @@ class Launch(NamedTuple):
     first: int
     cost: int
     numbers: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
 
 
 class Function(NamedTuple):
@@ -60,11 +68,11 @@ class Port(NamedTuple):
     shape: tuple[int, ...]
 
 
-def aligned(shape: tuple[int, ...] | int, dtype: Any) -> NDArray[Any]:
-    """Zeros that begin on a 64-byte boundary, where kernels may store past the caches."""
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + 64, np.uint8)
-    begin = -memory.ctypes.data % 64
+def aligned(shape: tuple[int, ...] | int, dtype: Any, *, zeroed: bool = True) -> NDArray[Any]:
+    """Memory that begins on a 64-byte boundary, where kernels may store past the caches."""
+    size = math.prod((shape,) if isinstance(shape, int) else shape) * np.dtype(dtype).itemsize
+    memory = (np.zeros if zeroed else np.empty)(size + 64, np.uint8)
+    begin = -address_of(memory) % 64
     return memory[begin : begin + size].view(dtype).reshape(shape)
 
 
@@ -83,13 +91,16 @@ class Program:
         }
         self._held = memory, persistent
         self._is_ready = False
+        self.batch = max((each.shape[0] for each in function.buffers if each.kind == "input"), default=1)
+        self.in_order = all(launch.order for launch in function.launches[function.hoisted :])
+        self._function, self._count = function, 0
         words, slots, first = list[int](), list[tuple[int, int]](), list[int]()
         for launch in function.launches:
             words += reversed(launch.numbers)
             first.append(len(words))
             slots += enumerate(launch.buffers, len(words))
             words += [0] * len(launch.buffers)
-        starts = np.array(first, np.int64)
+        self._starts = np.array(first, np.int64)
         self._argv = np.array(words or [0], np.int64)
         self._slots: dict[Key, list[int]] = {}
         for slot, index in slots:
@@ -103,34 +114,49 @@ class Program:
                 self._slots.setdefault(key, []).append(slot)
         kernels = list(dict.fromkeys(launch.kernel for launch in function.launches))
         self._kernels = dict(zip(kernels, linked((each.__name__, each()) for each in kernels), strict=True))
-        self._hoisted, self._others = (
-            _launches(
-                [(launch, self._kernels[launch.kernel].address) for launch in function.launches[part]],
-                self._argv,
-                starts[part],
-            )
-            for part in (slice(0, function.hoisted), slice(function.hoisted, len(function.launches)))
-        )
+        self._constant = self._launches(slice(0, function.hoisted), self.batch)
+        self._runs: dict[int, Launches] = {}
+
+    def _launches(self, part: slice, count: int) -> Launches:
+        """What the runner takes for the first `count` observations, of a part of the launches."""
+        rows: list[tuple[int, int, int, int]] = []
+        for each in self._function.launches[part]:
+            grid = Order(*each.order).grid(count, each.first, each.grid) if count < self.batch else each.grid
+            cost = each.cost * grid // max(each.grid, 1)
+            rows.append((self._kernels[each.kernel].address, grid, each.first, cost))
+        functions, grids, firsts, costs = np.array(rows, np.int64).reshape(-1, 4).T.copy()
+        return Launches(functions, grids, firsts, costs, self._argv, self._starts[part])
+
+    def _launches_of(self, count: int) -> Launches:
+        """Those of a run of so many observations; the last few are kept."""
+        if count not in self._runs:
+            while len(self._runs) >= MOST_COUNTS:
+                del self._runs[next(iter(self._runs))]
+            self._runs[count] = self._launches(slice(self._function.hoisted, None), count)
+        return self._runs[count]
 
     def renew(self) -> None:
         """Says that parameters have changed."""
         self._is_ready = False
 
-    def run(self, arrays: Mapping[Key, NDArray[Any]]) -> None:
-        """One run over a whole batch; the first that comes to its end has done what depends on parameters alone."""
+    def run(self, arrays: Mapping[Key, NDArray[Any]], count: int) -> None:
+        """One run over the first `count` observations: a whole batch, unless the launches are in order.
+
+        The first run that comes to its end has done what depends on parameters alone.
+        """
         for key, slots in self._slots.items():
-            self._argv[slots] = arrays[key].ctypes.data
+            place = address_of(arrays[key])
+            for slot in slots:
+                self._argv[slot] = place
+        if count != self._count:
+            for launch, start in zip(self._function.launches, self._starts, strict=True):
+                for slot, number in enumerate(launch.numbers, 1):
+                    self._argv[start - slot] = number * count // self.batch if launch.order else number
+            self._count = count
         if not self._is_ready:
-            run(self._hoisted)
+            run(self._constant)
             self._is_ready = True
-        run(self._others)
-
-
-def _launches(launches: Sequence[tuple[Launch, int]], argv: NDArray[Any], starts: NDArray[Any]) -> Launches:
-    """What the runner takes: launches with the addresses of their kernels."""
-    table = [(address, each.grid, each.first, each.cost) for each, address in launches]
-    functions, grids, firsts, costs = np.array(table, np.int64).reshape(-1, 4).T.copy()
-    return Launches(functions, grids, firsts, costs, argv, starts)
+        run(self._launches_of(count))
 
 
 class Network:
@@ -150,6 +176,8 @@ class Network:
         self._persistent: dict[Key, NDArray[Any]] = {}
         self._is_loaded = False
         self._programs: dict[str, Program] = {}
+        self._ports = {port.key: port for port in (*inputs, *outputs)}
+        self._buffers = {(each.kind, each.name): each for each in functions["predict"].buffers}
 
     def _program(self, name: str) -> Program:
         """The Program of a function."""
@@ -188,25 +216,29 @@ class Network:
         Raises:
             ValueError: x does not fit the inputs.
         """
-        ports = {port.key: port for port in (*self._inputs, *self._outputs)}
-        buffers = {(each.kind, each.name): each for each in self._functions["predict"].buffers}
+        buffers, ports = self._buffers, self._ports
         given = self._given(x)
         count = len(next(iter(given.values())))
-        results = {port.key: aligned((count, *port.shape), buffers[port.key].dtype) for port in self._outputs}
+        results = {
+            port.key: aligned((count, *port.shape), buffers[port.key].dtype, zeroed=False) for port in self._outputs
+        }
         with self._lock:
             program = self._program("predict")
-            batch = max(buffers[port.key].shape[0] for port in self._inputs)
+            batch = program.batch
             for begin in range(0, count, batch):
                 rows = min(batch, count - begin)
-                arrays = {key: array[begin : begin + rows] for key, array in (given | results).items()}
+                whole = rows == batch or program.in_order
+                arrays = given | results
+                if rows < count:
+                    arrays = {key: array[begin : begin + rows] for key, array in arrays.items()}
                 # Only what kernels write has to lie where they may store past the caches.
                 used = {
                     key: array
-                    if rows == batch and array.flags.aligned and (key in given or array.ctypes.data % 64 == 0)
+                    if whole and array.flags.aligned and (key in given or address_of(array) % 64 == 0)
                     else _padded(array, buffers[key])
                     for key, array in arrays.items()
                 }
-                program.run(used)
+                program.run(used, rows if whole else batch)
                 for key in results:
                     if used[key] is not arrays[key]:
                         arrays[key][...] = used[key][:rows].reshape(rows, *ports[key].shape)
@@ -222,10 +254,9 @@ class Network:
             x = tuple(x[0][name] for name in names)
         if len(x) != len(names):
             raise ValueError(f"{len(x)} arrays; allowed: one for each of {', '.join(names)}, in this order")
-        dtypes = {(each.kind, each.name): each.dtype for each in self._functions["predict"].buffers}
         given: dict[Key, NDArray[Any]] = {}
         for port, value in zip(self._inputs, x, strict=True):
-            array = np.ascontiguousarray(value, dtypes[port.key])
+            array = np.ascontiguousarray(value, self._buffers[port.key].dtype)
             if array.shape[1:] != port.shape or not len(array):
                 wanted = ("N", *port.shape)
                 raise ValueError(f"{port.name} has shape {array.shape}; allowed: ({', '.join(map(str, wanted))})")

@@ -79,7 +79,7 @@ FUNCTION = '''
     constant_bytes={constant},
 )
 """All arrays: kind, name, shape, type, and where those of this file's own memory lie, in bytes. Then kernels in order:
-arrays, tiles, the first tile, nanoseconds on one core, about, and numbers that it reads."""
+arrays, tiles, the first tile, nanoseconds on one core, about, numbers that it reads, how these follow observations."""
 '''
 
 TAIL = '''
@@ -265,7 +265,7 @@ def _said(alone: Standalone, port: Port, verb: str) -> str:
 def _launch(alone: Standalone, call: Call, kernel: str) -> str:
     layers = ", ".join(map(_quoted, call.layers))
     words = f"{kernel}, {alone.arguments(call)}, {call.grid}, {call.first}, {cost(alone.program, call)}"
-    words += f", {call.numbers}" if call.numbers else ""
+    words += f", {call.numbers}, {call.order}" if call.numbers or call.order else ""
     return f"Launch({words}),{f'  # {layers}' if layers else ''}"
 
 

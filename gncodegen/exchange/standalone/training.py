@@ -82,7 +82,7 @@ class TrainableNetwork(Network):
                 self._free[key][...] = array.reshape(self._free[key].shape)
             program = self._program("train_step")
             try:
-                program.run(self._free)
+                program.run(self._free, count)
             finally:  # an interruption comes when the step is done
                 self.hyperparameters.advance()
                 for each in self._programs.values():

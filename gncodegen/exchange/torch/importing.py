@@ -129,7 +129,11 @@ class _Walk:
         def given(argument: Any) -> Any:
             value = self._of(argument)
             # What is the same for all observations is made for one.
-            return [1 if each == MANY else each for each in value] if isinstance(value, list) else value
+            return (
+                [1 if isinstance(each, int) and each == MANY else each for each in value]
+                if isinstance(value, list)
+                else value
+            )
 
         arguments = [given(each) for each in node.args]
         if any(isinstance(each, int) and each >= MANY for each in _flat(arguments)):

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from gncodegen.exchange.torch.call import Array, Call, Row, row
 
 
-def _scales(call: Call, rank: int) -> list[float]:
-    """The factor of each axis that was said, else what the sizes give."""
-    extents, sizes = call.shape_of(call.first)[2:], call.shape[2:]
+def _scales(call: Call) -> list[float] | None:
+    """The factor of each axis; None where sizes were said, or corners are aligned, which the sizes alone decide."""
+    rank = len(call.shape) - 2
     said = call.get("scale_factors") or [call.get(name) for name in (("scales",) if rank == 1 else _NAMES[-rank:])]
-    pairs = zip(said, extents, sizes, strict=True)
-    return [float(scale) if scale else size / extent for scale, extent, size in pairs]
+    return None if call.get("align_corners", False) or not all(said) else [float(each) for each in said]
 
 
 _NAMES = ("scales_d", "scales_h", "scales_w")
+
+
+def to_sizes(call: Call, sizes: Sequence[int], **attributes: Any) -> Array:
+    """Emits a Resize whose last axes have these extents."""
+    axes = list(range(2, 2 + len(sizes)))
+    return call.emit("Resize", call.first, None, None, np.asarray(sizes), axes=axes, **attributes)
 
 
 def resized(mode: str, places: str, rounding: str = "floor") -> Callable[[Call], Array]:
     """The conversion of an interpolation.
 
     Args:
-        mode: "nearest" or "linear".
+        mode: as ONNX says it.
         places: where outputs lie among the inputs, as ONNX says it, unless corners are aligned.
         rounding: which input is the nearest.
     """
 
     def convert(call: Call) -> Array:
         own = "align_corners" if call.get("align_corners", False) else places
-        factors = np.asarray([1.0, 1.0, *_scales(call, len(call.shape) - 2)])
+        scales = _scales(call)
         attributes = {"mode": mode, "coordinate_transformation_mode": own, "nearest_mode": rounding}
-        return call.emit("Resize", call.first, None, factors, **attributes)
+        if scales is None:
+            return to_sizes(call, call.shape[2:], **attributes)
+        return call.emit("Resize", call.first, None, np.asarray([1.0, 1.0, *scales]), **attributes)
 
     return convert
 
@@ -47,4 +55,5 @@ OPERATORS: Mapping[str, Row] = {
     "upsample_linear1d": row(resized("linear", "half_pixel"), "Resize"),
     "upsample_bilinear2d": row(resized("linear", "half_pixel"), "Resize"),
     "upsample_trilinear3d": row(resized("linear", "half_pixel"), "Resize"),
+    "upsample_bicubic2d": row(resized("cubic", "half_pixel"), "Resize"),
 }

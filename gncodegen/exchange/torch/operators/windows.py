@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gncodegen.exchange.torch.call import Array, Call, Row, per_axis, require, row
+from gncodegen.exchange.torch.operators.resizing import to_sizes
 
 
 def _spatial(call: Call) -> int:
@@ -67,23 +68,23 @@ def average_pool(call: Call) -> Array:
     return call.emit("AveragePool", call.first, count_include_pad=counted, **shared)
 
 
-def adaptive(whole: str, operator: str) -> Callable[[Call], list[Array]]:
+def adaptive(kind: str) -> Callable[[Call], list[Array]]:
     """The conversion of a pool whose windows follow from the size of its result.
 
     Args:
-        whole: the operator where one window covers all positions.
-        operator: that of windows of one size.
+        kind: "Average", or "Max", whose windows are of one size.
     """
 
     def convert(call: Call) -> list[Array]:
-        rank = _spatial(call)
-        extents, wanted = call.shape_of(call.first)[2:], per_axis(call["output_size"], rank)
+        extents, wanted = call.shape_of(call.first)[2:], per_axis(call["output_size"], _spatial(call))
         if set(wanted) == {1}:
-            return [call.emit(whole, call.first)]
-        fits = all(n % m == 0 for n, m in zip(extents, wanted, strict=True))
-        require(fits, f"output_size = {wanted} of {list(extents)} positions", "1, or divisors of the extents")
+            return [call.emit(f"Global{kind}Pool", call.first)]
+        if any(n % m for n, m in zip(extents, wanted, strict=True)):
+            said = f"a maximum of output_size = {wanted} over {list(extents)} positions"
+            require(kind == "Average", said, "1, or divisors of the extents")
+            return [to_sizes(call, wanted, mode="area")]
         window = [n // m for n, m in zip(extents, wanted, strict=True)]
-        return [call.emit(operator, call.first, kernel_shape=window, strides=window)]
+        return [call.emit(f"{kind}Pool", call.first, kernel_shape=window, strides=window)]
 
     return convert
 
@@ -131,9 +132,6 @@ def single(convert: Callable[[Call], list[Array]], *operators: str) -> Row:
     return row(lambda call: convert(call)[0], *operators)
 
 
-AVERAGE = ("GlobalAveragePool", "AveragePool")
-MAXIMUM = ("GlobalMaxPool", "MaxPool")
-
 OPERATORS: Mapping[str, Row] = {
     **{f"conv{rank}d": row(convolution, "Conv") for rank in (1, 2, 3)},
     **{f"conv_transpose{rank}d": row(convolution, "ConvTranspose") for rank in (1, 2, 3)},
@@ -141,8 +139,11 @@ OPERATORS: Mapping[str, Row] = {
     **{f"max_pool{rank}d": single(max_pool, "MaxPool") for rank in (1, 2, 3)},
     **{f"max_pool{rank}d_with_indices": row(max_pool, "MaxPool") for rank in (1, 2, 3)},
     **{f"avg_pool{rank}d": row(average_pool, "AveragePool") for rank in (1, 2, 3)},
-    **{f"adaptive_avg_pool{rank}d": single(adaptive(*AVERAGE), *AVERAGE) for rank in (1, 2, 3)},
-    **{f"adaptive_max_pool{rank}d": row(adaptive(*MAXIMUM), *MAXIMUM) for rank in (1, 2, 3)},
+    **{
+        f"adaptive_avg_pool{rank}d": single(adaptive("Average"), "GlobalAveragePool", "AveragePool", "Resize")
+        for rank in (1, 2, 3)
+    },
+    **{f"adaptive_max_pool{rank}d": row(adaptive("Max"), "GlobalMaxPool", "MaxPool") for rank in (1, 2, 3)},
     "group_norm": row(group_norm, "GroupNormalization"),
     "layer_norm": single(layer_norm, "LayerNormalization"),
     "native_layer_norm": row(layer_norm, "LayerNormalization"),
