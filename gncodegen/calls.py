@@ -90,8 +90,8 @@ class Calls:
         lowered = self._lowered("predict")
         x, observation, y, letters = facts
         buffer = lowered.program.buffers[lowered.program.arguments[y]]
-        dtype = np.dtype(self._options.dtype)
-        if buffer.dtype != self._options.dtype:
+        dtype = np.dtype(self._options.array_dtype)
+        if buffer.dtype != self._options.array_dtype:
             return None
         result = buffer.shape[-1:] if letters == "BC" else buffer.shape[1:]
         return DirectPrediction(lowered.program, lowered.runner, self._backend.empty, x, y, observation, dtype, result)
@@ -138,7 +138,7 @@ class Calls:
         inputs, size = self._conversion.inward((x,), data_format), self._options.batch_size
         count, total = self._conversion.count(inputs), 0.0
         like = next(iter(inputs.values())).array
-        read = {**inputs, T: Rows(self._conversion.targets(t, count), np.dtype(self._options.dtype))}
+        read = {**inputs, T: Rows(self._conversion.targets(t, count), np.dtype(self._options.array_dtype))}
         letters = self._conversion.results[Y]
         normalized = tuple(self._conversion.normalizations(inputs))
         program = self._lowered("evaluate", min(size, count), normalized=normalized).program

@@ -16,6 +16,7 @@ from gncodegen.calls import LOSS, Calls, T, Y
 from gncodegen.direct import DirectPrediction
 from gncodegen.errors import ArrayError, CompileError, NetworkError
 from gncodegen.footprint import check_network
+from gncodegen.kernels.loss_scale import INITIAL, LOSS_SCALE, STATE
 from gncodegen.layers.network import Network
 from gncodegen.lowering import Functions
 from gncodegen.options import CompileOptions
@@ -52,17 +53,19 @@ class Compiled(Readable):
         self.network, self.options, self.hyperparameters = network, options, hyperparameters
         check_network(network, options)
         self._backend: Backend = row_of(options.target).open(options)
-        initial = network.initial_values(np.random.default_rng(options.seed), options.dtype)
-        values = self._backend.values(initial, options.dtype)
+        initial = network.initial_values(np.random.default_rng(options.seed), options.array_dtype)
+        values = self._backend.values(initial, options.array_dtype)
         trained = [name for name, parameter in network.parameters.items() if parameter.learnable and options.training]
         zeros = {name: np.zeros_like(initial[name]) for name in trained}
-        state = {array: self._backend.values(zeros, options.dtype) for array in hyperparameters.solver.state}
+        state = {array: self._backend.values(zeros, options.array_dtype) for array in hyperparameters.solver.state}
+        if options.training and options.scales_loss:
+            state[LOSS_SCALE] = self._backend.values({LOSS_SCALE: np.array(INITIAL)}, STATE.dtype)
         self._persistent = PersistentBuffers(values, state, hyperparameters, averaging or Averaging())
         self.parameters = Parameters(values, network.input_statistics(initial))
         self._last_step: Runner | None = None
         self._conversion = ArrayConversion(
             network,
-            options.dtype,
+            options.array_dtype,
             options.data_format or "",
             self._backend.import_device_array,
             self.parameters.statistics,

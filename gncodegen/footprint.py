@@ -9,6 +9,7 @@ import numpy as np
 
 from gncodegen.errors import CompileError, NetworkError
 from gncodegen.kernels.program import Program
+from gncodegen.kernels.schedule import ITEM_SIZE
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.network import Network, Node
 from gncodegen.options import CompileOptions
@@ -68,7 +69,7 @@ def check_program(program: Program, target: str) -> None:
 
 
 def _faults(node: Node, options: CompileOptions) -> list[str]:
-    needed = node.size.count * options.batch_size * np.dtype(options.dtype).itemsize
+    needed = node.size.count * options.batch_size * ITEM_SIZE[options.dtype]
     faults: list[str] = []
     if needed > limit(options.target):
         faults.append(
@@ -86,6 +87,6 @@ def _faults(node: Node, options: CompileOptions) -> list[str]:
 
 def _parameter_bytes(node: Node, options: CompileOptions) -> int:
     """Of parameters while they are drawn, in float64; then as they were, as kernels read them, and of the solver."""
-    itemsize = np.dtype(options.dtype).itemsize
+    itemsize = ITEM_SIZE[options.array_dtype]
     kept = itemsize * (2 + (len(SOLVERS[options.solver].state) if options.training else 0))
     return max(kept, _DRAWN + itemsize) * sum(prod(parameter.shape) for parameter in node.parameters)

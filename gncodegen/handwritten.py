@@ -37,7 +37,7 @@ class Handwritten:
         self.program: Program = program_of_text(text, self.options, target.machine, name)
         files = target.write(self.program.kernels.values())
         target.compile(files)
-        persistent = PersistentBuffers(HostValues({}, self.options.dtype), {}, Hyperparameters())
+        persistent = PersistentBuffers(HostValues({}, self.options.array_dtype), {}, Hyperparameters())
         self._runner = self._backend.runner(
             self.program, dict(zip(self.program.kernels, files, strict=True)), persistent
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gncodegen.cache import disk
 from gncodegen.errors import GncodegenError, NetworkError
+from gncodegen.kernels.loss_scale import LOSS_SCALE, STATE
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
@@ -134,6 +135,8 @@ def _state(folder: Path, record: Mapping[str, Any], changes: Mapping[str, Any]) 
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     learned = [name for name, parameter in parameters.items() if parameter.learnable and options.training]
     kept = {f"{array}/{name}": shapes[name] for array in SOLVERS[options.solver].state for name in learned}
+    if options.training and options.scales_loss:
+        kept[f"{LOSS_SCALE}/{LOSS_SCALE}"] = STATE.shape
     arrays = arrays_of(folder / names[0], shapes, _properties(Network.from_json(data)))
     solver = arrays_of(folder / names[1], kept)
     return NetworkState(

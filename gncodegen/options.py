@@ -17,7 +17,8 @@ from textwrap import fill
 from typing import Any, Literal, TypeVar, cast
 
 from gncodegen.errors import OptionsError
-from gncodegen.kernels.schedule import Machine
+from gncodegen.kernels.loss_scale import SCALED
+from gncodegen.kernels.schedule import Machine, computed_in
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.checks import Check, flag, integer_from, optional, require, shown
 from gncodegen.targets.registry import MATH, check, row_of
@@ -105,7 +106,10 @@ class CompileOptions:
         given_by="compile",
     )
     dtype: str = _option(
-        "float32", _words("float32", "float64"), '"float32" or "float64", of activations and parameters'
+        "float32",
+        _words("float32", "float64", "bfloat16", "float16"),
+        '"float32" or "float64", of activations and parameters; "bfloat16" or "float16", in which activations and '
+        "their gradients are stored, while parameters, sums and results are float32",
     )
     data_format: str | None = _option(
         None,
@@ -206,6 +210,16 @@ class CompileOptions:
         # A batch of another size, such as the last of an epoch, is not worth the time that measuring takes.
         tune = self.tune and batch_size == self.batch_size
         return replace(self, batch_size=batch_size, data_format=data_format or None, tune=tune, **steps)
+
+    @property
+    def array_dtype(self) -> str:
+        """Of parameters, and of the arrays that functions take and return."""
+        return computed_in(self.dtype)
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether training steps scale the loss."""
+        return self.dtype in SCALED
 
     @property
     def deciding(self) -> dict[str, Any]:

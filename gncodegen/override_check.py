@@ -210,7 +210,7 @@ class Check:
     ) -> Arrays:
         """The results of a kernel on these operands; what it writes beyond an end is refused."""
         program = self._alone(call, wide)
-        persistent = PersistentBuffers(backend.values({}, self._options.dtype), {}, self._numbers)
+        persistent = PersistentBuffers(backend.values({}, self._options.array_dtype), {}, self._numbers)
         files = {self._name: source}
         if isinstance(backend, HostBackend):
             runner = backend.runner(program, files, persistent, self._executor)
@@ -290,7 +290,7 @@ class Check:
     def _gain(self, call: Call, arrays: Arrays) -> float:
         """The generated kernel's time over the edited one's."""
         program = self._alone(call, wide=False)
-        persistent = PersistentBuffers(self._backend.values({}, self._options.dtype), {}, self._numbers)
+        persistent = PersistentBuffers(self._backend.values({}, self._options.array_dtype), {}, self._numbers)
         given = {("input", name): array for name, array in arrays.items()}
 
         def timed(source: Source) -> Any:

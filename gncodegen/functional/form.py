@@ -84,7 +84,7 @@ class Form(Generic[P]):
                 found = {"input": dx if dy is None else dx * np.asarray(dy, dx.dtype)}
             else:
                 shape = (call.observations, *ready.size.shape)
-                cotangent = np.ones(shape, ready.compiled.options.dtype) if dy is None else call.inward(dy)
+                cotangent = np.ones(shape, ready.compiled.options.array_dtype) if dy is None else call.inward(dy)
                 y, found = ready.compiled.vjp(x, cotangent, training=given.training)
                 y = call.outward(y, ready.size.format)
         own = {name: ready.key(name) for name, value in given.parameters.items() if value is not None}

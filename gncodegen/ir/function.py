@@ -13,9 +13,10 @@ from xdsl.rewriter import Rewriter
 from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.ir.values import Value, decode, encode
+from gncodegen.kernels.loss_scale import LOSS_SCALE
 from gncodegen.kernels.solvers import STATE_ARRAYS
 
-ARGUMENT_KINDS = ("input", "target", "cotangent", "parameter", "state", "hyperparameters", *STATE_ARRAYS)
+ARGUMENT_KINDS = ("input", "target", "cotangent", "parameter", "state", "hyperparameters", LOSS_SCALE, *STATE_ARRAYS)
 RESULT_KINDS = ("loss", "output", "activation", "gradient", "update")
 
 

@@ -18,6 +18,7 @@ def plans(flat: Flat) -> Mapping[str, Callable[[Problem], Plan]]:
         "activation": lambda problem: _activation(problem, flat),
         "activation_gradient": lambda problem: _activation_gradient(problem, flat),
         "add": lambda problem: _add(problem, flat),
+        "cast": lambda problem: _cast(problem, flat),
         "dropout": lambda problem: _dropout(problem, flat),
         "half_squared_error_gradient": lambda problem: _half_squared_error_gradient(problem, flat),
     }
@@ -48,6 +49,12 @@ def _add(problem: Problem, flat: Flat) -> Plan:
     flops = inputs - 1 + activation(str(constants["activation"])).flops
     in_place = tuple((0, i) for i in range(inputs))
     return flat(problem, "add", {"inputs": inputs, **constants}, flops, in_place)
+
+
+def _cast(problem: Problem, flat: Flat) -> Plan:
+    """Y = x, times the loss scale where there is one, in another storage type."""
+    scaled = len(problem.operands) > 1
+    return flat(problem, "cast", {"source_dtype": problem.operands[0].dtype, "scaled": scaled}, 1, ())
 
 
 def _dropout_constants(problem: Problem) -> dict[str, Constant]:

@@ -19,16 +19,13 @@ from markupsafe import Markup
 from gncodegen.errors import CompileError
 from gncodegen.kernels import activations, arithmetic
 from gncodegen.kernels.hyperparameters import device_slot, slot
-from gncodegen.kernels.schedule import Constant, Schedule
+from gncodegen.kernels.schedule import COMPUTED_IN, Constant, Schedule, computed_in
 
 ENTRY = "def kernel(tile, argv):\n"
 """Where the function of a CPU's template begins."""
 
 FIRST = re.compile(r"^(def kernel\(.*?\bfirst)\b", re.MULTILINE | re.DOTALL)
 """What is in front of the numbers among the parameters of a GPU's kernel."""
-
-COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
-"""The type that values of a storage type compute in, where it is another; templates name it `real`."""
 
 
 class Identifier(str):
@@ -143,7 +140,8 @@ def render(schedule: Schedule, folder: Path | None = None) -> str:
         **schedule.constants,
         "op": schedule.op,
         "dtype": schedule.dtype,
-        "real": COMPUTED_IN.get(schedule.dtype, schedule.dtype),
+        "real": computed_in(schedule.dtype),
+        "stored": Identifier(schedule.dtype if schedule.dtype in COMPUTED_IN else "DTYPE"),
     }
     try:
         body = _environment(folder).get_template(name).render(context)
@@ -177,10 +175,11 @@ def page(path: Path, **values: Any) -> str:
 
 
 def _importing(source: str, target_family: str, names: frozenset[str]) -> str:
-    """The source with an import of those among `names` that it calls: what a table's formulas brought."""
+    """The source with an import of those among `names` that it calls: what a table's formulas brought; and of types."""
     imports = re.findall(r"^from gncodegen\.\S+ import (.*)$", source, re.MULTILINE)
     imported = {name for line in imports for name in line.split(", ")}
     called = set(re.findall(r"\b(\w+)\(", source)) & names
+    called |= {name for name in COMPUTED_IN if re.search(rf"\b{name}\b", source)}
     missing = ", ".join(sorted(called - imported))
     if not missing:
         return source

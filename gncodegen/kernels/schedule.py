@@ -45,12 +45,13 @@ class Machine:
     def lanes(self, dtype: str, extent: int | None = None) -> int:
         """Elements of `dtype` in one vector: of all that a register holds, or as few as hold `extent` values.
 
-        At least 32 bytes where registers are wider: half a register costs as much as less of it.
+        At least 32 bytes where registers are wider: half a register costs as much as less of it. Registers of a CPU
+        hold what values compute in, the vectors of a GPU are accesses to what is stored.
         """
-        width = self.vector_bytes
-        while extent is not None and width > NARROWEST and width >= 2 * extent * ITEM_SIZE[dtype]:
+        width, size = self.vector_bytes, ITEM_SIZE[computed_in(dtype) if self.family == "cpu" else dtype]
+        while extent is not None and width > NARROWEST and width >= 2 * extent * size:
             width //= 2
-        return width // ITEM_SIZE[dtype]
+        return width // size
 
 
 NARROWEST = 32
@@ -59,8 +60,16 @@ NARROWEST = 32
 ITEM_SIZE = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "uint8": 1}
 """Bytes per element."""
 
+COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
+"""The type that values of a storage type compute in, where it is another; templates name it `real`."""
+
 STACK_BYTES = 4 << 20
 """Most that a kernel of the CPU may keep on its thread's stack: half of what threads have."""
+
+
+def computed_in(dtype: str) -> str:
+    """The type that values of a storage type compute in."""
+    return COMPUTED_IN.get(dtype, dtype)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ NORM_CLIPS = ("l2norm", "global-l2norm")
 
 @dataclass(frozen=True)
 class UpdateProblem:
-    """Operands p1…, g1…, the state's arrays, each for all parameters, and, for a norm clip, norms; results p1…, state.
+    """Operands p1…, g1…, the state's arrays, each for all parameters, and, if read, norms; results p1…, state.
+
+    A scaled loss needs norms, too, and its scale comes behind them.
 
     G ← g + l2·l2_factor·p; clip g; then the solver's formula with the rate learn_rate·learn_rate_factor.
     """
@@ -59,6 +61,7 @@ class UpdateProblem:
             "l2_factors": self.problem.numbers("l2_factors", (1.0,) * self.count)[begin:end],
             "clip": self.clip,
             "solver": self.solver.name,
+            **({"scaled": True, "all_norms": self.count} if self.problem.flag("scaled") else {}),
             "arrays": self.arrays,
             "numbers": self.solver.numbers,
         }
@@ -66,7 +69,7 @@ class UpdateProblem:
     def arguments(self, numbers: Iterable[int]) -> tuple[str, ...]:
         """The launch's slots for these parameters: operands, norms, results, hyperparameters."""
         numbers, count = tuple(numbers), self.count
-        norms = (f"operand{(2 + self.arrays) * count}",) if self.clip in NORM_CLIPS else ()
+        norms = (f"operand{index}" for index in range((2 + self.arrays) * count, len(self.problem.operands)))
         return (
             *(f"operand{array * count + i}" for array in range(2 + self.arrays) for i in numbers),
             *norms,
@@ -76,7 +79,7 @@ class UpdateProblem:
 
     def writes(self, parameters: int) -> tuple[int, ...]:
         """The slots that a launch over so many parameters writes."""
-        first = (2 + self.arrays) * parameters + (self.clip in NORM_CLIPS)
+        first = (2 + self.arrays) * parameters + len(self.problem.operands) - (2 + self.arrays) * self.count
         return tuple(range(first, first + (1 + self.arrays) * parameters))
 
     def bytes(self, elements: int) -> int:
@@ -88,6 +91,16 @@ class UpdateProblem:
         """Results take the place of the old values."""
         state = ((i, i + self.count) for i in range(self.count, (1 + self.arrays) * self.count))
         return (*((i, i) for i in range(self.count)), *state)
+
+
+def norm_slots(problem: Problem) -> tuple[str, ...]:
+    """What the kernels of gradient norms read behind parameters and gradients."""
+    return (f"operand{len(problem.operands) - 1}",) if problem.flag("scaled") else ()
+
+
+def norm_constants(problem: Problem) -> dict[str, Constant]:
+    """What they are told besides."""
+    return {"scaled": True} if problem.flag("scaled") else {}
 
 
 def statistics_constants(problem: Problem) -> dict[str, Constant]:

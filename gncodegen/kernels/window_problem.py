@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from gncodegen.errors import CompileError
-from gncodegen.kernels.schedule import Problem, Tensor
+from gncodegen.kernels.schedule import Problem, Tensor, computed_in
 from gncodegen.kernels.window_axis import MOST_PHASES, Axes, forward_axis, gradient_axis, three
 
 Extents = tuple[int, int, int]
@@ -25,7 +25,7 @@ class WindowProblem:
         filters: channels of y.
         groups: both are cut into so many independent groups.
         window, stride, dilation, before: per axis; before is the padding in front.
-        dtype: element type of all arrays.
+        dtype: that products and sums are computed in, and of weights.
     """
 
     batch: int
@@ -89,12 +89,12 @@ def describe(problem: Problem, x: Tensor, weights: Tensor, y: Tensor) -> WindowP
     """The window problem of any of the three ops, from its tensors of x's, the weights' and y's shape.
 
     Raises:
-        CompileError: a window of more than three axes, or another dtype than float32 and float64.
+        CompileError: a window of more than three axes, or a dtype that does not compute in float32 or float64.
     """
     rank, family = len(weights.shape) - 2, problem.machine.family
     if rank not in (1, 2, 3):
         raise CompileError(f"{problem.op} of {rank} spatial axes has no {family} kernel; allowed: 1, 2 and 3")
-    if x.dtype not in ("float32", "float64"):
+    if computed_in(x.dtype) not in ("float32", "float64"):
         raise CompileError(f"{problem.op} of {x.dtype} has no {family} kernel; allowed: float32 and float64")
     ones = (1,) * rank
     before = problem.integers("padding", (0,) * (2 * rank))[::2]
@@ -109,5 +109,5 @@ def describe(problem: Problem, x: Tensor, weights: Tensor, y: Tensor) -> WindowP
         stride=three(problem.integers("stride", ones), 1),
         dilation=three(problem.integers("dilation", ones), 1),
         before=three(before, 0),
-        dtype=x.dtype,
+        dtype=computed_in(x.dtype),
     )

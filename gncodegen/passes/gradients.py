@@ -31,8 +31,11 @@ from gncodegen.ir.function import (
 )
 from gncodegen.ir.gn import CLIPS, NORM_CLIPS, GnOperation, Loss
 from gncodegen.ir.gn.pointwise import Add
+from gncodegen.ir.gn.storage import UpdateLossScale
 from gncodegen.ir.gn.update import GradientNorms, Update
 from gncodegen.ir.operation import merged_layers
+from gncodegen.ir.values import Value, tensor_type
+from gncodegen.kernels.loss_scale import LOSS_SCALE, STATE
 from gncodegen.kernels.solvers import SOLVERS
 
 
@@ -100,12 +103,14 @@ class Gradients(ModulePass):
         function: one of these; "" = as the function's attribute gn.function says.
         clip: gradient_threshold_method of a train step, one of CLIPS.
         solver: of a train step, a name in the table of solvers.
+        scaled: whether a train step scales its loss: gradients are then those of scale · loss.
     """
 
     name: ClassVar[str] = "gradients"
     function: str = ""
     clip: str = "none"
     solver: str = "sgdm"
+    scaled: bool = False
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         function = only_function(op)
@@ -146,20 +151,25 @@ class Gradients(ModulePass):
         state = add_arguments(function, added)
         hyperparameters = arguments(function)["hyperparameters", "hyperparameters"]
         names = tuple(slot.name for _, slot in trained)
-        shared = {"names": names, "l2_factors": tuple(slot.l2_factor for _, slot in trained)}
+        l2_factors = tuple(slot.l2_factor for _, slot in trained)
+        shared: dict[str, Value] = {"names": names, "l2_factors": l2_factors, "scaled": self.scaled}
         layers = [name.rpartition(".")[0] for name in names]
+        scale = add_arguments(function, [(tensor_type(STATE), Slot(LOSS_SCALE, LOSS_SCALE))] if self.scaled else [])
         norms: list[SSAValue] = []
-        if self.clip in NORM_CLIPS:
-            operands = (*parameters, *gradients, hyperparameters)
+        if self.scaled or self.clip in NORM_CLIPS:
+            operands = (*parameters, *gradients, *scale, hyperparameters)
             norms = [tape.builder.insert(GradientNorms(operands, shared, layers)).results[0]]
         factors = tuple(slot.learn_rate_factor for _, slot in trained)
         update = Update(
-            (*parameters, *gradients, *state, *norms, hyperparameters),
+            (*parameters, *gradients, *state, *norms, *scale, hyperparameters),
             shared | {"solver": self.solver, "learn_rate_factors": factors, "clip": self.clip},
             layers,
         )
         updated = [Slot("update", name, updates=kind) for kind in ("parameter", *arrays) for name in names]
-        returned = zip(tape.builder.insert(update).results, updated, strict=True)
+        returned = [*zip(tape.builder.insert(update).results, updated, strict=True)]
+        for value in scale:  # behind the update, which reads it
+            following = tape.builder.insert(UpdateLossScale((*norms, value))).results[0]
+            returned.append((following, Slot("update", LOSS_SCALE, updates=LOSS_SCALE)))
         set_results(function, [*results(function), *returned])
 
 

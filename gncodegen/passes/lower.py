@@ -45,7 +45,7 @@ class Lowering:
                 given.network,
                 given.function,
                 batch_size=given.options.batch_size,
-                dtype=given.options.dtype,
+                dtype=given.options.array_dtype,
                 training=given.options.training,
                 activations=given.activations,
             )

@@ -36,6 +36,7 @@ from gncodegen.passes.prologue import Prologue
 from gncodegen.passes.reduce import Reduce
 from gncodegen.passes.select import Select
 from gncodegen.passes.shapes import Shapes
+from gncodegen.passes.storage import Storage
 from gncodegen.process import trace
 from gncodegen.process.trace import tell
 
@@ -59,7 +60,7 @@ def pipeline(
         Shapes(),  # every shape follows from the arguments
         # One spelling; training or prediction decided.
         Canonicalize(synchronize=options.synchronize_batch_normalization),
-        Gradients(clip=options.clip, solver=options.solver),  # gradient ops and the update
+        Gradients(clip=options.clip, solver=options.solver, scaled=options.scales_loss),  # gradient ops and the update
         DeadCodeElimination(),  # gradients nobody asked for
         Fold(),  # affine maps of channels into the weights before them, in prediction
         Fuse(),  # one op per pass over memory
@@ -67,6 +68,7 @@ def pipeline(
         Layout(data_format=options.data_format or ""),  # the caller's axis order, at the edges
         PartialStatistics.of(machine),  # statistics from the convolution in front
         Prologue.of(machine),  # a norm in the convolution that reads it
+        Storage(dtype=options.dtype, family=machine.family),  # 16 bits in memory, where the network's type has them
         Reduce(bucket_size=options.bucket_size),  # averages over ranks, while the backward pass goes on
         Select.of(machine, choices=choices, observations=observations),  # gn → kern: kernels and buffers
         Hoist(),  # what depends on parameters alone, once

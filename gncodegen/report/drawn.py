@@ -18,7 +18,7 @@ def drawn(compiled: Readable) -> tuple[Any, ...]:
     for node in network.inputs:
         letters = "B" + node.size.format
         order = permutation(letters, axis_order(compiled.options.data_format or "", letters))
-        array = random.normal(size=(count, *node.size.shape)).astype(compiled.options.dtype)
+        array = random.normal(size=(count, *node.size.shape)).astype(compiled.options.array_dtype)
         inputs[node.name] = array.transpose(order)
     x = next(iter(inputs.values())) if len(inputs) == 1 else inputs
     layer = network.output_layer
@@ -27,4 +27,4 @@ def drawn(compiled: Readable) -> tuple[Any, ...]:
     size = network.output.size
     if isinstance(layer, ClassificationLayer):
         return x, random.integers(size.channels, size=(count, *size.shape[:-1]))
-    return x, random.normal(size=(count, *size.shape)).astype(compiled.options.dtype)
+    return x, random.normal(size=(count, *size.shape)).astype(compiled.options.array_dtype)

@@ -139,7 +139,6 @@ def prepare_training(
     if augment is not None and not callable(augment):  # pyright: ignore[reportUnnecessaryComparison]
         raise OptionsError(f"augment = {shown(augment)}; allowed: None or f(x, y, generator) → (x, y); give a function")
     data_format = choices.get("data_format", CompileOptions.data_format) or ""
-    dtype = choices.get("dtype", CompileOptions.dtype)
     network = Network.build(layers)
     if y is None:
         data = _Streamed.of(x, network, options, data_format, ranks)
@@ -163,7 +162,7 @@ def prepare_training(
         seed = ranks.agreed(drawn)
     given = {**choices, "batch_size": data.batch_size, "training": True, "seed": seed}
     compiled = compiler.compiled(network, given, options, ranks.averaging)
-    source = data.source(seed, augment, dtype)
+    source = data.source(seed, augment, compiled.options.array_dtype)
 
     def finalize() -> None:
         if options.batch_normalization_statistics == "population":

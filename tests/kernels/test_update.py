@@ -181,3 +181,33 @@ def test_norms_of_extreme_gradients(execute, magnitude):
     results, attributes = [((1,), "float64")], {"l2_factors": (1.0,)}
     (norm,) = execute("gradient_norms", [np.zeros_like(g), g], results, attributes, numbers(l2_regularization=0))
     np.testing.assert_allclose(norm, np.linalg.norm(g.astype(np.float64)), rtol=1e-6)
+
+
+def test_scaled_gradients(execute):
+    """Gradients of 1024 · loss give the step of the loss; one that is not finite leaves everything as it is."""
+    scale, factors = np.array([1024, 7], np.float32), {"l2_factors": (1.0, 0.5), "scaled": True}
+    block = numbers("sgdm", learn_rate=0.1, l2_regularization=0.01, momentum=0.8)
+    p, g, v = ([drawn * 1 for drawn in arrays("float32", seed, [(5, 7), (40,)])] for seed in range(3))
+    results = [(a.shape, "float32") for a in (*p, *v)]
+
+    def stepped(g):
+        (norms,) = execute("gradient_norms", [*p, *g, scale], [((2,), "float64")], factors, block)
+        attributes = factors | {"learn_rate_factors": (1.0, 1.0), "clip": "none", "solver": "sgdm"}
+        new = execute("update", [*p, *g, *v, norms, scale], results, attributes, block)
+        (following,) = execute("update_loss_scale", [norms, scale], [((2,), "float32")])
+        return norms, new, tuple(following)
+
+    norms, new, following = stepped([1024 * each for each in g])
+    slopes = [a + 0.01 * f * b for a, b, f in zip(g, p, (1.0, 0.5), strict=True)]
+    np.testing.assert_allclose(norms, [np.linalg.norm(slope) for slope in slopes], rtol=1e-6)
+    moved = [0.8 * a - 0.1 * b for a, b in zip(v, slopes, strict=True)]
+    for found, wanted in zip(new, [*(a + b for a, b in zip(p, moved, strict=True)), *moved], strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    assert following == (1024, 8)
+    for bad in (np.inf, np.nan):
+        spoiled = [1024 * g[0], g[1].copy()]
+        spoiled[1][3] = bad
+        _, new, following = stepped(spoiled)
+        for found, before in zip(new, (*p, *v), strict=True):
+            np.testing.assert_array_equal(found, before)
+        assert following == (512, 0)

@@ -41,6 +41,7 @@ def test_the_list() -> None:
         "layout",
         "partial-statistics",
         "prologue",
+        "storage",
         "reduce",
         "select",
         "hoist",

@@ -30,6 +30,7 @@ from reference.pointwise import (
 )
 from reference.resizing import resize
 from reference.solvers import SOLVERS, Adam, RmsProp, Sgdm, Solver, clip_gradients, learn_rate
+from reference.storage import STEP, rounded, stored
 from reference.windows import (
     average_pool,
     convolution,
@@ -44,6 +45,7 @@ from reference.windows import (
 
 __all__ = [
     "SOLVERS",
+    "STEP",
     "Adam",
     "Node",
     "ReferenceNetwork",
@@ -81,9 +83,11 @@ __all__ = [
     "pad",
     "relu",
     "resize",
+    "rounded",
     "running_statistics",
     "same_padding",
     "softmax",
     "space_to_depth",
+    "stored",
     "transposed_convolution",
 ]

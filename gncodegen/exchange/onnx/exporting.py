@@ -61,7 +61,7 @@ def write(compiled: Compiled, path: Path, *, opset: int = OLDEST_OPSET, data_for
         raise OptionsError(f"opset = {opset!r}; allowed: {OLDEST_OPSET} to {newest}; write opset={OLDEST_OPSET}")
     options = compiled.options
     letters = data_format or options.data_format or ""
-    proto = model(compiled.network, dict(compiled.parameters), options.dtype, letters, opset)
+    proto = model(compiled.network, dict(compiled.parameters), options.array_dtype, letters, opset)
     size = sum(len(tensor.raw_data) for tensor in proto.graph.initializer)
     with written_beside(path) as draft:
         place = draft / path.name

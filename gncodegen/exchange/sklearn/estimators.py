@@ -149,7 +149,7 @@ class NetworkEstimator(BaseEstimator):
         samples = Samples(*checked(x, y, compiled.network, "", "X and y:"))
         for start in range(0, len(x), size):
             indices = np.arange(start, min(start + size, len(x)))
-            compiled.train_step(*samples.gather(indices, compiled.options.dtype))
+            compiled.train_step(*samples.gather(indices, compiled.options.array_dtype))
         self.n_iter_ += 1
         return self
 

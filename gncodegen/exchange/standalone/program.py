@@ -108,7 +108,7 @@ def standalone(compiled: Compiled, becomes: str, function: str = "predict", *, o
         raise OptionsError(
             f"export: target {options.target!r} does not become {becomes}; allowed: target='cpu'; compile for that"
         )
-    conversion = ArrayConversion(network, options.dtype, options.data_format or "", lambda array, what: None)
+    conversion = ArrayConversion(network, options.array_dtype, options.data_format or "", lambda array, what: None)
     issues = [
         f"{node.label}: a normalization that is a function of yours does not become {becomes}; allowed: those that the "
         "layer has by name; apply yours to the arrays"

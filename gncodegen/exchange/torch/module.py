@@ -56,7 +56,7 @@ class CompiledModule(torch.nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         """The network's outputs: N observations of every input, in the source's order of axes."""
-        wanted = getattr(torch, self.compiled.options.dtype)
+        wanted = getattr(torch, self.compiled.options.array_dtype)
         for number, x in enumerate(inputs, 1):
             if not isinstance(x, torch.Tensor) or x.dtype != wanted or x.device.type != "cpu":
                 given = f"{x.dtype} on {x.device}" if isinstance(x, torch.Tensor) else type(x).__name__

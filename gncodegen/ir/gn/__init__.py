@@ -9,6 +9,7 @@ from gncodegen.ir.gn.forward import PARAMETRIC
 from gncodegen.ir.gn.gradient import GRADIENTS
 from gncodegen.ir.gn.pointwise import POINTWISE, Loss
 from gncodegen.ir.gn.sparse import SparseProduct
+from gncodegen.ir.gn.storage import STORAGE
 from gncodegen.ir.gn.transposed import TransposedConvolution
 from gncodegen.ir.gn.update import HYPERPARAMETERS, NORM_CLIPS, UPDATES
 
@@ -23,6 +24,7 @@ OPERATIONS: dict[str, type[GnOperation]] = {
         *ELEMENTWISE,
         *GRADIENTS,
         *UPDATES,
+        *STORAGE,
     )
 }
 """Op name without "gn." → class."""

@@ -16,7 +16,7 @@ from xdsl.utils.exceptions import VerifyException
 from gncodegen.ir.operation import Declared, TextOperation, defaults
 from gncodegen.ir.values import Value, Values, encode, tensor_of, tensor_type
 from gncodegen.kernels.activations import ACTIVATIONS, EPILOGUES
-from gncodegen.kernels.schedule import Tensor
+from gncodegen.kernels.schedule import Tensor, computed_in
 from gncodegen.layers.geometry import window_outputs
 
 Cotangents = Sequence[SSAValue | None]
@@ -151,7 +151,7 @@ def channels(tensor: Tensor) -> int:
 
 def statistics_dtype(dtype: str) -> str:
     """Statistics are float32, or float64 for float64 activations."""
-    return "float64" if dtype == "float64" else "float32"
+    return computed_in(dtype)
 
 
 def statistics(x: Tensor, groups: int, reduced: str) -> Tensor:

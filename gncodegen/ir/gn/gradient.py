@@ -24,7 +24,7 @@ from gncodegen.ir.gn.base import (
 )
 from gncodegen.ir.operation import Declared
 from gncodegen.ir.values import Values
-from gncodegen.kernels.schedule import Tensor
+from gncodegen.kernels.schedule import Tensor, computed_in
 
 GROUPS = Declared("groups", "int", 1)
 INPUT_SHAPE = Declared("input_shape", "ints")
@@ -61,8 +61,8 @@ class ConvolutionWeightGradient(GnOperation):
         shape = values.integers("weights_shape")
         extents = window_shape(x, shape[:-2], values, values.integers("dilation"))
         expect_shape("the cotangent", dy, (*extents, shape[-1]))
-        weights = Tensor(shape, x.dtype)
-        return (weights, Tensor((shape[-1],), x.dtype)) if values["bias"] else (weights,)
+        weights = Tensor(shape, computed_in(x.dtype))
+        return (weights, Tensor((shape[-1],), weights.dtype)) if values["bias"] else (weights,)
 
 
 @irdl_op_definition
@@ -91,7 +91,7 @@ class BiasGradient(GnOperation):
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
         expect_operands(operands, 1)
-        return (Tensor((channels(operands[0]),), operands[0].dtype),)
+        return (Tensor((channels(operands[0]),), computed_in(operands[0].dtype)),)
 
 
 @irdl_op_definition
@@ -236,8 +236,9 @@ class FullyConnectedWeightGradient(GnOperation):
         expect_operands(operands, 2)
         x, dy = operands
         expect(x.shape[0] == dy.shape[0], f"batch extents differ: {x.shape[0]} and {dy.shape[0]}")
-        weights = Tensor((channels(dy), Tensor(x.shape[len(dy.shape) - 1 :], x.dtype).count), x.dtype)
-        return (weights, Tensor((channels(dy),), x.dtype)) if values["bias"] else (weights,)
+        features = Tensor(x.shape[len(dy.shape) - 1 :], x.dtype).count
+        weights = Tensor((channels(dy), features), computed_in(x.dtype))
+        return (weights, Tensor((channels(dy),), weights.dtype)) if values["bias"] else (weights,)
 
 
 class _OfOutput(GnOperation):

@@ -13,6 +13,7 @@ from gncodegen.ir.gn.base import CLIPS, GnOperation, expect, expect_operands, ex
 from gncodegen.ir.operation import Declared
 from gncodegen.ir.values import Values
 from gncodegen.kernels.hyperparameters import BLOCK
+from gncodegen.kernels.loss_scale import STATE
 from gncodegen.kernels.schedule import Tensor
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.kernels.update_problem import NORM_CLIPS
@@ -22,6 +23,7 @@ HYPERPARAMETERS = BLOCK
 
 _NAMES = Declared("names", "texts")
 _L2_FACTORS = Declared("l2_factors", "floats")
+_SCALED = Declared("scaled", "bool", False)
 
 
 def _expect_pairs(values: Values, parameters: tuple[Tensor, ...], *others: tuple[Tensor, ...]) -> None:
@@ -34,17 +36,22 @@ def _expect_pairs(values: Values, parameters: tuple[Tensor, ...], *others: tuple
 
 @irdl_op_definition
 class GradientNorms(GnOperation):
-    """(p1…, g1…, hyperparameters) → norms (P,) float64: ‖g + l2·l2_factor·p‖ of each parameter."""
+    """(p1…, g1…[, loss scale], hyperparameters) → norms (P,) float64: ‖g + l2·l2_factor·p‖ of each parameter.
+
+    With `scaled`, gradients are those of scale · loss, and g are they divided by the scale.
+    """
 
     name = "gn.gradient_norms"
-    ATTRIBUTES: ClassVar = (_NAMES, _L2_FACTORS)
+    ATTRIBUTES: ClassVar = (_NAMES, _L2_FACTORS, _SCALED)
     READS_HYPERPARAMETERS: ClassVar = True
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        count = len(values.texts("names"))
-        expect_operands(operands, 2 * count + 1)
+        count, scaled = len(values.texts("names")), bool(values["scaled"])
+        expect_operands(operands, 2 * count + 1 + scaled)
         expect_same("hyperparameters and what they must be", operands[-1], HYPERPARAMETERS)
+        if scaled:
+            expect_same("the loss scale and what it must be", operands[-2], STATE)
         _expect_pairs(values, operands[:count], operands[count : 2 * count])
         return (Tensor((count,), "float64"),)
 
@@ -54,7 +61,8 @@ class Update(GnOperation):
     """(p1…, g1…, the solver's state, norms if a norm clips, hyperparameters) → p1…, the state: one step of a solver.
 
     g ← g + l2·l2_factor·p; clip g; then the solver's formula, with the rate learn_rate·learn_rate_factor. The state is
-    each of the solver's arrays in turn, for all parameters.
+    each of the solver's arrays in turn, for all parameters. With `scaled`, norms and the loss scale come behind the
+    state: gradients are those of scale · loss, and where a norm is not finite, everything stays as it is.
     """
 
     name = "gn.update"
@@ -64,21 +72,25 @@ class Update(GnOperation):
         Declared("learn_rate_factors", "floats"),
         _L2_FACTORS,
         Declared("clip", "text", "none", CLIPS),
+        _SCALED,
     )
     READS_HYPERPARAMETERS: ClassVar = True
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
         count, arrays = len(values.texts("names")), len(SOLVERS[values.text("solver")].state)
-        with_norms = values.text("clip") in NORM_CLIPS
-        expect_operands(operands, (2 + arrays) * count + 1 + with_norms)
+        scaled = bool(values["scaled"])
+        with_norms, norms = scaled or values.text("clip") in NORM_CLIPS, (2 + arrays) * count
+        expect_operands(operands, norms + 1 + with_norms + scaled)
         expect_same("hyperparameters and what they must be", operands[-1], HYPERPARAMETERS)
         parameters, *others = (operands[array * count : (array + 1) * count] for array in range(2 + arrays))
         _expect_pairs(values, parameters, *others)
         factors = len(values.reals("learn_rate_factors"))
         expect(factors == count, f"learn_rate_factors has {factors} entries; it needs {count}, one per parameter")
         if with_norms:
-            expect_same("norms and what they must be", operands[-2], Tensor((count,), "float64"))
+            expect_same("norms and what they must be", operands[norms], Tensor((count,), "float64"))
+        if scaled:
+            expect_same("the loss scale and what it must be", operands[-2], STATE)
         return (*parameters, *(tensor for state in others[1:] for tensor in state))
 
 

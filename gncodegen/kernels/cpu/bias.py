@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import gcd
 
-from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Tensor, computed_in
 
 TILE_VALUES = 1 << 15
 """About how many values a tile reads."""
@@ -57,9 +57,9 @@ def column_sums(
     buffer = f"workspace{workspace}"
     launches = (
         row_sums(problem, matrix.dtype, rows, columns, parts, source, buffer),
-        row_sums(problem, matrix.dtype, parts, columns, 1, buffer, result, few=True),
+        row_sums(problem, computed_in(matrix.dtype), parts, columns, 1, buffer, result, few=True),
     )
-    return launches, (Tensor((parts, columns), matrix.dtype),)
+    return launches, (Tensor((parts, columns), computed_in(matrix.dtype)),)
 
 
 def row_sums(

@@ -153,7 +153,7 @@ def _blocked(
         tiles |= {**volume, "scratch_columns": columns, "scratch": scratch}
     numbers = {"pixels": given.rows.positions} if flat else {"batch": given.batch}
     shape = _shape(work) | epilogue | norm
-    schedule = problem.schedule("convolution", work.dtype, shape=shape, tiles=tiles, numbers=numbers)
+    schedule = problem.schedule("convolution", problem.operands[0].dtype, shape=shape, tiles=tiles, numbers=numbers)
     results = tuple(f"result{i}" for i in range(len(problem.results)))
     normalizing = tuple(f"operand{i}" for i in range(len(problem.operands) - 3, len(problem.operands)))
     slots = (

@@ -82,7 +82,7 @@ def correlate_channelwise(
         "scratch": work.depth.span * scratch_rows * scratch_columns * work.groups,
         **partials.constants(problem),
     }
-    schedule = problem.schedule("convolution_channelwise", work.dtype, shape=shape, tiles=tiles)
+    schedule = problem.schedule("convolution_channelwise", problem.operands[0].dtype, shape=shape, tiles=tiles)
     results = tuple(f"result{i}" for i in range(len(problem.results)))
     slots = ("operand0", "operand1", *added_slots(epilogue), *results)
     moved = sum(tensor.bytes for tensor in (*problem.operands, problem.results[0]))
@@ -125,7 +125,8 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
         "scratch": scratch_rows * plane,
     }
     template = "convolution_channelwise_weights"
-    schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles, numbers=("batch", "parts"))
+    dtype = problem.operands[0].dtype
+    schedule = problem.schedule(template, dtype, shape=shape, tiles=tiles, numbers=("batch", "parts"))
     buffers = [Tensor((parts, taps * window.channels), window.dtype)]
     if bias:
         buffers.append(Tensor((parts, window.channels), window.dtype))

@@ -184,7 +184,7 @@ def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, model: We
     shape, tiles, partial, padded = _constants(window, rows, model, lanes, bias)
     numbers = {"batch": window.batch, "parts": tiling.parts, "together": tiling.observations}
     template = "convolution_weight_gradient"
-    main = problem.schedule(template, window.dtype, shape=shape, tiles=tiles, numbers=numbers)
+    main = problem.schedule(template, problem.operands[0].dtype, shape=shape, tiles=tiles, numbers=numbers)
     filter_rows = window.taps * window.group_channels
     shares = max(1, min(filter_rows, model.parts * filter_rows * window.filters // (32 << 10)))
     fewer_shape = {name: shape[name] for name in REDUCE_SHAPE if name in shape}

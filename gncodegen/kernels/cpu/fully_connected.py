@@ -11,7 +11,7 @@ from gncodegen.kernels.cpu.bias import column_sums
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
 from gncodegen.kernels.cpu.register_tiles import even_parts, filled, fits, step_cycles, vector_counts
 from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, computed_in
 
 TILE_WORK = 1 << 18
 """Multiply-adds that make a tile of the grid worth its start."""
@@ -96,10 +96,10 @@ def _product(
     rows or, where they are `summed`, the depth.
     """
     rows, columns, depth = model
-    dtype, machine = problem.results[0].dtype, problem.machine
+    dtype, machine = problem.operands[0].dtype, problem.machine
     lanes = min(machine.lanes(dtype), max(columns, 1))
     row_shares, column_shares = _shares(rows, columns, depth, 2 * lanes)
-    item = ITEM_SIZE[dtype]
+    item = ITEM_SIZE[computed_in(dtype)]
     large = depth * columns * item > machine.l1
     if large:
         row_shares = _kept_in_l2(row_shares, rows, rows * depth * item, machine)

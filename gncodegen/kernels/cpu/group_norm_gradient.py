@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from gncodegen.kernels.cpu.norm_tiling import NormTiling, launches_of, reading_of, scheduled, tiling_of, ways
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Plans, Problem, Tensor, computed_in
 
 
 def _group_norm_gradient(problem: Problem) -> Iterator[Plan]:
@@ -50,7 +50,7 @@ def _backward(problem: Problem, tiling: NormTiling, stream: bool, passes: int) -
     slots = (*inputs, "workspace1")
     more = _residual_slots(slots) if residual else {}
     parts = Tensor((tiling.observations, tiling.parts, 2, tiling.width), "float64")
-    means = Tensor((tiling.observations, tiling.groups, 2), x.dtype)
+    means = Tensor((tiling.observations, tiling.groups, 2), computed_in(x.dtype))
     sums = scheduled(problem, tiling, "group_norm_gradient", "sums", dx_slot=0, **reading, **more)
     join = scheduled(problem, tiling, "group_norm_gradient", "join")
     first = Launch(
@@ -79,7 +79,7 @@ def added(problem: Problem, partial: Tensor) -> Launch:
     rows, _, channels = partial.shape
     block = min(channels, 64)
     shape, tiles = {"channels": channels}, {"block": block}
-    dtype = problem.operands[0].dtype
+    dtype = computed_in(problem.operands[0].dtype)
     schedule = problem.schedule("group_norm_parameters", dtype, shape=shape, tiles=tiles, numbers=("rows",))
     slots = ("workspace0", "result1", "result2")
     return Launch(schedule, slots, -(-channels // block), writes=(1, 2), bytes=partial.bytes, numbers=(rows,))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.loss_scale import RULE, STATE
 from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
-from gncodegen.kernels.update_problem import UpdateProblem, statistics_constants
+from gncodegen.kernels.update_problem import UpdateProblem, norm_constants, statistics_constants
 
 CHUNK = 16384
 """Elements of a parameter that one tile updates; partial sums of squares are of such chunks."""
@@ -47,19 +48,27 @@ def _gradient_norms(problem: Problem) -> Plan:
     count = len(problem.operands) // 2
     parameters = problem.operands[:count]
     total = sum(_chunks(parameters))
-    shape: dict[str, Constant] = {"l2_factors": problem.numbers("l2_factors", (1.0,) * count)}
+    l2_factors = problem.numbers("l2_factors", (1.0,) * count)
+    shape: dict[str, Constant] = {"l2_factors": l2_factors, **norm_constants(problem)}
     operands = slots(problem)[:-1]
     squares = Launch(
         _schedule(problem, "gradient_squares", parameters, shape),
         (*operands, "workspace0", "hyperparameters"),
         grid=total,
-        writes=(2 * count,),
+        writes=(len(operands),),
         bytes=traffic(problem),
         flops=4 * sum(parameter.count for parameter in parameters),
     )
     roots = problem.schedule("gradient_norms", "float64", shape={"chunks": _chunks(parameters)})
     norms = Launch(roots, ("workspace0", "result0"), 1, writes=(1,), bytes=8 * (total + count), flops=total)
     return Plan((squares, norms), workspaces=(Tensor((total,), "float64"),))
+
+
+def _update_loss_scale(problem: Problem) -> Plan:
+    """The scale of the next step's loss, from the norms of this one's gradients; in place."""
+    shape: dict[str, Constant] = {"norms": problem.operands[0].count, **RULE}
+    schedule = problem.schedule("update_loss_scale", STATE.dtype, shape=shape)
+    return Plan((Launch(schedule, slots(problem), 1, writes=(2,), bytes=traffic(problem)),), in_place=((0, 1),))
 
 
 def _update_statistics(problem: Problem) -> Plan:
@@ -74,5 +83,6 @@ def _update_statistics(problem: Problem) -> Plan:
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "update": _update,
     "gradient_norms": _gradient_norms,
+    "update_loss_scale": _update_loss_scale,
     "update_statistics": _update_statistics,
 }

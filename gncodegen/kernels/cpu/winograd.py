@@ -154,11 +154,16 @@ class _Winograd:
         return {"output": self.output, "lanes": self.lanes, "width": self.width}
 
     def schedule(
-        self, template: str, shape: dict[str, Constant], tiles: dict[str, Constant], numbers: tuple[str, ...] = ()
+        self,
+        template: str,
+        shape: dict[str, Constant],
+        tiles: dict[str, Constant],
+        numbers: tuple[str, ...] = (),
+        dtype: str = "",
     ) -> Schedule:
-        """The schedule of one launch."""
-        problem = self.problem
-        return problem.schedule(template, self.work.dtype, shape=shape, tiles=self.blocking | tiles, numbers=numbers)
+        """The schedule of one launch; its type is that of what is convolved where none is given."""
+        problem, dtype = self.problem, dtype or self.problem.operands[0].dtype
+        return problem.schedule(template, dtype, shape=shape, tiles=self.blocking | tiles, numbers=numbers)
 
     def units(self, parts: int) -> int:
         """The parts, each a share of the model's patches, that the observations take."""
@@ -241,7 +246,8 @@ def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
     # Where there are fewer blocks than cores, several tiles transform the same patches for different filters.
     tiles["shares"] = shares = max(1, min(this.filter_blocks, this.problem.machine.cores // max(blocks, 1)))
     channel_shares = max(1, min(channels // this.lanes, -(-ENOUGH_TILES // this.filter_blocks)))
-    schedule = this.schedule("winograd_filters", this.filter_shape, {"shares": channel_shares})
+    tiling: dict[str, Constant] = {"shares": channel_shares}
+    schedule = this.schedule("winograd_filters", this.filter_shape, tiling, dtype=this.work.dtype)
     moved = this.problem.operands[1].bytes + buffer.bytes
     filters = Launch(schedule, ("operand1", "workspace0"), this.filter_blocks * channel_shares, (1,), moved)
     main = this.main("winograd", tiles, ("operand0", "workspace0"), blocks, shares)

@@ -86,7 +86,8 @@ def _plan(
     shares = int(tiles["channel_shares"]) * int(tiles["filter_shares"])  # pyright: ignore[reportArgumentType]
     dtype = window.dtype
     numbers = {"batch": window.batch, "parts": parts, "at_once": at_once}
-    main = problem.schedule("winograd_weight_gradient", dtype, shape=shape, tiles=tiles, numbers=numbers)
+    x = problem.operands[0]
+    main = problem.schedule("winograd_weight_gradient", x.dtype, shape=shape, tiles=tiles, numbers=numbers)
     values = tuple(numbers.values())
     sums = Tensor((parts * partial,), dtype)
     moved = problem.operands[0].bytes + problem.operands[1].bytes + sums.bytes

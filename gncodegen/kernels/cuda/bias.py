@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cuda.elementwise import UNROLL, Columns, by_columns, columns
 from gncodegen.kernels.launches import row_size
-from gncodegen.kernels.render import COMPUTED_IN
-from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Tensor, computed_in
 
 CHUNK = 16
 """Steps of a thread summed in one go; longer sums are sums of such sums, for accuracy."""
@@ -49,7 +48,7 @@ def column_sums(
         return (_part_sums(problem, matrix, cut, 1, source, result, sums),), ()
     steps = -(-rows // (parts * cut.down * UNROLL))
     parts = -(-rows // (steps * cut.down * UNROLL))
-    partial = Tensor((parts, matrix.shape[-1]), COMPUTED_IN.get(matrix.dtype, matrix.dtype))
+    partial = Tensor((parts, matrix.shape[-1]), computed_in(matrix.dtype))
     buffer = f"workspace{workspace}"
     cut_again = columns(row_size(partial), partial.shape[-1], problem.machine.lanes(partial.dtype))
     launches = (

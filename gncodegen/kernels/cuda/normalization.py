@@ -11,8 +11,7 @@ from gncodegen.kernels.cuda.normalization_panel import Panel
 from gncodegen.kernels.cuda.normalization_tiers import Tier, choose_tier, shares
 from gncodegen.kernels.epilogue import fused, norm_epilogue
 from gncodegen.kernels.normalization import view
-from gncodegen.kernels.render import COMPUTED_IN
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Plan, Problem, Schedule, Tensor, computed_in
 
 PARAMETERS = ("mean", "variance", "scale", "offset")
 """What channel normalization has one of per channel, in the order of its operands."""
@@ -201,8 +200,7 @@ def _group_norm_gradient(problem: Problem) -> Plan:
 
 def _real(problem: Problem) -> str:
     """The type of sums."""
-    dtype = problem.operands[0].dtype
-    return COMPUTED_IN.get(dtype, dtype)
+    return computed_in(problem.operands[0].dtype)
 
 
 def _added(problem: Problem, partial: Tensor) -> Launch:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from gncodegen.kernels.cuda.elementwise import THREADS, UNROLL
 from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.loss_scale import RULE, STATE
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Plan, Problem, Schedule, Tensor
-from gncodegen.kernels.update_problem import UpdateProblem, statistics_constants
+from gncodegen.kernels.update_problem import UpdateProblem, norm_constants, norm_slots, statistics_constants
 
 MOST_ADDRESSES = 500
 """Buffers of one launch: parameters of a kernel may take 4 KB."""
@@ -89,14 +90,15 @@ def _gradient_norms(problem: Problem) -> Plan:
     for share in _shares(parameters, problem.machine.lanes(dtype), 2):
         numbers = range(share.begin, share.end)
         shape: dict[str, Constant] = {"l2_factors": decays[share.begin : share.end], "first_chunk": first}
+        shape |= norm_constants(problem)
         arguments = tuple(f"operand{array * count + i}" for array in range(2) for i in numbers)
         elements = sum(share.sizes)
         launches.append(
             Launch(
                 _schedule(problem, "gradient_squares", share, dtype, shape),
-                (*arguments, "workspace0", "hyperparameters"),
+                (*arguments, *norm_slots(problem), "workspace0", "hyperparameters"),
                 grid=share.starts[-1],
-                writes=(2 * len(numbers),),
+                writes=(2 * len(numbers) + len(norm_slots(problem)),),
                 bytes=2 * elements * ITEM_SIZE[dtype],
                 flops=5 * elements,
             )
@@ -111,6 +113,13 @@ def _gradient_norms(problem: Problem) -> Plan:
     return Plan(tuple(launches), workspaces=(parts,))
 
 
+def _update_loss_scale(problem: Problem) -> Plan:
+    """The scale of the next step's loss, from the norms of this one's gradients; in place."""
+    shape: dict[str, Constant] = {"norms": problem.operands[0].count, **RULE}
+    schedule = problem.schedule("update_loss_scale", STATE.dtype, shape=shape, tiles={"threads": 32})
+    return Plan((Launch(schedule, slots(problem), 1, writes=(2,), bytes=traffic(problem)),), in_place=((0, 1),))
+
+
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
     mean, shape = problem.operands[1], statistics_constants(problem)
@@ -123,5 +132,6 @@ def _update_statistics(problem: Problem) -> Plan:
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "update": _update,
     "gradient_norms": _gradient_norms,
+    "update_loss_scale": _update_loss_scale,
     "update_statistics": _update_statistics,
 }

@@ -14,6 +14,7 @@ from numba.core.types import float32, float64, int32, int64, uint8, uint64
 
 from gncodegen.targets.cpu.elementary import erf, exp, expm1, log, log1p, power, sigmoid, sigmoid_slope, tanh
 from gncodegen.targets.cpu.frontend import device
+from gncodegen.targets.cpu.half import StorageName
 from gncodegen.targets.cpu.memory import clear, copy, drain, opaque, prefetch, rolled, stream, transpose_block
 from gncodegen.targets.cpu.tile import (
     tile_add,
@@ -52,12 +53,15 @@ from gncodegen.targets.cpu.vector import (
     store,
 )
 
+float16, bfloat16 = StorageName("float16"), StorageName("bfloat16")
+"""Storage types: values compute as float32."""
+
 __all__ = [
-    "absolute", "clear", "convert", "copy", "device", "drain", "erf", "exp", "expm1", "float32", "float64", "fma",
-    "int32", "int64", "lane", "load", "local", "log", "log1p", "maximum", "minimum", "number", "offset", "opaque",
-    "pointer", "power", "prefetch", "reduce_add", "reduce_any", "reduce_max", "rolled", "scalar_erf", "scalar_exp",
-    "scalar_log", "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "splat", "sqrt", "store", "stream", "tanh",
-    "tile_add", "tile_add_row", "tile_add_rows", "tile_ceiling", "tile_dot", "tile_fma", "tile_fma_rows",
-    "tile_leaky_relu", "tile_load", "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows", "tile_zero",
-    "transpose_block", "uint8", "uint64",
+    "absolute", "bfloat16", "clear", "convert", "copy", "device", "drain", "erf", "exp", "expm1", "float16", "float32",
+    "float64", "fma", "int32", "int64", "lane", "load", "local", "log", "log1p", "maximum", "minimum", "number",
+    "offset", "opaque", "pointer", "power", "prefetch", "reduce_add", "reduce_any", "reduce_max", "rolled",
+    "scalar_erf", "scalar_exp", "scalar_log", "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "splat", "sqrt",
+    "store", "stream", "tanh", "tile_add", "tile_add_row", "tile_add_rows", "tile_ceiling", "tile_dot", "tile_fma",
+    "tile_fma_rows", "tile_leaky_relu", "tile_load", "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows",
+    "tile_zero", "transpose_block", "uint8", "uint64",
 ]  # fmt: skip

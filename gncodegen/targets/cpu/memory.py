@@ -8,10 +8,11 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from gncodegen.targets.cpu.half import HalfPointer, stored
 from gncodegen.targets.cpu.vector import (
+    BYTES,
     INT32,
     INT64,
-    LLVM_TYPE,
     address,
     element_bytes,
     literal,
@@ -22,25 +23,40 @@ from gncodegen.targets.cpu.vector import (
 BYTE_POINTER = ir.IntType(8).as_pointer()
 
 
-def _bytes(builder: Any, count: Any, element: Any) -> Any:
-    size = {"float": 4, "double": 8, "i32": 4, "i64": 8, "i8": 1}[str(LLVM_TYPE[element])]
-    return builder.mul(count, ir.Constant(INT64, size), flags=("nsw",))
+COPIED_LANES = 16
+"""Elements that a copy between storage types converts at once."""
+
+
+def _bytes(builder: Any, count: Any, pointer: Any) -> Any:
+    return builder.mul(count, ir.Constant(INT64, BYTES[str(pointer.type.pointee)]), flags=("nsw",))
+
+
+def _converted(builder: Any, target: Any, source: Any, count: Any) -> None:
+    """LLVM: the elements of one storage type as those of another."""
+    whole = builder.and_(count, ir.Constant(INT64, -COPIED_LANES))
+    for start, end, lanes in ((ir.Constant(INT64, 0), whole, COPIED_LANES), (whole, count, 1)):
+        with cgutils.for_range_slice(builder, start, end, ir.Constant(INT64, lanes), INT64) as (index, _):
+            store_value(builder, target, index, load_value(builder, source, index, lanes))
 
 
 @intrinsic(prefer_literal=False)
 def copy(context: Any, target: Any, source: Any, count: Any) -> Any:
-    """`copy(target, source, count)`: target[:count] = source[:count]; they must not overlap."""
+    """`copy(target, source, count)`: target[:count] = source[:count], in target's type; they must not overlap."""
+    given = source if isinstance(source, HalfPointer) or isinstance(target, HalfPointer) else target
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if given != target:
+            _converted(builder, *args)
+            return context.get_dummy_value()
         kinds = [BYTE_POINTER, BYTE_POINTER, INT64, ir.IntType(1)]
         move = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.memcpy.p0.p0.i64"
         )
         pointers = [builder.bitcast(pointer, BYTE_POINTER) for pointer in args[:2]]
-        builder.call(move, [*pointers, _bytes(builder, args[2], target.dtype), ir.Constant(ir.IntType(1), 0)])
+        builder.call(move, [*pointers, _bytes(builder, args[2], args[0]), ir.Constant(ir.IntType(1), 0)])
         return context.get_dummy_value()
 
-    return types.void(target, target, types.intp), generate
+    return types.void(target, given, types.intp), generate
 
 
 @intrinsic(prefer_literal=False)
@@ -54,7 +70,7 @@ def clear(context: Any, target: Any, count: Any) -> Any:
         )
         zero = ir.Constant(ir.IntType(8), 0)
         pointer = builder.bitcast(args[0], BYTE_POINTER)
-        builder.call(fill, [pointer, zero, _bytes(builder, args[1], target.dtype), ir.Constant(ir.IntType(1), 0)])
+        builder.call(fill, [pointer, zero, _bytes(builder, args[1], args[0]), ir.Constant(ir.IntType(1), 0)])
         return context.get_dummy_value()
 
     return types.void(target, types.intp), generate
@@ -157,7 +173,7 @@ def prefetch(context: Any, base: Any, index: Any) -> Any:
 
 def _stream_value(builder: Any, pointer: Any, value: Any) -> None:
     """LLVM: a store that leaves the caches alone, of whole vectors that begin at a multiple of their size."""
-    hint = builder.module.add_metadata([ir.Constant(INT32, 1)])
+    hint, value = builder.module.add_metadata([ir.Constant(INT32, 1)]), stored(builder, value, pointer.type.pointee)
     register = min(64, value.type.count * element_bytes(value.type))
-    stored = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=register)
-    stored.set_metadata("nontemporal", hint)
+    written = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=register)
+    written.set_metadata("nontemporal", hint)

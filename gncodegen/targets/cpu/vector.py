@@ -16,6 +16,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, register_model
 
 from gncodegen.environment import environment
+from gncodegen.targets.cpu.half import HalfPointer, Storage, computed, stored
+from gncodegen.targets.half import BITS
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 LLVM_TYPE = {
@@ -26,6 +28,9 @@ LLVM_TYPE = {
     types.int64: INT64,
     types.uint8: ir.IntType(8),
 }
+
+BYTES = {"float": 4, "double": 8, "half": 2, "i8": 1, "i16": 2, "i32": 4, "i64": 8}
+"""Size of an element of an LLVM type."""
 
 
 class Vec(types.Type):
@@ -65,18 +70,18 @@ def load_value(builder: Any, pointer: Any, index: Any, lanes: int) -> Any:
     """LLVM: an element-aligned vector load."""
     at = address(builder, pointer, index)
     vector = ir.VectorType(pointer.type.pointee, lanes)
-    return builder.load(builder.bitcast(at, vector.as_pointer()), align=element_bytes(vector))
+    return computed(builder, builder.load(builder.bitcast(at, vector.as_pointer()), align=element_bytes(vector)))
 
 
 def store_value(builder: Any, pointer: Any, index: Any, value: Any) -> None:
     """LLVM: an element-aligned vector store."""
-    at = address(builder, pointer, index)
+    at, value = address(builder, pointer, index), stored(builder, value, pointer.type.pointee)
     builder.store(value, builder.bitcast(at, value.type.as_pointer()), align=element_bytes(value.type))
 
 
 def element_bytes(vector: ir.VectorType) -> int:
     """The size of one lane."""
-    return {"float": 4, "double": 8, "i32": 4, "i64": 8, "i8": 1}[str(vector.element)]
+    return BYTES[str(vector.element)]
 
 
 def call_value(builder: Any, name: str, arguments: list[Any]) -> Any:
@@ -104,14 +109,16 @@ def literal(value: Any, what: str) -> int:
 @intrinsic
 def pointer(context: Any, argv: Any, slot: Any, dtype: Any) -> Any:
     """`pointer(argv, slot, dtype)`: the address in slot `slot` of the argument table, as a typed pointer."""
-    element = dtype.dtype
+    half = isinstance(dtype, Storage)
+    kind: Any = HalfPointer(dtype.element) if half else types.CPointer(dtype.dtype)
+    element = BITS[dtype.element] if half else LLVM_TYPE[dtype.dtype]
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         table = builder.inttoptr(args[0], INT64.as_pointer())
         value = builder.load(builder.gep(table, [args[1]]))
-        return builder.inttoptr(value, LLVM_TYPE[element].as_pointer())
+        return builder.inttoptr(value, element.as_pointer())
 
-    return types.CPointer(element)(types.intp, types.intp, dtype), generate
+    return kind(types.intp, types.intp, dtype), generate
 
 
 @intrinsic

@@ -38,10 +38,9 @@ from gncodegen.targets.cuda.values import (
     element_of,
     literal,
 )
+from gncodegen.targets.half import BITS, INT16, narrowed, widened
 
 GLOBAL, SHARED = 1, 3
-INT16 = ir.IntType(16)
-HALVES = ("float16", "bfloat16")
 
 
 class StorageName:
@@ -67,32 +66,13 @@ def _constant_name(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 # ---- element values ----------------------------------------------------------------------------------------------
 
 
-def _widened(builder: Any, element: str, bits: Any) -> Any:
-    """The 16 bits of a half-precision element as a float32."""
-    if element == "float16":
-        return builder.fpext(builder.bitcast(bits, ir.HalfType()), ir.FloatType())
-    return builder.bitcast(builder.shl(builder.zext(bits, INT32), ir.Constant(INT32, 16)), ir.FloatType())
-
-
-def _narrowed(builder: Any, element: str, value: Any) -> Any:
-    """A float32 as the 16 bits of a half-precision element, rounded to nearest even."""
-    if element == "float16":
-        return builder.bitcast(builder.fptrunc(value, ir.HalfType()), INT16)
-    bits = builder.bitcast(value, INT32)
-    odd = builder.and_(builder.lshr(bits, ir.Constant(INT32, 16)), ir.Constant(INT32, 1))
-    rounded = builder.add(bits, builder.add(odd, ir.Constant(INT32, 0x7FFF)))
-    quiet = builder.or_(bits, ir.Constant(INT32, 0x400000))  # a NaN stays one
-    chosen = builder.select(builder.fcmp_unordered("uno", value, value), quiet, rounded)
-    return builder.trunc(builder.lshr(chosen, ir.Constant(INT32, 16)), INT16)
-
-
 def _unpacked(builder: Any, element: str, words: Any) -> Any:
     """Half-precision elements in pairs, as a vector of float32."""
     result = ir.Constant(ir.VectorType(ir.FloatType(), 2 * words.type.count), ir.Undefined)
     for i in range(2 * words.type.count):
         word = builder.extract_element(words, ir.Constant(INT32, i // 2))
         half = builder.trunc(builder.lshr(word, ir.Constant(INT32, 16)) if i % 2 else word, INT16)
-        result = builder.insert_element(result, _widened(builder, element, half), ir.Constant(INT32, i))
+        result = builder.insert_element(result, widened(builder, element, half), ir.Constant(INT32, i))
     return result
 
 
@@ -101,7 +81,7 @@ def _packed(builder: Any, element: str, value: Any) -> Any:
     result = ir.Constant(ir.VectorType(INT32, value.type.count // 2), ir.Undefined)
     for i in range(0, value.type.count, 2):
         scalars = (builder.extract_element(value, ir.Constant(INT32, i + k)) for k in range(2))
-        low, high = (builder.zext(_narrowed(builder, element, scalar), INT32) for scalar in scalars)
+        low, high = (builder.zext(narrowed(builder, element, scalar), INT32) for scalar in scalars)
         word = builder.or_(low, builder.shl(high, ir.Constant(INT32, 16)))
         result = builder.insert_element(result, word, ir.Constant(INT32, i // 2))
     return result
@@ -116,7 +96,7 @@ def _at(builder: Any, base: Any, index: Any) -> Any:
 
 def load_value(builder: Any, kind: Pointer, base: Any, index: Any, lanes: int, readonly: bool) -> Any:
     """LLVM: a scalar (lanes = 0) or a vector, in the type it computes in."""
-    at, half = _at(builder, base, index), kind.element in HALVES
+    at, half = _at(builder, base, index), kind.element in BITS
     if lanes:
         at = builder.bitcast(at, ir.PointerType(_access(kind.element, lanes), kind.space))
     value = builder.load(at, align=_size(kind.element) * max(lanes, 1))
@@ -125,11 +105,11 @@ def load_value(builder: Any, kind: Pointer, base: Any, index: Any, lanes: int, r
     if not half:
         return value
     if not lanes:
-        return _widened(builder, kind.element, builder.bitcast(value, INT16))
+        return widened(builder, kind.element, builder.bitcast(value, INT16))
     if lanes == 1:
         bits = builder.bitcast(builder.extract_element(value, ir.Constant(INT32, 0)), INT16)
         single = ir.Constant(ir.VectorType(ir.FloatType(), 1), ir.Undefined)
-        return builder.insert_element(single, _widened(builder, kind.element, bits), ir.Constant(INT32, 0))
+        return builder.insert_element(single, widened(builder, kind.element, bits), ir.Constant(INT32, 0))
     return _unpacked(builder, kind.element, value)
 
 
@@ -139,19 +119,19 @@ def store_value(builder: Any, kind: Pointer, base: Any, index: Any, value: Any) 
     at = _at(builder, base, index)
     if lanes:
         at = builder.bitcast(at, ir.PointerType(_access(kind.element, lanes), kind.space))
-    if kind.element in HALVES:
+    if kind.element in BITS:
         if lanes > 1:
             value = _packed(builder, kind.element, value)
         else:
             scalar = builder.extract_element(value, ir.Constant(INT32, 0)) if lanes else value
             at = builder.bitcast(at, ir.PointerType(INT16, kind.space))
-            value = _narrowed(builder, kind.element, scalar)
+            value = narrowed(builder, kind.element, scalar)
     builder.store(value, at, align=_size(kind.element) * max(lanes, 1))
 
 
 def _access(element: str, lanes: int) -> ir.VectorType:
     """What one access moves: halves in pairs, since LLVM splits vectors of halves."""
-    if element in HALVES and lanes > 1:
+    if element in BITS and lanes > 1:
         return ir.VectorType(INT32, lanes // 2)
     return ir.VectorType(STORAGE[element], lanes)
 
