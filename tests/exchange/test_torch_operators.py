@@ -27,6 +27,7 @@ def arithmetic(x):
     y = 2 - x * 3 + x / 2 - (x - 1) + 1 / (x.abs() + 1) + x.pow(2) + (x.abs() + 0.1) ** 0.5 + 2**x
     y = y + torch.rsqrt(x.abs() + 1) + torch.maximum(x, x * 2) + x.square() + torch.add(x, x, alpha=0.5)
     y = y + torch.log(x.abs() + 1) + torch.exp(-x) + torch.min(x, x * 3) + torch.max(x, x * 3) + torch.sub(1, x)
+    y = y + torch.addcmul(x, x, x, value=0.5) + torch.addcdiv(x, x, x.abs() + 1) + torch.lerp(x, x * 2, 0.3)
     return y + x.clamp(-0.5, 0.7) + x.clamp(min=0.1) + torch.clamp_max(x, 0.3) + torch.rsub(x, 2, alpha=3)
 
 
@@ -34,13 +35,16 @@ def changed_in_place(x):
     y = x.clone()
     y.add_(x)
     y.relu_()
-    return y * x
+    z = x * 1
+    z[:, 1:2] += y[:, :1]
+    return y * x, z
 
 
 def reductions(x):
     y = x.mean((2, 3), keepdim=True) + x.sum(1, keepdim=True) + x.amax(2, keepdim=True) + x.amin(-1, keepdim=True)
     y = y + x.var((1, 2), keepdim=True) + x.std(1, unbiased=False, keepdim=True) + x.logsumexp(1, keepdim=True)
     y = y + x.norm(dim=1, keepdim=True) + x.max(dim=1, keepdim=True)[0] + torch.var_mean(x, 1, keepdim=True)[0]
+    y = y + torch.stack([x, x * 2]).sum(0) + torch.stack([x, x * 3], 1).mean(1) + torch.stack([x, -x]).amax(0)
     return y + F.normalize(x, dim=1) + F.softmax(x, 1) + F.log_softmax(x, -1), x.mean(-1).flatten(1)
 
 

@@ -63,6 +63,21 @@ def product_and_sum(call: Call) -> Array:
     return call.emit("Gemm", call["mat1"], call["mat2"], call["self"], alpha=alpha, beta=beta)
 
 
+def added(operator: str) -> Callable[[Call], Array]:
+    """The conversion of self + value · f(tensor1, tensor2)."""
+
+    def convert(call: Call) -> Array:
+        found = call.emit(operator, call["tensor1"], call["tensor2"])
+        return call.emit("Add", call["self"], _scaled(call, found, call.get("value", 1)))
+
+    return convert
+
+
+def between(call: Call) -> Array:
+    """Self + weight · (end - self)."""
+    return call.emit("Add", call["self"], call.emit("Mul", call.emit("Sub", call["end"], call["self"]), call["weight"]))
+
+
 OPERATORS: Mapping[str, Row] = {
     "add": row(binary("Add"), "Add"),
     "sub": row(binary("Sub"), "Sub"),
@@ -74,6 +89,9 @@ OPERATORS: Mapping[str, Row] = {
     "pow": row(power, "Pow"),
     "square": row(lambda call: call.emit("Pow", call.first, 2.0), "Pow"),
     "rsqrt": row(inverse_root, "Sqrt", "Reciprocal"),
+    "addcmul": row(added("Mul"), "Mul", "Add"),
+    "addcdiv": row(added("Div"), "Div", "Add"),
+    "lerp": row(between, "Sub", "Mul", "Add"),
     "linear": row(linear, "Gemm"),
     "addmm": row(product_and_sum, "Gemm"),
     "mm": row(product, "MatMul"),

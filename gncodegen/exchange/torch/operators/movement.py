@@ -60,7 +60,9 @@ def stacked(call: Call) -> Array:
     """The same along a new axis."""
     axis = int(call.get("dim", 0)) % len(call.shape)
     single = (*call.shape[:axis], 1, *call.shape[axis + 1 :])
-    return call.emit("Concat", *(call.reshape(array, single) for array in call["tensors"]), axis=axis)
+    found = call.emit("Concat", *(call.reshape(array, single) for array in call["tensors"]), axis=axis)
+    call.writer.stacks[found] = call["tensors"], axis
+    return found
 
 
 def _sizes(call: Call, extent: int) -> list[int]:
@@ -96,6 +98,20 @@ def sliced(call: Call) -> Array:
     """Start, end and step along an axis."""
     axis = call.axis(call.get("dim", 0), call.first)
     return _slice(call, call.first, axis, call.get("start", 0), call.get("end", LAST), call.get("step", 1))
+
+
+def replaced(call: Call) -> Array:
+    """Self with another array in the place of a slice."""
+    axis = call.axis(call.get("dim", 0), call.first)
+    extent = call.shape_of(call.first)[axis]
+    start, end, step = slice(call.get("start"), call.get("end"), call.get("step", 1)).indices(extent)
+    require(step == 1, f"step = {step}", "1")
+    parts = [call["src"]]
+    if start > 0:
+        parts.insert(0, _slice(call, call.first, axis, 0, start, 1))
+    if end < extent:
+        parts.append(_slice(call, call.first, axis, end, extent, 1))
+    return call.emit("Concat", *parts, axis=axis) if len(parts) > 1 else call.emit("Identity", *parts)
 
 
 def narrowed(call: Call) -> Array:
@@ -193,6 +209,7 @@ OPERATORS: Mapping[str, Row] = {
     "chunk": row(split, "Split"),
     "unbind": row(unbound, "Gather"),
     "slice": row(sliced, "Slice"),
+    "slice_scatter": row(replaced, "Slice", "Concat"),
     "narrow": row(narrowed, "Slice"),
     "select": row(selected, "Gather"),
     "index_select": row(selected, "Gather"),

@@ -14,8 +14,16 @@ def _axes(call: Call) -> list[int]:
     return sorted(int(axis) % max(rank, 1) for axis in given)
 
 
+OF_ARRAYS = {"ReduceSum": "Sum", "ReduceMean": "Mean", "ReduceMax": "Max", "ReduceMin": "Min"}
+"""Reduction of a stack → the same of the arrays in it."""
+
+
 def _reduced(call: Call, operator: str, array: Array, keep: bool) -> Array:
-    return call.emit(operator, array, axes=_axes(call), keepdims=int(keep))
+    axes = _axes(call)
+    arrays, along = call.writer.stacks.get(array, ((), None))
+    if operator in OF_ARRAYS and axes == [along] and not keep:
+        return call.emit(OF_ARRAYS[operator], *arrays)
+    return call.emit(operator, array, axes=axes, keepdims=int(keep))
 
 
 def reduction(operator: str) -> Callable[[Call], Array]:
@@ -75,10 +83,10 @@ def variance_and_mean(call: Call) -> list[Array]:
 
 
 OPERATORS: Mapping[str, Row] = {
-    "mean": row(reduction("ReduceMean"), "ReduceMean"),
-    "sum": row(reduction("ReduceSum"), "ReduceSum"),
-    "amax": row(reduction("ReduceMax"), "ReduceMax"),
-    "amin": row(reduction("ReduceMin"), "ReduceMin"),
+    "mean": row(reduction("ReduceMean"), "ReduceMean", "Mean"),
+    "sum": row(reduction("ReduceSum"), "ReduceSum", "Sum"),
+    "amax": row(reduction("ReduceMax"), "ReduceMax", "Max"),
+    "amin": row(reduction("ReduceMin"), "ReduceMin", "Min"),
     "max": row(extreme("ReduceMax"), "ReduceMax", "Max"),
     "min": row(extreme("ReduceMin"), "ReduceMin", "Min"),
     "logsumexp": row(reduction("ReduceLogSumExp"), "ReduceLogSumExp"),
