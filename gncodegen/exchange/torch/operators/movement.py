@@ -201,6 +201,7 @@ OPERATORS: Mapping[str, Row] = {
     "t": row(permuted(lambda call, axes: axes[::-1]), "Transpose"),
     "numpy_T": row(permuted(lambda call, axes: axes[::-1]), "Transpose"),
     "expand": row(expanded, "Expand"),
+    "copy": row(lambda call: call.emit("Expand", call["src"], np.asarray(call.shape, np.int64)), "Expand"),
     "repeat": row(repeated, "Reshape", "Expand"),
     "cat": row(joined, "Concat"),
     "stack": row(stacked, "Reshape", "Concat"),
