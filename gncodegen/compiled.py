@@ -314,5 +314,6 @@ class Compiled(Readable):
         self.parameters.update(state.values)
         for key, value in state.solver.items():
             array, _, name = key.partition("/")
-            if name in self._persistent.solver_state[array].shapes:  # none are kept for prediction only
-                self._persistent.solver_state[array].write(name, value)
+            kept = self._persistent.solver_state.get(array)  # no loss scale is of another type
+            if kept is not None and name in kept.shapes:  # nothing is of prediction only
+                kept.write(name, value)

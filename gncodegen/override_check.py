@@ -26,6 +26,7 @@ from gncodegen.cache import files
 from gncodegen.cache.folder import root
 from gncodegen.errors import CheckError, CompileError, EmulationFault
 from gncodegen.kernels.program import Buffer, Call, Program
+from gncodegen.kernels.schedule import COMPUTED_IN
 from gncodegen.kernels.store import Source
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend, Key, PersistentBuffers
@@ -113,6 +114,7 @@ class Check:
 
     def run(self) -> Override:
         """Compiles it, and compares it with the reference for each different call."""
+        self._refuse_half()
         self._write()
         cuda = self._schedule.family == "cuda"
         backend = row_of(self._options.target).open(replace(self._options, emulate=True)) if cuda else self._backend
@@ -136,6 +138,14 @@ class Check:
         override = Override(str(self._path), max(errors), max(own), round(gain, 3))
         files.keep(self._record, json.dumps(asdict(override)).encode())
         return override
+
+    def _refuse_half(self) -> None:
+        stored = {self._program.buffers[index].dtype for call in self._calls for index in call.arguments}
+        if half := sorted(stored & COMPUTED_IN.keys()):
+            raise CheckError(
+                f"{self._label} ({self._path}): it reads or writes {half[0]}, of which there is no reference; allowed: "
+                "kernels of float32 and float64 arrays; edit that of dtype='float32', or remove the file"
+            )
 
     def _survives(self, call: Call, arrays: Arrays) -> None:
         """Runs the edited kernel in a process of its own, which far accesses end.

@@ -15,14 +15,17 @@ def fused(problem: Problem) -> dict[str, Constant]:
 
 
 def product_epilogue(problem: Problem) -> dict[str, Constant]:
-    """The constants of bias, residual and activation of a convolution or matrix product; "residual" is there or not.
+    """The constants of bias, residual and activation of a convolution or matrix product, "residual" and "wide" if so.
 
     Raises:
         CompileError: the activation cannot be fused.
     """
     residual = problem.flag("residual")
     added = len(problem.operands) - 2 - 3 * bool(problem.integer("norm_groups"))
-    return {"bias": added > residual, **({"residual": True} if residual else {}), **_among(problem, IN_REGISTERS)}
+    there: dict[str, Constant] = {"residual": True} if residual else {}
+    if problem.flag("wide"):
+        there["wide"] = True
+    return {"bias": added > residual, **there, **_among(problem, IN_REGISTERS)}
 
 
 def added_or_none(epilogue: Mapping[str, Constant]) -> tuple[str, str]:

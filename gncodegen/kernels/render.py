@@ -136,12 +136,15 @@ def render(schedule: Schedule, folder: Path | None = None) -> str:
         CompileError: the template is missing or faulty; names the template file.
     """
     name = f"{schedule.family}/{schedule.template}.py.jinja"
+    stored = Identifier(schedule.dtype if schedule.dtype in COMPUTED_IN else "DTYPE")
     context: dict[str, Any] = {
         **schedule.constants,
         "op": schedule.op,
         "dtype": schedule.dtype,
         "real": computed_in(schedule.dtype),
-        "stored": Identifier(schedule.dtype if schedule.dtype in COMPUTED_IN else "DTYPE"),
+        # Of pointers in a template whose DTYPE is `real`: to activations, and to a result that may be wider.
+        "stored": stored,
+        "written": Identifier("DTYPE") if schedule.constants.get("wide") else stored,
     }
     try:
         body = _environment(folder).get_template(name).render(context)

@@ -20,6 +20,7 @@ class Stored:
         alike: whether they do so only where all operands are activations.
         wide: whether the op reads float32, so that what nobody else reads stays float32.
         kept: whether its results stay float32 as well.
+        widens: whether those kernels may also write float32 where they read 16 bits.
         of_loss: whether its result is the gradient of a loss, which is where that is scaled.
     """
 
@@ -28,6 +29,7 @@ class Stored:
     alike: bool = False
     wide: bool = False
     kept: bool = False
+    widens: bool = False
     of_loss: bool = False
 
 
@@ -38,9 +40,9 @@ _SUMS = Stored(results=())
 STORED: Mapping[str, Stored] = {
     # Forward.
     "input_normalization": Stored(wide=True),
-    "convolution": Stored(families=_CPU),
-    "transposed_convolution": Stored(families=_CPU),
-    "fully_connected": Stored(families=_CPU),
+    "convolution": Stored(families=_CPU, widens=True),
+    "transposed_convolution": Stored(families=_CPU, widens=True),
+    "fully_connected": Stored(families=_CPU, widens=True),
     "bias": Stored(families=_BOTH),
     "group_norm": Stored(families=_BOTH),
     "group_statistics": Stored(families=_BOTH, results=()),

@@ -85,8 +85,13 @@ class _Storing:
         moved = isinstance(operation, MOVES) and given[0] in self.raw
         wide = moved or row.kept or not all(_is_read_narrow(result) for result in results)
         all_given = not row.alike or len(given) == len(operation.operands)
-        if not wide and self.family in row.families and all_given:
+        widens = wide and row.widens and not operation.values.get("residual")
+        if (widens or not wide) and self.family in row.families and all_given:
             self._take(operation, narrow=True)
+            if widens:
+                operation.set_attribute("wide", True)
+                self.raw |= dict.fromkeys(results)
+                return
             for result in results:
                 kind = tensor_type(Tensor(tensor_of(result).shape, self.dtype))
                 self.narrow.add(Rewriter.replace_value_with_new_type(result, kind))

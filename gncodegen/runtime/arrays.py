@@ -22,6 +22,11 @@ HUGE_PAGE = 2 << 20
 """Bytes; what lasts and is half as large or more lies on such pages where Linux grants them: a copy takes 10 % less."""
 
 
+def numpy_type(dtype: str) -> np.dtype[Any]:
+    """The type of an array in NumPy, which has no bfloat16: its bits are uint16."""
+    return np.dtype("uint16" if dtype == "bfloat16" else dtype)
+
+
 def aligned(shape: tuple[int, ...] | int, dtype: DTypeLike, *, zeroed: bool = True) -> NDArray[Any]:
     """A C-contiguous array, of zeros or uninitialised, whose first element lies on a 64-byte boundary."""
     allocate = np.zeros if zeroed else np.empty

@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from gncodegen.errors import CheckError
 from gncodegen.kernels.program import OUTPUT_KINDS
 from gncodegen.process.signals import imported
-from gncodegen.runtime.arrays import address_of, aligned
+from gncodegen.runtime.arrays import address_of, aligned, numpy_type
 from gncodegen.runtime.execution import Key
 from gncodegen.runtime.executor import Executor, set_numbers
 
 GUARD = 4096
 """Bytes before and behind each buffer."""
 
-_PAYLOAD = {"float32": (np.uint32, 0x780000), "float64": (np.uint64, 0xF000000000000)}
+_PAYLOAD = {
+    "float16": (np.uint16, 0x3C0), "float32": (np.uint32, 0x780000), "float64": (np.uint64, 0xF000000000000),
+}  # fmt: skip
 """Bits of a NaN's payload that are all set in poison, also after a conversion to the other type and back."""
 
 _numbers = count()
@@ -46,7 +48,7 @@ class Guarded:
 
     def array(self, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         """The memory as an array."""
-        return self.memory.view(dtype).reshape(shape)
+        return self.memory.view(numpy_type(dtype)).reshape(shape)
 
     @property
     def fault(self) -> str:

@@ -17,7 +17,7 @@ def widened(builder: Any, element: str, bits: Any) -> Any:
     if element == "float16":
         return builder.fpext(builder.bitcast(bits, _like(bits, ir.HalfType())), _like(bits, ir.FloatType()))
     whole = builder.zext(bits, _like(bits, INT32))
-    return builder.bitcast(builder.shl(whole, _constant(whole, 16)), _like(bits, ir.FloatType()))
+    return builder.bitcast(builder.shl(whole, _integer(whole, 16)), _like(bits, ir.FloatType()))
 
 
 def narrowed(builder: Any, element: str, value: Any) -> Any:
@@ -25,11 +25,11 @@ def narrowed(builder: Any, element: str, value: Any) -> Any:
     if element == "float16":
         return builder.bitcast(builder.fptrunc(value, _like(value, ir.HalfType())), _like(value, INT16))
     bits = builder.bitcast(value, _like(value, INT32))
-    odd = builder.and_(builder.lshr(bits, _constant(bits, 16)), _constant(bits, 1))
-    rounded = builder.add(bits, builder.add(odd, _constant(bits, 0x7FFF)))
-    quiet = builder.or_(bits, _constant(bits, 0x400000))
+    odd = builder.and_(builder.lshr(bits, _integer(bits, 16)), _integer(bits, 1))
+    rounded = builder.add(bits, builder.add(odd, _integer(bits, 0x7FFF)))
+    quiet = builder.or_(bits, _integer(bits, 0x400000))
     chosen = builder.select(builder.fcmp_unordered("uno", value, value), quiet, rounded)
-    return builder.trunc(builder.lshr(chosen, _constant(bits, 16)), _like(value, INT16))
+    return builder.trunc(builder.lshr(chosen, _integer(bits, 16)), _like(value, INT16))
 
 
 def _like(value: Any, element: ir.Type) -> ir.Type:
@@ -37,6 +37,6 @@ def _like(value: Any, element: ir.Type) -> ir.Type:
     return ir.VectorType(element, value.type.count) if isinstance(value.type, ir.VectorType) else element
 
 
-def _constant(like: Any, value: int) -> Any:
+def _integer(like: Any, value: int) -> Any:
     vector = isinstance(like.type, ir.VectorType)
     return ir.Constant(like.type, [value] * like.type.count if vector else value)

@@ -36,6 +36,9 @@ EPILOGUE = (Declared("activation", "text", "", EPILOGUES), Declared("alpha", "fl
 RESIDUAL = Declared("residual", "bool", False)
 """Whether the fuse pass merged an addition into a normalization or product; the other summand is then an operand."""
 
+WIDE = Declared("wide", "bool", False)
+"""Whether y is of the type that x computes in, instead of x's own."""
+
 PARTS = Declared("parts", "int", 0)
 """Parts of an observation whose partials a convolution leaves beside y, for a norm that takes them; 0 = none.
 
@@ -185,7 +188,7 @@ def product_result(operands: tuple[Tensor, ...], values: Values, y: Tensor) -> T
     """The y of a product whose residual, if there is one, is like it."""
     if values["residual"]:
         expect_same("y and the residual", y, operands[-1])
-    return y
+    return Tensor(y.shape, computed_in(y.dtype)) if values["wide"] else y
 
 
 def window_operands(operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, Tensor, Tensor | None]:

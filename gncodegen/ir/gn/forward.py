@@ -17,6 +17,7 @@ from gncodegen.ir.gn.base import (
     POOL,
     REDUCED,
     RESIDUAL,
+    WIDE,
     WINDOW,
     Cotangents,
     GnOperation,
@@ -88,7 +89,7 @@ class Convolution(GnOperation):
     """
 
     name = "gn.convolution"
-    ATTRIBUTES: ClassVar = (*WINDOW, Declared("groups", "int", 1), *EPILOGUE, RESIDUAL, PARTS, *NORMALIZED)
+    ATTRIBUTES: ClassVar = (*WINDOW, Declared("groups", "int", 1), *EPILOGUE, RESIDUAL, WIDE, PARTS, *NORMALIZED)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
@@ -184,7 +185,7 @@ class FullyConnected(GnOperation):
     """(x, weights (outputs, inputs)[, bias][, residual]) → y (N, kept axes, outputs); x is flattened behind them."""
 
     name = "gn.fully_connected"
-    ATTRIBUTES: ClassVar = (Declared("kept", "int", 0), *EPILOGUE, RESIDUAL)
+    ATTRIBUTES: ClassVar = (Declared("kept", "int", 0), *EPILOGUE, RESIDUAL, WIDE)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:

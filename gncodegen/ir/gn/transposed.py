@@ -10,6 +10,7 @@ from xdsl.irdl import irdl_op_definition
 from gncodegen.ir.gn.base import (
     EPILOGUE,
     RESIDUAL,
+    WIDE,
     WINDOW,
     Cotangents,
     GnOperation,
@@ -36,7 +37,7 @@ class TransposedConvolution(GnOperation):
     """
 
     name = "gn.transposed_convolution"
-    ATTRIBUTES: ClassVar = (Declared("extents", "ints"), *WINDOW, *EPILOGUE, RESIDUAL)
+    ATTRIBUTES: ClassVar = (Declared("extents", "ints"), *WINDOW, *EPILOGUE, RESIDUAL, WIDE)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:

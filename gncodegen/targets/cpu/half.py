@@ -67,13 +67,13 @@ def _constant_name(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     return context.get_dummy_value()
 
 
-def computed(builder: Any, value: Any) -> Any:
+def as_computed(builder: Any, value: Any) -> Any:
     """LLVM: what was loaded, a scalar or a vector, in the type that it computes in."""
     element = ELEMENTS.get(str(_scalar(value.type)))
     return widened(builder, element, value) if element else value
 
 
-def stored(builder: Any, value: Any, pointee: Any) -> Any:
+def as_stored(builder: Any, value: Any, pointee: Any) -> Any:
     """LLVM: a scalar or vector as it lies in memory of `pointee` elements."""
     element = ELEMENTS.get(str(pointee))
     if not element:
@@ -101,19 +101,19 @@ class _SetItem(AbstractTemplate):
         return None
 
 
-_register: Any = infer_global(operator.getitem)
-_register(_GetItem)
-_register = infer_global(operator.setitem)
-_register(_SetItem)
+_infer_get: Any = infer_global(operator.getitem)
+_infer_set: Any = infer_global(operator.setitem)
+_infer_get(_GetItem)
+_infer_set(_SetItem)
 
 
 @lower_builtin(operator.getitem, HalfPointer, types.intp)
 def _get(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return computed(builder, builder.load(builder.gep(args[0], [args[1]]), align=2))
+    return as_computed(builder, builder.load(builder.gep(args[0], [args[1]]), align=2))
 
 
 @lower_builtin(operator.setitem, HalfPointer, types.intp, types.float32)
 def _set(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     at = builder.gep(args[0], [args[1]])
-    builder.store(stored(builder, args[2], at.type.pointee), at, align=2)
+    builder.store(as_stored(builder, args[2], at.type.pointee), at, align=2)
     return context.get_dummy_value()

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from gncodegen.targets.cpu.half import HalfPointer, stored
+from gncodegen.targets.cpu.half import HalfPointer, as_stored
 from gncodegen.targets.cpu.vector import (
     BYTES,
     INT32,
@@ -173,7 +173,7 @@ def prefetch(context: Any, base: Any, index: Any) -> Any:
 
 def _stream_value(builder: Any, pointer: Any, value: Any) -> None:
     """LLVM: a store that leaves the caches alone, of whole vectors that begin at a multiple of their size."""
-    hint, value = builder.module.add_metadata([ir.Constant(INT32, 1)]), stored(builder, value, pointer.type.pointee)
+    hint, value = builder.module.add_metadata([ir.Constant(INT32, 1)]), as_stored(builder, value, pointer.type.pointee)
     register = min(64, value.type.count * element_bytes(value.type))
     written = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()), align=register)
     written.set_metadata("nontemporal", hint)

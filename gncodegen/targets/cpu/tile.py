@@ -14,7 +14,7 @@ from numba.core import types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-from gncodegen.targets.cpu.half import computed
+from gncodegen.targets.cpu.half import as_computed
 from gncodegen.targets.cpu.vector import (
     LLVM_TYPE,
     address,
@@ -69,7 +69,7 @@ def tile_fma(context: Any, tile: Any, a: Any, inner: Any, inner_stride: Any, out
         vectors = [load_value(builder, right, q * tile.lanes, tile.lanes) for q in range(tile.vectors)]
         for row in range(tile.rows):
             at = address(builder, left, row // count * jump + row % count * step)
-            scalar = splat_value(builder, computed(builder, builder.load(at)), tile.lanes)
+            scalar = splat_value(builder, as_computed(builder, builder.load(at)), tile.lanes)
             for q, vector in enumerate(vectors):
                 i = row * tile.vectors + q
                 product = call_value(builder, "llvm.fma", [scalar, vector, builder.extract_value(accumulators, i)])

@@ -16,7 +16,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, register_model
 
 from gncodegen.environment import environment
-from gncodegen.targets.cpu.half import HalfPointer, Storage, computed, stored
+from gncodegen.targets.cpu.half import HalfPointer, Storage, as_computed, as_stored
 from gncodegen.targets.half import BITS
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
@@ -70,12 +70,12 @@ def load_value(builder: Any, pointer: Any, index: Any, lanes: int) -> Any:
     """LLVM: an element-aligned vector load."""
     at = address(builder, pointer, index)
     vector = ir.VectorType(pointer.type.pointee, lanes)
-    return computed(builder, builder.load(builder.bitcast(at, vector.as_pointer()), align=element_bytes(vector)))
+    return as_computed(builder, builder.load(builder.bitcast(at, vector.as_pointer()), align=element_bytes(vector)))
 
 
 def store_value(builder: Any, pointer: Any, index: Any, value: Any) -> None:
     """LLVM: an element-aligned vector store."""
-    at, value = address(builder, pointer, index), stored(builder, value, pointer.type.pointee)
+    at, value = address(builder, pointer, index), as_stored(builder, value, pointer.type.pointee)
     builder.store(value, builder.bitcast(at, value.type.as_pointer()), align=element_bytes(value.type))
 
 
