@@ -29,7 +29,18 @@ from gncodegen.kernels.cpu.correlation import (
 from gncodegen.kernels.cpu.register_tiles import even_parts
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
 from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, STACK_BYTES, Constant, Launch, Order, Plan, Plans, Problem, Tensor
+from gncodegen.kernels.schedule import (
+    COMPUTED_IN,
+    ITEM_SIZE,
+    STACK_BYTES,
+    Constant,
+    Launch,
+    Order,
+    Plan,
+    Plans,
+    Problem,
+    Tensor,
+)
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem, describe
 
@@ -81,7 +92,7 @@ def correlate(
         yield from correlate_winograd(problem, work, model, weights, transposed, epilogue, output)
         return
     parts = problem.integer("parts")
-    flat = not parts and not problem.integer("norm_groups") and is_pointwise(work)
+    flat = not parts and not problem.integer("norm_groups") and not _converts(problem) and is_pointwise(work)
     if flat:
         work, model = flattened(work), flattened(model)
     for blocking in blockings(model, problem.machine, parts):
@@ -117,7 +128,7 @@ def _blocked(
     starts = _phase_starts(work)
     packed = transposed or dots or work.groups * group_blocks > 1 or work.filters != width
     norm = _norm_constants(problem)
-    copies = bool(norm["norm_groups"]) or not inside(work)
+    copies = bool(norm["norm_groups"]) or _converts(problem) or not inside(work)
     whole = blocking.whole(work)
     tiles: dict[str, Constant] = {
         "lanes": lanes,
@@ -215,6 +226,11 @@ def _pack(
     schedule = problem.schedule("convolution_pack", work.dtype, shape=shape, tiles=blocking)
     grid = work.groups * int(tiles["group_blocks"])  # pyright: ignore[reportArgumentType]
     return Launch(schedule, ("operand1", "workspace0"), grid, (1,), problem.operands[1].bytes + buffer.bytes)
+
+
+def _converts(problem: Problem) -> bool:
+    """Whether x is converted as it is copied, once instead of for each product that reads it."""
+    return problem.operands[0].dtype in COMPUTED_IN
 
 
 def _norm_constants(problem: Problem) -> dict[str, Constant]:
