@@ -91,7 +91,8 @@ def convolutions(x, *modules):
 
 
 def constants(x):
-    return x + torch.zeros(x.size(0), 1, 8, 8, dtype=x.dtype) + torch.arange(8.0, dtype=x.dtype)
+    y = x + torch.zeros(x.size(0), 1, 8, 8, dtype=x.dtype) + torch.arange(8.0, dtype=x.dtype)
+    return y + torch.ones_like(x) + x.new_full((8,), 0.5)
 
 
 CASES = {

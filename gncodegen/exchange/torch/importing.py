@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 OPSET = 24
 """Of ONNX's default operator set, in which the steps are said."""
 
+LIKE = {f"{name}_like" for name in ("zeros", "ones", "full")} | {f"new_{name}" for name in ("zeros", "ones", "full")}
+"""Operators that read the shape and the type of an array, and none of its values."""
+
 
 def from_torch(module: Any, example_inputs: Any) -> LayerGraph:
     """A layer graph of a PyTorch module, whose layers carry the weights.
@@ -108,7 +111,7 @@ class _Walk:
         arguments = _arguments(node, self._of)
         if arguments is None:
             return self._call(node, number, {str(i): self._of(each) for i, each in enumerate(node.args)})
-        if not any(isinstance(each, Array) for each in _flat(arguments.values())):
+        if _name(node) in LIKE or not any(isinstance(each, Array) for each in _flat(arguments.values())):
             constant = self._constant(node)
             if constant is not None:
                 return constant
@@ -121,19 +124,19 @@ class _Walk:
         return self._known[argument] if argument.__class__.__name__ == "Node" else argument
 
     def _constant(self, node: Any) -> Any:
-        """The result of a node that depends on no input, by torch; None where it draws random numbers."""
+        """The result of a node that depends on no values of inputs, by torch; None where it draws random numbers."""
         torch = framework("from_torch")
         if torch.Tag.nondeterministic_seeded in node.target.tags:
             return None
 
+        def one(extent: Any) -> Any:  # what is the same for all observations is made for one
+            return 1 if isinstance(extent, int) and extent == MANY else extent
+
         def given(argument: Any) -> Any:
             value = self._of(argument)
-            # What is the same for all observations is made for one.
-            return (
-                [1 if isinstance(each, int) and each == MANY else each for each in value]
-                if isinstance(value, list)
-                else value
-            )
+            if isinstance(value, Array):
+                return torch.empty([*map(one, self.writer.shapes[value])], dtype=argument.meta["val"].dtype)
+            return [*map(one, value)] if isinstance(value, list) else value
 
         arguments = [given(each) for each in node.args]
         if any(isinstance(each, int) and each >= MANY for each in _flat(arguments)):
@@ -157,8 +160,7 @@ class _Walk:
 
     @staticmethod
     def _converted(call: Call, node: Any) -> Any:
-        schema = getattr(node.target, "_schema", None)
-        row = OPERATORS.get(schema.name.removeprefix("aten::")) if schema else None
+        row = OPERATORS.get(_name(node))
         try:
             if row is None:
                 raise Unsupported(
@@ -174,6 +176,12 @@ class _Walk:
         if isinstance(argument, list):
             return [self._named(each) for each in argument]
         return self.writer.constant(_host(argument)) if hasattr(argument, "detach") else argument
+
+
+def _name(node: Any) -> str:
+    """The ATen operator of a call; "" where it is none."""
+    schema = getattr(node.target, "_schema", None)
+    return schema.name.removeprefix("aten::") if schema else ""
 
 
 def _arguments(node: Any, of: Any) -> dict[str, Any] | None:
