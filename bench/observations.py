@@ -32,6 +32,8 @@ KEPT = 200
 MAPPED = 246_000_000
 """Bytes of the memory map, about."""
 
+NORMALIZED = (5, 8, 10)
+"""Images of 56² positions and 64 channels, 4 to 8 MB, whose group norm and relu are timed beside PyTorch's."""
 
 TURN = 0.02
 """Seconds of calls of each program before the other's turn."""
@@ -59,6 +61,33 @@ def predictions(net: Net, batch: int, rounds: int) -> list[dict[str, Any]]:
             times["tuned"].append(_seconds(tuned.predict, x, least=TURN))
         ratio = median(a / b for a, b in zip(times["any"], times["tuned"], strict=True))
         rows.append({"observations": count, "ratio": ratio} | {k: 1e3 * median(v) for k, v in times.items()})
+    return rows
+
+
+def normalizations(rounds: int) -> list[dict[str, Any]]:
+    """A row per number of images: milliseconds of a group norm and a relu, and what PyTorch's better format takes."""
+    import torch
+
+    compiled = gnc.compile(
+        [gnc.ImageInputLayer((56, 56, 64), normalization="none"), gnc.GroupNormalizationLayer(8), gnc.ReluLayer()],
+        training=False, batch_size=NORMALIZED[-1],
+    )  # fmt: skip
+    module = torch.nn.Sequential(torch.nn.GroupNorm(8, 64), torch.nn.ReLU(inplace=True))
+    rows: list[dict[str, Any]] = []
+    for count in NORMALIZED:
+        x = np.random.default_rng(0).standard_normal((count, 56, 56, 64), np.float32)
+        images = torch.from_numpy(x).permute(0, 3, 1, 2)
+        given = {"PyTorch NCHW": images.contiguous(), "PyTorch channels-last": images}
+        times: dict[str, list[float]] = {name: [] for name in ("gncodegen", *given)}
+        with torch.inference_mode():
+            np.testing.assert_allclose(module(images).permute(0, 2, 3, 1).numpy(), compiled.predict(x), atol=1e-5)
+            for _ in range(rounds):
+                times["gncodegen"].append(_seconds(compiled.predict, x, least=TURN))
+                for name, tensor in given.items():
+                    times[name].append(_seconds(module, tensor, least=TURN))
+        found = {name: 1e3 * median(each) for name, each in times.items()}
+        best = min(found[name] for name in given)
+        rows.append({"observations": count, "bytes": x.nbytes, "ratio": best / found["gncodegen"]} | found)
     return rows
 
 
@@ -125,7 +154,10 @@ def main() -> None:
     rows = predictions(net, given.batch, given.rounds)
     for row in rows:
         print("predict of {observations}: {any:.3f} ms, tuned {tuned:.3f} ms, {ratio:.2f} ×".format(**row))
-    results: dict[str, Any] = {"net": net.name, "batch": given.batch, "predict": rows}
+    norms = normalizations(given.rounds)
+    for row in norms:
+        print("group norm and relu of {bytes:,} bytes: {gncodegen:.3f} ms, {ratio:.2f} × PyTorch".format(**row))
+    results: dict[str, Any] = {"net": net.name, "batch": given.batch, "predict": rows, "normalizations": norms}
     for measure in (first_calls, kept_results, memory_map):
         found = measure(net, given.batch)
         results[measure.__name__] = found
