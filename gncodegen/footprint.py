@@ -13,6 +13,7 @@ from gncodegen.kernels.schedule import ITEM_SIZE
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.network import Network, Node
 from gncodegen.options import CompileOptions
+from gncodegen.targets import control_groups
 from gncodegen.targets.registry import row_of
 
 OF_NO_GPU = 4 << 40
@@ -22,7 +23,7 @@ _DRAWN = np.dtype(np.float64).itemsize
 
 
 def _machine_bytes() -> int:
-    """The memory of this machine, or what of it the process may take (`ulimit -v`)."""
+    """The memory of this machine, or what of it the process may take: `ulimit -v`, or a container's limit."""
     try:
         import resource  # noqa: PLC0415  POSIX only
 
@@ -30,7 +31,7 @@ def _machine_bytes() -> int:
         here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ImportError, ValueError, OSError, AttributeError):
         return OF_NO_GPU
-    return here if most == resource.RLIM_INFINITY else min(here, most)
+    return min(here, *([] if most == resource.RLIM_INFINITY else [most]), control_groups.memory() or here)
 
 
 def limit(target: str) -> int:

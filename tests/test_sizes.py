@@ -64,6 +64,12 @@ def test_what_the_process_may_not_take_is_no_room():
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+def test_what_a_container_does_not_give_is_no_room(monkeypatch):
+    monkeypatch.setattr(footprint.control_groups, "memory", lambda: 1 << 20)
+    with pytest.raises(NetworkError, match=r"its parameters need 12,000,012 bytes; allowed: 1,048,576"):
+        gnc.compile([gnc.FeatureInputLayer(10**6), gnc.FullyConnectedLayer(1)], training=False, batch_size=1)
+
+
 def test_an_arena_that_has_no_room(monkeypatch):
     monkeypatch.setattr(footprint, "_machine_bytes", lambda: 60_000)
     layers = [IMAGE, gnc.Convolution2dLayer(1, 6), gnc.PreluLayer(), gnc.Convolution2dLayer(1, 6), *END]

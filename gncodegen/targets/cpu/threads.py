@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gncodegen.environment import environment
+from gncodegen.targets.control_groups import ROOT, settings
 
 SPINS = "5000"
 """Rounds that a thread of GNU OpenMP waits after a run: as long as a loop over runs takes from one to the next.
@@ -27,7 +28,7 @@ def cores() -> int:
 
 
 @cache
-def quota(root: Path = Path("/")) -> int:
+def quota(root: Path = ROOT) -> int:
     """The cores that control groups, such as a container's, let this process use at once, rounded up; 0 = no limit.
 
     Source: Linux, admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (cpu.cfs_quota_us).
@@ -35,27 +36,13 @@ def quota(root: Path = Path("/")) -> int:
     Args:
         root: where /proc and /sys lie.
     """
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
     limits: list[float] = []
-    for line in lines:
-        number, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if number == "0":
-            mount, files = root / "sys/fs/cgroup", ("cpu.max",)
-        elif "cpu" in controllers.split(","):
-            mount, files = root / "sys/fs/cgroup/cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        else:
+    for words in settings("cpu", ["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"], root):
+        try:
+            allowed, period = map(int, words)
+            limits += [allowed / period] if allowed > 0 else []
+        except (ValueError, ZeroDivisionError):  # "max": no limit
             continue
-        # A container sees its own group at the mount, whatever its path is outside.
-        folder = mount / path.lstrip("/")
-        for group in [folder, *folder.parents[: len(folder.parts) - len(mount.parts)]]:
-            try:
-                allowed, period = " ".join((group / name).read_text(encoding="utf-8") for name in files).split()
-                limits += [int(allowed) / int(period)] if int(allowed) > 0 else []
-            except (OSError, ValueError, ZeroDivisionError):  # "max": no limit
-                continue
     return max(1, -int(-min(limits) // 1)) if limits else 0
 
 
