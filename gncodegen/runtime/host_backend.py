@@ -73,5 +73,10 @@ class HostBackend:
 
 
 def host_backend(options: TargetOptions) -> HostBackend:
-    """This machine's CPU."""
+    """This machine's CPU.
+
+    Raises:
+        TargetError: it does not convert elements of the network's type.
+    """
+    host.processor().require_storage(options.dtype)
     return HostBackend(CpuTarget(replace(host.machine(), **options.of_machine)))

@@ -141,12 +141,13 @@ def test_python_computes_the_same_bits_where_this_package_cannot_be_imported(net
         assert str(found["message"]) == "z has shape (11, 11, 12, 16); allowed: (N, 12, 12, 16)"
 
 
-def test_steps_of_the_solver_have_the_same_bits(tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.full)])
+def test_steps_of_the_solver_have_the_same_bits(tmp_path, dtype):
     layers = [
         gnc.FeatureInputLayer(6), gnc.BatchNormalizationLayer(), gnc.DropoutLayer(0.5),
         gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer(name="classes"),
     ]  # fmt: skip
-    network = gnc.compile(layers, batch_size=8, options=gnc.training_options("adam"))
+    network = gnc.compile(layers, batch_size=8, options=gnc.training_options("adam"), dtype=dtype)
     values = np.random.default_rng(9)
     x, t = values.standard_normal((8, 6), np.float32), values.integers(0, 3, 8)
     network.train_step(x, t)  # the file goes on where the network is

@@ -12,6 +12,7 @@ import gncodegen as gnc
 
 SCRIPT = """
 import hashlib
+import os
 import numpy as np
 import gncodegen as gnc
 
@@ -32,7 +33,7 @@ layers = gnc.LayerGraph([
 ])
 layers.connect("pool", "add/in2")
 options = gnc.training_options("sgdm", gradient_threshold=0.5, gradient_threshold_method="global-l2norm")
-compiled = gnc.compile(layers, batch_size=13, training=True, options=options, seed=5)
+compiled = gnc.compile(layers, batch_size=13, training=True, options=options, seed=5, dtype=os.environ["DTYPE"])
 random = np.random.default_rng(0)
 x = random.standard_normal((13, 17, 15, 3)).astype(np.float32)
 t = random.integers(0, 10, 13)
@@ -54,8 +55,8 @@ show("predict", compiled.predict(x))
 """
 
 
-def bits(threads):
-    environment = os.environ | {"GNCODEGEN_THREADS": str(threads)}
+def bits(threads, dtype="float32"):
+    environment = os.environ | {"GNCODEGEN_THREADS": str(threads), "DTYPE": dtype}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -68,6 +69,12 @@ def test_thread_counts_and_repeated_runs_give_the_same_bits():
     assert len(one) > 20
     assert one == two
     assert two == again
+
+
+@pytest.mark.full(like="networks/test_reproducible.py::test_thread_counts_and_repeated_runs_give_the_same_bits")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_thread_counts_in_half_precision(dtype):
+    assert bits(1, dtype) == bits(2, dtype)
 
 
 def network(batch, seed=0):

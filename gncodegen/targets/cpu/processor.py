@@ -12,7 +12,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from gncodegen.errors import OptionsError
+from gncodegen.errors import OptionsError, TargetError
 
 ARITHMETIC = re.compile(
     "s?sse(?!4a)|avx|fma(?!4)|f16c|bmi|lzcnt|popcnt|movbe|egpr|neon|sve|fullfp16|dotprod|bf16|i8mm|lse"
@@ -55,6 +55,18 @@ class Processor:
         if {"avx2", "fma"} <= self.features:
             return 32, 16
         return 16, 32 if "neon" in self.features else 16
+
+    def require_storage(self, dtype: str) -> None:
+        """Checks that it converts elements of a storage type.
+
+        Raises:
+            TargetError: LLVM would call a library for each.
+        """
+        if dtype == "float16" and self.triple.startswith("x86") and "f16c" not in self.features:
+            raise TargetError(
+                f"dtype = 'float16' on {self.name}, which lacks F16C; allowed: CPUs that convert float16, which are those "
+                "of x86-64-v3 and others since 2012; write dtype='bfloat16'"
+            )
 
     def target_machine(self) -> Any:
         """LLVM's machine, with the code model of Numba's own."""

@@ -201,3 +201,11 @@ def test_what_numba_is_told_beside_changes_no_kernel(plain, tmp_path, environmen
     other = run(tmp_path, **environment)
     assert other.folders == plain.folders
     np.testing.assert_array_equal(other.result, plain.result)
+
+
+def test_float16_needs_instructions_that_convert() -> None:
+    old = processors.Processor("x86-64-v2", frozenset(["sse4.2"]), "", "x86_64-unknown-linux-gnu")
+    old.require_storage("bfloat16")
+    with pytest.raises(TargetError, match=r"'float16' on x86-64-v2, which lacks F16C; .* write dtype='bfloat16'"):
+        old.require_storage("float16")
+    processors.Processor("generic", frozenset(["neon"]), "", "aarch64-unknown-linux-gnu").require_storage("float16")
