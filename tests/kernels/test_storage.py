@@ -44,7 +44,14 @@ CASES = {
     ),
     "convolution_input_gradient": Case(((2, 6, 5, 12), (3, 3, 9, 12)), 1, (IMAGE,), SAME),
     "convolution_weight_gradient": Case((IMAGE, (2, 6, 5, 12)), 2, ((3, 3, 9, 12), (12,)), SAME | {"bias": True}),
+    "convolution: channelwise": Case((IMAGE, (3, 3, 1, 9), C), 1, (IMAGE,), SAME | {"groups": 9}),
+    "convolution_weight_gradient: channelwise": Case(
+        (IMAGE, IMAGE), 2, ((3, 3, 1, 9), C), SAME | {"groups": 9, "bias": True}
+    ),
+    "convolution: pointwise": Case((IMAGE, (1, 1, 9, 12)), 1, ((2, 6, 5, 12),), SAME | {"padding": (0,) * 4}),
     "fully_connected": Case((IMAGE, (11, 270), (11,)), 1, ((2, 11),)),
+    "fully_connected: deep": Case(((2, 9000), (5, 9000)), 1, ((2, 5),)),
+    "fully_connected_input_gradient: deep": Case(((2, 9000), (9000, 5)), 1, ((2, 5),), {"input_shape": (2, 5)}),
     "fully_connected_input_gradient": Case(((2, 11), (11, 270)), 1, (IMAGE,)),
     "fully_connected_weight_gradient": Case((IMAGE, (2, 11)), 2, ((11, 270), (11,)), {"bias": True}),
     "bias": Case((IMAGE, C), 1, (IMAGE,)),
@@ -87,13 +94,16 @@ def values(stored: np.ndarray, dtype: str) -> np.ndarray:
 def test_every_op_has_a_row_and_every_row_a_case() -> None:
     assert set(OPERATIONS) >= set(STORED)
     # An op without a kernel of its own is neither read nor written.
-    assert {op for op, row in STORED.items() if row.families} - {"reshape"} == set(CASES)
+    assert {op for op, row in STORED.items() if row.families} - {"reshape"} == {
+        name.partition(":")[0] for name in CASES
+    }
 
 
-@pytest.mark.parametrize("op", [op if op in FEW else in_full([op])[0] for op in CASES])
+@pytest.mark.parametrize("name", [name if name in FEW else in_full([name])[0] for name in CASES])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_16_bits_are_float32_rounded_once(execute: Any, target: str, op: str, dtype: str) -> None:
-    row, case = STORED[op], CASES[op]
+def test_16_bits_are_float32_rounded_once(execute: Any, target: str, name: str, dtype: str) -> None:
+    op, case = name.partition(":")[0], CASES[name]
+    row = STORED[op]
     if machine(target).family not in row.families:
         pytest.skip(f"{op} on {target} reads and writes float32")
     random = np.random.default_rng(0)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gncodegen.kernels.cuda.matrix_product import vector_lanes
+from gncodegen.kernels.cuda.matrix_product import stored_types, vector_lanes
 from gncodegen.kernels.cuda.partial_sums import partial_sums
-from gncodegen.kernels.epilogue import added_slots, residual_in_place
+from gncodegen.kernels.epilogue import added_or_none, added_slots, residual_in_place
 from gncodegen.kernels.launches import row_size
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named
@@ -45,7 +45,9 @@ def _shape(window: WindowProblem, gradient: bool = False) -> dict[str, Constant]
 def channelwise(problem: Problem, window: WindowProblem, gradient: bool, epilogue: Mapping[str, Constant]) -> Plan:
     """The launch of y = activation(x ⋆ weights + bias + residual), or of the gradient of x where `gradient`."""
     lanes = vector_lanes(window.dtype, window.channels)
+    _, residual = added_or_none(epilogue)
     shape = _shape(window, gradient) | {"gradient": gradient} | dict(epilogue)
+    shape |= stored_types(problem, x="operand0", residual=residual, y="result0")
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes}
     template = "convolution_channelwise"
     schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles, numbers=("batch",))
@@ -76,7 +78,7 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
 
     (part, parts), model = cut(pixels), problem.modelled
     _, many = cut(describe(model, model.operands[0], model.results[0], model.operands[1]).pixels)
-    shape = _shape(window) | {"bias": bias}
+    shape = _shape(window) | {"bias": bias} | stored_types(problem, x="operand0", dy="operand1")
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "across": across, "blocks": blocks}
     template, numbers = "convolution_channelwise_weights", {"pixels": pixels, "part": part}
     schedule = problem.schedule(template, window.dtype, shape=shape, tiles=tiles, numbers=numbers)

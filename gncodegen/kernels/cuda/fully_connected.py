@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from gncodegen.kernels.cuda.matrix import product_plan
 from gncodegen.kernels.cuda.matrix_product import Product, vector_lanes
 from gncodegen.kernels.epilogue import added_or_none, product_epilogue
-from gncodegen.kernels.schedule import Constant, Plan, Problem
+from gncodegen.kernels.schedule import Constant, Plan, Problem, computed_in
 
 
 def _rows(depth: int, column_stride: int) -> dict[str, Constant]:
@@ -30,17 +30,17 @@ def _forward(problem: Problem) -> Product:
     columns, depth = weights.shape
     rows = problem.results[0].count // columns
     epilogue = product_epilogue(problem)
-    lanes = vector_lanes(x.dtype, depth)
+    lanes = vector_lanes(computed_in(x.dtype), depth)
     return Product(
         rows=rows,
         columns=columns,
         depth=depth,
         left="windows",
         right="columns",
-        dtype=x.dtype,
+        dtype=computed_in(x.dtype),
         a_lanes=lanes,
         b_lanes=lanes,
-        c_lanes=vector_lanes(x.dtype, columns),
+        c_lanes=vector_lanes(computed_in(x.dtype), columns),
         slots=("operand0", "operand1", *added_or_none(epilogue), "result0"),
         out_pixel=columns,
         shape=_rows(depth, depth),
@@ -54,15 +54,15 @@ def _input_gradient(problem: Problem) -> Product:
     dy, weights = problem.operands
     outputs, inputs = weights.shape
     rows = dy.count // outputs
-    lanes = vector_lanes(dy.dtype, inputs)
+    lanes = vector_lanes(computed_in(dy.dtype), inputs)
     return Product(
         rows=rows,
         columns=inputs,
         depth=outputs,
         left="windows",
         right="rows",
-        dtype=dy.dtype,
-        a_lanes=vector_lanes(dy.dtype, outputs),
+        dtype=computed_in(dy.dtype),
+        a_lanes=vector_lanes(computed_in(dy.dtype), outputs),
         b_lanes=lanes,
         c_lanes=lanes,
         slots=("operand0", "operand1", "", "", "result0"),
@@ -78,15 +78,15 @@ def _weight_gradient(problem: Problem) -> Product:
     outputs, inputs = problem.results[0].shape
     rows = dy.count // outputs
     bias = problem.flag("bias")
-    lanes = vector_lanes(x.dtype, inputs)
+    lanes = vector_lanes(computed_in(x.dtype), inputs)
     return Product(
         rows=outputs,
         columns=inputs,
         depth=rows,
         left="rows",
         right="rows",
-        dtype=x.dtype,
-        a_lanes=vector_lanes(x.dtype, outputs),
+        dtype=computed_in(x.dtype),
+        a_lanes=vector_lanes(computed_in(x.dtype), outputs),
         b_lanes=lanes,
         c_lanes=lanes,
         slots=("operand1", "operand0", "", "", "result0"),

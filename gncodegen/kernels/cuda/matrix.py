@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from gncodegen.kernels.cuda.matrix_product import Product
+from gncodegen.kernels.cuda.matrix_product import Product, stored_types
 from gncodegen.kernels.cuda.matrix_tile import PRODUCTS, copying
 from gncodegen.kernels.cuda.matrix_tiling import ProductTiling, choose_tiling, stage, stages
 from gncodegen.kernels.cuda.partial_sums import partial_sums
@@ -20,7 +20,7 @@ def product_plan(problem: Problem, describe: Callable[[Problem], Product]) -> Pl
     The tile is that of the problem's model, and so is the cut of a depth that has nothing to do with observations.
     """
     machine = problem.machine
-    product, model = describe(problem), describe(problem.modelled)
+    product, model = _described(problem, describe), _described(problem.modelled, describe)
     if _without_observations(product) != _without_observations(model):
         model = product
     tiling = choose_tiling(model, machine)
@@ -62,6 +62,11 @@ def product_plan(problem: Problem, describe: Callable[[Problem], Product]) -> Pl
     return Plan((main, *adds), tuple(workspaces), in_place)
 
 
+def _described(problem: Problem, describe: Callable[[Problem], Product]) -> Product:
+    product = describe(problem)
+    return replace(product, narrow=bool(stored_types(problem, c=product.slots[-1])))
+
+
 def _without_observations(product: Product) -> Product:
     """The product, for a comparison of what kernels are specialised for."""
     return replace(product, depth=0, flops=0) if product.free else replace(product, rows=0, flops=0)
@@ -70,6 +75,12 @@ def _without_observations(product: Product) -> Product:
 def _stored(problem: Problem, product: Product) -> Tensor:
     """The result that holds C."""
     return problem.results[int(product.slots[-1].removeprefix("result"))]
+
+
+def _stored_types(problem: Problem, product: Product, shared: bool) -> dict[str, Constant]:
+    """Of the arguments of the product's kernel, which writes parts in the type of sums where blocks share the depth."""
+    a, b, _, residual, c = product.slots
+    return stored_types(problem, a=a, b=b, **({} if shared else {"residual": residual, "c": c}))
 
 
 def _schedule(
@@ -93,6 +104,7 @@ def _schedule(
         "sums": product.sums,
         **product.shape,
         **product.epilogue,
+        **_stored_types(problem, product, shared),
     }
     together = product.c_lanes >= tile.groups[1]
     c_lanes = min(product.c_lanes, tile.groups[1])

@@ -104,7 +104,8 @@ def _parts(depth: int, parts: int, step: int) -> tuple[int, int]:
 def _cuts(product: Product, machine: Machine, tile: BlockTile) -> list[ProductTiling]:
     if not product.free:
         segment, segments = _segments(product.depth, 32)
-        return [ProductTiling(tile, segment, segments, shares) for shares in sorted({1, segments})]
+        shares = {segments} if product.narrow else {1, segments}
+        return [ProductTiling(tile, segment, segments, each) for each in sorted(shares)]
     blocks = max(1, product.tiles(tile))
     fewest = max(1, -(-product.depth // (4 * LONGEST_SUM)))
     wanted = {fewest} | {max(fewest, -(-machine.cores * many // blocks)) for many in (1, 2, 3, 4)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gncodegen.kernels.cuda.matrix_product import vector_lanes
+from gncodegen.kernels.cuda.matrix_product import stored_types, vector_lanes
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Problem, Tensor
 
 THREADS = 256
@@ -36,7 +36,7 @@ def partial_sums(
         unit: values of an observation, of which y has some; 0 = it has none.
     """
     number, count = parts.shape
-    _, bias, residual, _ = slots
+    _, bias, residual, y = slots
     columns = epilogue["columns"] if bias else 0
     assert isinstance(columns, int)
     lanes = vector_lanes(parts.dtype, unit or count, columns)
@@ -44,7 +44,8 @@ def partial_sums(
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "slices": slices}
     # The parts of observations are as many for any number of them.
     fixed, numbers = ({"parts": number}, {"count": count}) if unit else ({"count": count}, {"parts": number})
-    schedule = problem.schedule("partial_sums", parts.dtype, {**epilogue, **fixed}, tiles, numbers)
+    shape = {**epilogue, **fixed, **stored_types(problem, residual=residual, y=y)}
+    schedule = problem.schedule("partial_sums", parts.dtype, shape, tiles, numbers)
     arguments, block = tuple(filter(None, slots)), THREADS // slices * lanes
     moved = parts.bytes + (1 + bool(residual)) * count * ITEM_SIZE[parts.dtype]
     return Launch(

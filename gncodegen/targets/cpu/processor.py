@@ -64,8 +64,8 @@ class Processor:
         """
         if dtype == "float16" and self.triple.startswith("x86") and "f16c" not in self.features:
             raise TargetError(
-                f"dtype = 'float16' on {self.name}, which lacks F16C; allowed: CPUs that convert float16, which are those "
-                "of x86-64-v3 and others since 2012; write dtype='bfloat16'"
+                f"dtype = 'float16' on {self.name}, which lacks F16C; allowed: CPUs that convert float16, such as "
+                "x86-64-v3; write dtype='bfloat16'"
             )
 
     def target_machine(self) -> Any:

@@ -66,7 +66,7 @@ def _constant_name(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 # ---- element values ----------------------------------------------------------------------------------------------
 
 
-def _unpacked(builder: Any, element: str, words: Any) -> Any:
+def unpacked(builder: Any, element: str, words: Any) -> Any:
     """Half-precision elements in pairs, as a vector of float32."""
     result = ir.Constant(ir.VectorType(ir.FloatType(), 2 * words.type.count), ir.Undefined)
     for i in range(2 * words.type.count):
@@ -110,7 +110,7 @@ def load_value(builder: Any, kind: Pointer, base: Any, index: Any, lanes: int, r
         bits = builder.bitcast(builder.extract_element(value, ir.Constant(INT32, 0)), INT16)
         single = ir.Constant(ir.VectorType(ir.FloatType(), 1), ir.Undefined)
         return builder.insert_element(single, widened(builder, kind.element, bits), ir.Constant(INT32, 0))
-    return _unpacked(builder, kind.element, value)
+    return unpacked(builder, kind.element, value)
 
 
 def store_value(builder: Any, kind: Pointer, base: Any, index: Any, value: Any) -> None:

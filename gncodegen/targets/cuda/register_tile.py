@@ -9,9 +9,10 @@ from typing import Any
 
 from llvmlite import ir
 
-from gncodegen.targets.cuda.memory import index_type, load_value
+from gncodegen.targets.cuda.memory import index_type, load_value, unpacked
 from gncodegen.targets.cuda.numba_cuda import cgutils, intrinsic_of_literals, types
 from gncodegen.targets.cuda.values import INT32, INT64, LLVM, SCALAR, Vec, literal
+from gncodegen.targets.half import BITS, INT16, widened
 
 
 def _fragment(builder: Any, kind: Any, base: Any, begin: int, count: int, group: int, step: int) -> list[Any]:
@@ -57,6 +58,15 @@ def outer_products(context: Any, a: Any, b: Any, sums: Any, depth: Any, a_lay: A
     return sums(a, b, sums, depth, a_lay, b_lay), generate
 
 
+_WORDS = {
+    "double": ("f64", "d", "0d0000000000000000"),
+    "float": ("f32", "f", "0f00000000"),
+    "i32": ("u32", "r", "0"),
+    "i16": ("u16", "h", "0"),
+}
+"""LLVM type → PTX type, letter of its registers in inline assembly, and zero."""
+
+
 @intrinsic_of_literals
 def load_where(context: Any, base: Any, index: Any, lanes: Any, condition: Any) -> Any:
     """`load_where(p, i, lanes, condition)`: p[i : i + lanes] where the condition holds, else zeros, without a branch.
@@ -68,23 +78,28 @@ def load_where(context: Any, base: Any, index: Any, lanes: Any, condition: Any) 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         at = builder.gep(args[0], [args[1] if args[1].type.width == 64 else builder.zext(args[1], INT64)])
         flag = builder.zext(args[3], INT32)
-        scalar, double = LLVM[vec.dtype], vec.dtype == types.float64
-        kind, letter, zero = ("f64", "d", "0d0000000000000000") if double else ("f32", "f", "0f00000000")
-        names = [f"${i}" for i in range(vec.lanes)]
-        target = f".v{vec.lanes}.{kind} {{{', '.join(names)}}}" if vec.lanes > 1 else f".{kind} $0"
+        half = base.element in BITS
+        # Halves come in pairs, as words.
+        count = max(vec.lanes // 2, 1) if half else vec.lanes
+        scalar = (INT32 if vec.lanes > 1 else INT16) if half else LLVM[vec.dtype]
+        kind, letter, zero = _WORDS[str(scalar)]
+        names = [f"${i}" for i in range(count)]
+        target = f".v{count}.{kind} {{{', '.join(names)}}}" if count > 1 else f".{kind} $0"
         text = (
-            f"{{ .reg .pred where; setp.ne.u32 where, ${vec.lanes + 1}, 0; "
+            f"{{ .reg .pred where; setp.ne.u32 where, ${count + 1}, 0; "
             + " ".join(f"mov.{kind} {name}, {zero};" for name in names)
-            + f" @where ld.global.nc{target}, [${vec.lanes}]; }}"
+            + f" @where ld.global.nc{target}, [${count}]; }}"
         )
-        result = ir.LiteralStructType([scalar] * vec.lanes) if vec.lanes > 1 else scalar
+        result = ir.LiteralStructType([scalar] * count) if count > 1 else scalar
         function = ir.FunctionType(result, [at.type, INT32])
-        constraints = ",".join([f"=&{letter}"] * vec.lanes + ["l", "r"])
+        constraints = ",".join([f"=&{letter}"] * count + ["l", "r"])
         loaded = builder.call(ir.InlineAsm(function, text, constraints, side_effect=True), [at, flag])
-        vector = ir.Constant(vec.llvm, ir.Undefined)
-        for i in range(vec.lanes):
-            value = builder.extract_value(loaded, i) if vec.lanes > 1 else loaded
+        if half and vec.lanes == 1:
+            loaded = widened(builder, base.element, loaded)
+        vector = ir.Constant(ir.VectorType(loaded.type if count == 1 else scalar, count), ir.Undefined)
+        for i in range(count):
+            value = builder.extract_value(loaded, i) if count > 1 else loaded
             vector = builder.insert_element(vector, value, ir.Constant(INT32, i))
-        return vector
+        return unpacked(builder, base.element, vector) if half and vec.lanes > 1 else vector
 
     return vec(base, index_type(index), lanes, types.boolean), generate
