@@ -31,6 +31,7 @@ def test_import_floors():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.full(like="test_quality.py::test_import_floors")
 def test_types():
     run("pyright", "--project", "pyproject.toml", "--pythonpath", sys.executable)
 

@@ -6,17 +6,17 @@ from functools import partial
 
 import numpy as np
 import pytest
+from support.sets import in_full, on_gpu_in_full
 
 TOLERANCE = {"float32": 1.5e-6, "float64": 4e-15}
 SIZES = [(32, 392, 10), (1, 300, 5), (5, 1, 1), (9, 64, 150), (0, 8, 4)]
-OTHERS = [(9, 2200, 17), (150, 20, 9), (9, 64, 600), (70, 530, 271)]
-ALIKE = [(7, 5, 3), (128, 392, 10), (33, 4200, 17), (600, 20, 9)]
+OTHERS = [(9, 2200, 17), (9, 64, 600)]
+ALIKE = [(7, 5, 3), (128, 392, 10), (33, 4200, 17), (600, 20, 9), (150, 20, 9), (70, 530, 271)]
 """What the default run has on the CPU only, and what it has not."""
 CASES = [
     *((*size, "float32") for size in SIZES), (7, 5, 3, "float64"), (33, 70, 17, "float64"),
-    *(pytest.param(*size, "float32", marks=pytest.mark.full("cuda")) for size in OTHERS),
-    *(pytest.param(*size, "float32", marks=pytest.mark.full) for size in ALIKE),
-    pytest.param(33, 700, 17, "float64", marks=pytest.mark.full("cuda")),
+    *on_gpu_in_full([(*size, "float32") for size in OTHERS]),
+    *in_full([*((*size, "float32") for size in ALIKE), (33, 700, 17, "float64")]),
 ]  # fmt: skip
 
 

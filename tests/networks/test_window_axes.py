@@ -134,9 +134,7 @@ CASES = {
     },
 }  # fmt: skip
 IN_TURN = {"convolution TC", "grouped SSSC", "transposed SSSC", "max TC", "padded by repetition", "global average TC"}
-ON_CPU = {
-    "convolution TSSC, 3-D", "channel-wise SSSC", "average SSSC",
-}  # fmt: skip
+ON_CPU = {"average SSSC"}
 """What the default run has; --full has all, on both targets."""
 
 

@@ -68,7 +68,7 @@ SHARES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "shape", "groups", "target"), SHARES)
+@pytest.mark.parametrize(("kind", "shape", "groups", "target"), few(SHARES, 2))
 def test_shares_of_several_blocks(execute: Execute, only, shape, groups, kind, target):
     only(kind, 3, wave=1)
     check(execute, shape, groups, "float32", "relu", machine(target))
@@ -82,8 +82,9 @@ def plain(execute: Execute, x: np.ndarray, groups: int, on=None, **attributes) -
     )[0]
 
 
-@pytest.mark.parametrize(("kind", "parts"), [("resident", 1), ("flags", 4), ("split", 4)])
-@pytest.mark.parametrize("offset", [0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize(
+    ("kind", "parts", "offset"), diagonal([("resident", 1), ("flags", 4), ("split", 4)], [0, 1e2, 1e4, 1e6])
+)
 def test_accuracy_at_any_mean(execute: Execute, only, kind, parts, offset):
     only(kind, parts)
     x = (np.random.default_rng(1).standard_normal((2, 28, 28, 16)) + offset).astype(np.float32)

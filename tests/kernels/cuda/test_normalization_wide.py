@@ -41,7 +41,7 @@ WIDE = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "groups", "cores"), few(diagonal(WIDE, [1, 8]), 3))
+@pytest.mark.parametrize(("shape", "groups", "cores"), few(diagonal(WIDE, [1, 8]), 1))
 def test_wide_groups(execute: Execute, shape, groups, cores):
     check(execute, shape, groups, "float32", "relu", machine("sm_80", cores=cores))
 
@@ -76,7 +76,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "target", "shape", "groups", "reduced"), few(KINDS, 3))
+@pytest.mark.parametrize(("kind", "target", "shape", "groups", "reduced"), few(KINDS, 2))
 def test_a_slice_of_the_batch_keeps_its_bits(execute, monkeypatch, kind, target, shape, groups, reduced):
     """Within one tier and cut, y, statistics and dx of an observation do not depend on the others.
 

@@ -27,8 +27,8 @@ COMPARED = [each for each in ZOO if each.name != DROPOUT]
 
 
 def _specimens(first: int, of: list[Specimen]) -> Any:
-    """An eighth of the specimens by default, others in the other test: a training step has gradients, too."""
-    kept = [each.name for each in COMPARED if not each.training] + [each.name for each in COMPARED[first::8]]
+    """A sixteenth of the specimens by default, others in the other test: a training step has gradients, too."""
+    kept = [each.name for each in COMPARED if not each.training] + [each.name for each in COMPARED[first::16]]
     marks = {each.name: [] if each.name in kept else [pytest.mark.full] for each in of}
     return pytest.mark.parametrize(
         "specimen", [pytest.param(each, id=each.name, marks=marks[each.name]) for each in of]
