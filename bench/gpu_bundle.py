@@ -298,7 +298,7 @@ def _networks(writer: _Writer, contents: Contents) -> None:
         for function in specimen.functions:
             program = device.lowered(function, specimen.batch).program
             reached |= {schedule.op for schedule in program.kernels.values()}
-            facts = {"kind": "network", "function": function, "specimen": specimen.name}
+            facts = {"kind": "network", "function": function, "specimen": specimen.name, "dtype": specimen.dtype}
             facts["steps"] = STEPS.get(specimen.name, 3) if function == "train_step" else 1
             writer.add(f"{specimen.name}: {function}", program, facts)
         arrays = _expected(host, x, t, STEPS.get(specimen.name, 3))

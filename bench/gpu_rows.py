@@ -23,7 +23,7 @@ from gncodegen.targets.cuda.device import cuda_python as cuda
 from gncodegen.targets.cuda.device.gpu import Gpu
 from gncodegen.targets.device import DeviceLaunch, Work
 
-TOLERANCE = {"float32": 2e-4, "float64": 1e-9}
+TOLERANCE = {"float16": 2e-2, "float32": 2e-4, "float64": 1e-9}
 """Largest difference from the CPU target, relative to the largest magnitude of the array or 0.01."""
 
 PACKAGES = ("numba", "numba-cuda", "cuda-core", "cuda-bindings", "torch", "cupy-cuda13x", "numpy")
@@ -206,7 +206,7 @@ def _function(session: Session, entry: Entry) -> Row:
     values = session.bundle.arrays(entry.facts["specimen"])
     executor, trained = session.executor(entry, values)
     inputs = _inputs(entry, values)
-    bar = TOLERANCE[str(values["input x"].dtype)]
+    bar = TOLERANCE[entry.facts["dtype"]]
     if entry.facts["function"] == "train_step":
         return checked(_trained(session, executor, trained, inputs, values, entry.facts["steps"]), bar)
     executor.run(inputs)

@@ -217,6 +217,10 @@ def _folded() -> Layers:
     ]
 
 
+def _half() -> Layers:
+    return _classifier(gnc.Convolution2dLayer(3, 8, padding="same"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer())
+
+
 ALWAYS_FUSED = frozenset({"bias", "cross_entropy", "cross_entropy_gradient"})
 """Ops that the fuse pass leaves in no network."""
 
@@ -241,6 +245,7 @@ ZOO: tuple[Specimen, ...] = (
              options={"gradient_threshold": 0.1, "gradient_threshold_method": "global-l2norm"}),
     Specimen("rescaled", lambda: _rescaled("rescale-zero-one")),
     Specimen("class weights", _weighted),
+    Specimen("half precision", _half, dtype="float16"),
     Specimen("softmax inside, frozen weights", _softmax_inside),
     Specimen("channels first", lambda: demo((10, 10, 3), (8,)), data_format="BCSS"),
 )  # fmt: skip
