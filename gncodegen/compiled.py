@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,15 @@ from gncodegen.direct import DirectPrediction
 from gncodegen.errors import ArrayError, CompileError, NetworkError
 from gncodegen.footprint import check_network
 from gncodegen.kernels.loss_scale import INITIAL, LOSS_SCALE, STATE
+from gncodegen.kernels.program import SUMS
 from gncodegen.layers.network import Network
 from gncodegen.lowering import Functions
 from gncodegen.options import CompileOptions
 from gncodegen.parallel.averaging import Averaging
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.readable import Readable
-from gncodegen.runtime.backend import Backend, PersistentBuffers, Runner
-from gncodegen.runtime.conversion import ArrayConversion
+from gncodegen.runtime.backend import Backend, PersistentBuffers
+from gncodegen.runtime.conversion import ArrayConversion, Given
 from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
 from gncodegen.targets.registry import row_of
@@ -62,7 +65,7 @@ class Compiled(Readable):
             state[LOSS_SCALE] = self._backend.values({LOSS_SCALE: np.array(INITIAL)}, STATE.dtype)
         self._persistent = PersistentBuffers(values, state, hyperparameters, averaging or Averaging())
         self.parameters = Parameters(values, network.input_statistics(initial))
-        self._last_step: Runner | None = None
+        self._last_step: Callable[[], Any] | None = None
         self._conversion = ArrayConversion(
             network,
             options.array_dtype,
@@ -188,11 +191,19 @@ class Compiled(Readable):
         )
         return outputs, gradients
 
-    def train_step(self, x: Any, t: Any, data_format: str = "") -> float:
+    def train_step(self, x: Any, t: Any, data_format: str = "", *, parts: int = 1) -> float:
         """One step of the solver on one batch; returns the batch's loss before the step.
 
         Allocates no array where x and t have the compiled type, layout and batch size. For an x on a GPU the loss is a
         DeviceArray of one number: `float(loss)` waits for it.
+
+        Args:
+            x: as for `loss`.
+            t: likewise.
+            data_format: likewise.
+            parts: the batch is run in so many parts, as equal as can be, whose gradients are added up, weighted by
+                their observations, before the one update: activations take the memory of one part. Batch norms take
+                the statistics of each part, dropout has a mask for each.
 
         Raises:
             ArrayError: x or t do not fit.
@@ -204,14 +215,42 @@ class Compiled(Readable):
                 "gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
         given = self._conversion.whole((x,), data_format)
-        lowered = self.lowered("train_step", given.count, normalized=given.normalized)
         targets = self._conversion.targets(t, given.count)
+        if parts > 1:
+            return self._step_in_parts(given, targets, min(parts, given.count))
+        lowered = self.lowered("train_step", given.count, normalized=given.normalized)
         loss = self._backend.empty((), "float64", next(iter(given.arrays.values())))
         with self._backend.lock, Uninterrupted():
             lowered.runner.run({**given.arrays, T: targets, LOSS: loss})
-            self._last_step = lowered.runner
+            self._last_step = partial(lowered.runner.result, Y)
             self.hyperparameters.advance()
         return float(loss) if isinstance(loss, np.ndarray) else loss
+
+    def _step_in_parts(self, given: Given, targets: Any, parts: int) -> float:
+        """One step whose batch is run part by part; returns the mean loss."""
+        persistent, like, count = self._persistent, next(iter(given.arrays.values())), given.count
+        if SUMS not in persistent.sums:
+            trained = [name for name, each in self.network.parameters.items() if each.learnable]
+            zeros = {name: np.zeros(persistent.values.shapes[name]) for name in trained}
+            persistent.sums[SUMS] = self._backend.values(zeros, self.options.array_dtype)
+        bounds = [count * number // parts for number in range(parts + 1)]
+        losses: list[float] = []
+        y: Any = None
+        with self._backend.lock, Uninterrupted():
+            for number, (start, stop) in enumerate(pairwise(bounds)):
+                function = "train_last_part" if stop == count else "train_part"
+                lowered = self.lowered(function, stop - start, normalized=given.normalized)
+                if y is None:
+                    buffer = lowered.program.buffers[lowered.program.arguments[Y]]
+                    y = self._backend.empty((count, *buffer.shape[1:]), buffer.dtype, like)
+                loss = self._backend.empty((), "float64", like)
+                arrays = {key: array[start:stop] for key, array in {**given.arrays, T: targets, Y: y}.items()}
+                with self.hyperparameters.part(number, parts, (stop - start) / count, start / count):
+                    lowered.runner.run({**arrays, LOSS: loss})
+                losses.append(float(loss) * (stop - start) / count)
+            self._last_step = lambda: y
+            self.hyperparameters.advance()
+        return sum(losses)
 
     @property
     def last_scores(self) -> NDArray[Any]:
@@ -224,7 +263,7 @@ class Compiled(Readable):
             raise CompileError("last_scores: no training step was done; allowed: after one; call train_step(x, t)")
         with self._backend.lock:
             letters = self._conversion.results[Y]
-            return self._conversion.outward(self._last_step.result(Y), letters, letters)
+            return self._conversion.outward(self._last_step(), letters, letters)
 
     def evaluate(self, x: Any, t: Any, data_format: str = "", *, out: Any = None) -> tuple[float, NDArray[Any]]:
         """(mean loss, outputs with B first and C last) of any number of observations in prediction mode.

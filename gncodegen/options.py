@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from gncodegen.errors import OptionsError
 from gncodegen.kernels.loss_scale import SCALED
+from gncodegen.kernels.program import STEPS
 from gncodegen.kernels.schedule import Machine, computed_in
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.checks import Check, flag, integer_from, optional, require, shown
@@ -206,7 +207,7 @@ class CompileOptions:
             batch_size: observations per run.
             data_format: axis order of the arrays that a run takes.
         """
-        steps = {} if function == "train_step" else _defaults("training options")
+        steps = {} if function in STEPS else _defaults("training options")
         # A batch of another size, such as the last of an epoch, is not worth the time that measuring takes.
         tune = self.tune and batch_size == self.batch_size
         return replace(self, batch_size=batch_size, data_format=data_format or None, tune=tune, **steps)

@@ -14,6 +14,7 @@ from gncodegen.ir.function import Slot, add_arguments, set_results
 from gncodegen.ir.gn import HYPERPARAMETERS, OPERATIONS, GnOperation
 from gncodegen.ir.gn.base import shape_text
 from gncodegen.ir.values import Value, Values, encode, tensor_of, tensor_type
+from gncodegen.kernels.program import STEPS
 from gncodegen.kernels.schedule import Tensor
 from gncodegen.layers.base import Operation, Parameter
 from gncodegen.layers.network import Network, Node, argument_name, result_name
@@ -21,10 +22,10 @@ from gncodegen.layers.network import Network, Node, argument_name, result_name
 WITHOUT_LOSS = ("predict", "vjp", "training_forward", "training_vjp")
 """Functions that end with the network's outputs."""
 
-FUNCTIONS = ("predict", "loss", "gradients", "train_step", "evaluate", *WITHOUT_LOSS[1:])
+FUNCTIONS = ("predict", "loss", "gradients", *STEPS, "evaluate", *WITHOUT_LOSS[1:])
 """What can be compiled of a network.
 
-predict: x → y; loss, train_step and evaluate: x, t → loss, y; gradients: likewise, and, once the gradients pass ran, a
+predict: x → y; loss, evaluate and the steps: x, t → loss, y; gradients: likewise, and, once the gradients pass ran, a
 gradient per learnable and of the input. vjp: x and a cotangent per output → y and these gradients; training_forward and
 training_vjp: predict and vjp in training mode, the former with new running statistics.
 """

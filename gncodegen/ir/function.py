@@ -14,9 +14,12 @@ from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.ir.values import Value, decode, encode
 from gncodegen.kernels.loss_scale import LOSS_SCALE
+from gncodegen.kernels.program import SUMS
 from gncodegen.kernels.solvers import STATE_ARRAYS
 
-ARGUMENT_KINDS = ("input", "target", "cotangent", "parameter", "state", "hyperparameters", LOSS_SCALE, *STATE_ARRAYS)
+ARGUMENT_KINDS = (
+    "input", "target", "cotangent", "parameter", "state", "hyperparameters", LOSS_SCALE, SUMS, *STATE_ARRAYS
+)  # fmt: skip
 RESULT_KINDS = ("loss", "output", "activation", "gradient", "update")
 
 
@@ -164,5 +167,5 @@ def set_results(function: FuncOp, returned: Iterable[tuple[SSAValue, Slot]]) -> 
 
 def name_hint(slot: Slot) -> str | None:
     """A readable SSA name for an array, or None where the user's name is no identifier."""
-    stem = slot.name if slot.kind not in ("gradient", *STATE_ARRAYS) else f"{slot.name}.{slot.kind}"
+    stem = slot.name if slot.kind not in ("gradient", SUMS, *STATE_ARRAYS) else f"{slot.name}.{slot.kind}"
     return stem if SSAValue.is_valid_name(stem) else None

@@ -30,6 +30,9 @@ COMMON = tuple(each.name for each in COMMON_NUMBERS)
 COUNT = 16
 """Slots of the block, the same for every solver."""
 
+PARTS: Mapping[str, int] = {"share": COUNT - 2, "summed": COUNT - 1}
+"""Slots of what a part of a mini-batch tells kernels: its share of the observations, and that of the parts before."""
+
 BLOCK = Tensor((COUNT,), "float64")
 """The block on the host, and as an operand of ops."""
 
@@ -42,18 +45,19 @@ def slots(solver: str = "") -> Mapping[str, int]:
     """Name → slot of all the numbers of a solver; of those that all have in common for ""."""
     own = SOLVERS[solver].numbers if solver else ()
     names = (*COMMON, *own)
-    if len(names) > COUNT:
+    most = COUNT - len(PARTS)
+    if len(names) > most:
         raise CompileError(
-            f"solver {solver!r} has {len(own)} numbers; allowed: {COUNT - len(COMMON)}; raise COUNT in {__name__}"
+            f"solver {solver!r} has {len(own)} numbers; allowed: {most - len(COMMON)}; raise COUNT in {__name__}"
         )
     return {name: slot for slot, name in enumerate(names)}
 
 
 def slot(name: str, solver: str = "") -> int:
     """Where a number lies on the host, for templates."""
-    return slots(solver)[name]
+    return {**PARTS, **slots(solver)}[name]
 
 
 def device_slot(name: str, dtype: str, solver: str = "") -> int:
     """Where a number lies on a device, in elements of `dtype`; the seed's high word follows its low one."""
-    return DEVICE_START[dtype] + slots(solver)[name]
+    return DEVICE_START[dtype] + slot(name, solver)

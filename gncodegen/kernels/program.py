@@ -9,6 +9,12 @@ from typing import Any
 
 from gncodegen.kernels.schedule import Order, Schedule, Tensor
 
+STEPS = ("train_step", "train_part", "train_last_part")
+"""Functions that learn: a step; a part of a mini-batch, whose gradients are added up; its last part, which steps."""
+
+SUMS = "gradient_sum"
+"""Kind of the sums of gradients over the parts of a mini-batch, which stay from run to run."""
+
 OUTPUT_KINDS = ("loss", "output", "activation", "gradient")
 """Kinds of argument that a call only writes; the caller supplies the arrays."""
 

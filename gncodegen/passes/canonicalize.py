@@ -33,6 +33,7 @@ from gncodegen.ir.gn.forward import (
 from gncodegen.ir.gn.pointwise import Add, Concatenate, Dropout, Reshape, Transpose
 from gncodegen.ir.gn.update import AllReduce, UpdateStatistics
 from gncodegen.ir.values import Value, tensor_of
+from gncodegen.kernels.program import STEPS
 
 
 class GroupsAsNumber(RewritePattern):
@@ -69,8 +70,8 @@ class BatchNormByMode(RewritePattern):
             rewriter.replace(op, ChannelNormalize(operands, {"epsilon": epsilon}, op.layers))
             return
         kind = setting(function, "function", "")
-        made = _over_ranks(op) if self.synchronize and kind == "train_step" else _over_batch(op)
-        if kind not in ("train_step", "training_forward"):
+        made = _over_ranks(op) if self.synchronize and kind in STEPS else _over_batch(op)
+        if kind not in (*STEPS, "training_forward"):
             rewriter.replace(op, made.operations, [made.y])
             return
         count = tensor_of(x).count // tensor_of(x).shape[-1]

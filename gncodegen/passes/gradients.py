@@ -32,10 +32,11 @@ from gncodegen.ir.function import (
 from gncodegen.ir.gn import CLIPS, NORM_CLIPS, GnOperation, Loss
 from gncodegen.ir.gn.pointwise import Add
 from gncodegen.ir.gn.storage import UpdateLossScale
-from gncodegen.ir.gn.update import GradientNorms, Update
+from gncodegen.ir.gn.update import Accumulate, GradientNorms, Update
 from gncodegen.ir.operation import merged_layers
 from gncodegen.ir.values import Value, tensor_type
 from gncodegen.kernels.loss_scale import LOSS_SCALE, STATE
+from gncodegen.kernels.program import STEPS, SUMS
 from gncodegen.kernels.solvers import SOLVERS
 
 
@@ -97,13 +98,13 @@ def differentiate(function: FuncOp) -> Tape:
 
 @dataclass(frozen=True)
 class Gradients(ModulePass):
-    """Differentiates a "gradients", "vjp", "training_vjp" or "train_step" function; leaves others alone.
+    """Differentiates a "gradients", "vjp", "training_vjp" function or one of STEPS; leaves others alone.
 
     Args:
         function: one of these; "" = as the function's attribute gn.function says.
         clip: gradient_threshold_method of a train step, one of CLIPS.
         solver: of a train step, a name in the table of solvers.
-        scaled: whether a train step scales its loss: gradients are then those of scale · loss.
+        scaled: whether a step scales its loss: gradients are then those of scale · loss.
     """
 
     name: ClassVar[str] = "gradients"
@@ -121,8 +122,8 @@ class Gradients(ModulePass):
             raise PassFailedException(f"solver = {self.solver!r}; allowed: {', '.join(SOLVERS)}")
         if wanted in ("gradients", "vjp", "training_vjp"):
             self._return_gradients(function)
-        elif wanted == "train_step":
-            self._update(function)
+        elif wanted in STEPS:
+            self._update(function, wanted)
 
     def _return_gradients(self, function: FuncOp) -> None:
         tape = differentiate(function)
@@ -136,8 +137,11 @@ class Gradients(ModulePass):
                 returned.append((_reached(tape, value, slot, target), target))
         set_results(function, returned)
 
-    def _update(self, function: FuncOp) -> None:
-        """One gn.update for all parameters whose learn rate factor is not 0; the others stay as they are."""
+    def _update(self, function: FuncOp, wanted: str) -> None:
+        """One gn.update for all parameters whose learn rate factor is not 0; the others stay as they are.
+
+        The gradients of a part of a mini-batch are added to those of the parts before; those of the last are updated.
+        """
         tape = differentiate(function)
         trained = [
             (value, slot) for value, slot in slots(function) if slot.kind == "parameter" and slot.learn_rate_factor
@@ -146,15 +150,23 @@ class Gradients(ModulePass):
             return
         parameters = [value for value, _ in trained]
         gradients = [_reached(tape, value, slot, Slot("gradient", slot.name)) for value, slot in trained]
+        hyperparameters = arguments(function)["hyperparameters", "hyperparameters"]
+        names = tuple(slot.name for _, slot in trained)
+        layers = [name.rpartition(".")[0] for name in names]
+        scale = add_arguments(function, [(tensor_type(STATE), Slot(LOSS_SCALE, LOSS_SCALE))] if self.scaled else [])
+        if wanted != "train_step":
+            before = add_arguments(function, ((value.type, Slot(SUMS, slot.name)) for value, slot in trained))
+            sums = tape.builder.insert(Accumulate((*before, *gradients, hyperparameters), layers=layers)).results
+            summed = [Slot("update", name, updates=SUMS) for name in names]
+            set_results(function, [*results(function), *zip(sums, summed, strict=True)])
+            gradients = list(sums)
+        if wanted == "train_part":
+            return
         arrays = SOLVERS[self.solver].state
         added = ((value.type, Slot(array, slot.name)) for array in arrays for value, slot in trained)
         state = add_arguments(function, added)
-        hyperparameters = arguments(function)["hyperparameters", "hyperparameters"]
-        names = tuple(slot.name for _, slot in trained)
         l2_factors = tuple(slot.l2_factor for _, slot in trained)
         shared: dict[str, Value] = {"names": names, "l2_factors": l2_factors, "scaled": self.scaled}
-        layers = [name.rpartition(".")[0] for name in names]
-        scale = add_arguments(function, [(tensor_type(STATE), Slot(LOSS_SCALE, LOSS_SCALE))] if self.scaled else [])
         norms: list[SSAValue] = []
         if self.scaled or self.clip in NORM_CLIPS:
             operands = (*parameters, *gradients, *scale, hyperparameters)

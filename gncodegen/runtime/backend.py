@@ -33,17 +33,19 @@ class PersistentBuffers:
         solver_state: what the solver keeps: arrays by parameter, under the name that its row gives them.
         hyperparameters: what a step reads at run time.
         averaging: over ranks, of gradients.
+        sums: of gradients over the parts of a mini-batch, under their kind, once a step in parts was asked for.
     """
 
     values: Values
     solver_state: Mapping[str, Values]
     hyperparameters: Hyperparameters
     averaging: Averaging = field(default_factory=Averaging)
+    sums: dict[str, Values] = field(default_factory=dict[str, Values])
 
     @property
     def by_kind(self) -> Mapping[str, Values]:
         """Kind of a program's argument → the arrays of that kind."""
-        return {"parameter": self.values, "state": self.values, **self.solver_state}
+        return {"parameter": self.values, "state": self.values, **self.solver_state, **self.sums}
 
 
 class Runner(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gncodegen.errors import ArrayError, OptionsError
-from gncodegen.kernels.hyperparameters import COMMON_NUMBERS, COUNT, slots
+from gncodegen.kernels.hyperparameters import COMMON_NUMBERS, COUNT, PARTS, slots
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.arrays import aligned, as_array, lasting
@@ -124,6 +124,20 @@ class Hyperparameters:
             yield
         finally:
             self.iteration = present
+
+    @contextmanager
+    def part(self, number: int, parts: int, share: float, summed: float) -> Generator[None, None, None]:
+        """Within it, a step sees one part of a mini-batch, which has dropout masks of its own.
+
+        Args:
+            number: of the part, from 0.
+            parts: how many there are.
+            share: its observations over those of the mini-batch.
+            summed: those of the parts before, likewise.
+        """
+        with self.at(self.iteration * parts + number):
+            self.array[PARTS["share"]], self.array[PARTS["summed"]] = share, summed
+            yield
 
     def advance(self) -> None:
         """After a step: the numbers of the next one."""

@@ -20,7 +20,7 @@ Augmentation = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], tuple
 
 
 class Batch(NamedTuple):
-    """One mini-batch on its way into a step.
+    """One mini-batch, or as many as make an update, on its way into a step.
 
     Args:
         epoch, iteration: counted from 1.
@@ -196,14 +196,14 @@ class ArraySource:
     @property
     def _per_epoch(self) -> int:
         count = len(self.samples)
-        return count // min(self._options.mini_batch_size, count)
+        return count // min(self._options.observations_of_update, count)
 
     def batches(self, records: Sequence[Record]) -> Iterator[Batch]:
         """The mini-batches after these records; their shuffles follow from those of all before."""
         options, count = self._options, len(self.samples)
         # The compiler draws initial values from the seed itself; the shuffles get a stream of their own.
         generator = np.random.default_rng([self._seed, 1])
-        every = steps(count, options.mini_batch_size, options.max_epochs, options.shuffle, generator)
+        every = steps(count, options.observations_of_update, options.max_epochs, options.shuffle, generator)
         for step in islice(every, len(records), None):
             x, t = self._gathered(step._replace(indices=step.indices[share(len(step.indices), self._collective)]))
             ends, last = step.iteration % self._per_epoch == 0, step.iteration == self.iterations

@@ -44,8 +44,8 @@ class Trainable(Traceable, Protocol):
         """The network's outputs of the last step."""
         ...
 
-    def train_step(self, x: NDArray[Any], t: NDArray[Any]) -> float:
-        """One step on one mini-batch; returns its loss."""
+    def train_step(self, x: NDArray[Any], t: NDArray[Any], *, parts: int = 1) -> float:
+        """One step on one mini-batch, run in parts; returns its loss."""
         ...
 
     def evaluate(self, x: NDArray[Any], t: NDArray[Any]) -> tuple[float, NDArray[Any]]:
@@ -204,7 +204,7 @@ class Training:
         epoch, iteration, x, t, _, last = batch
         rate = prepare(self.compiled.hyperparameters, self.options, epoch, iteration)
         before = dict(self.compiled.parameters) if self.options.detect_anomaly else None
-        loss = self.compiled.train_step(x, t)
+        loss = self.compiled.train_step(x, t, parts=self.options.gradient_accumulation_steps)
         if before is not None and not is_finite(loss, self.compiled.parameters):
             prepare(self.compiled.hyperparameters, self.options, epoch, iteration)  # the same dropout
             raise anomaly(self.compiled, before, x, t, iteration)

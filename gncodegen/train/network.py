@@ -203,7 +203,7 @@ class _Given:
         reset = options.reset_input_normalization
         with Waiting("input statistics"):
             network = with_input_statistics(network, samples.x, data_format, reset, ranks.collective)
-        ranks.require(min(options.mini_batch_size, len(samples)))
+        ranks.require(min(options.observations_of_update, len(samples)), options.gradient_accumulation_steps)
         return _Given(network, samples, options, ranks)
 
     @property
@@ -214,8 +214,8 @@ class _Given:
     @property
     def batch_size(self) -> int:
         """Observations of this rank's share of a mini-batch."""
-        own = self.ranks.share(min(self.options.mini_batch_size, len(self.samples)))
-        return own.stop - own.start
+        own = self.ranks.share(min(self.options.observations_of_update, len(self.samples)))
+        return -(-(own.stop - own.start) // self.options.gradient_accumulation_steps)
 
     def source(self, seed: int, augment: Augmentation | None, dtype: str) -> Source:
         """Where the mini-batches come from."""
@@ -275,7 +275,7 @@ class _Streamed:
 
 def _facts(network: Network, observations: int | None, options: TrainingOptions) -> dict[str, Any]:
     """What must be the same for a training to go on."""
-    names = ("solver", "mini_batch_size", "shuffle", "seed")
+    names = ("solver", "mini_batch_size", "gradient_accumulation_steps", "shuffle", "seed")
     return {
         "layers": [f"{type(node.layer).__name__} {node.name}" for node in network.nodes],
         "parameters": [f"{name} {list(parameter.shape)}" for name, parameter in network.parameters.items()],

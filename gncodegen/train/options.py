@@ -98,6 +98,11 @@ class TrainingOptions:
             or "absolute-value" each element.
         max_epochs, mini_batch_size: positive ints. The last incomplete mini-batch of an epoch is dropped. A stream has
             mini-batches of its own.
+        gradient_accumulation_steps: mini-batches whose gradients are added up, weighted by their observations, before
+            one update with L2 and clipping. Such an update is an iteration for schedules, histories, frequencies and
+            output functions: all is as with a mini_batch_size so many times as large, the last incomplete one of an
+            epoch included, in the memory of one. Batch norms take the statistics of each mini-batch. Of a stream so
+            many batches make an iteration, and what is left at an epoch's end makes one, too.
         shuffle: "once" before training, "never", or "every-epoch".
         verbose, verbose_frequency: print a table with a row at the first, every n-th and the last iteration, and at
             validations.
@@ -145,6 +150,7 @@ class TrainingOptions:
     ] = "l2norm"
     max_epochs: Annotated[int, positive_int] = 30
     mini_batch_size: Annotated[int, positive_int] = 128
+    gradient_accumulation_steps: Annotated[int, positive_int] = 1
     shuffle: Annotated[Literal["once", "never", "every-epoch"], one_of("once", "never", "every-epoch")] = "once"
     verbose: Annotated[bool, flag] = True
     verbose_frequency: Annotated[int, positive_int] = 50
@@ -180,6 +186,11 @@ class TrainingOptions:
                 "output_network = 'best-validation-loss' without validation data; "
                 "allowed: 'last-iteration', or with validation data; write validation_data=(x, y)"
             )
+
+    @property
+    def observations_of_update(self) -> int:
+        """Observations whose gradients make one update."""
+        return self.mini_batch_size * self.gradient_accumulation_steps
 
     def __getattr__(self, name: str) -> float:
         """One of the solver's own options."""

@@ -96,16 +96,21 @@ class Ranks:
             compiled.parameters[name] = kept
         compiled.hyperparameters["seed"] = seed + (self.collective.rank << 32)
 
-    def require(self, observations: int) -> None:
+    def require(self, observations: int, parts: int = 1) -> None:
         """Refuses mini-batches that leave a rank without work.
+
+        Args:
+            observations: of an update.
+            parts: that each rank takes its share of them in.
 
         Raises:
             OptionsError: there are fewer observations in one than ranks.
         """
-        if observations < self.collective.ranks:
+        ranks = self.collective.ranks
+        if self.several and observations // parts < ranks:
             raise OptionsError(
-                f"a mini-batch of {observations} observations over {self.collective.ranks} ranks; allowed: one or more "
-                "for each; give a larger mini_batch_size, or start fewer ranks"
+                f"a mini-batch of {observations // parts} observations over {ranks} ranks; allowed: one or more for "
+                "each; give a larger mini_batch_size, or start fewer ranks"
             )
 
     def together(self, batches: Iterator[Batch]) -> Iterator[Batch]:

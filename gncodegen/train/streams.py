@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
+from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.parallel.collective import ALONE, Collective, share
@@ -177,7 +178,8 @@ class StreamSource:
     @property
     def iterations(self) -> int:
         """All of them, where the data says how long it is."""
-        return (self.stream.length or self.length) * self.options.max_epochs
+        batches = self.stream.length or self.length
+        return -(-batches // self.options.gradient_accumulation_steps) * self.options.max_epochs
 
     def batches(self, records: Sequence[Record]) -> Iterator[Batch]:
         """The mini-batches after these records: the epoch of the last one is read again up to there."""
@@ -185,27 +187,43 @@ class StreamSource:
         first = records[-1].epoch if records else 1
         done = sum(record.epoch == first for record in records)
         for epoch in range(first, self.options.max_epochs + 1):
-            pairs, skipped = self.stream.epoch(epoch), done if epoch == first else 0
-            ahead = next(pairs, None)
+            updates = self._updates(epoch)
+            skipped = done if epoch == first else 0
+            ahead = next(updates, None)
             if ahead is None:
                 raise no_batch(epoch)
             position = 0
             while ahead is not None:
-                pair, ahead = ahead, next(pairs, None)
+                pairs, ahead = ahead, next(updates, None)
                 position += 1
                 if position > skipped:
                     iteration += 1
-                    x, t = self._gathered(pair, iteration)
+                    x, t = self._joined(pairs, iteration)
                     ends = ahead is None
                     yield Batch(epoch, iteration, x, t, ends, ends and epoch == self.options.max_epochs)
 
-    def _gathered(self, pair: tuple[Any, Any], iteration: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _updates(self, epoch: int) -> Iterator[tuple[tuple[Any, Any], ...]]:
+        """The pairs of an epoch, as many at a time as make an update."""
+        pairs, parts = self.stream.epoch(epoch), self.options.gradient_accumulation_steps
+        while update := tuple(islice(pairs, parts)):
+            yield update
+
+    def _joined(self, pairs: Sequence[tuple[Any, Any]], iteration: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The batches of an update as one; their augmentations are drawn apart."""
+        first = (iteration - 1) * self.options.gradient_accumulation_steps + 1
+        x, t = zip(*(self._gathered(pair, number) for number, pair in enumerate(pairs, first)), strict=True)
+        if len(pairs) == 1:
+            return x[0], t[0]
+        axis = axis_order(self.data_format, "B" + self.network.input.size.format).index("B")
+        return np.concatenate(x, axis), np.concatenate(t)
+
+    def _gathered(self, pair: tuple[Any, Any], number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         x, targets, axis = checked(*pair, self.network, self.data_format, "a batch of")
         own = self.stream.share(x.shape[axis])
         x, indices = along(x, axis, own), np.arange(own.start, own.stop)
         if self.augment is None:
             return as_batch(x, x, self.dtype), targets.gather(indices, self.dtype)
-        made, y = augmented(self.augment, x, targets.take(indices), self.seed, iteration, self.stream.collective.rank)
+        made, y = augmented(self.augment, x, targets.take(indices), self.seed, number, self.stream.collective.rank)
         return as_batch(made, x, self.dtype), targets.rows(y, self.dtype)
 
     def inputs(self) -> Iterator[NDArray[Any]]:

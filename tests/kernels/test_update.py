@@ -11,6 +11,7 @@ from support.sets import diagonal
 
 from gncodegen.kernels import solvers
 from gncodegen.kernels.cpu.update import CHUNK
+from gncodegen.kernels.hyperparameters import PARTS
 
 SHAPES = [(3, 3, 2, 5), (5,), (CHUNK + 37,), (1,), (10, 33), (64,)]
 NAMES = [f"p{i}" for i in range(len(SHAPES))]
@@ -47,6 +48,21 @@ def step(execute, optimizer, p, g, state, clip, factors=(RATE_FACTORS, L2_FACTOR
     results = [(a.shape, dtype) for a in (*p, *flat)]
     new = execute("update", [*p, *g, *flat, *extra], results, attributes, block, places if in_place else None)
     return new[:count], [new[(1 + k) * count : (2 + k) * count] for k in range(arrays)]
+
+
+@pytest.mark.parametrize(("dtype", "summed"), diagonal(["float32", "float64"], [0.0, 0.25]))
+def test_gradients_of_parts_are_added_up(execute, dtype, summed):
+    """The first part begins the sum, whatever is in there."""
+    sums, gradients = arrays(dtype, 0), arrays(dtype, 1)
+    if not summed:
+        sums = [np.full_like(each, np.nan) for each in sums]
+    block = numbers()
+    block[PARTS["share"]], block[PARTS["summed"]] = 0.375, summed
+    places = {i: i for i in range(len(SHAPES))}
+    found = execute("accumulate", [*sums, *gradients], [(s, dtype) for s in SHAPES], {}, block, places)
+    for total, before, g in zip(found, sums, gradients, strict=True):
+        wanted = 0.375 * g.astype(np.float64) + (before if summed else 0)
+        np.testing.assert_allclose(total, wanted, rtol=1e-6, atol=1e-6)
 
 
 def arrays(dtype, seed, shapes=SHAPES):

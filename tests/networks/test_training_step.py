@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 from support.comparison import assert_near, randomize
+from support.targets import EMULATED, WITH_CUDA
 
 import gncodegen as gnc
 
@@ -270,6 +271,51 @@ def test_clipping_of_a_whole_network_follows_the_twin(method):
     threshold = 0.02 if method == "absolute-value" else 0.3
     options = {"gradient_threshold_method": method, "gradient_threshold": threshold, "initial_learn_rate": 0.1}
     follow(small_network({}, **options), 3, rate=0.1, method=method, threshold=threshold, l2_factors=DEFAULT_L2)
+
+
+# In parts.
+
+
+PARTED = [
+    ("sgdm", "none", {}),
+    ("sgdm", "l2norm", {}),
+    ("adam", "global-l2norm", {}),
+    ("rmsprop", "absolute-value", {}),
+    pytest.param("sgdm", "l2norm", {"target": EMULATED, "emulate": True}, marks=WITH_CUDA),
+]
+
+
+@pytest.mark.parametrize(("solver", "clip", "where"), PARTED)
+def test_a_step_in_parts_is_the_step_of_the_whole_batch(solver, clip, where):
+    """Eleven observations in three parts, of which one is smaller; a frozen parameter; L2 and clipping."""
+    layers = [
+        gnc.FeatureInputLayer(4, normalization="none"),
+        gnc.FullyConnectedLayer(6, name="fc", bias_learn_rate_factor=0),
+        gnc.GroupNormalizationLayer(2, name="gn"),
+        gnc.FullyConnectedLayer(2, name="out"),
+        gnc.RegressionLayer(),
+    ]
+    clips = {} if clip == "none" else {"gradient_threshold": 0.1, "gradient_threshold_method": clip}
+    options = gnc.training_options(solver, l2_regularization=0.05, **clips)
+    whole, parted = (gnc.compile(layers, batch_size=n, options=options, seed=0, **where) for n in (11, 4))
+    x, t = normal(11, 4), normal(11, 2, seed=1)
+    for _ in range(2):
+        assert parted.train_step(x, t, parts=3) == pytest.approx(whole.train_step(x, t), rel=1e-6)
+        np.testing.assert_allclose(parted.last_scores, whole.last_scores, rtol=1e-5, atol=1e-6)
+    assert parted.hyperparameters.iteration == 2
+    for name, value in whole.parameters.items():
+        np.testing.assert_allclose(parted.parameters[name], value, rtol=1e-6, atol=1e-6, err_msg=name)
+    np.testing.assert_array_equal(parted.parameters["fc.bias"], 0)
+
+
+def test_each_part_has_a_dropout_mask_of_its_own():
+    layers = [gnc.FeatureInputLayer(64, normalization="none"), gnc.DropoutLayer(0.5), gnc.RegressionLayer()]
+    compiled = gnc.compile(layers, batch_size=2, seed=0)
+    x = np.ones((4, 64), np.float32)
+    compiled.train_step(x, x, parts=2)
+    masks = compiled.last_scores > 0
+    assert 0.3 < masks.mean() < 0.7
+    assert (masks[:2] != masks[2:]).any()
 
 
 # Through train_network.

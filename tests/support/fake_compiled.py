@@ -26,7 +26,7 @@ class FakeCompiled:
     evaluations: list[float] = field(default_factory=list)
     last_scores: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
-    def train_step(self, x, t):
+    def train_step(self, x, t, *, parts=1):
         self.steps.append(SimpleNamespace(x=x.copy(), t=t.copy(), **self.hyperparameters.values()))
         self.parameters["w"] = self.parameters["w"] + 1
         self.last_scores = np.eye(self.classes)[x.reshape(len(x), -1)[:, 0].astype(int) % self.classes]

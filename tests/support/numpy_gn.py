@@ -13,7 +13,7 @@ from xdsl.dialects.builtin import ModuleOp
 from gncodegen.ir.function import Slot, function_of, operations_of, results, slots
 from gncodegen.ir.gn import GnOperation
 from gncodegen.ir.values import tensor_of
-from gncodegen.kernels.hyperparameters import COUNT, slot
+from gncodegen.kernels.hyperparameters import COUNT, PARTS, slot
 from gncodegen.kernels.hyperparameters import slots as number_slots
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Launch, Plan, Problem, Schedule
@@ -24,7 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = dict[tuple[str, str], Array]
 """(kind, name) → array, for arguments and results."""
 
-WITH_HYPERPARAMETERS = ("dropout", "update", "gradient_norms")
+WITH_HYPERPARAMETERS = ("dropout", "update", "gradient_norms", "accumulate")
 
 
 def _pairs(padding: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -298,6 +298,10 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             return [_norms(o, h, a)]
         case "update":
             return _update(o, h, a)
+        case "accumulate":
+            share, summed = (h[PARTS[name]] for name in ("share", "summed"))
+            sums, gradients = o[: len(o) // 2], o[len(o) // 2 :]
+            return [share * g + (s if summed else 0) for s, g in zip(sums, gradients, strict=True)]
         case "update_statistics":
             high, low, inverse = o[0][0].T
             mean, variance = high + low, 1 / inverse**2 - a["epsilon"]

@@ -52,6 +52,25 @@ def unbroken():
     return train()
 
 
+def test_accumulated_gradients_are_those_of_a_larger_batch_and_go_on_with_the_same_bits(tmp_path):
+    """Ten observations at a time in parts of five, and all twenty in parts of seven, seven and six."""
+    plain = [*layers()[:2], *layers()[3:5], *layers()[6:]]  # no batch norm, no dropout
+
+    def accumulated(folder=None, resume=None, **options):
+        return train(folder, resume, net=plain, **{"mini_batch_size": 5, "gradient_accumulation_steps": 2} | options)
+
+    wanted, found = train(net=plain, mini_batch_size=10)[1], accumulated()
+    assert len(found[1].training_loss) == 8
+    np.testing.assert_allclose(found[1].training_loss, wanted.training_loss, rtol=1e-5)
+    np.testing.assert_array_equal(found[1].training_accuracy, wanted.training_accuracy)
+    accumulated(tmp_path, checkpoint_frequency_unit="iteration", output_fcn=lambda state: state.iteration == 5)
+    assert_equal(accumulated(tmp_path, tmp_path), found)
+    with pytest.raises(gnc.OptionsError, match="gradient_accumulation_steps"):
+        accumulated(tmp_path, tmp_path, gradient_accumulation_steps=4)
+    odd = accumulated(mini_batch_size=7, gradient_accumulation_steps=3)[1].training_loss
+    np.testing.assert_allclose(odd, train(net=plain, mini_batch_size=20)[1].training_loss, rtol=1e-5)
+
+
 @pytest.mark.parametrize("last", [4, 5, 9])
 def test_a_stopped_training_goes_on_with_the_same_bits(tmp_path, unbroken, last):
     _, info = train(tmp_path, output_fcn=lambda state: state.iteration == last)

@@ -42,6 +42,14 @@ def of_arrays():
     return train(X, Y, layers("none"))
 
 
+def test_batches_of_a_stream_are_accumulated():
+    """Two and the one that is left make the iterations of an epoch, as batches of those sizes would."""
+    larger = [(X[:16], Y[:16]), (X[16:], Y[16:])]
+    classes = ("ant", "bee", "cat")
+    found = train(BATCHES, net=layers("none", classes), gradient_accumulation_steps=2)[1]
+    np.testing.assert_allclose(found.training_loss, train(larger, net=layers("none", classes))[1].training_loss, 1e-6)
+
+
 class Slow:
     """A re-iterable whose batches come late, one of them very late."""
 

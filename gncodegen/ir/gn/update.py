@@ -95,6 +95,23 @@ class Update(GnOperation):
 
 
 @irdl_op_definition
+class Accumulate(GnOperation):
+    """(s1…, g1…, hyperparameters) → s1…: s + share·g, or share·g for the first part of a mini-batch; g is a gradient."""
+
+    name = "gn.accumulate"
+    READS_HYPERPARAMETERS: ClassVar = True
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        count = len(operands) // 2
+        expect_operands(operands, 2 * count + 1)
+        expect_same("hyperparameters and what they must be", operands[-1], HYPERPARAMETERS)
+        for sums, gradient in zip(operands[:count], operands[count : 2 * count], strict=True):
+            expect_same("sum and gradient", sums, gradient)
+        return operands[:count]
+
+
+@irdl_op_definition
 class UpdateStatistics(GnOperation):
     """(statistics, running mean, running variance[, more]) → new mean, new variance: decay·batch + (1 − decay)·old.
 
@@ -132,4 +149,4 @@ class AllReduce(GnOperation):
         return operands
 
 
-UPDATES = (GradientNorms, Update, UpdateStatistics, AllReduce)
+UPDATES = (GradientNorms, Update, Accumulate, UpdateStatistics, AllReduce)

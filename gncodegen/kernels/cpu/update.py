@@ -71,6 +71,21 @@ def _update_loss_scale(problem: Problem) -> Plan:
     return Plan((Launch(schedule, slots(problem), 1, writes=(2,), bytes=traffic(problem)),), in_place=((0, 1),))
 
 
+def _accumulate(problem: Problem) -> Plan:
+    """Sums of gradients plus the share of a part's, all parameters in one launch; operands s1…, g1…."""
+    count = len(problem.results)
+    sums, elements = problem.results, sum(each.count for each in problem.results)
+    launch = Launch(
+        _schedule(problem, "accumulate", sums, {}),
+        (*slots(problem), "hyperparameters"),
+        grid=sum(_chunks(sums)),
+        writes=tuple(range(2 * count, 3 * count)),
+        bytes=traffic(problem),
+        flops=2 * elements,
+    )
+    return Plan((launch,), in_place=tuple((i, i) for i in range(count)))
+
+
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
     mean, shape, count = problem.operands[1], statistics_constants(problem), len(problem.operands)
@@ -84,5 +99,6 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "update": _update,
     "gradient_norms": _gradient_norms,
     "update_loss_scale": _update_loss_scale,
+    "accumulate": _accumulate,
     "update_statistics": _update_statistics,
 }

@@ -120,6 +120,27 @@ def _update_loss_scale(problem: Problem) -> Plan:
     return Plan((Launch(schedule, slots(problem), 1, writes=(2,), bytes=traffic(problem)),), in_place=((0, 1),))
 
 
+def _accumulate(problem: Problem) -> Plan:
+    """Sums of gradients plus the share of a part's; operands s1…, g1…."""
+    count, dtype = len(problem.results), problem.results[0].dtype
+    launches: list[Launch] = []
+    for share in _shares(problem.results, problem.machine.lanes(dtype), 3):
+        numbers, elements = range(share.begin, share.end), sum(share.sizes)
+        operands = (f"operand{array * count + i}" for array in range(2) for i in numbers)
+        arguments = (*operands, *(f"result{i}" for i in numbers), "hyperparameters")
+        launches.append(
+            Launch(
+                _schedule(problem, "accumulate", share, dtype, {}),
+                arguments,
+                grid=share.starts[-1],
+                writes=tuple(range(2 * len(numbers), 3 * len(numbers))),
+                bytes=3 * elements * ITEM_SIZE[dtype],
+                flops=2 * elements,
+            )
+        )
+    return Plan(tuple(launches), in_place=tuple((i, i) for i in range(count)))
+
+
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
     mean, shape = problem.operands[1], statistics_constants(problem)
@@ -133,5 +154,6 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "update": _update,
     "gradient_norms": _gradient_norms,
     "update_loss_scale": _update_loss_scale,
+    "accumulate": _accumulate,
     "update_statistics": _update_statistics,
 }
