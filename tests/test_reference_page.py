@@ -60,6 +60,7 @@ PROPERTIES = {
 
 OWN = {
     "shared", "ignore_label", "slopes", "start", "seed", "checkpoints_kept", "detect_anomaly", "order", "batched",
+    "gradient_accumulation_steps",
     "alpha_l2_factor",
 }  # fmt: skip
 """Properties and options that the reference lacks; all properties of its missing layers too."""

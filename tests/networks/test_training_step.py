@@ -277,11 +277,12 @@ def test_clipping_of_a_whole_network_follows_the_twin(method):
 
 
 PARTED = [
-    ("sgdm", "none", {}),
     ("sgdm", "l2norm", {}),
-    ("adam", "global-l2norm", {}),
-    ("rmsprop", "absolute-value", {}),
-    pytest.param("sgdm", "l2norm", {"target": EMULATED, "emulate": True}, marks=WITH_CUDA),
+    pytest.param("sgdm", "none", {}, marks=pytest.mark.full),
+    pytest.param("adam", "global-l2norm", {}, marks=pytest.mark.full),
+    pytest.param("rmsprop", "absolute-value", {}, marks=pytest.mark.full),
+    ("sgdm", "global-l2norm", {"dtype": "float16"}),
+    pytest.param("sgdm", "l2norm", {"target": EMULATED, "emulate": True}, marks=[WITH_CUDA, pytest.mark.full]),
 ]
 
 

@@ -96,7 +96,7 @@ class Update(GnOperation):
 
 @irdl_op_definition
 class Accumulate(GnOperation):
-    """(s1…, g1…, hyperparameters) → s1…: s + share·g, or share·g for the first part of a mini-batch; g is a gradient."""
+    """(s1…, g1…, hyperparameters) → s1…: s + share·g, share·g for the first part of a mini-batch; g is a gradient."""
 
     name = "gn.accumulate"
     READS_HYPERPARAMETERS: ClassVar = True
