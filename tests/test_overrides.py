@@ -88,6 +88,15 @@ def test_one_that_does_not_compile_names_the_users_file(folder):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.full(like="test_overrides.py::test_another_epsilon_is_refused_with_numbers")
+def test_kernels_of_16_bits_are_refused(folder):
+    layers, choices = [*LAYERS, gnc.FullyConnectedLayer(3)], CPU | {"dtype": "bfloat16"}
+    path = copy_of(gnc.compile(layers, **choices).kernels["group_norm_1"].file, folder)
+    path.write_text(f"{path.read_text()}# another one\n")
+    with pytest.raises(CheckError, match="it reads or writes bfloat16, of which there is no reference; allowed: "):
+        gnc.compile(layers, **choices, override=folder)
+
+
 def test_a_folder_that_is_not_there(folder):
     with pytest.raises(OptionsError, match="allowed: a folder"):
         compiled(folder, CPU)
