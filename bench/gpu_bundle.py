@@ -66,7 +66,7 @@ class Contents:
     directions: tuple[str, ...] = ("forward", "input gradient", "weight gradient")
 
 
-SHORT = Contents(("dropout",), "dropout", NORMALIZED[:1], ((1, 4, 4, 8, 8, 1, 1),), ("forward",))
+SHORT = Contents(("dropout", "half precision"), "dropout", NORMALIZED[:1], ((1, 4, 4, 8, 8, 1, 1),), ("forward",))
 """Enough to run every line of bench/gpu.py."""
 
 

@@ -16,6 +16,7 @@ from bench.gpu_bundle import Bundle, Entry
 from bench.gpu_peers import Call, Torch, interleaved, read_clocks
 from gncodegen.errors import TargetError
 from gncodegen.kernels.hyperparameters import COUNT, slot
+from gncodegen.kernels.loss_scale import INITIAL, LOSS_SCALE
 from gncodegen.kernels.solvers import STATE_ARRAYS
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.device_executor import DeviceArena, DeviceExecutor, DeviceHyperparameters
@@ -78,12 +79,15 @@ class Session:
     def executor(self, entry: Entry, values: dict[str, np.ndarray]) -> tuple[Any, dict[str, int]]:
         """An executor of a Program whose parameters start at `values`, and where they lie."""
         program = entry.program
-        lasting = {k: i for k, i in program.arguments.items() if k[0] in ("parameter", "state", *STATE_ARRAYS)}
+        kinds = ("parameter", "state", LOSS_SCALE, *STATE_ARRAYS)
+        lasting = {k: i for k, i in program.arguments.items() if k[0] in kinds}
         allocation = self.gpu.allocate({" ".join(key): program.buffers[i].bytes for key, i in lasting.items()})
         bound: dict[Any, int] = {}
         for key, index in lasting.items():
             buffer, address = program.buffers[index], allocation.addresses[" ".join(key)]
-            start = np.zeros(buffer.shape) if key[0] in STATE_ARRAYS else values[f"initial {key[1]}"]
+            start = np.zeros(buffer.shape) if key[0] in STATE_ARRAYS else np.array(INITIAL)
+            if key[0] in ("parameter", "state"):
+                start = values[f"initial {key[1]}"]
             self.gpu.upload(address, np.ascontiguousarray(start, buffer.dtype).reshape(buffer.shape))
             bound[key] = address
         numbers = values.get("hyperparameters hyperparameters", np.zeros(COUNT)).copy()
@@ -92,7 +96,7 @@ class Session:
         kernels, arena = self.kernels(entry), DeviceArena(self.gpu)
         executor = DeviceExecutor(program, kernels, self.gpu, arena, bound, hyperparameters)
         executor.kept_alive, executor.numbers = allocation, numbers
-        return executor, {f"trained {key[1]}": bound[key] for key in lasting if key[0] not in STATE_ARRAYS}
+        return executor, {f"trained {key[1]}": bound[key] for key in lasting if key[0] in ("parameter", "state")}
 
     def on_gpu(self, array: np.ndarray) -> DeviceArray:
         """A copy there."""
