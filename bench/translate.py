@@ -1,6 +1,7 @@
 """A network of gncodegen as PyTorch module, JAX function and ONNX file, with the same weights: peers of a benchmark.
 
-PyTorch works on N, C, H, W arrays in either memory format, JAX on N, H, W, C.
+PyTorch works on arrays with channels second, in either memory format, of one to three axes of space or time; JAX on
+N, H, W, C.
 """
 
 from __future__ import annotations
@@ -17,19 +18,33 @@ import gncodegen as gnc
 
 Nodes = list[tuple[str, Any, tuple[str, ...]]]
 
+CONVOLUTIONS = (gnc.Convolution1dLayer, gnc.Convolution2dLayer, gnc.Convolution3dLayer)
+MAX_POOLS = (gnc.MaxPooling1dLayer, gnc.MaxPooling2dLayer, gnc.MaxPooling3dLayer)
+MAX_MODULES = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+AVERAGE_POOLS = (gnc.AveragePooling1dLayer, gnc.AveragePooling2dLayer, gnc.AveragePooling3dLayer)
+AVERAGE_MODULES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+GLOBAL_POOLS = (
+    gnc.GlobalAveragePooling1dLayer, gnc.GlobalAveragePooling2dLayer, gnc.GlobalAveragePooling3dLayer,
+)  # fmt: skip
+
 
 def _nodes(compiled: gnc.Compiled) -> Nodes:
     """(name, layer, input names) in order, without input, softmax and output layers: the logits remain."""
-    skipped = (gnc.SoftmaxLayer, gnc.ClassificationLayer)
+    skipped = (gnc.SoftmaxLayer, gnc.ClassificationLayer, gnc.RegressionLayer)
     return [
         (node.name, node.layer, node.inputs) for node in compiled.network.nodes if not isinstance(node.layer, skipped)
     ]
 
 
-def _windows(layer: Any, node: Any) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
-    """Stride and padding (top, bottom, left, right) of a window layer, "same" resolved."""
+def _windows(layer: Any, node: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Stride and padding (before and after, axis by axis) of a window layer, "same" resolved."""
     operation = next(o for o in layer.operations(node.input_sizes) if "padding" in o.attributes)
     return tuple(operation.attributes["stride"]), tuple(operation.attributes["padding"])
+
+
+def _channels_second(weights: Any) -> np.ndarray:
+    """Weights (window…, in, out) as PyTorch has them: (out, in, window…)."""
+    return np.moveaxis(np.array(weights), (-1, -2), (0, 1))
 
 
 # ---- PyTorch -----------------------------------------------------------------------------------------------------
@@ -50,50 +65,51 @@ class Model(nn.Module):
             self.steps.append((name, module, inputs))
 
     def _module(self, layer: Any, node: Any, compiled: gnc.Compiled) -> Callable[..., Any]:
-        if isinstance(layer, gnc.Convolution2dLayer):
+        parameters = compiled.parameters
+        axes = len(node.input_sizes[0].shape) - 1 if node.input_sizes else 0
+        if isinstance(layer, CONVOLUTIONS):
             stride, padding = _windows(layer, node)
-            assert padding[0] == padding[1] or stride != (1, 1)
-            weights = np.array(compiled.parameters[f"{node.name}.weights"]).transpose(3, 2, 0, 1)
-            module = nn.Conv2d(weights.shape[1], weights.shape[0], weights.shape[2:], stride, 0)
-            return self._filled(_Padded(module, padding), module, weights, compiled.parameters[f"{node.name}.bias"])
+            weights = _channels_second(parameters[f"{node.name}.weights"])
+            kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+            module = kind(weights.shape[1], weights.shape[0], weights.shape[2:], stride, 0)
+            return self._filled(_Padded(module, padding), module, weights, parameters[f"{node.name}.bias"])
         if isinstance(layer, gnc.TransposedConvolution2dLayer):
             stride, cropping = _windows(layer, node)
-            weights = np.array(compiled.parameters[f"{node.name}.weights"]).transpose(3, 2, 0, 1)
+            weights = _channels_second(parameters[f"{node.name}.weights"])
             module = nn.ConvTranspose2d(weights.shape[0], weights.shape[1], weights.shape[2:], stride)
             assert not any(cropping), "PyTorch crops symmetrically only"
-            return self._filled(module, module, weights, compiled.parameters[f"{node.name}.bias"])
+            return self._filled(module, module, weights, parameters[f"{node.name}.bias"])
         if isinstance(layer, gnc.GroupNormalizationLayer):
             channels = node.size.channels
             groups = {"all-channels": 1, "channel-wise": channels}.get(str(layer.num_groups)) or int(layer.num_groups)
             module = nn.GroupNorm(groups, channels)
-            parameters = compiled.parameters
             return self._filled(
                 module, module, parameters[f"{node.name}.scale"], parameters[f"{node.name}.offset"], False
             )
         if isinstance(layer, gnc.FullyConnectedLayer):
-            weights = np.array(compiled.parameters[f"{node.name}.weights"])
+            weights = np.array(parameters[f"{node.name}.weights"])
             size = node.input_sizes[0].shape
-            if len(size) == 3:  # inputs turn from (H, W, C) to (C, H, W)
-                weights = weights.reshape(-1, *size).transpose(0, 3, 1, 2).reshape(len(weights), -1)
+            if axes:  # inputs turn from channels last to channels first
+                weights = np.moveaxis(weights.reshape(-1, *size), -1, 1).reshape(len(weights), -1)
             module = nn.Linear(weights.shape[1], weights.shape[0])
-            return self._filled(
-                nn.Sequential(nn.Flatten(), module), module, weights, compiled.parameters[f"{node.name}.bias"]
-            )
-        if isinstance(layer, gnc.MaxPooling2dLayer | gnc.AveragePooling2dLayer):
+            return self._filled(nn.Sequential(nn.Flatten(), module), module, weights, parameters[f"{node.name}.bias"])
+        if isinstance(layer, MAX_POOLS + AVERAGE_POOLS):
             stride, padding = _windows(layer, node)
-            assert padding[0] == padding[1] == padding[2] == padding[3]
-            kind = nn.MaxPool2d if isinstance(layer, gnc.MaxPooling2dLayer) else nn.AvgPool2d
-            return kind(layer.pool_size, stride, padding[0])
+            assert len(set(padding)) == 1
+            kinds = MAX_MODULES if isinstance(layer, MAX_POOLS) else AVERAGE_MODULES
+            return kinds[axes - 1](layer.pool_size, stride, padding[0])
         if isinstance(layer, gnc.DepthConcatenationLayer):
             return lambda *values: torch.cat(values, 1)
         if isinstance(layer, gnc.AdditionLayer):
             return lambda *values: sum(values[1:], values[0])
-        if isinstance(layer, gnc.GlobalAveragePooling2dLayer):
-            return nn.AdaptiveAvgPool2d(1)
+        if isinstance(layer, GLOBAL_POOLS):
+            return lambda x: x.mean(tuple(range(2, x.ndim)), keepdim=True)
+        if isinstance(layer, gnc.DropoutLayer):
+            return nn.Dropout(layer.probability)
         if isinstance(layer, gnc.ReluLayer):
             return nn.ReLU()
-        assert isinstance(layer, gnc.ImageInputLayer), f"no translation of {layer}"
-        return lambda x: x
+        assert node.layer.is_input, f"no translation of {layer}"
+        return _normalized(layer)
 
     def _filled(self, whole: Any, module: Any, weights: Any, bias: Any, spared: bool = True) -> Any:
         with torch.no_grad():
@@ -104,7 +120,7 @@ class Model(nn.Module):
         return whole
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of images (N, C, H, W)."""
+        """Logits, or responses, of observations (N, C, …)."""
         values: dict[str, torch.Tensor] = {}
         result = x
         for name, module, inputs in self.steps:
@@ -112,25 +128,46 @@ class Model(nn.Module):
             values[name] = result
         return result
 
-    def optimizer(self, rate: float, l2: float) -> torch.optim.SGD:
-        """SGD with momentum 0.9 whose weight decay spares the biases of convolutions and fully connected layers."""
+    def groups(self, l2: float) -> list[dict[str, Any]]:
+        """Parameters for an optimizer, whose weight decay spares the biases of convolutions and products."""
         spared = {id(p) for p in self.spared}
-        groups = [
+        return [
             {"params": [p for p in self.parameters() if id(p) not in spared], "weight_decay": l2},
             {"params": self.spared, "weight_decay": 0.0},
         ]
-        return torch.optim.SGD(groups, lr=rate, momentum=0.9)
+
+    def optimizer(self, rate: float, l2: float) -> torch.optim.SGD:
+        """SGD with momentum 0.9."""
+        return torch.optim.SGD(self.groups(l2), lr=rate, momentum=0.9)
+
+
+def _normalized(layer: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What an input layer with its statistics, one per channel, does."""
+    if layer.normalization == "none":
+        return lambda x: x
+    if layer.normalization == "rescale-zero-one":
+        shift, scale = layer.min, np.asarray(layer.max) - layer.min
+    else:
+        assert layer.normalization in ("zerocenter", "zscore"), f"no translation of {layer.normalization}"
+        shift, scale = layer.mean, 1.0 if layer.normalization == "zerocenter" else layer.standard_deviation
+
+    def channels(values: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(np.asarray(values), dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 2))
+
+    return lambda x: (x - channels(shift, x)) / channels(scale, x)
 
 
 class _Padded(nn.Module):
-    """A convolution that pads (top, bottom, left, right)."""
+    """A convolution that pads (before and after, axis by axis)."""
 
-    def __init__(self, module: nn.Conv2d, padding: tuple[int, int, int, int]) -> None:
+    def __init__(self, module: Any, padding: tuple[int, ...]) -> None:
         super().__init__()
-        top, bottom, left, right = padding
-        self.module, self.padding = module, (left, right, top, bottom)
-        if (top, left) == (bottom, right):
-            module.padding, self.padding = (top, left), None
+        before, after = padding[::2], padding[1::2]
+        self.module, self.padding = module, None
+        if before == after:
+            module.padding = before
+        else:  # PyTorch begins with the last axis
+            self.padding = [side for pair in zip(before[::-1], after[::-1], strict=True) for side in pair]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The convolution of the padded images."""

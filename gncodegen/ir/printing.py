@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Attribute, Operation
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.printer import Printer
 
 from gncodegen.ir.kern import AllocOp, KernelOp, LaunchOp, ViewOp
@@ -73,13 +73,18 @@ def _text(attribute: Attribute) -> str:
 def _layers(module: ModuleOp) -> dict[Operation, tuple[str, ...]]:
     """The layers of every op: its own, of a kernel those of its launches, of a buffer those of what writes it."""
     found = {op: texts(op, "layers") for op in module.walk()}
-    launches = [op for op in found if isinstance(op, LaunchOp)]
+    of_kernel: defaultdict[str, list[LaunchOp]] = defaultdict(list)
+    writing: defaultdict[SSAValue, list[LaunchOp]] = defaultdict(list)
+    for op in found:
+        if isinstance(op, LaunchOp):
+            of_kernel[op.kernel_name].append(op)
+            for buffer in dict.fromkeys(op.written):
+                writing[buffer].append(op)
     for op in found:
         if isinstance(op, KernelOp):
-            name = str(decode(op.sym_name))
-            found[op] = merged_layers([launch for launch in launches if launch.kernel_name == name])
+            found[op] = merged_layers(of_kernel[str(decode(op.sym_name))])
         elif isinstance(op, AllocOp | ViewOp):
-            found[op] = merged_layers([launch for launch in launches if op.buffer in launch.written])
+            found[op] = merged_layers(writing[op.buffer])
     return found
 
 

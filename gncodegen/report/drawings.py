@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from importlib import import_module
+from itertools import pairwise
 from math import log10
 from typing import Any
 from urllib.parse import quote
@@ -48,7 +49,7 @@ def network(of: Network, groups: Sequence[tuple[str, ...]]) -> str:
     lanes = {rank: sorted({x for name, (x, _) in placed.items() if graph.nodes[name]["rank"] == rank})
              for rank in {data["rank"] for _, data in graph.nodes(data=True)}}  # fmt: skip
     widest = max(map(len, lanes.values()))
-    width = widest * COLUMN + 120
+    width = widest * COLUMN + 280
     places: dict[str, tuple[float, float]] = {}
     for name, (x, _) in placed.items():
         rank = graph.nodes[name]["rank"]
@@ -58,7 +59,11 @@ def network(of: Network, groups: Sequence[tuple[str, ...]]) -> str:
     parts = [
         _edge(places[source], places[node.name], str(of[source].size)) for node in of.nodes for source in node.inputs
     ]
-    parts += [_outline([places[name] for name in group if name in places]) for group in groups]
+    parts += [
+        _outline([places[name] for name in group])
+        for group in groups
+        if all(before in of[name].inputs for before, name in pairwise(group))  # others are of gradients, far apart
+    ]
     parts += [_box(places[node.name], node.name, type(node.layer).__name__.removesuffix("Layer")) for node in of.nodes]
     return _svg(width, height, "The network, layer by layer", parts)
 
@@ -85,7 +90,7 @@ def _edge(begin: tuple[float, float], end: tuple[float, float], size: str) -> st
     y, to_y = y + BOX[1] / 2, to_y - BOX[1] / 2
     bend = 0.0
     if to_y - y > ROW:  # past other layers: beside them
-        bend = COLUMN * 0.55 if abs(to_x - x) < 1 else 0.0
+        bend = COLUMN * 0.8 if abs(to_x - x) < 1 else 0.0
     path = f"M{x:.0f} {y:.0f}C{x + bend:.0f} {y + 20:.0f} {to_x + bend:.0f} {to_y - 20:.0f} {to_x:.0f} {to_y:.0f}"
     label = f'<text class="quiet" x="{(x + to_x) / 2 + 0.75 * bend + 6:.0f}" y="{(y + to_y) / 2 + 4:.0f}">{size}</text>'
     return f'<path class="edge" d="{path}"/>{label}'
@@ -96,8 +101,8 @@ def _outline(places: Sequence[tuple[float, float]]) -> str:
         return ""
     left, right = (f(x for x, _ in places) for f in (min, max))
     top, bottom = (f(y for _, y in places) for f in (min, max))
-    x, y = left - BOX[0] / 2 - 8, top - BOX[1] / 2 - 6
-    width, height = right - left + BOX[0] + 16, bottom - top + BOX[1] + 12
+    x, y = left - BOX[0] / 2 - 14, top - BOX[1] / 2 - 6
+    width, height = right - left + BOX[0] + 28, bottom - top + BOX[1] + 12
     return f'<rect class="group" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="9"/>'
 
 

