@@ -92,7 +92,8 @@ def draw(x, classes, found):
     for i, column in enumerate(axes.T):
         column[0].imshow(x[i, :, :, 0], cmap="gray_r")
         for place, names in ((column[1], classes[i]), (column[2], found[i])):
-            place.imshow(np.ma.masked_less(np.vectorize(CLASSES.index)(names) - 1, 0), cmap="tab10", vmin=-0.5, vmax=9.5)
+            digits = np.vectorize(CLASSES.index)(names)
+            place.imshow(np.ma.masked_equal(digits, 0) - 1, cmap="tab10", vmin=-0.5, vmax=9.5)
     for row, title in enumerate(("scene", "classes", "found")):
         axes[row, 0].set_ylabel(title)
     plt.setp(axes, xticks=[], yticks=[])
@@ -106,11 +107,11 @@ def main(short=False):
     net, _ = gnc.train_network(*train, layers(), options(validation, short))
     scores = net.predict(x)
     found = np.array(CLASSES)[scores.argmax(-1)]
+    draw(x, classes, found)
     for name in CLASSES:
         true, given = classes == name, found == name
         recall, overlap = (true & given).sum() / true.sum(), (true & given).sum() / (true | given).sum()
         print(f"{name:10} {true.mean():6.1%} of the pixels: {recall:6.1%} found, intersection over union {overlap:.2f}")
-    draw(x, classes, found)
     print(f"on the mean {score(scores, classes):.1f} % of the pixels of a class are found")
     return score(scores, classes)
 
