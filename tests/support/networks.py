@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 import gncodegen as gnc
+from gncodegen.kernels.hyperparameters import PARTS
+from gncodegen.kernels.program import SUMS
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.activations import SigmoidLayer, TanhLayer
 from gncodegen.layers.network import Network
@@ -98,13 +100,15 @@ def arguments(network: Network, batch: int, seed: int = 0, solver: str = "sgdm")
             solver, learn_rate=0.1, l2_regularization=0.01, gradient_threshold=0.5, iteration=3, seed=7, steps=0
         ),
     }
+    block = arrays["hyperparameters", "hyperparameters"]
+    block[PARTS["share"]], block[PARTS["summed"]] = 0.25, 0.5
     for name, parameter in network.parameters.items():
         value = draw.normal(size=parameter.shape)
         positive = name.endswith(("variance", "deviation", "max"))
         kind = "parameter" if parameter.learnable else "state"
         arrays[kind, name] = np.abs(value) + 2 if positive else value
         if parameter.learnable:
-            for array in SOLVERS[solver].state:
+            for array in (*SOLVERS[solver].state, SUMS):
                 state = draw.normal(size=parameter.shape)
                 arrays[array, name] = np.abs(state) if "square" in array else state
     arrays["cotangent", "y"] = draw.normal(size=(batch, *size))

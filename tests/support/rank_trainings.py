@@ -45,6 +45,9 @@ CASES = {
     "one bucket": lambda e: gnc.train_network(X, Y, layers(), options(e, bucket_size=2**20)),
     "stream": lambda e: gnc.train_network(lambda: [(X[:7], Y[:7]), (X[7:14], Y[7:14])], None, layers(), options(e)),
     "own streams": lambda e: gnc.train_network(batches, None, layers(), options(e)),
+    "accumulated": lambda e: gnc.train_network(
+        X, Y, layers(), options(e, mini_batch_size=3, gradient_accumulation_steps=2)
+    ),
     "batch norm": lambda e: gnc.train_network(X, Y, layers(gnc.BatchNormalizationLayer()), options(e)),
     "synchronized": lambda e: gnc.train_network(
         X,
@@ -63,7 +66,7 @@ def result(net: Any, info: Any) -> dict[str, np.ndarray]:
     return found | {f"parameter {name}": np.array(value) for name, value in net.compiled.parameters.items()}
 
 
-ALIKE = ("plain", "one bucket", "stream", "own streams", "synchronized")
+ALIKE = ("plain", "one bucket", "stream", "own streams", "accumulated", "synchronized")
 """Cases with the results of one process."""
 
 
