@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from record import save
 
-SEGMENTATION = ("Unet", "UnetPlusPlus", "Linknet", "FPN", "PSPNet", "PAN", "DeepLabV3", "DeepLabV3Plus")
+SEGMENTATION = ("FPN", "PSPNet", "Unet")
 TIMM = (
     "convnext_atto", "convnextv2_pico", "ese_vovnet19b_slim", "focalnet_tiny_lrf", "ghostnet_050",
     "inception_next_atto", "lcnetv2_small", "legacy_xception", "mambaout_femto", "mobilenetv3_small_050",
     "nf_resnet26", "poolformer_s12", "regnety_002", "repvgg_a0", "resnest26d", "resnetv2_18", "rexnet_150",
     "skresnet18", "starnet_s050",
 )  # fmt: skip
-TORCHVISION = ("densenet121", "efficientnet_b0", "googlenet", "mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
+TORCHVISION = ("densenet121", "efficientnet_b0", "shufflenet_v2_x0_5")
 EXTENT = 128
 
 
@@ -60,8 +60,7 @@ def _made(kind: str, name: str) -> tuple[Any, tuple[int, ...]]:
         return getattr(segmentation, name)("resnet18", encoder_weights=None, classes=3), (3, EXTENT, EXTENT)
     import torchvision
 
-    options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
-    return torchvision.models.get_model(name, weights=None, **options), (3, EXTENT, EXTENT)
+    return torchvision.models.get_model(name, weights=None), (3, EXTENT, EXTENT)
 
 
 def row(kind: str, name: str) -> dict[str, Any]:
