@@ -36,7 +36,7 @@ def dense(method, statistics, target="cpu"):
         gnc.FullyConnectedLayer(2, name="fc"),
         gnc.RegressionLayer(),
     ]
-    return gnc.compile(layers, target=target, batch_size=6, seed=1)
+    return gnc.compile(layers, target=target, emulate=target != "cpu", batch_size=6, seed=1)
 
 
 @pytest.mark.parametrize(
