@@ -17,5 +17,10 @@ def _mpi(timeout: float) -> Collective:
     return MpiCollective(communicator(timeout), timeout)
 
 
-ENVIRONMENTS: Mapping[str, Callable[[float], Collective]] = {"auto": _alone, "cpu": _alone, "parallel": _mpi}
+ENVIRONMENTS: Mapping[str, Callable[[float], Collective]] = {
+    "auto": _alone,
+    "cpu": _alone,
+    "gpu": _alone,
+    "parallel": _mpi,
+}
 """Name → what makes the collective, given the seconds that a rank is waited for."""

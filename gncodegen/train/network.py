@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from gncodegen.options import CompileOptions, takes_options
 from gncodegen.parallel.averaging import Averaging
 from gncodegen.parallel.environments import ENVIRONMENTS
 from gncodegen.process.waiting import Waiting
+from gncodegen.targets.registry import row_of
 from gncodegen.train.batches import ArraySource, Augmentation, Samples, Source
 from gncodegen.train.checkpoint import Checkpoints, checkpoints, read, refuse_others
 from gncodegen.train.first_pass import described, with_input_statistics
@@ -96,6 +97,28 @@ def _require_options(options: object) -> None:
         raise OptionsError(f'options = {shown(options)}; allowed: TrainingOptions; write training_options("sgdm", …)')
 
 
+TARGETS = {"cpu": "cpu", "gpu": "cuda"}
+"""execution_environment → the target that it is."""
+
+
+def _target(options: TrainingOptions, choices: Mapping[str, Any]) -> dict[str, str]:
+    """The target that the execution environment is, where none is chosen; one of both is enough.
+
+    Raises:
+        OptionsError: they are of different kinds.
+    """
+    environment = options.execution_environment
+    if environment not in TARGETS:
+        return {}
+    target = choices.get("target", TARGETS[environment])
+    if row_of(target).family != row_of(TARGETS[environment]).family:
+        raise OptionsError(
+            f"execution_environment = {environment!r} with target = {target!r}; allowed: one of both, or both of one "
+            'kind; leave execution_environment at "auto"'
+        )
+    return {"target": target}
+
+
 @contextmanager
 def ranks_of(options: TrainingOptions, environment: str = "") -> Generator[Ranks]:
     """The ranks of a training; an error that only this one knows ends all of them.
@@ -139,6 +162,7 @@ def prepare_training(
     if augment is not None and not callable(augment):  # pyright: ignore[reportUnnecessaryComparison]
         raise OptionsError(f"augment = {shown(augment)}; allowed: None or f(x, y, generator) → (x, y); give a function")
     data_format = choices.get("data_format", CompileOptions.data_format) or ""
+    _target(options, choices)  # refuses before the data are looked at
     network = Network.build(layers)
     if y is None:
         data = _Streamed.of(x, network, options, data_format, ranks)
@@ -160,7 +184,7 @@ def prepare_training(
     else:
         drawn = int(np.random.default_rng().integers(2**31)) if options.seed is None else options.seed
         seed = ranks.agreed(drawn)
-    given = {**choices, "batch_size": data.batch_size, "training": True, "seed": seed}
+    given = {**choices, **_target(options, choices), "batch_size": data.batch_size, "training": True, "seed": seed}
     compiled = compiler.compiled(network, given, options, ranks.averaging)
     source = data.source(seed, augment, compiled.options.array_dtype)
 

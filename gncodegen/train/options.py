@@ -113,8 +113,8 @@ class TrainingOptions:
         checkpoint_path: None, or a folder for checkpoints, which `train_network(…, resume=folder)` goes on with.
         checkpoint_frequency, checkpoint_frequency_unit: every so many of "epoch" or "iteration".
         checkpoints_kept: how many of the last stay.
-        execution_environment: "auto" or "cpu"; "parallel": the processes that mpiexec started train one network, each
-            on its share of every mini-batch.
+        execution_environment: "auto", what `target` says; "cpu"; "gpu", which is target="cuda"; "parallel": the
+            processes that mpiexec started train one network, each on its share of every mini-batch.
         bucket_size: bytes of gradients that several ranks average at once, while the backward pass goes on.
         synchronize_batch_normalization: several ranks take the statistics of batch norms over all of a mini-batch, not
             over their shares.
@@ -164,7 +164,9 @@ class TrainingOptions:
     checkpoint_frequency: Annotated[int, positive_int] = 1
     checkpoint_frequency_unit: Annotated[Literal["epoch", "iteration"], one_of("epoch", "iteration")] = "epoch"
     checkpoints_kept: Annotated[int, positive_int] = 3
-    execution_environment: Annotated[Literal["auto", "cpu", "parallel"], one_of("auto", "cpu", "parallel")] = "auto"
+    execution_environment: Annotated[
+        Literal["auto", "cpu", "gpu", "parallel"], one_of("auto", "cpu", "gpu", "parallel")
+    ] = "auto"
     bucket_size: Annotated[int, positive_int] = 2**20
     synchronize_batch_normalization: Annotated[bool, flag] = False
     rank_timeout: Annotated[float, positive_number] = TIMEOUT
@@ -225,8 +227,8 @@ def _checks() -> dict[str, tuple[Check, Any]]:
 
 
 _LATER = {
-    "execution_environment": "training on a GPU is not built yet: "
-    'write execution_environment="cpu", which uses every core, or "parallel" under mpiexec',
+    "execution_environment": "training on several GPUs is not built yet: "
+    'write execution_environment="gpu" for one, "cpu", which uses every core, or "parallel" under mpiexec',
 }
 """Options of the reference whose other values come in later versions, and what to do until then."""
 

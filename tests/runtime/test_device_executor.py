@@ -129,7 +129,10 @@ def test_train_network_in_the_emulator():
     options = gnc.training_options(
         "sgdm", max_epochs=2, mini_batch_size=5, verbose=False, seed=1, validation_data=(x[:7], y[:7])
     )
-    net, info = gnc.train_network(x, y, layers, options, **EMULATED)
+    on_gpu = replace(options, execution_environment="gpu")
+    net, info = gnc.train_network(x, y, layers, on_gpu, **EMULATED)
+    with pytest.raises(gnc.OptionsError, match=r"execution_environment = 'gpu' with target = 'cpu'; allowed: one of"):
+        gnc.train_network(x, y, layers, on_gpu, target="cpu")
     twin, wanted = gnc.train_network(x, y, layers, options)
     np.testing.assert_allclose(info.training_loss, wanted.training_loss, rtol=1e-5)
     assert info.final_validation_loss == pytest.approx(wanted.final_validation_loss, rel=1e-5)
