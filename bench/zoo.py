@@ -224,6 +224,9 @@ def _half() -> Layers:
 ALWAYS_FUSED = frozenset({"bias", "cross_entropy", "cross_entropy_gradient"})
 """Ops that the fuse pass leaves in no network."""
 
+IN_PARTS = frozenset({"accumulate"})
+"""Ops of a step whose mini-batch is run in parts."""
+
 ZOO: tuple[Specimen, ...] = (
     Specimen("demo", demo, batch=8),
     Specimen("demo float64", lambda: demo((12, 12, 1)), dtype="float64"),

@@ -12,11 +12,12 @@ from gncodegen.passes.lower import lower
 
 
 def programs(machine: Machine) -> Iterator[Program]:
-    """The Program of every function of every network."""
+    """The Program of every function of every network, and of the last part of a step of the first."""
     for specimen in ZOO:
         network = Network.build(specimen.layers(), require_output=False)
         clip = specimen.options.get("gradient_threshold_method", "l2norm")
-        for function in specimen.functions:
+        parts = ("train_last_part",) if specimen is ZOO[0] else ()
+        for function in (*specimen.functions, *parts):
             clips = function == "train_step" and "gradient_threshold" in specimen.options
             yield lower(
                 network, function, batch_size=specimen.batch, dtype=specimen.dtype, training=specimen.training,
