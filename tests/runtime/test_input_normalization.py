@@ -39,15 +39,7 @@ def dense(method, statistics, target="cpu"):
     return gnc.compile(layers, target=target, emulate=target != "cpu", batch_size=6, seed=1)
 
 
-@pytest.mark.parametrize(
-    ("method", "kind", "target"),
-    [
-        *((method, "float64", "cpu") for method in METHODS),
-        ("zscore", "int64", "cpu"),
-        pytest.param("rescale-symmetric", "float64", EMULATED, marks=WITH_CUDA),
-    ],
-)
-def test_every_call_normalizes_in_float64(method, kind, target):
+def check(method, kind, target):
     (x, statistics), t = inputs(kind, (10, 5)), np.random.default_rng(1).standard_normal((10, 2))
     compiled = dense(method, statistics, target)
     own = {name: statistics[name] for name in METHODS[method]}
@@ -65,6 +57,17 @@ def test_every_call_normalizes_in_float64(method, kind, target):
     np.testing.assert_allclose(gradients["fc.weights"], (y - t).T @ s / len(x), **near)
     np.testing.assert_allclose(compiled.vjp(x, (y - t) / len(x))[1]["input"], gradients["input"], rtol=1e-5, atol=1e-7)
     assert compiled.train_step(x, t) == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(("method", "kind"), [*((method, "float64") for method in METHODS), ("zscore", "int64")])
+def test_every_call_normalizes_in_float64(method, kind):
+    check(method, kind, "cpu")
+
+
+@WITH_CUDA
+@pytest.mark.full(like="runtime/test_input_normalization.py::test_every_call_normalizes_in_float64")
+def test_in_the_emulator_too():
+    check("rescale-symmetric", "float64", EMULATED)
 
 
 def test_float32_inputs_are_normalized_by_the_kernels():
