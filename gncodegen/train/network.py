@@ -162,7 +162,7 @@ def prepare_training(
     if augment is not None and not callable(augment):  # pyright: ignore[reportUnnecessaryComparison]
         raise OptionsError(f"augment = {shown(augment)}; allowed: None or f(x, y, generator) → (x, y); give a function")
     data_format = choices.get("data_format", CompileOptions.data_format) or ""
-    _target(options, choices)  # refuses before the data are looked at
+    target = _target(options, choices)
     network = Network.build(layers)
     if y is None:
         data = _Streamed.of(x, network, options, data_format, ranks)
@@ -184,7 +184,7 @@ def prepare_training(
     else:
         drawn = int(np.random.default_rng().integers(2**31)) if options.seed is None else options.seed
         seed = ranks.agreed(drawn)
-    given = {**choices, **_target(options, choices), "batch_size": data.batch_size, "training": True, "seed": seed}
+    given = {**choices, **target, "batch_size": data.batch_size, "training": True, "seed": seed}
     compiled = compiler.compiled(network, given, options, ranks.averaging)
     source = data.source(seed, augment, compiled.options.array_dtype)
 
