@@ -33,7 +33,7 @@ class Stored:
     of_loss: bool = False
 
 
-_CPU, _BOTH = ("cpu",), ("cpu", "cuda")
+_CPU, _CUDA, _BOTH = ("cpu",), ("cuda",), ("cpu", "cuda")
 _SUMS = Stored(results=())
 """Ops whose results are sums over activations, or no activations at all."""
 
@@ -72,11 +72,12 @@ STORED: Mapping[str, Stored] = {
     "group_norm_gradient": Stored(families=_BOTH, results=(0, 3)),
     "channel_normalize_gradient": Stored(families=_BOTH),
     "statistics_gradient": Stored(families=_CPU),
-    "max_pool_gradient": Stored(families=_BOTH),
-    "average_pool_gradient": Stored(families=_BOTH),
+    # Kernels of the CPU add to what lies in memory, which would round every sum.
+    "max_pool_gradient": Stored(families=_CUDA),
+    "average_pool_gradient": Stored(families=_CUDA),
+    "pad_gradient": Stored(families=_CUDA),
     "activation_gradient": Stored(families=_BOTH),
     "elementwise_gradient": Stored(families=_BOTH, alike=True),
-    "pad_gradient": Stored(families=_BOTH),
     "softmax_gradient": Stored(wide=True),
     "cross_entropy_gradient": Stored(wide=True, of_loss=True),
     "softmax_cross_entropy_gradient": Stored(wide=True, of_loss=True),

@@ -204,3 +204,12 @@ def test_half_arithmetic():
     same(compute("fma.rn.f16 %d0, %a0, %a1, %a2;", [a, b, c], "f2"), wanted)
     pairs = [value.view(np.uint32) for value in (a, b)]
     same(compute("mul.f16x2 %d0, %a0, %a1;", pairs, "u4").view(np.float16), a * b)
+
+
+def test_halves_and_a_float32():
+    a, b = (RNG.standard_normal(32).astype(np.float16) for _ in range(2))
+    c, wide = RNG.standard_normal(32).astype(np.float32), a.astype(np.float32)
+    same(compute("add.rn.f32.f16 %d0, %a0, %a1;", [a, c], "f4"), wide + c)
+    same(compute("sub.f32.f16 %d0, %a0, %a1;", [a, c], "f4"), wide - c)
+    wanted = (a.astype(np.float64) * b + c).astype(np.float32)
+    same(compute("fma.rn.f32.f16 %d0, %a0, %a1, %a2;", [a, b, c], "f4"), wanted)

@@ -19,6 +19,7 @@ from gncodegen.kernels.storage import STORED
 IMAGE, SMALL, C = (2, 6, 5, 9), (2, 3, 3, 9), (9,)
 SAME = {"stride": (1, 1), "dilation": (1, 1), "padding": (1, 1, 1, 1)}
 POOL = {"window": (2, 2), "stride": (2, 2), "padding": (0, 0, 0, 1)}
+OVERLAPPING = {"window": (4, 3), "stride": (1, 1), "padding": (0, 0, 0, 0)}
 PAD = {"padding": (1, 0, 0, 2), "mode": "replicate", "value": 0.0}
 NORM = {"groups": 3, "epsilon": 1e-5, "activation": "relu", "alpha": 0.0}
 BY_CHANNEL = {"epsilon": 1e-5, "activation": "relu", "alpha": 0.0}
@@ -65,7 +66,7 @@ CASES = {
     "max_pool": Case((IMAGE,), 1, (SMALL,), POOL),
     "max_pool_gradient": Case((IMAGE, SMALL, SMALL), 3, (IMAGE,), POOL),
     "average_pool": Case((IMAGE,), 1, (SMALL,), POOL),
-    "average_pool_gradient": Case((SMALL,), 1, (IMAGE,), POOL),
+    "average_pool_gradient": Case((SMALL,), 1, (IMAGE,), OVERLAPPING),
     "activation": Case((IMAGE,), 1, (IMAGE,), FUNCTION),
     "activation_gradient": Case((IMAGE, IMAGE), 2, (IMAGE,), FUNCTION | {"from": "input"}),
     "dropout": Case((IMAGE,), 1, (IMAGE,), {"probability": 0.5, "index": 1}),

@@ -284,6 +284,8 @@ def half(decoder: Decoder, instruction: Instruction) -> Effect:
     count = len(instruction.operands) - 1
     if _mode(instruction) != "rn" or name not in {*_HALF, "fma", "min", "max"}:
         raise unsupported(instruction)
+    if "f32" in instruction.opcode:
+        return mixed(decoder, instruction)
     if name in {"min", "max"}:
         function: Compute = _float_extreme(name, "NaN" in instruction.opcode)
     elif name == "fma":
@@ -299,6 +301,21 @@ def half(decoder: Decoder, instruction: Instruction) -> Effect:
         return narrow(result, kind).view(DTYPE[kind])
 
     return _decode(decoder, instruction, compute, [kind] * count, kind)
+
+
+def mixed(decoder: Decoder, instruction: Instruction) -> Effect:
+    """add, sub and fma of halves and, last, a float32 that they are added to (sm_100 and newer; PTX ISA 9.7.5)."""
+    name, kind, count = instruction.opcode[0], instruction.opcode[-1], len(instruction.operands) - 1
+    functions = {"add": np.add, "sub": np.subtract, "fma": floats.fused32}
+    if name not in functions or "sat" in instruction.opcode:
+        raise unsupported(instruction)
+
+    def compute(*given: Any) -> Array:
+        *halves, last = given
+        words = [np.ascontiguousarray(np.atleast_1d(word)).view(np.uint16) for word in halves]
+        return functions[name](*(widen(word, kind) for word in words), last)
+
+    return _decode(decoder, instruction, compute, [kind] * (count - 1) + ["f32"], "f32")
 
 
 def pair(decoder: Decoder, instruction: Instruction, function: Compute) -> Effect:
