@@ -306,7 +306,7 @@ def half(decoder: Decoder, instruction: Instruction) -> Effect:
 def mixed(decoder: Decoder, instruction: Instruction) -> Effect:
     """add, sub and fma of halves and, last, a float32 that they are added to (sm_100 and newer; PTX ISA 9.7.5)."""
     name, kind, count = instruction.opcode[0], instruction.opcode[-1], len(instruction.operands) - 1
-    functions = {"add": np.add, "sub": np.subtract, "fma": floats.fused32}
+    functions: dict[str, Any] = {"add": np.add, "sub": np.subtract, "fma": floats.fused32}
     if name not in functions or "sat" in instruction.opcode:
         raise unsupported(instruction)
 
