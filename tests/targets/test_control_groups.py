@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support import control_groups
 
 from gncodegen.targets.control_groups import memory
 
@@ -21,13 +22,7 @@ from gncodegen.targets.control_groups import memory
     ],
 )
 def test_memory(tmp_path, groups, files, most):
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text(groups)
-    for name, text in files.items():
-        path = tmp_path / "sys/fs/cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert memory(tmp_path) == most
+    assert memory(control_groups.write(tmp_path, groups, files)) == most
 
 
 def test_no_control_groups(tmp_path):

@@ -7,20 +7,11 @@ import subprocess
 import sys
 
 import pytest
+from support import control_groups
 
 from gncodegen.targets.cpu.threads import quota
 
 V1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-
-
-def system(root, groups: str, files: dict[str, str]):
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(groups)
-    for name, text in files.items():
-        path = root / "sys/fs/cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return quota.__wrapped__(root)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +32,7 @@ def system(root, groups: str, files: dict[str, str]):
     ],
 )
 def test_quotas_of_control_groups(tmp_path, groups, files, cores):
-    assert system(tmp_path, groups, files) == cores
+    assert quota.__wrapped__(control_groups.write(tmp_path, groups, files)) == cores
 
 
 def test_no_control_groups(tmp_path):
