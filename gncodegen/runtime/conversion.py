@@ -16,7 +16,7 @@ from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
-from gncodegen.runtime.input_normalization import InputNormalization
+from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
 from gncodegen.runtime.rows import Array, Rows
 
 Key = tuple[str, str]
@@ -168,7 +168,7 @@ class ArrayConversion:
         if callable(normalization):
             array = batch(normalization(array), node.size.shape, letters, order, node.label)
         wide = not np.can_cast(array.dtype, self._dtype) and bool(self._statistics)
-        normalization = InputNormalization.of(node, self._statistics, inner) if wide else None
+        normalization = input_normalization(node, self._statistics, inner) if wide else None
         return Rows(array.transpose(permutation(order, inner)), self._dtype, normalization)
 
     def _port(self, key: Key, data_format: str) -> _Port:

@@ -179,7 +179,7 @@ class _Native:
             if buffer.kind == "constant":
                 places[index] = buffer.offset
             elif buffer.kind in ("parameter", "state"):
-                parts += [bytes(begin - sum(map(len, parts))), self._alone.parameter(buffer.name).tobytes()]
+                parts += [bytes(begin - sum(map(len, parts))), self._alone.parameter(buffer).tobytes()]
                 places[index], begin = begin, _ceiling(begin + len(parts[-1]))
         content = b"".join(parts)
         if len(content) > LARGEST:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.exchange.standalone.linking import linked
-from gncodegen.exchange.standalone.weights import stored
+from gncodegen.exchange.standalone.weights import NORMALIZATION, stored
 from gncodegen.kernels.schedule import Order
-from gncodegen.runtime.arrays import address_of
+from gncodegen.runtime.arrays import ALIGNMENT, address_of, aligned, lasting
+from gncodegen.runtime.input_normalization import InputNormalization
+from gncodegen.runtime.pool import ALIGNED_FROM, POOL
 from gncodegen.targets.cpu.runner import Launches, run
 
 Key = tuple[str, str]
 """(kind, name) of a buffer."""
+
+Arrays = dict[Key, NDArray[Any]]
+
+NORMALIZED = "_normalized"
+"""Behind the name of a function: the one whose inputs are normalized in float64 before it runs."""
 
 MOST_COUNTS = 8
 """Numbers of observations whose launches are kept."""
@@ -68,14 +74,6 @@ class Port(NamedTuple):
     shape: tuple[int, ...]
 
 
-def aligned(shape: tuple[int, ...] | int, dtype: Any, *, zeroed: bool = True) -> NDArray[Any]:
-    """Memory that begins on a 64-byte boundary, where kernels may store past the caches."""
-    size = math.prod((shape,) if isinstance(shape, int) else shape) * np.dtype(dtype).itemsize
-    memory = (np.zeros if zeroed else np.empty)(size + 64, np.uint8)
-    begin = -address_of(memory) % 64
-    return memory[begin : begin + size].view(dtype).reshape(shape)
-
-
 class Program:
     """A function of the network, its kernels compiled for this processor.
 
@@ -86,8 +84,8 @@ class Program:
 
     def __init__(self, function: Function, persistent: Mapping[Key, NDArray[Any]]) -> None:
         memory = {
-            "arena": aligned((function.arena_bytes,), np.uint8),
-            "constant": aligned((function.constant_bytes,), np.uint8),
+            "arena": lasting(function.arena_bytes, np.uint8),
+            "constant": lasting(function.constant_bytes, np.uint8),
         }
         self._held = memory, persistent
         self._is_ready = False
@@ -139,15 +137,18 @@ class Program:
         """Says that parameters have changed."""
         self._is_ready = False
 
-    def run(self, arrays: Mapping[Key, NDArray[Any]], count: int) -> None:
+    def run(self, places: Mapping[Key, int], count: int) -> None:
         """One run over the first `count` observations: a whole batch, unless the launches are in order.
 
         The first run that comes to its end has done what depends on parameters alone.
+
+        Args:
+            places: addresses of the arrays that are of this run alone.
+            count: observations.
         """
         for key, slots in self._slots.items():
-            place = address_of(arrays[key])
             for slot in slots:
-                self._argv[slot] = place
+                self._argv[slot] = places[key]
         if count != self._count:
             for launch, start in zip(self._function.launches, self._starts, strict=True):
                 for slot, number in enumerate(launch.numbers, 1):
@@ -172,12 +173,13 @@ class Network:
         self, weights: Path, functions: Mapping[str, Function], inputs: Sequence[Port], outputs: Sequence[Port]
     ) -> None:
         self._weights, self._functions, self._inputs, self._outputs = weights, functions, inputs, outputs
-        self._lock = Lock()
+        self._lock = RLock()
         self._persistent: dict[Key, NDArray[Any]] = {}
         self._is_loaded = False
         self._programs: dict[str, Program] = {}
-        self._ports = {port.key: port for port in (*inputs, *outputs)}
+        self._names = [port.name for port in inputs]
         self._buffers = {(each.kind, each.name): each for each in functions["predict"].buffers}
+        self._dtypes = {port.key: np.dtype(self._buffers[port.key].dtype) for port in (*inputs, *outputs)}
 
     def _program(self, name: str) -> Program:
         """The Program of a function."""
@@ -199,7 +201,7 @@ class Network:
                 if array.shape != buffer.shape or array.dtype != buffer.dtype:
                     given, wanted = f"{array.dtype} {array.shape}", f"{buffer.dtype} {buffer.shape}"
                     raise ValueError(f"{self._weights}: {name} is {given}; allowed: {wanted}")
-                arrays[buffer.kind, buffer.name] = memory = aligned(buffer.shape, buffer.dtype)
+                arrays[buffer.kind, buffer.name] = memory = lasting(buffer.shape, buffer.dtype)
                 memory[...] = array
         self._persistent |= arrays
         self._is_loaded = True
@@ -216,54 +218,88 @@ class Network:
         Raises:
             ValueError: x does not fit the inputs.
         """
-        buffers, ports = self._buffers, self._ports
-        given = self._given(x)
-        count = len(next(iter(given.values())))
-        results = {
-            port.key: aligned((count, *port.shape), buffers[port.key].dtype, zeroed=False) for port in self._outputs
-        }
+        if (y := self._direct(*x)) is not None:
+            return y
+        name, given = self._given("predict", x)
+        count = len(given[self._inputs[0].key])
+        results = {port.key: POOL.array((count, *port.shape), self._dtypes[port.key]) for port in self._outputs}
         with self._lock:
-            program = self._program("predict")
-            batch = program.batch
-            for begin in range(0, count, batch):
-                rows = min(batch, count - begin)
-                whole = rows == batch or program.in_order
-                arrays = given | results
-                if rows < count:
-                    arrays = {key: array[begin : begin + rows] for key, array in arrays.items()}
-                # Only what kernels write has to lie where they may store past the caches.
-                used = {
-                    key: array
-                    if whole and array.flags.aligned and (key in given or address_of(array) % 64 == 0)
-                    else _padded(array, buffers[key])
-                    for key, array in arrays.items()
-                }
-                program.run(used, rows if whole else batch)
-                for key in results:
-                    if used[key] is not arrays[key]:
-                        arrays[key][...] = used[key][:rows].reshape(rows, *ports[key].shape)
+            program = self._program(name)
+            for begin in range(0, count, program.batch):
+                self._run(program, given, results, begin, min(program.batch, count - begin))
         found = tuple(results.values())
         return found[0] if len(found) == 1 else found
 
-    def _given(self, x: tuple[Any, ...]) -> dict[Key, NDArray[Any]]:
-        """The observations by key, checked."""
-        names = [port.name for port in self._inputs]
+    def _direct(self, *x: Any) -> NDArray[Any] | None:
+        """The output for an array that kernels read as it is, in one run; None where there is more to do."""
+        program = self._programs.get("predict")
+        if program is None or not program.in_order or not len(x) == len(self._inputs) == len(self._outputs) == 1:
+            return None
+        (array,), (source,), (target,) = x, self._inputs, self._outputs
+        if type(array) is not np.ndarray or array.dtype != self._dtypes[source.key]:
+            return None
+        if array.shape[1:] != source.shape or not array.flags.carray or not 0 < len(array) <= program.batch:
+            return None
+        y = POOL.array((len(array), *target.shape), self._dtypes[target.key])
+        with self._lock:
+            program.run({source.key: address_of(array), target.key: address_of(y)}, len(array))
+        return y
+
+    def _run(self, program: Program, given: Arrays, results: Arrays, begin: int, rows: int) -> None:
+        """One run over some observations, which kernels read and write where they lie if they can."""
+        whole = rows == program.batch or program.in_order
+        places: dict[Key, int] = {}
+        staged: dict[Key, NDArray[Any]] = {}
+        for key, array in (given | results).items():
+            places[key] = address_of(array) + begin * array.strides[0]
+            # Kernels may store past the caches what they write, and only to the start of a line.
+            misplaced = key in results and places[key] % ALIGNMENT and array.nbytes >= ALIGNED_FROM
+            if misplaced or not whole:
+                staged[key] = _padded(array[begin : begin + rows], self._buffers[key])
+                places[key] = address_of(staged[key])
+        program.run(places, rows if whole else program.batch)
+        for key in staged.keys() & results.keys():
+            part = results[key][begin : begin + rows]
+            part[...] = staged[key][:rows].reshape(part.shape)
+
+    def _given(self, function: str, x: tuple[Any, ...]) -> tuple[str, dict[Key, NDArray[Any]]]:
+        """The function to run, and the observations by key, checked."""
+        names = self._names
         if len(x) == 1 and isinstance(x[0], Mapping):
             if sorted(x[0]) != sorted(names):
                 raise ValueError(f"arrays for {', '.join(x[0])}; allowed: one for each of {', '.join(names)}")
             x = tuple(x[0][name] for name in names)
         if len(x) != len(names):
             raise ValueError(f"{len(x)} arrays; allowed: one for each of {', '.join(names)}, in this order")
-        given: dict[Key, NDArray[Any]] = {}
-        for port, value in zip(self._inputs, x, strict=True):
-            array = np.ascontiguousarray(value, self._buffers[port.key].dtype)
-            if array.shape[1:] != port.shape or not len(array):
+        arrays = [np.asarray(value) for value in x]
+        for port, array in zip(self._inputs, arrays, strict=True):
+            if array.shape[1:] != port.shape or not array.ndim or not len(array):
                 wanted = ("N", *port.shape)
                 raise ValueError(f"{port.name} has shape {array.shape}; allowed: ({', '.join(map(str, wanted))})")
-            given[port.key] = array
-        if len({len(array) for array in given.values()}) > 1:
+        if len({len(array) for array in arrays}) > 1:
             raise ValueError(f"the inputs {', '.join(names)} have different numbers of observations; give as many")
-        return given
+        ports = list(zip(self._inputs, arrays, strict=True))
+        is_wide = any(not np.can_cast(array.dtype, self._dtypes[port.key]) for port, array in ports)
+        if not is_wide or function + NORMALIZED not in self._functions:
+            return function, {port.key: self._converted(port.key, array) for port, array in ports}
+        with self._lock:
+            self._load()
+        return function + NORMALIZED, {port.key: self._normalized(port.key, array) for port, array in ports}
+
+    def _converted(self, key: Key, array: NDArray[Any]) -> NDArray[Any]:
+        """The observations of an input as kernels read them."""
+        array = np.ascontiguousarray(array, self._dtypes[key])
+        return array if array.flags.aligned else array.copy()
+
+    def _normalized(self, key: Key, array: NDArray[Any]) -> NDArray[Any]:
+        """The same, normalized in float64 where the input has a normalization."""
+        keys = [(NORMALIZATION, f"{key[1]}.{name}") for name in ("shift", "factor", "added")]
+        if not self._persistent.keys() >= set(keys):
+            return self._converted(key, array)
+        numbers: list[Any] = [self._persistent[each] for each in keys]
+        y = np.empty(array.shape, self._dtypes[key])
+        InputNormalization(*numbers)(array, y)
+        return y
 
 
 def _padded(array: NDArray[Any], buffer: Buffer) -> NDArray[Any]:

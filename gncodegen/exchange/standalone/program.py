@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import NetworkError, OptionsError
-from gncodegen.exchange.standalone.weights import stored
+from gncodegen.exchange.standalone.weights import NORMALIZATION, stored
 from gncodegen.kernels.program import Buffer, Call, Program
 from gncodegen.kernels.store import Source
 from gncodegen.layers.formats import axis_order
+from gncodegen.layers.network import argument_name
 from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.lowering import Lowered
 from gncodegen.runtime.conversion import ArrayConversion, Key
+from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
@@ -46,6 +48,7 @@ class Standalone:
         values: parameters and statistics by name, the solver's arrays by kind and name, as they are now.
         inputs, outputs: what goes in and comes out, in the order of `predict`.
         axes: the order of their axes, such as "BSSC".
+        normalizations: of the inputs that are normalized before it runs, by the argument's name.
     """
 
     lowered: Lowered
@@ -53,6 +56,7 @@ class Standalone:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     axes: str
+    normalizations: Mapping[str, InputNormalization]
 
     @property
     def program(self) -> Program:
@@ -75,22 +79,34 @@ class Standalone:
         places = {index: place for place, index in enumerate(self.roots)}
         return tuple(places[self.program.root(index)] for index in call.arguments)
 
-    def parameter(self, name: str) -> NDArray[Any]:
-        """The values of a parameter, of a statistic, or of an array of the solver's."""
-        return np.ascontiguousarray(self.values[name])
+    def parameter(self, buffer: Buffer) -> NDArray[Any]:
+        """The values of a parameter, of a statistic, or of an array of the solver's, as kernels read them."""
+        return np.ascontiguousarray(self.values[stored(buffer.kind, buffer.name)], buffer.dtype)
 
     @property
     def kept(self) -> dict[str, NDArray[Any]]:
         """The arrays that launches read and a file of weights keeps, by their names in it."""
         used = (self.program.buffers[index] for index in self.roots)
-        return {name: self.parameter(name) for each in used if (name := stored(each.kind, each.name))}
+        arrays = {name: self.parameter(each) for each in used if (name := stored(each.kind, each.name))}
+        return arrays | {stored(NORMALIZATION, name): array for name, array in self.numbers.items()}
+
+    @property
+    def numbers(self) -> dict[str, NDArray[np.float64]]:
+        """The numbers of its normalizations, by argument and name, such as "x.shift"."""
+        return {
+            f"{argument}.{field.name}": np.array(getattr(each, field.name), np.float64)
+            for argument, each in self.normalizations.items()
+            for field in fields(each)
+        }
 
     def buffer(self, port: Port) -> Buffer:
         """The buffer of an input or an output."""
         return self.program.buffers[self.program.arguments[port.key]]
 
 
-def standalone(compiled: Compiled, becomes: str, function: str = "predict", *, on_gpu: bool = False) -> Standalone:
+def standalone(
+    compiled: Compiled, becomes: str, function: str = "predict", *, on_gpu: bool = False, normalized: bool = False
+) -> Standalone:
     """A function of a network.
 
     Args:
@@ -98,6 +114,7 @@ def standalone(compiled: Compiled, becomes: str, function: str = "predict", *, o
         becomes: what it is to be, for messages.
         function: "predict", or "train_step" of a network compiled for training.
         on_gpu: whether it is for a GPU.
+        normalized: whether inputs that have a normalization go through it in float64 before the function runs.
 
     Raises:
         OptionsError: it was compiled for another target.
@@ -130,7 +147,17 @@ def standalone(compiled: Compiled, becomes: str, function: str = "predict", *, o
         )
     if issues:
         raise NetworkError(issues)
-    lowered = compiled.lowered(function)
+    normalizations = {
+        argument_name(network, node): found
+        for node in network.inputs
+        if normalized
+        and (
+            found := input_normalization(
+                node, compiled.parameters.statistics, axis_order(conversion.axes, "B" + node.size.format)
+            )
+        )
+    }
+    lowered = compiled.lowered(function, normalized=tuple(normalizations))
     program = lowered.program
     keys = [key for key in program.arguments if key[0] == "input"]
     inputs = tuple(
@@ -147,4 +174,4 @@ def standalone(compiled: Compiled, becomes: str, function: str = "predict", *, o
     if function == "train_step":
         state = compiled.state
         values = {**state.values, **state.solver}
-    return Standalone(lowered, values, inputs, outputs, conversion.axes)
+    return Standalone(lowered, values, inputs, outputs, conversion.axes, normalizations)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import OptionsError
 from gncodegen.exchange.standalone.flatten import OURS, Flattened, Place
+from gncodegen.exchange.standalone.network import NORMALIZED
 from gncodegen.exchange.standalone.program import Port, Standalone, standalone
 from gncodegen.exchange.standalone.training import Target
-from gncodegen.exchange.standalone.weights import write_arrays
+from gncodegen.exchange.standalone.weights import NORMALIZATION, write_arrays
 from gncodegen.kernels.program import Call
 from gncodegen.kernels.store import Source
 from gncodegen.layers.formats import axis_order, permutation
@@ -47,7 +48,6 @@ REPLACED: dict[Place, Place] = {
     )
     for name in names
 } | {
-    ("gncodegen.runtime.arrays", "aligned"): (f"{HERE}.network", "aligned"),
     ("gncodegen.process.signals", "Uninterrupted"): (f"{HERE}.host", "Uninterrupted"),
 }
 """What stands for what reads settings, keeps caches, waits for signals, guards forks, or is there once in a process."""
@@ -161,8 +161,13 @@ def _functions(compiled: Compiled, becomes: str, training: object) -> dict[str, 
             "export: training=True of a network compiled for prediction; allowed: one with an output layer; compile it "
             "with training=True"
         )
-    names = ("predict", "train_step") if training else ("predict",)
-    return {name: standalone(compiled, becomes, name) for name in names}
+    found: dict[str, Standalone] = {}
+    for name in ("predict", "train_step") if training else ("predict",):
+        found[name] = standalone(compiled, becomes, name)
+        wide = standalone(compiled, becomes, name, normalized=True)
+        if wide.normalizations:
+            found[name + NORMALIZED] = wide
+    return found
 
 
 def _kept(functions: Mapping[str, Standalone]) -> dict[str, NDArray[Any]]:
@@ -222,11 +227,12 @@ def _function(name: str, alone: Standalone) -> str:
     names = {kernel: each.path.stem for kernel, each in alone.sources.items()}
     program = alone.program
     buffers = [program.buffers[index] for index in alone.roots]
+    rows = [(each.kind, each.name, each.shape, each.dtype, each.offset) for each in buffers]
+    rows += [(NORMALIZATION, name, array.shape, str(array.dtype), 0) for name, array in alone.numbers.items()]
     return FUNCTION.format(
         name=name.upper(),
         buffers="\n".join(
-            f"        Buffer({each.kind!r}, {each.name!r}, {each.shape}, {each.dtype!r}, {each.offset}),  # {place}"
-            for place, each in enumerate(buffers)
+            f"        Buffer{row},  # {place}" for place, row in enumerate(rows)
         ),
         launches="\n".join(f"        {_launch(alone, call, names[call.kernel])}" for call in program.calls),
         hoisted=program.hoisted, arena=program.arena_bytes, constant=program.constant_bytes,

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.exchange.standalone.network import Function, Key, Network, Port, aligned
+from gncodegen.exchange.standalone.network import Function, Key, Network, Port
 from gncodegen.exchange.standalone.weights import stored, write_arrays
-from gncodegen.runtime.arrays import one_hot
+from gncodegen.runtime.arrays import address_of, lasting, one_hot
 from gncodegen.runtime.state import Hyperparameters
 
 
@@ -56,7 +56,7 @@ class TrainableNetwork(Network):
         self._target = target
         self._persistent["hyperparameters", "hyperparameters"] = hyperparameters.array
         self._free: dict[Key, NDArray[Any]] = {
-            (each.kind, each.name): aligned(each.shape, each.dtype)
+            (each.kind, each.name): lasting(each.shape, each.dtype)
             for each in functions["train_step"].buffers
             if each.kind in ("input", "target", "loss", "output")
         }
@@ -72,7 +72,7 @@ class TrainableNetwork(Network):
             ValueError: they do not fit.
         """
         with self._lock:
-            given = self._given((x,))
+            name, given = self._given("train_step", (x,))
             rows = self._free["target", "t"]
             count = len(next(iter(given.values())))
             if count != len(rows):
@@ -80,9 +80,9 @@ class TrainableNetwork(Network):
             rows[...] = self._rows(t, rows)
             for key, array in given.items():
                 self._free[key][...] = array.reshape(self._free[key].shape)
-            program = self._program("train_step")
+            program = self._program(name)
             try:
-                program.run(self._free, count)
+                program.run({key: address_of(array) for key, array in self._free.items()}, count)
             finally:  # an interruption comes when the step is done
                 self.hyperparameters.advance()
                 for each in self._programs.values():

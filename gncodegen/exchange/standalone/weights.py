@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 PASSING = ("input", "output", "arena", "constant", "target", "loss", "hyperparameters")
 """Kinds of buffers that no file keeps."""
 
+NORMALIZATION = "normalization"
+"""The kind of the float64 numbers that inputs of wide types are normalized by."""
+
 
 def stored(kind: str, name: str) -> str:
     """The name of a buffer in the file of weights, a solver's with its kind before it; "" of what no file keeps."""
