@@ -73,7 +73,7 @@ class CompiledKernel:
     @property
     def lines(self) -> str:
         """The assembly in which `.loc` directives say the line of the source that an instruction comes from."""
-        return self.target.lines(self.file)
+        return self.target.lines([self.file])[0]
 
     @property
     def ptx(self) -> str | None:

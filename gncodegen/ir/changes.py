@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
+from itertools import takewhile
 
 from gncodegen.ir.printing import Line
 
@@ -34,6 +37,7 @@ def changes(before: Sequence[Line], after: Sequence[Line], context: int | None =
                 yield from (("+", line) for line in after[begin:end])
 
 
+@lru_cache(maxsize=1 << 16)
 def _meaning(text: str) -> str:
     """The line without the numbers of its values and aliases, which change wherever one is added."""
     return re.sub(r"%\d+|(?<=#)[a-z_]+\d+", "%", text).strip()
@@ -41,13 +45,22 @@ def _meaning(text: str) -> str:
 
 def about(lines: Sequence[Line], layer: str) -> list[Line]:
     """The lines that are about a layer, behind the aliases that they name."""
-    chosen = [line for line in lines if layer in line.layers]
-    used = set(re.findall(r"= (#\w+)", "\n".join(line.text for line in chosen)))
-    aliases: list[Line] = []
+    return by_layer(lines).get(layer, [])
+
+
+def by_layer(lines: Sequence[Line]) -> dict[str, list[Line]]:
+    """Layer → the lines that are about it, behind the aliases that they name."""
+    aliases: defaultdict[str, list[Line]] = defaultdict(list)
     name = ""
-    for line in lines:
-        if not line.text.startswith(("#", "    ")):
-            break
+    for line in takewhile(lambda line: line.text.startswith(("#", "    ")), lines):
         name = line.text.split(" ", 1)[0] if line.text.startswith("#") else name
-        aliases += [line] if name in used else []
-    return aliases + chosen
+        aliases[name].append(line)
+    chosen: defaultdict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        for layer in line.layers:
+            chosen[layer].append(line)
+    found: dict[str, list[Line]] = {}
+    for layer, own in chosen.items():
+        used = set(re.findall(r"= (#\w+)", "\n".join(line.text for line in own)))
+        found[layer] = [line for name in aliases if name in used for line in aliases[name]] + own
+    return found

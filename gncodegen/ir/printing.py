@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,16 +101,19 @@ _BREAKS = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<end>, | (?=: |-> ))')
 
 def _wrapped(text: str) -> Iterator[str]:
     """The line in several of at most WIDTH columns, where it has words; those after the first are indented."""
+    if len(text) <= WIDTH:
+        yield text
+        return
     indent = " " * (len(text) - len(text.lstrip()) + 4)
-    while len(text) > WIDTH:
-        ends = [match.end() for match in _BREAKS.finditer(text) if match["end"] and match.end() > len(indent)]
-        if not ends:
-            break
-        fitting = [end for end in ends if len(text[:end].rstrip()) <= WIDTH]
-        end = fitting[-1] if fitting else ends[0]
-        yield text[:end].rstrip()
-        text = indent + text[end:]
-    yield text
+    ends = [match.end() for match in _BREAKS.finditer(text) if match["end"] and match.end() > len(indent)]
+    start, margin, next_end = 0, "", 0
+    while next_end < len(ends) and len(margin) + len(text) - start > WIDTH:
+        furthest = start + WIDTH - len(margin)
+        fitting = bisect_right(ends, furthest, lo=next_end, key=lambda end: len(text[:end].rstrip()))
+        next_end = max(fitting, next_end + 1)
+        yield margin + text[start : ends[next_end - 1]].rstrip()
+        start, margin = ends[next_end - 1], indent
+    yield margin + text[start:]
 
 
 class ModulePrinter(AliasPrinter):

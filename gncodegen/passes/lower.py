@@ -78,21 +78,27 @@ class Lowering:
         run(module, self.passes[: STAGES.index(stage)])
         return lines_of(module)
 
-    def all_lines(self) -> dict[str, list[Line]]:
-        """The lines after every stage, of one lowering."""
+    def overview(self) -> tuple[dict[str, list[Line]], tuple[str, ...]]:
+        """The lines after every stage, and `unfused`, of one lowering."""
         module = self.module()
         found = {STAGES[0]: lines_of(module)}
+        unfused: list[str] = []
 
         def note(stage: str, module: ModuleOp) -> None:
             found[stage] = lines_of(module)
+            if stage == Fuse.name:
+                unfused.extend(self._unfused(module))
 
         run(module, self.passes, note)
-        return found
+        return found, tuple(unfused)
 
     def unfused(self) -> tuple[str, ...]:
         """What stays an op of its own though others like it become part of their neighbours, and why."""
         module = self.module()
         run(module, self.passes[: STAGES.index(Fuse.name)])
+        return self._unfused(module)
+
+    def _unfused(self, module: ModuleOp) -> tuple[str, ...]:
         (fuse,) = (step for step in self.passes if isinstance(step, Fuse))
         return unfused_lines(module, fuse.activations)
 

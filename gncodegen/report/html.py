@@ -6,8 +6,9 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from pygments.lexers import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String
 
 from gncodegen.inspection import CompiledKernel
-from gncodegen.ir.changes import about, changes
+from gncodegen.ir.changes import by_layer, changes
 from gncodegen.ir.printing import Line
 from gncodegen.kernels.render import page, template_folder
 from gncodegen.layers.network import Node
@@ -39,6 +40,9 @@ PANELS = (
 _CLASSES = ((Comment, "c"), (Keyword, "k"), (String, "s"), (Number, "m"), (Name.Function, "f"))
 """Pygments' kinds of words → classes of the style sheet."""
 
+_GENERATED_LABELS = (".Ltmp", ".Lfunc_begin", ".Linfo", ".Ldebug", ".LCPI")
+"""Of assembly: places that no jump leads to."""
+
 
 def write(compiled: Readable, path: str | Path, profile: Profile | None) -> None:
     """Writes the report; see `Compiled.report`."""
@@ -54,11 +58,14 @@ def report(compiled: Readable, profile: Profile | None) -> str:
     """
     folder, program = template_folder() / "report", compiled.program
     kernels = [kernel for name, kernel in compiled.kernels.items() if name in program.kernels]
+    machine_code = kernels[0].target.lines([kernel.file for kernel in kernels]) if kernels else []
     with Waiting("writing the report", len(kernels)) as waiting:
-        packed = {
-            "kernels": {kernel.name: _kernel(compiled, kernel, profile, waiting) for kernel in kernels},
-            **_layers(compiled, kernels),
-        }
+        shown: dict[str, Any] = {}
+        for kernel, text in zip(kernels, machine_code, strict=True):
+            shown[kernel.name] = _kernel(compiled, kernel, text, profile)
+            waiting.advance()
+        lines, unfused = compiled.lowering.overview()
+        packed = {"kernels": shown, **_layers(compiled, kernels, lines)}
     total = sum(cost.seconds for cost in profile.kernels) if profile else 0.0
     costs = [
         {
@@ -84,7 +91,7 @@ def report(compiled: Readable, profile: Profile | None) -> str:
         costs=costs,
         whole=profile.summary if profile else "",
         fused=compiled.fused,
-        unfused=compiled.unfused,
+        unfused=unfused,
         network=drawings.network(compiled.network, list(groups)),
         layer_table=_linked(_layer_table(compiled), "layer", 1),
         kernel_table=_linked(profile.table if profile else compiled.kernels.table, "kernel", 0),
@@ -111,7 +118,7 @@ def _linked(table: Table, kind: str, column: int) -> str:
     return text
 
 
-def _kernel(compiled: Readable, kernel: CompiledKernel, profile: Profile | None, waiting: Waiting) -> dict[str, Any]:
+def _kernel(compiled: Readable, kernel: CompiledKernel, machine_code: str, profile: Profile | None) -> dict[str, Any]:
     """What the panel of a kernel shows."""
     facts = [["Template", kernel.schedule.template], ["Storage type", kernel.schedule.dtype],
              ["Predicted", f"{scaled(kernel.bytes, 'B')}, {scaled(kernel.flops, 'FLOP')} a call"]]  # fmt: skip
@@ -124,16 +131,14 @@ def _kernel(compiled: Readable, kernel: CompiledKernel, profile: Profile | None,
         facts.append(["Edited", str(kernel.override)])
     facts.append(["File", str(kernel.path)])
     call = next(call for call in compiled.program.calls if call.kernel == kernel.name)
-    found = {
+    return {
         "layers": kernel.layers,
         "facts": facts,
         "words": _words(kernel, call.grid),
         "source": _coloured(kernel.source),
-        "asm": _assembly(kernel),
+        "asm": _assembly(machine_code, kernel.path.name),
         "llvm": kernel.llvm.splitlines(),
     }
-    waiting.advance()
-    return found
 
 
 def _words(kernel: CompiledKernel, grid: int) -> str:
@@ -142,26 +147,33 @@ def _words(kernel: CompiledKernel, grid: int) -> str:
     return f"{prose} {grid} independent tile{'s' * (grid != 1)}, shared among the threads. {numbers}"
 
 
-def _coloured(source: str) -> list[str]:
+@lru_cache(maxsize=256)
+def _coloured(source: str) -> tuple[str, ...]:
     """Lines of HTML."""
     parts: list[str] = []
     for kind, text in PythonLexer().get_tokens(source):
         name = next((name for token, name in _CLASSES if kind in token), "")
         pieces = [escape(piece) for piece in text.split("\n")]
         parts.append("\n".join(f'<span class="{name}">{piece}</span>' if name and piece else piece for piece in pieces))
-    return "".join(parts).rstrip("\n").split("\n")
+    return tuple("".join(parts).rstrip("\n").split("\n"))
 
 
-def _assembly(kernel: CompiledKernel) -> list[list[Any]]:
-    """[instruction or label, line of the source it comes from or 0], without directives."""
+def _assembly(text: str, source: str) -> list[list[Any]]:
+    """[instruction or label, line of the source file it comes from or 0], without directives.
+
+    Args:
+        text: assembly or PTX with `.loc` directives.
+        source: the name of the file.
+    """
     lines: list[list[Any]] = []
     line = 0
-    text = kernel.lines
-    own = {number for number, name in re.findall(r'\.file\s+(\d+).*"([^"]*)"', text) if name == kernel.path.name}
+    own = {number for number, name in re.findall(r'\.file\s+(\d+).*"([^"]*)"', text) if name == source}
     for each in text.splitlines():
-        if match := re.match(r"\s*\.loc\s+(\d+)\s+(\d+)", each):
-            line = int(match[2]) if not own or match[1] in own else 0
-        elif re.match(r"\s+\.|\.L(tmp|func_begin|info|debug|CPI)", each) or not each.strip():
+        word = each.lstrip()
+        if word.startswith(".loc"):
+            _, file, number, *_ = word.split()
+            line = int(number) if not own or file in own else 0
+        elif not word or (word.startswith(".") and len(word) < len(each)) or each.startswith(_GENERATED_LABELS):
             continue
         elif each.startswith(("\t", " ")):
             lines.append([each.expandtabs(4).split("#")[0].rstrip(), line])
@@ -171,9 +183,11 @@ def _assembly(kernel: CompiledKernel) -> list[list[Any]]:
     return lines[:last]
 
 
-def _layers(compiled: Readable, kernels: Sequence[CompiledKernel]) -> dict[str, Any]:
-    """What the panels of layers show; each line of IR stands once in `lines`."""
-    stages = compiled.lowering.all_lines()
+def _layers(
+    compiled: Readable, kernels: Sequence[CompiledKernel], whole: Mapping[str, Sequence[Line]]
+) -> dict[str, Any]:
+    """What the panels of layers show, of the lines after every stage; each line of IR stands once in `lines`."""
+    stages = {stage: by_layer(lines) for stage, lines in whole.items()}
     numbers: dict[str, int] = {}
 
     def packed(lines: Sequence[tuple[str, Line]]) -> list[list[Any]]:
@@ -184,7 +198,7 @@ def _layers(compiled: Readable, kernels: Sequence[CompiledKernel]) -> dict[str, 
         before: list[Line] = []
         shown: list[Any] = []
         for stage in STAGES:
-            lines = about(stages[stage], node.name)
+            lines = stages[stage].get(node.name, [])
             marked = [(" ", line) for line in lines] if stage == STAGES[0] else list(changes(before, lines, None))
             if stage == STAGES[0] or any(mark != " " for mark, _ in marked):
                 shown.append([stage, packed(marked)])

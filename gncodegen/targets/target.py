@@ -66,8 +66,8 @@ class Target(Protocol):
         """A compiled kernel at one of the levels of the target's row below "source"."""
         ...
 
-    def lines(self, source: Source) -> str:
-        """The assembly, or PTX, with `.loc` directives that say the line of the source."""
+    def lines(self, sources: Sequence[Source]) -> list[str]:
+        """The assembly, or PTX, of each with `.loc` directives that say the line of the source."""
         ...
 
     def report(self, source: Source, schedule: Schedule) -> KernelReport | None:

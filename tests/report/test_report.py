@@ -47,7 +47,7 @@ def test_a_file_that_cannot_be_written(compiled, tmp_path):
 def test_every_fused_multiply_add_leads_to_the_line_that_asked_for_it():
     layers = [gnc.ImageInputLayer((4, 4, 8), normalization="none"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer()]
     kernel = gnc.compile(layers, batch_size=2, training=False).kernels["group_norm_1"]
-    source, assembly = kernel.source.splitlines(), html._assembly(kernel)
+    source, assembly = kernel.source.splitlines(), html._assembly(kernel.lines, kernel.path.name)
     found = [(text, line) for text, line in assembly if re.search(r"\bv?fn?m(?:add|sub|la|ls)\w*\b", text)]
     assert found
     for text, line in found:
@@ -56,7 +56,7 @@ def test_every_fused_multiply_add_leads_to_the_line_that_asked_for_it():
 
 
 def test_changed_lines_are_marked(compiled):
-    packed = html._layers(compiled, [])
+    packed = html._layers(compiled, [], compiled.lowering.overview()[0])
     stages = dict(packed["layers"]["relu"]["stages"])
     gone = [packed["lines"][index] for mark, index in stages["fuse"] if mark == "-"]
     new = [packed["lines"][index] for mark, index in stages["fuse"] if mark == "+"]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from gncodegen.cache import files
 from gncodegen.kernels.schedule import Machine, Schedule
 from gncodegen.kernels.store import Source, write
-from gncodegen.targets.cpu import host
-from gncodegen.targets.cpu.compile import assembly_with_lines, compile_missing
+from gncodegen.targets.cpu import host, line_tables
+from gncodegen.targets.cpu.compile import compile_missing
 from gncodegen.targets.cpu.objects import LinkedKernel, assembly, link
 from gncodegen.targets.target import KernelReport
 
@@ -48,13 +48,10 @@ class CpuTarget:
         """A compiled kernel as "llvm" or "asm"."""
         return assembly(source) if level == "asm" else source.read(".ll").decode()
 
-    def lines(self, source: Source) -> str:
+    def lines(self, sources: Sequence[Source]) -> list[str]:
         """The assembly with `.loc` directives: which line of the source each instruction comes from."""
-        known = files.read(source.beside(".s"))
-        if known is None:
-            known = assembly_with_lines(source.path).encode()
-            files.keep(source.beside(".s"), known)
-        return known.decode()
+        line_tables.compile_missing(source.path for source in sources)
+        return [source.read(".s").decode() for source in sources]
 
     def report(self, source: Source, schedule: Schedule) -> KernelReport | None:
         """None: registers of a CPU are no choice of the schedule's."""

@@ -79,9 +79,9 @@ class CudaTarget:
                 return disassemble.sass(Path(file.name))
         return source.read({"llvm": ".ll", "ptx": ".ptx"}[level]).decode()
 
-    def lines(self, source: Source) -> str:
+    def lines(self, sources: Sequence[Source]) -> list[str]:
         """The PTX, whose `.loc` directives say the line of the source."""
-        return self.show(source, "ptx")
+        return [self.show(source, "ptx") for source in sources]
 
     def report(self, source: Source, schedule: Schedule) -> KernelReport:
         """What the assembler says of a compiled kernel, and its occupancy."""
