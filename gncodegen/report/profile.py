@@ -229,7 +229,7 @@ def timed(
             watched.run(arrays)
             noted.append(perf_counter() - begin)
     roofline = measured(backend, cores(), measure)
-    times = np.median(np.stack(watched.seconds[1:]), axis=0)
+    times = np.median(watched.seconds[1:], axis=0)
     calls: list[Cost] = []
     for call, seconds in list(zip(program.calls, times, strict=True))[program.hoisted :]:
         least = roofline.seconds(call.bytes, call.flops)

@@ -23,22 +23,23 @@ def word(address: Any, index: Any) -> Any:
 
 
 @device
-def end(table: Any, launch: Any) -> None:
-    """Notes when a launch ended, where the table has a place for times."""
+def note(table: Any, place: Any) -> None:
+    """Notes the time, where the table has a place for times: at 0 when the run began, then when each launch ended."""
     clock = word(table, 8)
     if clock:
-        fetch_add(clock + 8 * (launch + 1), nanoseconds())
+        fetch_add(clock + 8 * place, nanoseconds())
 
 
 @device
 def alone(table: Any) -> None:
     """All launches by one worker."""
     functions, grids, firsts, arguments = word(table, 3), word(table, 4), word(table, 5), word(table, 7)
+    note(table, 0)
     for launch in range(word(table, 0)):
         function, first, argv = word(functions, launch), word(firsts, launch), word(arguments, launch)
         for tile in range(word(grids, launch)):
             call(function, first + tile, argv)
-        end(table, launch)
+        note(table, launch + 1)
 
 
 @device
@@ -50,6 +51,8 @@ def take_part(worker: Any, table: Any) -> None:
     """
     workers, progress = word(table, 1), word(table, 2)
     functions, grids, firsts, arguments = word(table, 3), word(table, 4), word(table, 5), word(table, 7)
+    if worker == 0:
+        note(table, 0)
     for launch in range(word(table, 0)):
         function, grid, first = word(functions, launch), word(grids, launch), word(firsts, launch)
         shared, argv = word(word(table, 6), launch), word(arguments, launch)
@@ -65,13 +68,13 @@ def take_part(worker: Any, table: Any) -> None:
                     finished += 1
                     tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
             if finished > 0 and fetch_add(done, finished) + finished == grid:
-                end(table, launch)
+                note(table, launch + 1)
         turns, patience = 0, 0 if worker == 0 else PATIENCE
         while finished < grid and fetch(done) < grid:
             if not shared and turns == patience and fetch_add(begun, 1) == 0:
                 for tile in range(grid):
                     call(function, first + tile, argv)
-                end(table, launch)
+                note(table, launch + 1)
                 fetch_add(done, grid)
             elif turns < PATIENCE:
                 pause()

@@ -7,9 +7,7 @@ start at the first run that has work to share, and Numba is imported then.
 from __future__ import annotations
 
 import ctypes
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -75,14 +73,9 @@ class Launches:
         one = slice(number, number + 1)
         return Launches(self.functions[one], self.grids[one], self.firsts[one], self.costs[one], argv, self.starts[one])
 
-    @contextmanager
-    def timed(self, clock: Int64Array) -> Generator[None]:
-        """While each launch notes in this array when it ended."""
-        self._table[_CLOCK] = clock.ctypes.data
-        try:
-            yield
-        finally:
-            self._table[_CLOCK] = 0
+    def note_times(self, address: int) -> None:
+        """Each run from now on adds to the int64s there when it began and when each launch ended, in nanoseconds."""
+        self._table[_CLOCK] = address
 
     def table(self, workers: int) -> int:
         """The address of what the launch loop reads, for a run of so many workers that begins now."""
@@ -142,12 +135,3 @@ def run(launches: Launches) -> None:
         return
     with turn():
         loop.together(parallel_for(), table, count)
-
-
-def times(launches: Launches) -> Int64Array:
-    """Runs launches, and gives the times in nanoseconds at which the first one began and each one ended."""
-    clock = np.zeros(len(launches.functions) + 1, np.int64)
-    with launches.timed(clock):
-        clock[0] = time.monotonic_ns()
-        run(launches)
-    return clock
