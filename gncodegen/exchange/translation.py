@@ -49,6 +49,7 @@ class Source:
     fold: Callable[[Step, Sequence[NDArray[Any] | None]], Sequence[NDArray[Any]]]
 
 
+@np.errstate(all="ignore")  # a model's numbers may be infinite
 def translated(source: Source) -> LayerGraph:
     """The layer graph of a source.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp
+from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.printer import Printer
@@ -90,9 +90,9 @@ def _layers(module: ModuleOp) -> dict[Operation, tuple[str, ...]]:
 
 
 def _named(slot: DictionaryAttr) -> str:
-    """The name of the array that a slot describes, such as "conv_1.weights"."""
+    """The name of the array that a slot describes, such as "conv_1.weights"; "" = none, or no text, in IR by hand."""
     name = slot.data.get("gn.name")
-    return "" if name is None else str(decode(name))
+    return name.data if isinstance(name, StringAttr) else ""
 
 
 _BREAKS = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<end>, | (?=: |-> ))')

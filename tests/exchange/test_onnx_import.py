@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -231,6 +233,13 @@ def test_an_initializer_of_two_layers_is_one_parameter() -> None:
     assert list(gnc.Network.build(graph, require_output=False).parameters) == ["one.weights", "one.bias"]
     x = np.random.default_rng(4).normal(size=(3, 4)).astype(np.float32)
     np.testing.assert_allclose(interpreted(graph, {"x": x})[0], in_onnx_runtime(made, {"x": x})[0], atol=1e-6)
+
+
+def test_infinite_numbers_of_a_model_are_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph = gnc.from_onnx(twice({"transB": 1, "alpha": math.inf}, {"transB": 1}))
+    assert np.isinf(graph["one"].weights).all()
 
 
 def test_read_in_another_order_it_is_two() -> None:

@@ -159,3 +159,8 @@ def test_lines_fit_120_columns_and_repeated_lists_are_aliases():
     assert parse_module(printed).is_structurally_equivalent(module)
     about_one = [line.text.strip() for line in lines_of(module) if "another" in line.layers]
     assert [line.split(" ")[0] for line in about_one] == ["%y", "%z"]
+
+
+def test_a_name_that_is_no_text_is_printed_as_it_is() -> None:
+    text = "builtin.module { func.func @predict(%x: tensor<4xf32> {gn.name = f64}) { func.return } }"
+    assert "{gn.name = f64}" in print_module(parse_module(text))
