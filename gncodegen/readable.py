@@ -139,12 +139,14 @@ class Readable:
             data_format: axis order of x; "" = that of the compilation.
             measure: measure the machine again; else that is done once, and remembered.
 
+        On a GPU calls are timed by events, launched one by one; the whole run beside it is the graph that runs use.
+
         Returns:
             The profile. The network learns nothing from it.
 
         Raises:
             ArrayError: x or t do not fit.
-            TargetError: compiled for another target than the CPU.
+            TargetError: compiled for a target that has no clock: the emulator, or an architecture to be read.
         """
         from gncodegen.report.profile import timed  # noqa: PLC0415  used here only
 
@@ -172,7 +174,7 @@ class Readable:
 
         Args:
             path: of the file.
-            x: what is timed; None = drawn data, on the CPU.
+            x: what is timed; None = drawn data, where the network runs on the CPU or a GPU.
             t: its targets; as for `profile`.
             data_format: axis order of x.
 
@@ -184,4 +186,4 @@ class Readable:
         from gncodegen.report.html import write  # noqa: PLC0415
 
         given = drawn(self) if x is None else (x, t)
-        write(self, path, self.profile(*given, data_format=data_format) if self.target == "cpu" else None)
+        write(self, path, self.profile(*given, data_format=data_format) if self._backend.has_clock else None)

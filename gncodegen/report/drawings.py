@@ -134,6 +134,8 @@ def roofline(profile: Profile) -> str:
     """Operations per second over operations per byte: what memory and cores allow, and where each kernel is."""
     width, height, left, bottom = 900, 400, 70, 360
     limits = profile.roofline
+    if limits is None:
+        return "<p>What this machine can is not measured, so the roofline is unknown.</p>"
     rates = [rate for _, rate in limits.bandwidths]
     dots = [cost for cost in profile.kernels if cost.flops and cost.bytes and cost.seconds]
     if not dots:

@@ -73,7 +73,7 @@ def report(compiled: Readable, profile: Profile | None) -> str:
             "layers": " + ".join(cost.layers) or "no layer",
             "share": f"{100 * cost.seconds / (total or 1.0):.0f}%",
             "time": f"{1e6 * cost.seconds:,.1f} µs",
-            "reached": f"{100 * cost.reached:.0f}%",
+            "reached": "" if cost.reached is None else f", {cost.reached_text} of what the machine can",
         }
         for cost in (profile.kernels[:3] if profile else ())
     ]
@@ -126,7 +126,7 @@ def _kernel(compiled: Readable, kernel: CompiledKernel, machine_code: str, profi
         if cost.name == kernel.name:
             rates = f"{scaled(cost.bandwidth, 'B/s')}, {scaled(cost.rate, 'FLOP/s')}"
             facts.append(["Measured", f"{cost.calls} × {1e6 * cost.seconds / cost.calls:,.1f} µs: {rates}"])
-            facts.append(["Of what the machine can", f"{100 * cost.reached:.0f} %"])
+            facts.append(["Of what the machine can", cost.reached_text])
     if kernel.override:
         facts.append(["Edited", str(kernel.override)])
     facts.append(["File", str(kernel.path)])

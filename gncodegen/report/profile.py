@@ -18,8 +18,7 @@ from gncodegen.lowering import Lowered
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.process.waiting import Waiting
 from gncodegen.report.roofline import Roofline, measured
-from gncodegen.runtime.backend import Backend, Key, PersistentBuffers
-from gncodegen.runtime.call_times import TimedExecutor
+from gncodegen.runtime.backend import Backend, Key, PersistentBuffers, Runner
 from gncodegen.runtime.host_backend import HostBackend
 from gncodegen.saving import write_file
 from gncodegen.tables import Table
@@ -43,7 +42,7 @@ class Cost:
         seconds: of all of them in a run.
         bytes: read and written by design.
         flops: floating-point operations.
-        least: seconds that the machine's roofline allows for them.
+        least: seconds that the machine's roofline allows for them; None where nobody measured it.
     """
 
     name: str
@@ -52,7 +51,7 @@ class Cost:
     seconds: float
     bytes: int
     flops: int
-    least: float
+    least: float | None
 
     @property
     def bandwidth(self) -> float:
@@ -65,9 +64,16 @@ class Cost:
         return self.flops / self.seconds if self.seconds else 0.0
 
     @property
-    def reached(self) -> float:
-        """The share of what the machine can."""
+    def reached(self) -> float | None:
+        """The share of what the machine can; None where that is not known."""
+        if self.least is None:
+            return None
         return self.least / self.seconds if self.seconds else 0.0
+
+    @property
+    def reached_text(self) -> str:
+        """That in percent, or "unknown"."""
+        return "unknown" if self.reached is None else f"{100 * self.reached:.0f} %"
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,7 +87,7 @@ class Profile:
         seconds: of a whole run, which nothing watched.
         calls: what each call takes, in order.
         watched: seconds of a whole run in which each call noted when it ended.
-        roofline: of the machine.
+        roofline: of the machine; None of a GPU, which is not measured.
     """
 
     function: str
@@ -90,7 +96,7 @@ class Profile:
     seconds: float
     watched: float
     calls: tuple[Cost, ...]
-    roofline: Roofline
+    roofline: Roofline | None
 
     @property
     def kernels(self) -> tuple[Cost, ...]:
@@ -123,7 +129,7 @@ class Profile:
                 f"{100 * cost.seconds / total:.1f} %",
                 f"{cost.bandwidth / 1e9:.1f}",
                 f"{cost.rate / 1e9:.1f}",
-                f"{100 * cost.reached:.0f} %",
+                cost.reached_text,
             )
             for cost in costs
         ]
@@ -190,7 +196,7 @@ def _grouped(named: Iterable[tuple[str, Cost]]) -> tuple[Cost, ...]:
             known.seconds + cost.seconds,
             known.bytes + cost.bytes,
             known.flops + cost.flops,
-            known.least + cost.least,
+            None if cost.least is None else (known.least or 0.0) + cost.least,
         )
     return tuple(sorted(found.values(), key=lambda cost: -cost.seconds))
 
@@ -208,31 +214,34 @@ def timed(
         measure: whether the machine is measured again.
     """
     program = lowered.program
-    if not isinstance(backend, HostBackend):
+    if not backend.has_clock:
         target = backend.target.machine.target
         raise TargetError(
-            f"profile: target {target!r}; allowed: 'cpu', whose calls are timed one by one; compile for it"
+            f"profile: target {target!r} runs on no machine whose time counts; allowed: 'cpu', or 'cuda' where there "
+            "is a GPU; compile for it"
         )
+
+    def run(runner: Runner) -> float:
+        begin = perf_counter()
+        runner.run(arrays)
+        backend.synchronize()
+        return perf_counter() - begin
+
     with backend.lock, Uninterrupted(), Waiting("timing"):
-        watched = backend.runner(program, lowered.sources, persistent, TimedExecutor)
-        assert isinstance(watched, TimedExecutor)
+        watched = backend.timed_runner(program, lowered.sources, persistent)
         whole: list[float] = []
         noted: list[float] = []
         for runner in (lowered.runner, watched):  # these compute the constants, too, which later runs find
-            runner.run(arrays)
+            run(runner)
         start = perf_counter()
         while len(whole) < FEWEST or (len(whole) < MOST and perf_counter() - start < BUDGET):
-            begin = perf_counter()
-            lowered.runner.run(arrays)
-            whole.append(perf_counter() - begin)
-            begin = perf_counter()
-            watched.run(arrays)
-            noted.append(perf_counter() - begin)
-    roofline = measured(backend, cores(), measure)
+            whole.append(run(lowered.runner))
+            noted.append(run(watched))
+    roofline = measured(backend, cores(), measure) if isinstance(backend, HostBackend) else None
     times = np.median(watched.seconds[1:], axis=0)
     calls: list[Cost] = []
     for call, seconds in list(zip(program.calls, times, strict=True))[program.hoisted :]:
-        least = roofline.seconds(call.bytes, call.flops)
+        least = roofline.seconds(call.bytes, call.flops) if roofline else None
         calls.append(Cost(call.kernel, call.layers, 1, float(seconds), call.bytes, call.flops, least))
     return Profile(
         program.function, program.batch_size, len(whole), median(whole), median(noted), tuple(calls), roofline

@@ -60,6 +60,15 @@ class Runner(Protocol):
         ...
 
 
+class TimedRunner(Runner, Protocol):
+    """A program whose runs are timed, call by call."""
+
+    @property
+    def seconds(self) -> NDArray[Any]:
+        """The times of each run, by call: (runs, calls); of a call that a run left out 0."""
+        ...
+
+
 class Backend(Protocol):
     """One place where networks run; a network has its own. One run at a time: hold `lock` around run and `result`."""
 
@@ -79,6 +88,25 @@ class Backend(Protocol):
 
     def runner(self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers) -> Runner:
         """A program whose kernels are compiled, ready to run; `sources` are its kernels by name."""
+        ...
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether calls can be timed."""
+        ...
+
+    def timed_runner(
+        self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers
+    ) -> TimedRunner:
+        """A program, ready to run with each call timed.
+
+        Raises:
+            TargetError: there is no clock.
+        """
+        ...
+
+    def synchronize(self) -> None:
+        """Waits until all runs are over."""
         ...
 
     def import_device_array(self, value: Any, what: str) -> DeviceArray | None:

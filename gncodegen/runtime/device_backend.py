@@ -18,6 +18,7 @@ from gncodegen.process import forks
 from gncodegen.runtime.arrays import on_gpu
 from gncodegen.runtime.backend import Array, Key, PersistentBuffers
 from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.runtime.device_call_times import TimedDeviceExecutor
 from gncodegen.runtime.device_executor import DeviceArena, DeviceExecutor, DeviceHyperparameters
 from gncodegen.runtime.pool import POOL
 from gncodegen.runtime.state import HostValues
@@ -85,7 +86,13 @@ class DeviceBackend:
         """One piece of device memory for all, filled."""
         return DeviceValues(initial, dtype, self.device, self.lock)
 
-    def runner(self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers) -> DeviceExecutor:
+    def runner(
+        self,
+        program: Program,
+        sources: Mapping[str, Source],
+        persistent: PersistentBuffers,
+        executor: type[DeviceExecutor] = DeviceExecutor,
+    ) -> DeviceExecutor:
         """Loads the kernels and binds what stays in its place.
 
         Raises:
@@ -107,9 +114,24 @@ class DeviceBackend:
         for kind, values in persistent.by_kind.items():
             assert isinstance(values, DeviceValues)
             addresses |= {(kind, name): values.address(name) for name in values.shapes}
-        return DeviceExecutor(
-            program, kernels, self.device, self._arena, addresses, self._hyperparameters, persistent.values
-        )
+        return executor(program, kernels, self.device, self._arena, addresses, self._hyperparameters, persistent.values)
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether calls can be timed."""
+        return self.device.has_clock
+
+    def timed_runner(
+        self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers
+    ) -> TimedDeviceExecutor:
+        """As `runner`; the device times each launch."""
+        runner = self.runner(program, sources, persistent, TimedDeviceExecutor)
+        assert isinstance(runner, TimedDeviceExecutor)
+        return runner
+
+    def synchronize(self) -> None:
+        """Waits until all work asked for up to now is done."""
+        self.device.synchronize()
 
     def import_device_array(self, value: Any, what: str) -> DeviceArray | None:
         """An array in this device's memory, not copied."""
@@ -160,6 +182,15 @@ class InspectionBackend:
     def result(self, key: Key) -> NoReturn:
         """Refuses, as `run` does."""
         self.run({})
+
+    has_clock = False
+
+    def timed_runner(self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers) -> NoReturn:
+        """Refuses, as `run` does."""
+        self.run({})
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
 
     def import_device_array(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""

@@ -191,7 +191,7 @@ class DeviceExecutor(Execution):
         if self.program.hoisted and hoisted:
             if self._hoisted is None or self._hoisted[0] != self._arena.address:
                 launches = self._launches(self._persistent, self.program.batch_size, hoisted=True)
-                self._hoisted = self._arena.address, self._device.prepare(Work((), launches, ()))
+                self._hoisted = self._arena.address, self._prepared(Work((), launches, ()))
             self._hoisted[1]()
         self._work(addresses, wanted, count)()
         for key in self._outputs:
@@ -240,12 +240,15 @@ class DeviceExecutor(Execution):
         """The work for inputs at these addresses, so many observations, and so many bytes of results to the host."""
         key = (self._arena.address, addresses, count, *wanted.items())
         if key not in self._works:
-            self._works[key] = self._device.prepare(self._planned(addresses, wanted, count))
+            self._works[key] = self._prepared(self._planned(addresses, wanted, count))
             if len(self._works) > MOST_GRAPHS:
                 self._device.synchronize()
                 self._works.popitem(last=False)
         self._works.move_to_end(key)
         return self._works[key]
+
+    def _prepared(self, work: Work) -> Callable[[], None]:
+        return self._device.prepare(work)
 
     def _planned(self, addresses: tuple[int, ...], wanted: Mapping[Key, int], count: int) -> Work:
         program, places, uploads = self.program, dict(self._persistent), list[tuple[Bytes, int]]()

@@ -15,6 +15,7 @@ from gncodegen.errors import TargetError
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.store import Source
 from gncodegen.runtime.backend import Array, Key, PersistentBuffers
+from gncodegen.runtime.call_times import TimedExecutor
 from gncodegen.runtime.checking import CheckedExecutor
 from gncodegen.runtime.executor import Arena, Executor
 from gncodegen.runtime.pool import POOL
@@ -59,6 +60,19 @@ class HostBackend:
             arrays |= {(kind, name): array for name, array in values.arrays.items()}
         chosen = executor or (CheckedExecutor if environment().check else Executor)
         return chosen(program, kernels, self._arena, arrays, persistent.values, persistent.averaging)
+
+    has_clock = True
+
+    def timed_runner(
+        self, program: Program, sources: Mapping[str, Source], persistent: PersistentBuffers
+    ) -> TimedExecutor:
+        """As `runner`; the launch loop notes the times."""
+        runner = self.runner(program, sources, persistent, TimedExecutor)
+        assert isinstance(runner, TimedExecutor)
+        return runner
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: a run is over when it returns."""
 
     def import_device_array(self, value: Any, what: str) -> None:
         """None: no array of a GPU is read here."""

@@ -111,6 +111,11 @@ class Device(Protocol):
         """As the driver counts GPUs."""
         ...
 
+    @property
+    def has_clock(self) -> bool:
+        """Whether launches can be timed."""
+        ...
+
     def allocate(self, sizes: Mapping[str, int]) -> Allocation:
         """Fresh memory: a part of that many bytes for each label, each on a 256-byte boundary.
 
@@ -129,6 +134,14 @@ class Device(Protocol):
 
     def prepare(self, work: Work) -> Callable[[], None]:
         """A way to start this work; it may be started any number of times."""
+        ...
+
+    def prepare_timed(self, work: Work) -> Callable[[], Callable[[], list[float]]]:
+        """A way to start this work launch by launch; what that returns waits and gives the seconds of each launch.
+
+        Raises:
+            TargetError: there is no clock.
+        """
         ...
 
     def upload(self, address: int, array: NDArray[Any]) -> None:

@@ -11,6 +11,7 @@ from cli.test_main import NETWORK
 
 import gncodegen as gnc
 from gncodegen.errors import SaveError, TargetError
+from gncodegen.report import profile as profiling
 from gncodegen.report.drawn import drawn
 from gncodegen.report.roofline import Roofline
 
@@ -80,7 +81,23 @@ def test_roofline_between_sizes():
     assert roofline.seconds(0, 100) == 2
 
 
-def test_other_targets_are_refused():
-    net = gnc.compile([gnc.FeatureInputLayer(2), gnc.ReluLayer()], "sm_80", batch_size=1)
-    with pytest.raises(TargetError, match="allowed: 'cpu'"):
+@pytest.mark.parametrize("emulate", [False, True])
+def test_what_has_no_clock_is_refused(emulate):
+    net = gnc.compile([gnc.FeatureInputLayer(2), gnc.ReluLayer()], "sm_80", batch_size=1, emulate=emulate)
+    with pytest.raises(TargetError, match="'sm_80' runs on no machine whose time counts; allowed: 'cpu', or 'cuda'"):
         net.profile(np.ones((1, 2)))
+
+
+def test_a_gpu_is_timed_by_events(stub, tmp_path, monkeypatch):
+    monkeypatch.setattr(profiling, "BUDGET", 0)
+    layers = [gnc.ImageInputLayer((3, 3, 4), normalization="none"), gnc.ReluLayer(), gnc.MaxPooling2dLayer(2)]
+    net = gnc.compile(layers, "cuda", batch_size=4)
+    profile = net.profile(np.ones((3, 3, 3, 4), np.float32))
+    assert [call.name for call in profile.calls] == [call.kernel for call in net.program.calls]
+    assert [call.seconds for call in profile.calls] == [pytest.approx(1e-3)] * 2, "the stub's clock counts kernels"
+    assert stub.count("cuGraphLaunch") == profile.rounds, "what nobody watches is a graph"
+    assert profile.table.rows[0][-1] == "unknown"
+    assert json.loads(json.dumps(profile.to_dict()))["roofline"] is None
+    profile.write_trace(tmp_path / "trace.json")
+    net.report(tmp_path / "report.html")
+    assert "the roofline is unknown" in (tmp_path / "report.html").read_text()

@@ -97,8 +97,8 @@ class Launch:
 class Kernels:
     """Entry points of libraries, kernels and launches.
 
-    Attributes: `launches` were asked for; `runs` = False leaves kernels undone; `cache` has their PTX, None = the
-    process's own.
+    Attributes: `launches` were asked for, so many `ended`; `runs` = False leaves kernels undone; `cache` has their PTX,
+    None = the process's own.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -106,6 +106,7 @@ class Kernels:
         self.cache: Path | None = None
         self.launches: list[Launch] = []
         self.runs = True
+        self.ended = 0
         self._known: dict[str, Kernel] = {}
 
     # ---- loading ---------------------------------------------------------------------------------------------------
@@ -226,6 +227,7 @@ class Kernels:
                     kernel.executable, grid=grid[0], block=block[0], arguments=values,
                     memory=self._driver.memory.device, cluster=cluster, cooperative=cooperative, dynamic_shared=shared,
                 )  # fmt: skip
+            self.ended += 1
 
         self._driver.streams.submit(stream, act, kernel.name, *uses)
 

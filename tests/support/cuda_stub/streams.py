@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LEGACY, PER_THREAD = 1, 2
 NONBLOCKING = 1
+DISABLE_TIMING = 2
 GLOBAL = 0
 
 
@@ -90,9 +91,15 @@ class Stream:
 
 @dataclass(eq=False)
 class Event:
-    """A point in a stream."""
+    """A point in a stream; its time is the number of kernels that ended before."""
 
+    timed: bool
     operation: Operation | None = None
+    time: int = 0
+
+    def pass_at(self, time: int) -> None:
+        """Work before it is done."""
+        self.time = time
 
 
 @dataclass(eq=False)
@@ -254,7 +261,7 @@ class Streams:
 
     @entry("cuEventCreate", ADDRESS, UNSIGNED)
     def create_event(self, out: int, flags: int) -> None:
-        put(out, self._driver.register(Event()))
+        put(out, self._driver.register(Event(timed=not flags & DISABLE_TIMING)))
 
     @entry("cuEventDestroy", HANDLE)
     def destroy_event(self, handle: int) -> None:
@@ -266,7 +273,8 @@ class Streams:
         if (capture := self.of(stream).capture) is not None:
             capture.broken = True
             raise StatusError(Status.STREAM_CAPTURE_UNSUPPORTED)
-        self._driver.find(handle, Event).operation = self.submit(stream, _nothing, "event")
+        event = self._driver.find(handle, Event)
+        event.operation = self.submit(stream, lambda: event.pass_at(self._driver.kernels.ended), "event")
 
     @entry("cuEventRecordWithFlags", HANDLE, HANDLE, UNSIGNED)
     def record_with_flags(self, handle: int, stream: int, flags: int) -> None:
@@ -280,11 +288,13 @@ class Streams:
 
     @entry("cuEventElapsedTime", ADDRESS, HANDLE, HANDLE)
     def elapsed(self, out: int, begin: int, end: int) -> None:
-        for event in (begin, end):
-            found = self._driver.find(event, Event).operation
-            if found is None or not found.done:
+        found = [self._driver.find(event, Event) for event in (begin, end)]
+        for event in found:
+            if event.operation is None or not event.timed:
+                raise StatusError(Status.INVALID_HANDLE)
+            if not event.operation.done:
                 raise StatusError(Status.NOT_READY)
-        put(out, 1, ctypes.c_float)
+        put(out, found[1].time - found[0].time, ctypes.c_float)
 
     # ---- capture ---------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class EmulatedDevice:
     """Device memory, every part of it an allocation of its own, and a launcher that checks all accesses."""
 
     number = 0
+    has_clock = False
 
     def __init__(self) -> None:
         self.memory = DeviceMemory()
@@ -53,6 +54,12 @@ class EmulatedDevice:
                 staged[:] = self.memory.read(address, staged.shape, np.uint8)
 
         return run
+
+    def prepare_timed(self, work: Work) -> NoReturn:
+        """Refuses: how long NumPy takes says nothing of a GPU."""
+        raise TargetError(
+            "the emulator has no clock; allowed: target='cuda' on a machine with a GPU, or 'cpu'; compile for it"
+        )
 
     def _launch(self, launch: DeviceLaunch) -> None:
         for address, nbytes in launch.fresh:

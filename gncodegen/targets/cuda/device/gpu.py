@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ class Gpu:
         self.l2 = int(self.device.properties.l2_cache_size)
         self._streams = Streams(self.device)
         self._process = os.getpid()
+
+    @property
+    def has_clock(self) -> bool:
+        """Events."""
+        return True
 
     @property
     def number(self) -> int:
@@ -126,6 +132,10 @@ class Gpu:
     def prepare(self, work: Work) -> Callable[[], None]:
         """Work that is started as a CUDA graph from the second time on."""
         return _Prepared(self, work)
+
+    def prepare_timed(self, work: Work) -> Callable[[], Callable[[], list[float]]]:
+        """Work that is started launch by launch, with an event in front of the first and behind each."""
+        return _Prepared(self, work).timed
 
     def mark(self) -> Callable[[], None]:
         """An event in the stream; the function waits for it."""
@@ -237,19 +247,44 @@ class _Prepared:
             else:
                 self._graph.launch(stream)
 
+    def timed(self) -> Callable[[], list[float]]:
+        """Starts it outside a graph; what is returned waits, and gives the seconds of each launch."""
+        events: list[Any] = []
+        self._gpu.enter()
+        with self._gpu.ordered() as stream, cuda.reported():
+            self._enqueue(stream, stream, lambda: events.append(cuda.timed_event(stream)))
+
+        def seconds() -> list[float]:
+            with cuda.reported():
+                events[-1].sync()
+                times = iter([cuda.seconds_between(begin, end) for begin, end in pairwise(events)])
+            return [next(times) if launch.grid else 0.0 for launch in self._work.launches]
+
+        return seconds
+
     def _captured(self) -> Any:
         builder = self._gpu.device.create_graph_builder()
         builder.begin_building()
         self._enqueue(builder.stream, builder)
         return builder.end_building().complete()
 
-    def _enqueue(self, stream: Any, launcher: Any) -> None:
-        """Asks for everything in order; `launcher` takes launches: the stream, or what captures it."""
+    def _enqueue(self, stream: Any, launcher: Any, note: Callable[[], None] | None = None) -> None:
+        """Asks for everything in order.
+
+        Args:
+            stream: takes copies.
+            launcher: takes launches: the stream, or what captures it.
+            note: called before the first launch and after each.
+        """
         launch = cuda.core().launch
         for address, host, nbytes in self._uploads:
             cuda.call("cuMemcpyHtoDAsync", address, host, nbytes, stream.handle)
+        if note is not None:
+            note()
         for kernel, config, arguments, _ in self._launches:
             launch(launcher, config, kernel, *arguments)
+            if note is not None:
+                note()
         for address, host, nbytes in self._downloads:
             cuda.call("cuMemcpyDtoHAsync", host, address, nbytes, stream.handle)
 
