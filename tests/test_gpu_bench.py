@@ -27,6 +27,7 @@ def _path(monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
+@pytest.mark.full(like="test_gpu_bench.py::test_a_row_that_fails_costs_one_row")
 def test_the_short_form_on_the_stub(bundle, tmp_path):
     given = ["--short", "--rehearse", "--skip-peers", "--bundle", str(bundle.folder), "--out", str(tmp_path)]
     status = gpu.main(given)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.sets import ALONE, few, out_of_turn
+from support.sets import ALONE, few, in_between, out_of_turn
 from support.targets import ARCHITECTURES, EMULATED
 
 from gncodegen.kernels import catalog
@@ -66,6 +66,19 @@ def test_a_long_table_has_each_case_on_one_target() -> None:
     kept = [item.name for item in items if item not in out_of_turn(items, ("cpu", EMULATED), 0, least=5)]
     assert kept == ["test[0-cpu]", f"test[1-{EMULATED}]", "test[2-cpu]", f"test[3-{EMULATED}]", "test[4-cpu]"]
     assert not out_of_turn(items, ("cpu", EMULATED), 0, least=6)
+
+
+@pytest.mark.parametrize(
+    ("targets", "kept"),
+    [
+        (["cpu"], ["test[0-cpu]", "test[4-cpu]"]),
+        (["cpu", EMULATED], ["test[0-cpu]", f"test[4-{EMULATED}]"]),
+        ([EMULATED, "cpu"], [f"test[0-{EMULATED}]", "test[4-cpu]"]),
+    ],
+)
+def test_the_first_and_the_last_case_stay(targets: list[str], kept: list[str]) -> None:
+    items = _cases(5, *targets)
+    assert [item.name for item in items if item not in in_between(items)] == kept
 
 
 def test_few_are_spread_evenly_and_those_marked_stay_as_they_are() -> None:

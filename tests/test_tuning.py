@@ -83,6 +83,7 @@ def results(problem, plan):
     return [array for (kind, _), array in arrays.items() if kind == "output"]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("problem", few(list(PROBLEMS.values()), 5), ids=PROBLEMS)
 def test_every_candidate_gives_the_same_bits(problem):
     first, *others = catalog.candidates(problem)

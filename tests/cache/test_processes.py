@@ -79,6 +79,7 @@ def flipped(whole, index):
     return whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :] if whole else b"x"
 
 
+@pytest.mark.full(like="cache/test_processes.py::test_each_damaged_kind_alone_is_made_anew")
 @pytest.mark.parametrize("way", ["one bit", *(pytest.param(w, marks=pytest.mark.full) for w in WAYS if w != "one bit")])
 def test_damaged_files_are_made_anew(warm, cache, way):
     draw, damaged = random.Random(way), files_of(cache)
@@ -127,6 +128,7 @@ def test_a_read_only_warm_cache_without_a_home(warm, cache):
     assert {path: path.read_bytes() for path in files_of(cache)} == before
 
 
+@pytest.mark.full(like="cache/test_processes.py::test_a_read_only_warm_cache_without_a_home")
 @pytest.mark.parametrize(
     "place", ["a file", "odd", *(pytest.param(p, marks=pytest.mark.full) for p in ("no home", "~"))]
 )
@@ -174,6 +176,7 @@ def test_processes_compile_each_kernel_once(warm, tmp_path, count):
     assert len(names) == len(set(names)) > 5
 
 
+@pytest.mark.full(like="cache/test_processes.py::test_a_worker_that_dies_costs_nothing")
 @pytest.mark.parametrize("count", [2, pytest.param(10, marks=pytest.mark.full)])
 def test_killed_compilations_leave_a_usable_cache(warm, tmp_path, count):
     draw = random.Random(3)

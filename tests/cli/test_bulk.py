@@ -70,6 +70,7 @@ def test_what_cannot_be_is_refused(files: tuple[str, str], capsys: pytest.Captur
     assert "--ranks 2 without --output" in capsys.readouterr().err
 
 
+@pytest.mark.full(like="cli/test_bulk.py::test_a_run_goes_on_where_one_was_ended")
 @needs_mpi
 def test_ranks_write_what_one_process_does(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(70_000, 4, 4, 2)).astype(np.float32)

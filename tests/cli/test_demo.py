@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from gncodegen.cli.demo import excerpt
 
 
+@pytest.mark.full(like="test_readme.py::test_the_tour_runs")
 def test_the_demo_reaches_98_percent_and_shows_its_work():
     result = subprocess.run([sys.executable, "-m", "gncodegen", "demo"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -156,6 +156,7 @@ def test_counts() -> None:
     assert (run, left) == COUNTS or (run >= COUNTS[0] and onnx_version() > (1, 23))
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     "name",
     [

@@ -145,6 +145,7 @@ def test_python_computes_the_same_bits_where_this_package_cannot_be_imported(net
         assert str(found["message"]) == "z has shape (11, 11, 12, 16); allowed: (N, 12, 12, 16)"
 
 
+@pytest.mark.full(like="exchange/test_standalone.py::test_c_computes_the_same_bits")
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.full)])
 def test_steps_of_the_solver_have_the_same_bits(tmp_path, dtype):
     layers = [

@@ -147,6 +147,7 @@ CASES = {
 KEPT = ("activations", "parts", "norms")
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("name", KEPT)
 def test_operators(name) -> None:
     module, shape = CASES[name]
@@ -183,6 +184,7 @@ def group_norm_by_variance(x):
     return ((groups - groups.mean(2, keepdim=True)) / deviation).reshape(x.shape)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("function", "kind"),
     [

@@ -37,6 +37,7 @@ def assert_round_trip(module: ModuleOp) -> None:
     assert again.is_structurally_equivalent(module)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("name", "function"), diagonal(list(NETWORKS), FUNCTIONS))
 def test_round_trip_after_every_pass(monkeypatch: pytest.MonkeyPatch, name: str, function: str) -> None:
     monkeypatch.setattr(catalog, "plan", numpy_gn.plan)

@@ -44,6 +44,7 @@ def both_types():
     return found
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("function", "shapes", "dtype"), few(both_types(), 10), ids=str)
 def test_two_operands(execute, function, shapes, dtype):
     x = [drawn(function, shape, dtype, seed) for seed, shape in enumerate(shapes)]
@@ -59,6 +60,7 @@ def test_two_operands(execute, function, shapes, dtype):
         np.testing.assert_allclose(found, expected[place], rtol=8 * TOLERANCE[dtype], atol=8 * TOLERANCE[dtype])
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("count", "function"), diagonal([1, 4], [row.name for row in ARITHMETIC.values() if row.folds])
 )

@@ -19,6 +19,7 @@ def sums(execute, shape, dtype, cores):
     assert (np.abs(got - expected) <= TOLERANCE[dtype] * scale + 1e-300).all()
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("shape", "dtype", "cores"),
     few([

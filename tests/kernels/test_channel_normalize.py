@@ -26,6 +26,7 @@ METHODS = {
 }
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("method", "shape", "statistic", "dtype"),
     [
@@ -102,6 +103,7 @@ def test_statistics_gradient(shape):
     np.testing.assert_allclose(found, back(dy)[0], atol=2e-6)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("shape", "activation"),
     diagonal([((2, 6, 6, 16),), ((3, 5, 7, 3),), ((2, 3, 30),), ((1, 40, 9, 64),)], ["", "relu"]),

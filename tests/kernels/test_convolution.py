@@ -90,6 +90,7 @@ def _param(name):
     return pytest.param(CASES[name], id=name, marks=marks)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("case", [_param(name) for name in CASES])
 def test_against_oracle(execute, case):
     x, weights, bias = case.arrays()
@@ -151,6 +152,7 @@ def test_fused_activation(execute, activation):
     np.testing.assert_allclose(got, function(y), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("case", "bias", "moves"),
     [

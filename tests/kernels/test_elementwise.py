@@ -31,6 +31,7 @@ def argument(function, *args, **options):
     return abs(x) + x.dtype.type(0.01) if function in OF_POSITIVE else x
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("function", "dtype"), diagonal(list(ACTIVATIONS), ["float32", "float64"]))
 def test_activation(execute, function, dtype):
     more = constants(function)
@@ -53,6 +54,7 @@ THIRD_ON_GPU = [
 """By default the emulator runs a third: `test_activation` has all functions."""
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("function", THIRD_ON_GPU)
 def test_activation_from_input(execute, function):
     more = constants(function)

@@ -48,6 +48,7 @@ def test_residual(execute, rows, inputs, outputs):
     np.testing.assert_array_equal(one[0], y[1])
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("rows", "inputs", "outputs", "dtype"), CASES)
 def test_against_numpy(execute, rows, inputs, outputs, dtype):
     x, weights, bias, dy = drawn(rows, inputs, outputs, dtype)
@@ -80,6 +81,7 @@ def test_x_is_flattened_and_bias_is_optional(execute):
     close(dweights, dy.astype(np.float64).T @ x.astype(np.float64), "float32")
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("rows", "inputs", "outputs"),
     [(37, 300, 10), (8, 40, 33), pytest.param(70, 530, 271, marks=pytest.mark.full("cuda"))],

@@ -29,6 +29,7 @@ def close(got, expected, dtype):
     np.testing.assert_allclose(got, expected, rtol=8 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("shape", "dtype"), ROWS)
 def test_softmax(execute, shape, dtype):
     x, dy = scores(shape, dtype), scores(shape, dtype, 3)
@@ -43,6 +44,7 @@ def test_softmax(execute, shape, dtype):
     np.testing.assert_array_equal(part[0], y[1])
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("shape", "dtype", "weighted"), [*((*row, False) for row in ROWS), (*ROWS[1], True), (*ROWS[2], True)]
 )

@@ -94,6 +94,7 @@ def test_copy_in_place(execute):
     np.testing.assert_array_equal(y, x)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("shape", "padding", "dtype", "mode"),
     [

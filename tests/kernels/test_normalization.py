@@ -33,11 +33,13 @@ OTHERS = [*SHAPES[1::3], *SHAPES[2::3], ((1, 97, 101, 32), 8), ((1, 160, 160, 3)
 CASES = [*diagonal(SHAPES[::3], VARIANTS), *few(diagonal(OTHERS, VARIANTS), 1)]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("shape", "groups", "dtype", "activation"), CASES)
 def test_forward_and_gradient(execute: Execute, shape, groups, dtype, activation):
     check(execute, shape, groups, dtype, activation)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("activation", ["relu", "leaky-relu"])
 def test_a_residual(execute: Execute, activation):
     check(execute, (2, 6, 6, 16), 4, "float32", activation, residual=True)
@@ -57,6 +59,7 @@ REDUCED = [
 ]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("reduced", "shape", "groups", "dtype"),
     few(diagonal(REDUCED, ["float32", "float64"]), 4),
@@ -65,6 +68,7 @@ def test_channels_alone_and_the_whole_batch(execute: Execute, reduced, shape, gr
     check(partial(execute, cores=8), shape, groups, dtype, "relu", reduced=reduced)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("channels", "dtype", "activation", "residual", "split"),
     [

@@ -38,6 +38,7 @@ def given(case, seed=0):
 FIRST, SECOND = CASES[::2], CASES[1::2]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("case", [*FIRST, *few([(case,) for case in SECOND], 2)], ids=str)
 def test_max_pool(execute, case):
     x, options, attributes, dtype = given(case)
@@ -49,6 +50,7 @@ def test_max_pool(execute, case):
     np.testing.assert_allclose(dx, backward(dy)[0], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("case", "count_padding"),
     [

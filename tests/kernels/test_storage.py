@@ -106,6 +106,7 @@ def test_every_op_has_a_row_and_every_row_a_case() -> None:
     }
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("dtype", "name"), _cases())
 def test_16_bits_are_float32_rounded_once(execute: Any, target: str, name: str, dtype: str) -> None:
     op, case = name.partition(":")[0], CASES[name]

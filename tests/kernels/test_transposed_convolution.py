@@ -22,6 +22,7 @@ def attributes(stride, cropping, extents, **more):
     return {"extents": extents, "stride": stride, "dilation": (1,) * len(stride), "padding": padding, **more}
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_bias_residual_and_relu_in_its_epilogue(execute, case):
     size, window, stride, cropping, dtype = case

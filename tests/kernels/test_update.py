@@ -173,6 +173,7 @@ def test_update_statistics_adds_what_the_variance_over_ranks_has_more():
     np.testing.assert_allclose(variance, 0.3 * (np.array([4.0, 1.0]) + more) + 0.7 * old)
 
 
+@pytest.mark.full(like="kernels/test_update.py::test_two_steps")
 def test_many_parameters_take_several_launches(execute):
     """101 parameters have 505 buffers: two launches, each with its own share of the table."""
     shapes = [(1 + i % 7,) for i in range(101)]

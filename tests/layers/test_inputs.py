@@ -36,6 +36,7 @@ def test_statistics_agree_with_numpy(method, dimension, monkeypatch):
         np.testing.assert_allclose(value, np.reshape(expected, parameter.shape), rtol=1e-12)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("layer", "size", "dimension", "axes"),

@@ -53,6 +53,7 @@ def net(request):
     return gnc.compile(request.param, training=False, batch_size=64)
 
 
+@pytest.mark.few
 def test_each_count_has_the_bits_of_single_observations(net):
     """Alone, in part of a batch, in a whole one and across two; nothing is written behind the results."""
     x = drawn(net)
@@ -130,6 +131,7 @@ def compiled_files(net):
     return {source.path.name for lowered in net._functions.known for source in lowered.sources.values()}
 
 
+@pytest.mark.full(like="networks/test_batch_sizes.py::test_each_count_has_the_bits_of_single_observations")
 @pytest.mark.parametrize(
     "count", [7, *(pytest.param(n, marks=pytest.mark.full(like=LIKE)) for n in COUNTS if n not in (7, 64))]
 )

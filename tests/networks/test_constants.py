@@ -26,6 +26,7 @@ def x() -> np.ndarray:
     return np.random.default_rng(1).normal(size=(2, 8, 8, 8)).astype(np.float32)
 
 
+@pytest.mark.full(like="networks/test_constants.py::test_predictions_follow_training")
 @pytest.mark.parametrize("target", TARGETS)
 def test_predictions_follow_the_parameters(target: str, x: np.ndarray) -> None:
     network, other = compiled(target), compiled(target, seed=1)

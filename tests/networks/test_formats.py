@@ -115,6 +115,7 @@ def twin(layer, letters, cell):
 JUDGED = [line for line in ALLOWED if twin(*line)]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("layer", "letters", "cell"),
     [
@@ -170,6 +171,7 @@ def test_arrays_in_any_order_of_axes(order):
         np.testing.assert_array_equal(found[name], gradient)
 
 
+@pytest.mark.full(like="networks/test_formats.py::test_arrays_in_any_order_of_axes")
 def test_training_and_classes_of_arrays_whose_batch_is_not_first():
     """Accuracy and labels are those of channel-last arrays, where scores are (K, N)."""
     draw = np.random.default_rng(0)

@@ -60,6 +60,7 @@ def arrays(arguments):
     return [np.asarray(each, np.float64) for each in arguments if isinstance(each, np.ndarray)]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("name", chosen(FORMS, "groupnorm", "convolution", "maxpool", "softmax"))
 def test_results_and_gradients(name):
     arguments, properties, oracle = FORMS[name]

@@ -50,6 +50,7 @@ def branched():
     return graph, nodes
 
 
+@pytest.mark.full(like="networks/test_residual.py::test_block")
 def test_layers_with_several_readers():
     graph, nodes = branched()
     x = np.random.default_rng(0).standard_normal((3, 5, 4, 6))
@@ -101,6 +102,7 @@ def residual_block(last, shortcut):
     return graph, [*nodes, ref.Node("fc", ref.fully_connected, ("weights", "bias"))]
 
 
+@pytest.mark.full(like="networks/test_residual.py::test_block")
 @pytest.mark.parametrize(
     ("last", "shortcut", "fused"),
     few(

@@ -25,6 +25,7 @@ def array_for(letters):
     return normal(*(next(spatial) if letter == "S" else EXTENTS[letter][0] for letter in letters))
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("letters", FORMATS)
 def test_every_format_and_axis_order(letters):
     x = array_for(letters)

@@ -83,6 +83,7 @@ def assert_close(found: Any, wanted: Any, dtype: str, steps: float, what: str = 
     np.testing.assert_allclose(found, wanted, rtol=0, atol=bound, err_msg=what)
 
 
+@pytest.mark.full(like="networks/test_half.py::test_slices_and_restarts_keep_the_bits")
 @pytest.mark.parametrize(("dtype", "target"), diagonal(DTYPES, ON))
 def test_network_rounds_where_it_stores(dtype: str, target: str) -> None:
     compiled, (x, t) = network(dtype, target), data()

@@ -77,6 +77,7 @@ def test_batch_norm_in_prediction_treats_every_observation_alone():
     np.testing.assert_array_equal(compiled.predict(x)[1:2], compiled.predict(x[1:2]))
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("dimension", "reduced"),
     [
@@ -111,6 +112,7 @@ def test_instance_norm(shape, dtype):
     assert_same_network(layers, nodes, image(2, *shape), dtype=dtype, tolerance=tolerance)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("method", "extent"),
     few([

@@ -35,6 +35,7 @@ def images(compiled: gnc.Compiled) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((2, extent, extent, 3)).astype(np.float32) + 100
 
 
+@pytest.mark.full(like="networks/test_partial_statistics.py::test_gradients_are_slopes")
 def test_the_norm_takes_the_partials(compiled):
     assert "parts = " in compiled.ir("partial-statistics")
     assert "parts = " not in compiled.ir("layout")

@@ -56,6 +56,7 @@ def test_loss_and_gradient(target):
     np.testing.assert_allclose(compiled.predict(z), y, atol=1e-6)
 
 
+@pytest.mark.full(like="networks/test_pixels.py::test_loss_and_gradient")
 def test_a_unet_learns_its_pixels(tmp_path):
     options = gnc.training_options(
         "sgdm", max_epochs=40, mini_batch_size=6, initial_learn_rate=0.02, verbose=False, seed=1, validation_data=(X, Y)

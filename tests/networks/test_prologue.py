@@ -27,6 +27,7 @@ def compiled() -> gnc.Compiled:
     return gnc.compile(layers, batch_size=2)
 
 
+@pytest.mark.full(like="kernels/cpu/test_prologue.py::test_same_bits")
 def test_prediction(compiled):
     predict = compiled.ir("prologue", "predict")
     assert "gn.group_statistics" in predict

@@ -64,6 +64,7 @@ def bits(threads, dtype="float32"):
     return dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
 
 
+@pytest.mark.full(like="networks/test_reproducible.py::test_a_batch_slice_alone_is_predicted_to_the_same_bits")
 def test_thread_counts_and_repeated_runs_give_the_same_bits():
     one, two, again = bits(1), bits(2), bits(2)
     assert len(one) > 20
@@ -71,7 +72,7 @@ def test_thread_counts_and_repeated_runs_give_the_same_bits():
     assert two == again
 
 
-@pytest.mark.full(like="networks/test_reproducible.py::test_thread_counts_and_repeated_runs_give_the_same_bits")
+@pytest.mark.full(like="networks/test_reproducible.py::test_a_batch_slice_alone_is_predicted_to_the_same_bits")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_thread_counts_in_half_precision(dtype):
     assert bits(1, dtype) == bits(2, dtype)

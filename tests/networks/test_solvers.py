@@ -82,6 +82,7 @@ def images(seed):
     return np.random.default_rng(seed).standard_normal((4, 6, 6, 2))
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("solver", "method"), few(diagonal(list(SOLVERS), ["none", "l2norm", "global-l2norm", "absolute-value"]), 3)
 )
@@ -104,6 +105,7 @@ def test_steps_are_the_oracles(solver, method, where):
     np.testing.assert_array_equal(compiled.parameters["gn.scale"], frozen)
 
 
+@pytest.mark.few
 @SOLVER
 def test_a_saved_network_goes_on_with_equal_bits(solver, where, tmp_path):
     whole, first = network(solver, where), network(solver, where)

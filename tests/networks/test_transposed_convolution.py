@@ -150,6 +150,7 @@ def test_other_activations_behind_it(function):
     assert_same_network(layers, nodes, np.random.default_rng(0).standard_normal((2, 4, 3, 2)))
 
 
+@pytest.mark.full(like="networks/test_transposed_convolution.py::test_by_hand")
 def test_trained_saved_and_loaded(tmp_path):
     layers, _, x = autoencoder()
     options = gnc.training_options("sgdm", max_epochs=8, mini_batch_size=3, verbose=False, seed=0)

@@ -143,6 +143,7 @@ def _param(name):
     return pytest.param(name, id=name, marks=[] if name in IN_TURN else [pytest.mark.full(*families)])
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", [_param(name) for name in CASES])
 def test_against_the_twin(name, target):

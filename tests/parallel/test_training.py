@@ -175,6 +175,7 @@ def _goes_on(folder: Path, last: int, whole: np.ndarray) -> None:
     np.testing.assert_allclose(_resumed(folder).training_loss, whole, rtol=1e-5)
 
 
+@pytest.mark.few
 @needs_mpi
 @pytest.mark.parametrize(
     ("fault", "message"),

@@ -29,6 +29,7 @@ def copied(given: numpy_gn.Arrays) -> numpy_gn.Arrays:
     return {key: value.copy() for key, value in given.items()}
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_stage_computes_the_same(name: str, function: str) -> None:
@@ -81,6 +82,7 @@ def test_gradients_are_slopes_of_the_loss(name: str, training: bool) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("clip", ["none", "l2norm", "global-l2norm", "absolute-value"])
 @pytest.mark.parametrize(
     ("name", "solver"),

@@ -50,6 +50,7 @@ def test_the_kernels_decide() -> None:
     assert not any("parts" in op for op in after("partial-statistics", f"{CONVOLVED}\n{norm()}"))
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("function", ["predict", "train_step"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_meaning(name: str, function: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,7 @@ def test_the_kernels_decide() -> None:
     assert not any("norm_groups" in op for op in after("prologue", f"{norm()}\n{convolution()}"))
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("function", ["predict", "loss", "train_step"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_meaning(name: str, function: str, monkeypatch: pytest.MonkeyPatch) -> None:

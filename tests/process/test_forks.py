@@ -121,6 +121,7 @@ def test_children_run_on_one_thread(layer):
     run(POOL + TRAIN, NUMBA_THREADING_LAYER=layer)
 
 
+@pytest.mark.full(like="process/test_forks.py::test_children_run_on_one_thread")
 @pytest.mark.parametrize(("children", "compiles"), [(3, 0), pytest.param(4, 1, marks=pytest.mark.full)])
 def test_a_fork_while_other_threads_are_busy(children, compiles):
     run(BUSY, CHILDREN=str(children), COMPILES=str(compiles))

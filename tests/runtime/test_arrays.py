@@ -75,6 +75,7 @@ def variants():
     }
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("kind", list(variants()))
 def test_odd_but_good_arrays_are_the_same_as_their_plain_copy(compiled, kind):
     x = variants()[kind]

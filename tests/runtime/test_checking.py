@@ -111,6 +111,7 @@ print(json.dumps([losses, net.predict(x).tobytes().hex()]))
 """
 
 
+@pytest.mark.full(like="runtime/test_checking.py::test_what_is_right_is_left_alone")
 def test_a_training_step_keeps_its_bits():
     outputs = []
     for check in ("0", "1"):
@@ -126,7 +127,7 @@ def test_a_training_step_keeps_its_bits():
 SUITE = ("test_normalization.py", "test_pooling.py", "test_loss.py", "cpu/test_residual_norm.py")
 
 
-@pytest.mark.full(like="runtime/test_checking.py::test_a_training_step_keeps_its_bits")
+@pytest.mark.full(like="runtime/test_checking.py::test_what_is_right_is_left_alone")
 def test_the_kernel_suite_on_poisoned_memory():
     folder = Path(__file__).parents[1] / "kernels"
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "-pno:cacheprovider", "-k", "cpu and not sm_"]

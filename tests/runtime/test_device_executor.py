@@ -48,6 +48,7 @@ def pair():
 
 
 class TestDemoNetwork:
+    @pytest.mark.full(like="runtime/test_device_executor.py::test_train_network_in_the_emulator")
     def test_loss_gradients_steps_and_predictions(self, pair):
         cpu, emulated, x, t = pair
         assert emulated.loss(x, t) == pytest.approx(cpu.loss(x, t), rel=1e-5)

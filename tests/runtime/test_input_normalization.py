@@ -59,6 +59,7 @@ def check(method, kind, target):
     assert compiled.train_step(x, t) == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("method", "kind"), [*((method, "float64") for method in METHODS), ("zscore", "int64")])
 def test_every_call_normalizes_in_float64(method, kind):
     check(method, kind, "cpu")

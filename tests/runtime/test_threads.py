@@ -105,6 +105,7 @@ print(threading_layer())
 """
 
 
+@pytest.mark.full(like="runtime/test_threads.py::test_networks_are_compiled_and_loaded_in_threads")
 def test_two_networks_on_the_workqueue_layer():
     environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
     here = Path(__file__).resolve()

@@ -27,6 +27,7 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
 
     extra = {item for item in items if _only_full(item)}
     extra |= out_of_turn([item for item in items if item not in extra], ("cpu", EMULATED), 0, least=MANY)
+    extra |= in_between([item for item in items if item not in extra and item.get_closest_marker("few")])
     if config.getoption("--rest"):
         gone = {item for item in items if item not in extra and not _draws(item)}
     else:
@@ -68,6 +69,18 @@ def out_of_turn(items: Sequence[pytest.Item], names: Sequence[str], first: int, 
     return gone
 
 
+def in_between(items: Sequence[pytest.Item]) -> set[pytest.Item]:
+    """The cases of each test but the first, and the last, which is one on another target if there is one."""
+    cases: dict[tuple[str, str], list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault((str(item.path), getattr(item, "originalname", item.name)), []).append(item)
+    gone: set[pytest.Item] = set()
+    for test in cases.values():
+        elsewhere = [item for item in test if _family(item) != _family(test[0])]
+        gone |= set(test) - {test[0], (elsewhere or test)[-1]}
+    return gone
+
+
 def _draws(item: pytest.Item) -> bool:
     """Whether a full run gives the test other examples than a default run."""
     return getattr(getattr(item, "function", None), "is_hypothesis_test", False)
@@ -93,8 +106,8 @@ def _like(item: pytest.Item) -> bool:
     """Marked `full(like="folder/test_file.py::test_name")`, and that test, counted from tests/, is there and stays."""
     for mark in item.iter_markers("full"):
         name, _, function = mark.kwargs.get("like", "").partition("::")
-        found = re.search(rf"^((?:@.*\n)*)def {function}\(", _text(name), re.MULTILINE) if function else None
-        if found and "mark.full\n" not in found[1]:
+        found = re.search(rf"^((?: *@.*\n)*) *def {function}\(", _text(name), re.MULTILINE) if function else None
+        if found and not re.search(r"^ *@pytest\.mark\.full(\n|\(like)", found[1], re.MULTILINE):
             return True
     return False
 

@@ -41,6 +41,7 @@ def narrow(monkeypatch):
     registry.register(registry.TargetRow("narrow", "'narrow'", "cpu", narrow_backend, ("source", "asm"), tuned=True))
 
 
+@pytest.mark.full(like="targets/test_registry.py::test_its_options_are_those_of_its_row")
 def test_a_toy_target(narrow):
     toy, cpu = (gnc.compile(LAYERS, target, batch_size=4) for target in ("narrow", "cpu"))
     x = np.random.default_rng(0).normal(size=(4, 6, 6, 4)).astype(np.float32)

@@ -27,6 +27,7 @@ def caught(**given):
     return error.value
 
 
+@pytest.mark.full(like="train/test_anomaly.py::test_what_comes_with_the_data")
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_output_names_layer_op_and_iteration(target):
     layers = [

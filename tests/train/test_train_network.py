@@ -177,6 +177,7 @@ class TestStatistics:
         net, _ = train(classifier(), reset_input_normalization=False)
         assert np.allclose(net.layers[0].mean, X.mean((0, 1, 2)), rtol=1e-6)
 
+    @pytest.mark.full(like="train/test_train_network.py::test_moving_statistics_of_batch_normalization")
     def test_population_statistics_of_batch_normalization(self):
         layers = classifier(
             gnc.BatchNormalizationLayer(name="bn1"), gnc.ReluLayer(), gnc.BatchNormalizationLayer(name="bn2")

@@ -16,6 +16,7 @@ from gncodegen.kernels.schedule import Machine, Problem, Tensor
 from gncodegen.targets.cpu import host
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("offset", [0, 1e2, 1e4, 1e6])
 @pytest.mark.parametrize("shape", [(2, 56, 56, 64), (2, 31, 17, 20), (1, 160, 160, 3)])
 def test_accuracy_at_any_mean(execute: Execute, offset, shape):
@@ -104,6 +105,7 @@ def test_whole_and_split_launches_give_the_same_bits(execute: Execute, shape, gr
         assert np.array_equal(one, other)
 
 
+@pytest.mark.full(like="kernels/cpu/test_normalization.py::test_whole_and_split_launches_give_the_same_bits")
 @pytest.mark.parametrize(
     ("shape", "residual"), few(diagonal([((2, 61, 53, 24),), ((1, 33, 9, 520),), ((3, 7, 5, 20),)], [True, False]), 2)
 )

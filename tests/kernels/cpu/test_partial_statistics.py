@@ -74,6 +74,7 @@ def test_partials_are_those_of_y(execute: Execute, shape, window, filters, parts
     np.testing.assert_allclose(about - sums**2 / counts, squares, rtol=tolerance, atol=tolerance * counts.max())
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("shift", [0, 1e4, 1e6])
 @pytest.mark.parametrize(("groups", "residual"), [(1, False), (4, True), (24, False)])
 def test_a_norm_of_partials(execute: Execute, shift, groups, residual):

@@ -27,6 +27,7 @@ def extents(x, window, attributes):
     ]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("activation", "partials", "shape", "window", "filters", "norm_groups", "more", "dtype"),
     few(diagonal([("", False), ("relu", True), ("leaky-relu", False)], CASES), 3),

@@ -43,6 +43,7 @@ def templates(op, operands, result, attributes):
     return [launch.schedule.template for launch in catalog.plan(problem).launches]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("name", "largest"), [*few(diagonal(FIRST, [2, 4]), 3), *in_full(diagonal(OTHERS, [2, 4]))])
 def test_against_oracle(execute, name, largest):
     case, execute = CASES[name], partial(execute, on=replace(host.machine(), precise=largest == 2))
@@ -91,6 +92,7 @@ def test_a_nan_stays_within_the_patches_that_read_it(execute):
     np.testing.assert_array_equal(got[1], clean[1])
 
 
+@pytest.mark.full(like="kernels/cpu/test_winograd.py::test_against_oracle")
 @pytest.mark.parametrize(
     "case",
     [

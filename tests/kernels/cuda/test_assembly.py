@@ -83,6 +83,7 @@ CASES = [
 NAMES = [f"{number}-{case[0]}" for number, case in enumerate(CASES)]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("target", ON_ARCHITECTURES)
 @pytest.mark.parametrize(("op", "operands", "results", "attributes", "dtype", "accesses"), few(CASES, 9), ids=NAMES)
 def test_kernels_assemble_clean(op, operands, results, attributes, dtype, accesses, target):

@@ -77,6 +77,7 @@ def check(problem, share):
     assert 65536 // (-(-figures["registers"] // 8) * 8 * threads) >= 1
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("shape", few([(shape,) for shape in SHAPES.values()], 2), ids=SHAPES)
 def test_the_inner_loop_multiplies(shape):
     *asked, share = shape

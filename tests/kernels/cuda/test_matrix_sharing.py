@@ -58,6 +58,7 @@ def test_a_weight_gradient_has_the_same_bits_twice(execute):
 TILES = [tile for tile in matrix_tile.TILES if tile.thread != (4, 4)]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("tile", few([(tile,) for tile in TILES], 4), ids=lambda tile: f"{tile.rows}x{tile.columns}")
 def test_every_tile(execute, monkeypatch, tile):
     """Two blocks in each direction, the second with a few rows and columns; a depth that no step divides."""

@@ -68,6 +68,7 @@ SHARES = [
 ]  # fmt: skip
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("kind", "shape", "groups", "target"), few(SHARES, 2))
 def test_shares_of_several_blocks(execute: Execute, only, shape, groups, kind, target):
     only(kind, 3, wave=1)
@@ -82,6 +83,7 @@ def plain(execute: Execute, x: np.ndarray, groups: int, on=None, **attributes) -
     )[0]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("kind", "parts", "offset"), diagonal([("resident", 1), ("flags", 4), ("split", 4)], [0, 1e2, 1e4, 1e6])
 )

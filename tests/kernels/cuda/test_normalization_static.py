@@ -44,6 +44,7 @@ def planned(op: str, shape, groups: int, target: str, dtype: str = "float32", **
     return problem, catalog.plan(problem)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("target", ARCHITECTURES)
 @pytest.mark.parametrize(("shape", "groups"), REAL)
 @pytest.mark.parametrize("op", ["group_norm", "group_norm_gradient"])
@@ -56,6 +57,7 @@ def test_every_shape_has_a_schedule_that_fills_the_machine(op, target, shape, gr
         assert all(launch.grid >= on.cores for launch in main)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("shape", "groups", "op"), few(diagonal(REAL, ["group_norm", "group_norm_gradient"]), 4))
 @pytest.mark.parametrize("target", ON_ARCHITECTURES)
 def test_real_shapes_assemble_clean(op, target, shape, groups):

@@ -41,6 +41,7 @@ WIDE = [
 ]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("shape", "groups", "cores"), few(diagonal(WIDE, [1, 8]), 1))
 def test_wide_groups(execute: Execute, shape, groups, cores):
     check(execute, shape, groups, "float32", "relu", machine("sm_80", cores=cores))
@@ -56,6 +57,7 @@ def test_wide_groups_with_a_residual(execute: Execute, cores):
     check(execute, (2, 3, 4096), 1, "float32", "relu", machine("sm_80", cores=cores), residual=True)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("target", ON_ARCHITECTURES)
 @pytest.mark.parametrize(("dtype", "cores"), [("float32", 1), ("bfloat16", 100), ("float64", 1)])
 @pytest.mark.parametrize("op", ["group_norm", "group_norm_gradient"])
@@ -76,6 +78,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("kind", "target", "shape", "groups", "reduced"), few(KINDS, 2))
 def test_a_slice_of_the_batch_keeps_its_bits(execute, monkeypatch, kind, target, shape, groups, reduced):
     """Within one tier and cut, y, statistics and dx of an observation do not depend on the others.

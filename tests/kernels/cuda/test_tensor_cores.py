@@ -36,6 +36,7 @@ def products(execute, math, x, weights, stride, attributes):
     return got, (y, *backward(dy)), dy
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("case", "math"), few(diagonal(list(CASES), list(ROUNDING)), 1))
 def test_small_integers_are_exact(execute, math, case):
     """Every value and its place shows: a fragment in a wrong lane gives another integer."""

@@ -93,6 +93,7 @@ def test_a_more_capable_cpu_is_refused(monkeypatch, here, wanted, lacking):
         pretend(monkeypatch, here, wanted)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(
     ("here", "wanted", "attributes"),
     [
@@ -183,6 +184,7 @@ DECIDES_NOT = {
 }
 
 
+@pytest.mark.full(like="targets/cpu/test_processor.py::test_a_less_capable_cpu_goes_without_what_is_not_here")
 @environments(DECIDES, "generic")
 @on_x86
 def test_kernels_for_another_cpu_lie_apart(plain, tmp_path, environment):

@@ -38,6 +38,7 @@ HOST = {
 }
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("asked", HOST.values(), ids=HOST)
 def test_register_tiles_stay_in_registers(asked):
     from gncodegen.targets.cpu import compile as compiler
@@ -121,6 +122,7 @@ def test_registers_of_arm_hold_the_broadcasts_too():
     ]
 
 
+@pytest.mark.full(like="targets/cpu/test_registers.py::test_register_tiles_stay_in_registers")
 def test_few_values_take_the_narrowest_vectors_that_hold_them_from_32_bytes_up():
     assert [WIDE.lanes("float32", extent) for extent in (1, 8, 9, 64)] == [8, 8, 16, 16]
     assert [WIDE.lanes("float64", extent) for extent in (4, 5)] == [4, 8]
