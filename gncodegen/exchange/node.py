@@ -118,6 +118,13 @@ class Node:
             raise Unsupported(f"its input {name!r} is computed at run time; allowed: a constant")
         return operand
 
+    def constant_of_rank(self, index: int, rank: int) -> NDArray[Any]:
+        """Input `index`, which must be known and have so many axes."""
+        constant = self.constant(index)
+        if constant.ndim != rank:
+            raise Unsupported(f"its input {index + 1} has the shape {constant.shape}; allowed: {rank} axes")
+        return constant
+
     def constant_or(self, index: int, default: Any) -> NDArray[Any]:
         """Input `index`, which must be known, or the default where it is left out."""
         return self.constant(index) if self.has(index) else np.asarray(default)
@@ -127,6 +134,17 @@ class Node:
         if name in self.attributes:
             return tuple(int(entry) for entry in self.attributes[name])
         return tuple(int(entry) for entry in self.constant(index).ravel()) if self.has(index) else None
+
+    def per_axis(self, name: str, count: int, default: int) -> tuple[int, ...]:
+        """An attribute of so many whole numbers; the default as many times where it is left out.
+
+        Raises:
+            Unsupported: it has more or fewer.
+        """
+        numbers = tuple(self.attributes.get(name, (default,) * count))
+        if len(numbers) != count:
+            raise Unsupported(f"{name} = {numbers}; allowed: {count} whole numbers for the axes of its window")
+        return numbers
 
     @property
     def declared(self) -> frozenset[int]:

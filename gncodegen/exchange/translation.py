@@ -145,6 +145,10 @@ class _Translation:
         except Unsupported as reason:
             self._fault(step.outputs, step, str(reason))
             return [None] * len(step.outputs)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of what no row foresees
+            reason = f"its attributes and inputs do not fit together ({type(error).__name__}: {error})"
+            self._fault(step.outputs, step, f"{reason}; allowed: those of the operator's definition; correct the model")
+            return [None] * len(step.outputs)
         if len(results) < len(step.outputs):
             others = step.outputs[len(results) :]
             self._fault(others, step, f"its outputs {', '.join(others)}; allowed: the first {len(results)}")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from ctypes import addressof, c_char
 from functools import cache
 from math import prod
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,8 @@ def as_array(value: Any, what: str) -> NDArray[Any]:
             f"{what} is not an array ({error}); allowed: real numbers with one extent per axis, on the CPU; "
             "give a NumPy array"
         ) from error
+    if array.dtype.kind == "O" and all(isinstance(element, Real) for element in array.flat):
+        return array.astype(np.float64)  # as of a table whose columns could lack numbers, and do not
     if array.dtype.kind not in "biuf":
         cure = _CURES.get(array.dtype.kind, "convert it, as with np.asarray(x, np.float32)")
         raise ArrayError(f"{what} has elements of type {array.dtype}; allowed: real numbers (bool, int, float); {cure}")

@@ -59,6 +59,30 @@ def test_what_is_no_model(given, message) -> None:
         gnc.from_onnx(given)
 
 
+@pytest.mark.parametrize(
+    ("kind", "weights", "attributes", "message"),
+    [
+        ("Conv", (2, 4, 3), {"pads": [1]}, r"pads = \(1,\); allowed: 2 whole numbers for the axes of its window"),
+        ("Conv", (2, 4, 3), {"strides": [1, 1]}, r"strides = \(1, 1\); allowed: 1 whole number"),
+        ("Conv", (2, 4), {}, r"its input 2 has the shape \(2, 4\); allowed: 3 axes"),
+        ("Gemm", (4,), {}, r"its input 2 has the shape \(4,\); allowed: 2 axes"),
+        ("Conv", (2, 4, 3), {"group": 0}, "(Conv).*; allowed: "),
+    ],
+)
+def test_attributes_and_inputs_that_do_not_fit(kind, weights, attributes, message) -> None:
+    nodes = [helper.make_node(kind, ["x", "w"], ["y"], name="node", **attributes)]
+    shape = ["N", 4, 8] if kind == "Conv" else ["N", 4]
+    with pytest.raises(NetworkError, match=message):
+        gnc.from_onnx(model_of(nodes, {"x": shape}, {"y": None}, {"w": np.ones(weights, np.float32)}))
+
+
+def test_an_input_of_a_type_that_there_is_not() -> None:
+    model = small_model()
+    model.graph.input[0].type.tensor_type.elem_type = 65
+    with pytest.raises(NetworkError, match="input 'x' is of type unknown; allowed: float32 and float64"):
+        gnc.from_onnx(model)
+
+
 def test_versions_and_shapes() -> None:
     old = small_model()
     old.opset_import[0].version = 6

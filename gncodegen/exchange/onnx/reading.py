@@ -187,7 +187,8 @@ def _shape(onnx: Any, entry: Any) -> Shape:
     kind = entry.type.tensor_type
     if not entry.type.HasField("tensor_type"):
         raise _refused(f"input {entry.name!r} is no tensor", "dense tensors of floats")
-    name = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name if kind.elem_type else "unknown"
+    known = kind.elem_type in onnx.TensorProto.DataType.values() and kind.elem_type
+    name = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name if known else "unknown"
     if name not in FLOATS:
         raise _refused(f"input {entry.name!r} is of type {name}", " and ".join(FLOATS), "convert the model")
     if not kind.HasField("shape"):

@@ -47,7 +47,7 @@ def mapped(construction: Construction, value: Value, axis: int, matrix: NDArray[
 
 def gemm(node: Node) -> Value:
     """Alpha · x · w + beta · c, along the last axis where there are more than two."""
-    value, weights = node.value(), node.constant(1)
+    value, weights = node.value(), node.constant_of_rank(1, 2)
     if node.attributes.get("transA", 0):
         if node.batching.batched:
             raise Unsupported("transA = 1, which moves the axis of observations; allowed: 0")
@@ -64,9 +64,7 @@ def gemm(node: Node) -> Value:
 
 def matmul(node: Node) -> Value:
     """X · w with a constant matrix."""
-    weights = node.constant(1)
-    if weights.ndim != 2:
-        raise Unsupported(f"a product with a constant of shape {weights.shape}; allowed: a matrix")
+    weights = node.constant_of_rank(1, 2)
     return linear(node, node.value(), weights.T, None)
 
 

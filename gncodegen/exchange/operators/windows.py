@@ -35,7 +35,7 @@ def _pads(node: Node, window: Sequence[int], stride: Sequence[int], dilation: Se
     if mode == "VALID":
         return (0,) * (2 * rank)
     if mode == "NOTSET":
-        pads = node.attributes.get("pads", (0,) * (2 * rank))
+        pads = node.per_axis("pads", 2 * rank, 0)
         return tuple(pads[side * rank + axis] for axis in range(rank) for side in range(2))
     sides: list[int] = []
     for n, size, step, distance in zip(extents, window, stride, dilation, strict=True):
@@ -43,10 +43,6 @@ def _pads(node: Node, window: Sequence[int], stride: Sequence[int], dilation: Se
         less, more = total // 2, total - total // 2
         sides += (less, more) if mode == "SAME_UPPER" else (more, less)
     return tuple(sides)
-
-
-def _per_axis(node: Node, name: str, rank: int) -> tuple[int, ...]:
-    return tuple(node.attributes.get(name, (1,) * rank))
 
 
 def _layer(stem: str, rank: int) -> Any:
@@ -61,9 +57,10 @@ def _layer(stem: str, rank: int) -> Any:
 
 def convolution(node: Node) -> Value:
     """Y = x ⋆ w + b; weights are (filters, channels / groups, *window)."""
-    weights, rank = node.constant(1), len(_spatial(node))
+    rank = len(_spatial(node))
+    weights = node.constant_of_rank(1, 2 + rank)
     window = weights.shape[2:]
-    stride, dilation = _per_axis(node, "strides", rank), _per_axis(node, "dilations", rank)
+    stride, dilation = node.per_axis("strides", rank, 1), node.per_axis("dilations", rank, 1)
     filters, groups = weights.shape[0], node.attributes.get("group", 1)
     bias = node.constant_or(2, np.zeros(filters, weights.dtype))
     shared: dict[str, Any] = {
@@ -88,7 +85,7 @@ MOST_GROUPS = 32
 
 def transposed_convolution(node: Node) -> Value:
     """The adjoint of a convolution, plus b; weights are (channels, filters / groups, *window)."""
-    weights, groups = node.constant(1), int(node.attributes.get("group", 1))
+    weights, groups = node.constant_of_rank(1, 2 + len(_spatial(node))), int(node.attributes.get("group", 1))
     value, construction = node.value(), node.construction
     if groups > MOST_GROUPS:
         raise Unsupported(f"group = {groups}; allowed: up to {MOST_GROUPS}, since each group becomes a layer")
@@ -105,7 +102,7 @@ def transposed_convolution(node: Node) -> Value:
 def _transposed(node: Node, weights: NDArray[Any], bias: NDArray[Any]) -> Any:
     """The layer of one group."""
     window, rank = weights.shape[2:], len(_spatial(node))
-    stride, dilation = _per_axis(node, "strides", rank), _per_axis(node, "dilations", rank)
+    stride, dilation = node.per_axis("strides", rank, 1), node.per_axis("dilations", rank, 1)
     sides, missing = _cropping(node, tuple(map(window_span, window, dilation)), stride)
     if any(missing) and set(dilation) != {1}:
         raise Unsupported(f"dilations = {dilation} with more output_padding than padding; allowed: one of them")
@@ -126,11 +123,11 @@ def _transposed(node: Node, weights: NDArray[Any], bias: NDArray[Any]) -> Any:
 def _cropping(node: Node, window: Sequence[int], stride: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What is cut off, two sides per axis; and how much longer than its window the output is, per axis."""
     extents, rank = _spatial(node), len(window)
-    more = tuple(node.attributes.get("output_padding", (0,) * rank))
+    more = node.per_axis("output_padding", rank, 0)
     target, mode = node.attributes.get("output_shape"), node.attributes.get("auto_pad", "NOTSET")
     if target is None and mode.startswith("SAME"):
         target = [n * step for n, step in zip(extents, stride, strict=True)]
-    pads = node.attributes.get("pads", (0,) * (2 * rank))
+    pads = node.per_axis("pads", 2 * rank, 0)
     sides: list[int] = []
     missing: list[int] = []
     for axis, (n, size, step) in enumerate(zip(extents, window, stride, strict=True)):
@@ -146,9 +143,9 @@ def _cropping(node: Node, window: Sequence[int], stride: Sequence[int]) -> tuple
 
 def _window(node: Node) -> tuple[tuple[int, ...], dict[str, Any]]:
     """The window of a pool, and its stride and padding."""
-    window = tuple(node.attributes["kernel_shape"])
     rank = len(_spatial(node))
-    stride, dilation = _per_axis(node, "strides", rank), _per_axis(node, "dilations", rank)
+    window = node.per_axis("kernel_shape", rank, 1)
+    stride, dilation = node.per_axis("strides", rank, 1), node.per_axis("dilations", rank, 1)
     if set(dilation) != {1}:
         raise Unsupported(f"dilations = {dilation}; allowed: 1")
     pads = list(_pads(node, window, stride, dilation))
