@@ -47,10 +47,11 @@ class Readable:
 
     def __repr__(self) -> str:
         options, program = self.options, self.program
+        plural = "s" * (len(program.kernels) != 1)
         return (
             f"Compiled({options.target}, {options.dtype}, batch size {options.batch_size}, {program.function}: "
             f"{len(self.network.nodes)} layers, {self.network.num_learnables:,} learnables, "
-            f"{len(program.kernels)} kernels, {scaled(program.arena_bytes, 'B')} arena)"
+            f"{len(program.kernels)} kernel{plural}, {scaled(program.arena_bytes, 'B')} arena)"
         )
 
     def _repr_html_(self) -> str:

@@ -22,7 +22,7 @@ def explanation(schedule: Schedule) -> str:
         return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else found[0]
 
     prose = re.sub(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*\b", number, _prose(schedule.family, schedule.template))
-    numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in constants.items())
+    numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in constants.items() if value != "")
     return f"{prose}\n{numbers[:1].upper()}{numbers[1:]}." if numbers else prose
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
@@ -25,6 +24,7 @@ from gncodegen.layers.network import Node
 from gncodegen.passes.pipeline import STAGES
 from gncodegen.process.waiting import Waiting
 from gncodegen.report import drawings
+from gncodegen.report.machine_code import levels
 from gncodegen.report.profile import Profile
 from gncodegen.saving import write_file
 from gncodegen.tables import Table, scaled
@@ -39,9 +39,6 @@ PANELS = (
 
 _CLASSES = ((Comment, "c"), (Keyword, "k"), (String, "s"), (Number, "m"), (Name.Function, "f"))
 """Pygments' kinds of words → classes of the style sheet."""
-
-_GENERATED_LABELS = (".Ltmp", ".Lfunc_begin", ".Linfo", ".Ldebug", ".LCPI")
-"""Of assembly: places that no jump leads to."""
 
 
 def write(compiled: Readable, path: str | Path, profile: Profile | None) -> None:
@@ -136,15 +133,17 @@ def _kernel(compiled: Readable, kernel: CompiledKernel, machine_code: str, profi
         "facts": facts,
         "words": _words(kernel, call.grid),
         "source": _coloured(kernel.source),
-        "asm": _assembly(machine_code, kernel.path.name),
-        "llvm": kernel.llvm.splitlines(),
+        "levels": levels(kernel, machine_code),
+        "note": "" if kernel.ptx else " The assembly is that of a second compilation, which keeps lines.",
     }
 
 
 def _words(kernel: CompiledKernel, grid: int) -> str:
     """The schedule in words."""
     prose, _, numbers = kernel.explanation.partition("\n")
-    return f"{prose} {grid} independent tile{'s' * (grid != 1)}, shared among the threads. {numbers}"
+    plural = "s" * (grid != 1)
+    share = f"{grid} block{plural}" if kernel.ptx else f"{grid} independent tile{plural}, shared among the threads"
+    return f"{prose} {share}. {numbers}"
 
 
 @lru_cache(maxsize=256)
@@ -156,31 +155,6 @@ def _coloured(source: str) -> tuple[str, ...]:
         pieces = [escape(piece) for piece in text.split("\n")]
         parts.append("\n".join(f'<span class="{name}">{piece}</span>' if name and piece else piece for piece in pieces))
     return tuple("".join(parts).rstrip("\n").split("\n"))
-
-
-def _assembly(text: str, source: str) -> list[list[Any]]:
-    """[instruction or label, line of the source file it comes from or 0], without directives.
-
-    Args:
-        text: assembly or PTX with `.loc` directives.
-        source: the name of the file.
-    """
-    lines: list[list[Any]] = []
-    line = 0
-    own = {number for number, name in re.findall(r'\.file\s+(\d+).*"([^"]*)"', text) if name == source}
-    for each in text.splitlines():
-        word = each.lstrip()
-        if word.startswith(".loc"):
-            _, file, number, *_ = word.split()
-            line = int(number) if not own or file in own else 0
-        elif not word or (word.startswith(".") and len(word) < len(each)) or each.startswith(_GENERATED_LABELS):
-            continue
-        elif each.startswith(("\t", " ")):
-            lines.append([each.expandtabs(4).split("#")[0].rstrip(), line])
-        else:
-            lines.append([each.split("#")[0].rstrip(), 0])
-    last = next((i for i, (each, _) in enumerate(lines) if each.startswith(".Lfunc_end")), len(lines))
-    return lines[:last]
 
 
 def _layers(

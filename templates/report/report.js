@@ -62,22 +62,21 @@ async function kernel(name) {
   if (!found) return [make("p", {}, `There is no kernel ${name}.`)];
   const source = code(found.source.map((html, i) => ({ html, number: i + 1, line: i + 1 })), "Source");
   const place = make("div");
-  const levels = { Assembly: found.asm.map(([text, line]) => ({ text, line })), LLVM: found.llvm.map((text) => ({ text })) };
-  const buttons = Object.keys(levels).map((level) => make("button", { type: "button" }, level));
+  const buttons = Object.keys(found.levels).map((level) => make("button", { type: "button" }, level));
   const show = (level) => {
     buttons.forEach((button) => button.setAttribute("aria-pressed", button.textContent === level));
-    const other = code(levels[level], level);
+    const other = code(found.levels[level].map(([text, line]) => ({ text, line })), level);
     place.replaceChildren(other);
     linked(source, other);
   };
   buttons.forEach((button) => button.addEventListener("click", () => show(button.textContent)));
-  show("Assembly");
+  show(buttons[0].textContent);
   return [
     make("h2", {}, `Kernel ${name}`),
     table([["Layers", listed(found.layers.map((layer) => link("layer", layer)))], ...found.facts]),
     make("h3", {}, "Schedule"), make("p", {}, found.words),
     make("h3", {}, "Source and machine code"),
-    make("p", { class: "tools" }, ...buttons, " A line chosen on one side marks its other side; Alt and the arrow keys go on. The assembly is that of a second compilation, which keeps lines."),
+    make("p", { class: "tools" }, ...buttons, " A line chosen on one side marks its other side; Alt and the arrow keys go on.", found.note),
     make("div", { class: "pair" }, source, place),
   ];
 }

@@ -11,8 +11,8 @@ from cli.test_main import NETWORK
 
 import gncodegen as gnc
 from bench.browser import chromium, missing
-from gncodegen.errors import SaveError
-from gncodegen.report import html
+from gncodegen.errors import SaveError, TargetError
+from gncodegen.report import html, machine_code
 
 pytest.importorskip("networkx")
 
@@ -44,15 +44,59 @@ def test_a_file_that_cannot_be_written(compiled, tmp_path):
         html.write(compiled, tmp_path / "none" / "report.html", None)
 
 
-def test_every_fused_multiply_add_leads_to_the_line_that_asked_for_it():
+FUSED = r"\b(?:v?fn?m(?:add|sub|la|ls)\w*|fma\.rn\.\w+|FFMA\S*)\s"
+"""A fused multiply-add, as x86, ARM, PTX and SASS write it."""
+
+
+@pytest.mark.parametrize(("target", "level"), [("cpu", "Assembly"), ("sm_80", "PTX"), ("sm_80", "SASS")])
+def test_every_fused_multiply_add_leads_to_the_line_that_asked_for_it(target, level):
     layers = [gnc.ImageInputLayer((4, 4, 8), normalization="none"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer()]
-    kernel = gnc.compile(layers, batch_size=2, training=False).kernels["group_norm_1"]
-    source, assembly = kernel.source.splitlines(), html._assembly(kernel.lines, kernel.path.name)
-    found = [(text, line) for text, line in assembly if re.search(r"\bv?fn?m(?:add|sub|la|ls)\w*\b", text)]
+    kernel = gnc.compile(layers, target, batch_size=2, training=False).kernels["group_norm_1"]
+    source, shown = kernel.source.splitlines(), machine_code.levels(kernel, kernel.lines)[level]
+    found = [(text, line) for text, line in shown if re.search(FUSED, text)]
     assert found
     for text, line in found:
         assert line, text
-        assert re.search(r"fma\(| [-+*] |square|sqrt", source[line - 1]), (text, source[line - 1])
+        assert re.search(r"fma\(| [-+*] |square|sqrt|two_sum", source[line - 1]), (text, source[line - 1])
+    asking = {number for number, text in enumerate(source, 1) if re.search(r"= fma\(", text)}
+    assert asking & {line for _, line in found}, "and the other way"
+
+
+def test_lines_of_inlined_code_are_the_innermost_of_the_file():
+    text = """
+helper:
+        /*0000*/                   RET ;
+kernel_a:
+.text.kernel_a:
+\t//## File "/there/other.h", line 3 inlined at "/here/a.py", line 9
+\t//## File "/here/a.py", line 9 inlined at "/here/a.py", line 20
+\t//## File "/here/a.py", line 20
+        /*0000*/                   FADD R1, R2, R3 ;
+        /*0010*/              @!P0 BRA `(.L_x_0) ;
+\t//## File "/here/a.py", line 21
+        /*0020*/                   EXIT ;
+.L_x_0:
+"""
+    assert machine_code.sass(text, "a.py") == [
+        ("kernel_a:", 0),
+        ("    /*0000*/ FADD R1, R2, R3 ;", 9),
+        ("    /*0010*/ @!P0 BRA `(.L_x_0) ;", 9),
+        ("    /*0020*/ EXIT ;", 21),
+        (".L_x_0:", 0),
+        ("helper:", 0),
+        ("    /*0000*/ RET ;", 0),
+    ]
+
+
+def test_what_is_missing_says_how_to_get_it(monkeypatch):
+    layers = [gnc.ImageInputLayer((4, 4, 8), normalization="none"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer()]
+    kernel = gnc.compile(layers, "sm_80", batch_size=2, training=False).kernels["group_norm_1"]
+
+    def missing(self):
+        raise TargetError("no nvdisasm")
+
+    monkeypatch.setattr(type(kernel), "sass", property(missing))
+    assert machine_code.levels(kernel, kernel.lines)["SASS"] == [("no nvdisasm", 0)]
 
 
 def test_changed_lines_are_marked(compiled):
@@ -83,8 +127,10 @@ def browser(tmp_path_factory):
 
 
 def show(browser, page, panel):
-    browser.get("about:blank")
-    browser.get(f"{page.as_uri()}#{panel}")
+    if browser.current_url.startswith(page.as_uri()):
+        browser.execute_script("location.hash = arguments[0]", panel)
+    else:
+        browser.get(f"{page.as_uri()}#{panel}")
     shown(browser, panel)
 
 

@@ -73,10 +73,14 @@ class CudaTarget:
             TargetError: the disassembler is missing.
         """
         if level in ("asm", "sass"):
-            with NamedTemporaryFile(suffix=".cubin") as file:
-                file.write(source.read(".cubin"))
-                file.flush()
-                return disassemble.sass(Path(file.name))
+            known = files.read(source.beside(".sass"))
+            if known is None:
+                with NamedTemporaryFile(suffix=".cubin") as file:
+                    file.write(source.read(".cubin"))
+                    file.flush()
+                    known = disassemble.sass(Path(file.name)).encode()
+                files.keep(source.beside(".sass"), known)
+            return known.decode()
         return source.read({"llvm": ".ll", "ptx": ".ptx"}[level]).decode()
 
     def lines(self, sources: Sequence[Source]) -> list[str]:
