@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from gncodegen import override_check, overrides
 from gncodegen.errors import CheckError, CompileError, OptionsError
 from gncodegen.kernels.render import template_folder
 from gncodegen.overrides import copy_of
+from gncodegen.report import html
 
 LAYERS = [
     gnc.ImageInputLayer((4, 4, 8), normalization="none"),
@@ -65,6 +68,26 @@ def test_another_epsilon_is_refused_with_numbers(folder, choices):
         compiled(folder, choices)
 
 
+def test_one_that_is_faster_says_so(folder):
+    layers = [
+        gnc.ImageInputLayer((4, 4, 8), normalization="none"),
+        gnc.CrossChannelNormalizationLayer(5, beta=0.5, name="lrn"),
+    ]
+    net = gnc.compile(layers, **CPU)
+    (generated,) = (kernel for kernel in net.kernels.values() if "power(v + 2.0, -0.5)" in kernel.source)
+    path = copy_of(generated.file, folder)
+    edited = generated.source.replace("power(v + 2.0, -0.5)", "1.0 / sqrt(v + 2.0)")
+    path.write_text(edited.replace("import number, power", "import number, sqrt"))
+    other = gnc.compile(layers, **CPU, override=folder)
+    kernel = other.kernels[generated.name]
+    assert "sqrt(v + 2.0)" in kernel.source
+    assert kernel.override.gain > 1.5
+    assert re.search(r"error \S+ \(generated: \S+\), \S+ × as fast", repr(kernel))
+    assert ["Edited", str(kernel.override)] in html._kernel(other, kernel, "", None)["facts"]
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
+    np.testing.assert_allclose(other.predict(x), net.predict(x), rtol=1e-6)
+
+
 @pytest.mark.parametrize(("distance", "said"), [(16, "wrote .* bytes behind its end"), (10**9, "far beyond")])
 def test_writes_beyond_an_end_are_refused(folder, distance, said):
     edit(folder, CPU, "y = offset(pointer(argv, 3, DTYPE), ", f"y = offset(pointer(argv, 3, DTYPE), {distance} + ")
@@ -76,9 +99,9 @@ def test_writes_beyond_an_end_are_refused_by_the_emulator(folder):
     path = edit(folder, CUDA, "pointer(y, DTYPE), begin", "pointer(y, DTYPE), begin + 10000")
     with pytest.raises(CheckError, match=r"gn \+ relu: edited kernel .*") as caught:
         compiled(folder, CUDA)
-    text = str(caught.value)
-    assert str(path) in text
-    assert "block 0, thread 0" in text
+    line = next(i for i, text in enumerate(path.read_text().splitlines(), 1) if "begin + 10000" in text)
+    said = rf"\({re.escape(str(path))}:{line}\): .*out of bounds .*{re.escape(str(path))}:{line}, block 0, thread 0"
+    assert re.search(said, str(caught.value)), caught.value
 
 
 def test_one_that_does_not_compile_names_the_users_file(folder):
