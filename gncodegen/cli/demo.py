@@ -159,7 +159,7 @@ def _show_fused(compiled: Compiled) -> None:
 def _show_kernels(compiled: Compiled) -> None:
     kernels = {name: k for name, k in compiled.kernels.items() if k.schedule.op == "group_norm"}
     for kernel in kernels.values():
-        print(f"Kernel of {', '.join(kernel.layers)}: {kernel.path}")
+        print(f"Kernel of {', '.join(kernel.layers)}:\n  {kernel.path}")
     name, kernel = next(iter(kernels.items()))
     start, lines = excerpt(kernel.source)
     print(f"\nLines {start + 1} … {start + len(lines)} of it (`gncodegen inspect {name}` shows all):\n")
@@ -179,6 +179,7 @@ def _print_python(lines: list[str], first: int) -> None:
         from rich.console import Console
         from rich.syntax import Syntax
 
-        Console().print(Syntax("\n".join(lines), "python", line_numbers=True, start_line=first, dedent=True))
+        text = "\n".join(lines)
+        Console().print(Syntax(text, "python", line_numbers=True, start_line=first, dedent=True, word_wrap=True))
     else:
         print("\n".join(lines))

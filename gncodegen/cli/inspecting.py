@@ -65,7 +65,8 @@ def run_diff(given: Namespace) -> None:
         from rich.console import Console
         from rich.syntax import Syntax
 
-        Console().print(Syntax(text, "diff", background_color="default"))
+        coloured = Syntax("", "diff", background_color="default").highlight(text)
+        Console().print(coloured, soft_wrap=True, end="")  # whole lines, however narrow the terminal
     else:
         print(text, end="")
 

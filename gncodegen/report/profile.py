@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from time import perf_counter
 from typing import Any
 
@@ -145,7 +146,7 @@ class Profile:
         )
 
     def __str__(self) -> str:
-        return f"{self.table}\n\n{self.layer_table}\n\n{self.summary}"
+        return f"{self.table}\n\n{self.layer_table}\n\n{fill(self.summary, 80)}"
 
     def __repr__(self) -> str:
         return f"Profile({self.summary})"

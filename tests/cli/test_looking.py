@@ -95,17 +95,3 @@ def test_edit(file, tmp_path, capsys):
     assert captured.out.endswith("# mine\n")
     assert "edited: " in captured.err
     assert run("edit", "group_norm", "--file", file, "--override", tmp_path / "edited") == 2
-
-
-def test_bench(file, tmp_path, capsys):
-    assert run("bench", file, "--batch-size", 4, "--trace", tmp_path / "trace.json") == 0
-    out = capsys.readouterr().out
-    assert "gn + relu" in out
-    assert max(map(len, out.splitlines()[:-1])) <= 80
-    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
-
-
-def test_report(file, tmp_path, capsys):
-    assert run("report", file, "--batch-size", 4, "--output", tmp_path / "report.html") == 0
-    assert "Written to" in capsys.readouterr().out
-    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
