@@ -314,8 +314,8 @@ def _networks(writer: _Writer, contents: Contents) -> None:
 def _expected(host: Any, x: np.ndarray, t: np.ndarray, steps: int) -> dict[str, np.ndarray]:
     """Inputs, initial values and the CPU target's results of one specimen, by "kind name"."""
     boundary = host._conversion
-    (rows,) = boundary.inward((x,), "").values()
-    found = {"input x": rows.part(0, len(x)), "target t": boundary.targets(t, len(x))}
+    found = {" ".join(key): rows.part(0, len(x)) for key, rows in boundary.inward((x,), "").items()}
+    found["target t"] = boundary.targets(t, len(x), {})
     found |= {f"initial {name}": np.array(value) for name, value in host.parameters.items()}
     found["hyperparameters hyperparameters"] = host.hyperparameters.array.copy()
     found["predict: output y"] = host.predict(x)

@@ -217,6 +217,15 @@ def _folded() -> Layers:
     ]
 
 
+def _sequences() -> Layers:
+    return [
+        gnc.SequenceInputLayer(6, min_length=9, padding="mask"),
+        gnc.Convolution1dLayer(3, 8, padding="same"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer(),
+        gnc.MaxPooling1dLayer(2, stride=2), gnc.GlobalAveragePooling1dLayer(),
+        gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer(),
+    ]  # fmt: skip
+
+
 def _half() -> Layers:
     return _classifier(gnc.Convolution2dLayer(3, 8, padding="same"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer())
 
@@ -248,6 +257,7 @@ ZOO: tuple[Specimen, ...] = (
              options={"gradient_threshold": 0.1, "gradient_threshold_method": "global-l2norm"}),
     Specimen("rescaled", lambda: _rescaled("rescale-zero-one")),
     Specimen("class weights", _weighted),
+    Specimen("sequences of any length", _sequences, data_format="BTC"),
     Specimen("half precision", _half, dtype="float16"),
     Specimen("softmax inside, frozen weights", _softmax_inside),
     Specimen("channels first", lambda: demo((10, 10, 3), (8,)), data_format="BCSS"),

@@ -69,8 +69,9 @@ class Calls:
         lowered = self._lowered("predict", activations=activations, normalized=normalized)
         given = dict(zip(wanted, out, strict=True)) if out else {}
         results = self.places.results(
-            lowered.program, wanted, [each.array for each in inputs.values()], data_format, given
-        )
+            lowered.program, wanted, [each.array for each in inputs.values()], data_format, given,
+            self._conversion.lengths(inputs),
+        )  # fmt: skip
 
         def predicting(count: int) -> Lowered:
             """What does so many: the whole batch's program where it can do a part, else one of the same kernels."""
@@ -110,7 +111,7 @@ class Calls:
             allowed = "networks that end in a ClassificationLayer or RegressionLayer; append one"
             raise CompileError(f"{function}: the network has no output layer; allowed: {allowed}")
         given = self._conversion.whole((x,), data_format)
-        targets = self._conversion.targets(t, given.count)
+        targets = self._conversion.targets(t, given.count, given.lengths)
         return self.whole(function, given, {T: targets}, data_format, activations, out)
 
     def whole(
@@ -128,7 +129,8 @@ class Calls:
         kinds = [key for key in lowered.program.arguments if key[0] in OUTPUT_KINDS]
         wanted = {key: self._conversion.letters(key) if key[0] == "gradient" else "" for key in kinds}
         given = {("gradient", name): array for name, array in (out or {}).items()}
-        results = self.places.results(lowered.program, wanted, list(arrays.values()), data_format, given)
+        read = list(arrays.values())
+        results = self.places.results(lowered.program, wanted, read, data_format, given, inputs.lengths)
         lowered.runner.run({**arrays, **results.arrays})
         self._conversion.scale(results.arrays, inputs.normalizations)
         return results
@@ -137,14 +139,15 @@ class Calls:
         """(mean loss, outputs) of prediction, batch by batch; the arguments are those of Compiled.evaluate."""
         inputs, size = self._conversion.inward((x,), data_format), self._options.batch_size
         count, total = self._conversion.count(inputs), 0.0
-        like = next(iter(inputs.values())).array
-        read = {**inputs, T: Rows(self._conversion.targets(t, count), np.dtype(self._options.array_dtype))}
+        like, lengths = next(iter(inputs.values())).array, self._conversion.lengths(inputs)
+        read = {**inputs, T: Rows(self._conversion.targets(t, count, lengths), np.dtype(self._options.array_dtype))}
         letters = self._conversion.results[Y]
         normalized = tuple(self._conversion.normalizations(inputs))
         program = self._lowered("evaluate", min(size, count), normalized=normalized).program
         results = self.places.results(
-            program, {Y: letters}, [each.array for each in read.values()], letters, {} if out is None else {Y: out}
-        )
+            program, {Y: letters}, [each.array for each in read.values()], letters, {} if out is None else {Y: out},
+            lengths,
+        )  # fmt: skip
         for found, arguments in batches(size, read, results.arrays):
             loss = self._backend.empty((), "float64", like)
             self._lowered("evaluate", found, normalized=normalized).runner.run({**arguments, LOSS: loss})

@@ -156,10 +156,11 @@ class Compiled(Readable):
             iteration: of the `forward` whose dropout masks are taken; None = the masks of the next one.
         """
         given = self._conversion.whole((x,), data_format)
-        cotangents = self._conversion.cotangents(dy, given.count, data_format)
+        cotangents = self._conversion.cotangents(dy, given.count, data_format, given.lengths)
         with self._backend.lock, self.hyperparameters.at(iteration):
             results = self._calls.whole("training_vjp" if training else "vjp", given, cotangents, data_format)
-        return self._conversion.outputs(results.arrays, data_format), self._calls.places.gradients(results, data_format)
+        places = self._calls.places
+        return places.outputs(results, data_format), places.gradients(results, data_format)
 
     def forward(self, *x: Any, data_format: str = "") -> Any:
         """The outputs in training mode, of one batch of any size; otherwise as `predict`.
@@ -170,7 +171,7 @@ class Compiled(Readable):
         with self._backend.lock, Uninterrupted():
             results = self._calls.whole("training_forward", given, {}, data_format)
             self.hyperparameters.iteration += 1
-        return self._conversion.outputs(results.arrays, data_format)
+        return self._calls.places.outputs(results, data_format)
 
     def as_torch_module(self) -> Any:
         """A `torch.nn.Module` whose forward and backward run this network's kernels; see docs/exchange.md."""
@@ -215,7 +216,7 @@ class Compiled(Readable):
                 "gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
         given = self._conversion.whole((x,), data_format)
-        targets = self._conversion.targets(t, given.count)
+        targets = self._conversion.targets(t, given.count, given.lengths)
         if parts > 1:
             return self._step_in_parts(given, targets, min(parts, given.count))
         lowered = self.lowered("train_step", given.count, normalized=given.normalized)

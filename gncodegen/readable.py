@@ -155,7 +155,7 @@ class Readable:
         count = min(given.count, self.options.batch_size)
         arrays = {key: array[:count] for key, array in given.arrays.items()}
         if t is not None:
-            arrays[T] = self._conversion.targets(t, len(t))[:count]
+            arrays[T] = self._conversion.targets(t, len(t), {})[:count]
         function = "predict" if t is None else "train_step" if self.options.training else "loss"
         lowered, state = self._functions.lowered(function, count, normalized=given.normalized), self.state
         try:

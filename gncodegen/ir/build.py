@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
@@ -13,11 +14,13 @@ from gncodegen.errors import CompileError
 from gncodegen.ir.function import Slot, add_arguments, set_results
 from gncodegen.ir.gn import HYPERPARAMETERS, OPERATIONS, GnOperation
 from gncodegen.ir.gn.base import shape_text
+from gncodegen.ir.gn.elementwise import Elementwise
 from gncodegen.ir.values import Value, Values, encode, tensor_of, tensor_type
 from gncodegen.kernels.program import STEPS
 from gncodegen.kernels.schedule import Tensor
 from gncodegen.layers.base import Operation, Parameter
 from gncodegen.layers.network import Network, Node, argument_name, result_name
+from gncodegen.layers.sequences import Mask, Masking
 
 WITHOUT_LOSS = ("predict", "vjp", "training_forward", "training_vjp")
 """Functions that end with the network's outputs."""
@@ -76,12 +79,16 @@ class _Construction:
         self.function.attributes.update(attributes)  # pyright: ignore[reportArgumentType, reportCallIssue]
         self.outputs: dict[str, SSAValue] = {}
         self.parameters: Mapping[str, SSAValue] = {}
+        self.masks: Mapping[Mask, SSAValue] = {}
         self.hyperparameters: SSAValue | None = None
         self.dropouts = 0
 
     def run(self, activations: Sequence[str]) -> ModuleOp:
         network = self.network
         inputs = {node.name: self._array("input", argument_name(network, node), node) for node in network.inputs}
+        kinds = [tensor_type(Tensor((self.batch_size, *mask.shape), self.dtype)) for mask in network.masks]
+        slots = [Slot("mask", mask.name) for mask in network.masks]
+        self.masks = dict(zip(network.masks, add_arguments(self.function, zip(kinds, slots, strict=True)), strict=True))
         target = self._array("target", "t", network.output) if self.with_loss else None
         outputs = [network[name] for name in network.outputs]
         for node in outputs if self.with_cotangents else ():
@@ -118,6 +125,10 @@ class _Construction:
 
     def _layer(self, node: Node, inputs: Sequence[SSAValue], target: SSAValue | None) -> SSAValue:
         """Appends the layer's chain of ops and gives the value of its output."""
+        masking = self.network.maskings.get(node.name, Masking())
+        if masking.before is not None:
+            function = "mask-lowest" if masking.lowest else "mask"
+            inputs = [self._masked(node, value, masking.before, function) for value in inputs]
         values = list(inputs)
         chain = node.layer.operations(node.input_sizes)
         for position, link in enumerate(chain):
@@ -126,17 +137,27 @@ class _Construction:
             if node.layer.is_output and position == len(chain) - 1:
                 assert target is not None
                 operands.append(target)
+            if masking.norm is not None:
+                link, operands = _masked_norm(link), [*operands, self.masks[masking.norm]]  # noqa: PLW2901
             try:
                 operation = self._operation(node, link, operands)
             except VerifyException as error:
                 raise CompileError(f"{node.label}: gn.{link.op}: {error}") from error
-            assert self.block.last_op is not None
-            self.block.insert_op_before(operation, self.block.last_op)
-            values = [operation.results[0]]
+            values = [self._inserted(operation)]
+        if masking.after is not None:
+            values = [self._masked(node, values[0], masking.after, "mask")]
         given, wanted = tensor_of(values[0]), Tensor((self.batch_size, *node.size.shape), self.dtype)
         if not node.layer.is_output and given != wanted:
             raise CompileError(f"{node.label}: its ops give {shape_text(given)}; its size is {shape_text(wanted)}")
         return values[0]
+
+    def _inserted(self, operation: GnOperation) -> SSAValue:
+        assert self.block.last_op is not None
+        self.block.insert_op_before(operation, self.block.last_op)
+        return operation.results[0]
+
+    def _masked(self, node: Node, value: SSAValue, mask: Mask, function: str) -> SSAValue:
+        return self._inserted(Elementwise((value, self.masks[mask]), {"function": function}, (node.name,)))
 
     def _operation(self, node: Node, link: Operation, operands: list[SSAValue]) -> GnOperation:
         if link.op not in OPERATIONS:
@@ -153,6 +174,12 @@ class _Construction:
             assert self.hyperparameters is not None
             operands.append(self.hyperparameters)
         return kind(operands, attributes, (node.name,))
+
+
+def _masked_norm(link: Operation) -> Operation:
+    """The op of a group norm over the steps that a sequence has."""
+    attributes = {name: link.attributes[name] for name in ("groups", "epsilon")}
+    return replace(link, op="masked_group_norm", attributes=attributes)
 
 
 def _parameter_slot(key: str, parameter: Parameter) -> Slot:

@@ -18,7 +18,7 @@ from gncodegen.kernels.program import SUMS
 from gncodegen.kernels.solvers import STATE_ARRAYS
 
 ARGUMENT_KINDS = (
-    "input", "target", "cotangent", "parameter", "state", "hyperparameters", LOSS_SCALE, SUMS, *STATE_ARRAYS
+    "input", "mask", "target", "cotangent", "parameter", "state", "hyperparameters", LOSS_SCALE, SUMS, *STATE_ARRAYS
 )  # fmt: skip
 RESULT_KINDS = ("loss", "output", "activation", "gradient", "update")
 

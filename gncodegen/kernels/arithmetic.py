@@ -65,6 +65,11 @@ ROWS = (
     Arithmetic(
         "prelu", "select(a < 0.0, a * b, a)", "select(a <= 0.0, dy * b, dy)", "select(a <= 0.0, dy * a, 0.0)", flops=2
     ),
+    # b is a mask: where it is 0, nothing depends on a, not even where that is NaN.
+    Arithmetic(
+        "mask", "select(b > 0.0, a * b, 0.0)", "select(b > 0.0, dy * b, 0.0)", "select(b > 0.0, dy * a, 0.0)", flops=2
+    ),
+    Arithmetic("mask-lowest", "select(b > 0.0, a, -1e999)", "select(b > 0.0, dy, 0.0)", "dy * 0.0"),
 )
 
 ARITHMETIC = {row.name: row for row in ROWS}

@@ -25,7 +25,7 @@ class Buffer:
 
     Args:
         kind: "arena" (placed at `offset`), "constant" (placed in memory that keeps it from run to run), "view" (the
-            memory of buffer `of`), or an argument: "input", "target", "parameter", "state",
+            memory of buffer `of`), or an argument: "input", "mask", "target", "parameter", "state",
             "hyperparameters", an array of a solver's state such as "velocity", or one of OUTPUT_KINDS.
         name: which array an argument is: "x", "t", "y", "loss", "conv_1.weights", "input" (gradient); "" elsewhere.
         shape: extents, row-major and dense.

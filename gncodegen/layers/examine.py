@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gncodegen.errors import LayerError
 from gncodegen.layers.activations import SoftmaxLayer
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.layers.sequences import Masking, masking
 from gncodegen.layers.wiring import UNKNOWN, Placed, Wired, free_name, wire
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def examine(layers: object, *, require_output: bool = True) -> Examination:
         *_losses(placed),
         *_sizes(examination),
         *_shared(examination),
+        *_sequences(examination),
     ]
     return Examination(placed, order, outputs, examination.sizes, tuple(issues))
 
@@ -243,6 +245,21 @@ def _shared(examination: Examination) -> Iterator[str]:
                 yield f"{given}; allowed: learnables of shape {own[name].shape}: {allowed}; correct the key"
             elif own[name].value is not None:
                 yield f"{given} beside a value of its own; allowed: one of both; leave out {name}"
+
+
+def _sequences(examination: Examination) -> Iterator[str]:
+    """Tells which layers would let the padding of masked sequences into what they compute."""
+    found: dict[int, Masking] = {}
+    for position in examination.order:
+        p, inputs = examination.placed[position], examination.input_sizes(position)
+        sources = [found.get(UNKNOWN if source is None else source) for source in p.sources]
+        given = [each for each in sources if each is not None]
+        if position not in examination.sizes or inputs is None or len(given) < len(sources):
+            continue
+        try:
+            found[position] = masking(p.layer, given, inputs, examination.sizes[position])
+        except LayerError as error:
+            yield f"{p.label}: {error}"
 
 
 def _listed(labels: Sequence[str]) -> str:

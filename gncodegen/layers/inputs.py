@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+import numpy as np
+
 from gncodegen.errors import ArrayError
 from gncodegen.layers.base import Layer, Operation, Parameter, Size
-from gncodegen.layers.checks import PositiveInt, Statistic, function, one_of, positive_int, tuple_of
+from gncodegen.layers.checks import FiniteNumber, PositiveInt, Statistic, function, one_of, positive_int, tuple_of
 from gncodegen.layers.statistics import extremes, moments
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _STATISTICS: dict[str, tuple[str, ...]] = {
@@ -115,17 +116,22 @@ class InputLayer(Layer):
         Raises:
             ArrayError: x has another shape, or no observation.
         """
-        if x.shape[1:] != self._size().shape or not x.size:
-            raise ArrayError(
-                f"{type(self).__name__} {self.name!r}: training data of shape {x.shape}; "
-                f"allowed: (N, {', '.join(map(str, self._size().shape))}) with N ≥ 1; reshape it"
-            )
+        x = self.counted(x)
         shape = self._statistic_shape()
         # Axes to reduce: the batch always, then whichever axes the statistic does not have.
         axes = tuple(range(x.ndim if shape == (1,) else x.ndim - len(shape)))
         names = self._statistics()
         found = moments(x, axes, deviation=len(names) > 1) if "mean" in names else extremes(x, axes)
         return {name: value.reshape(shape) for name, value in zip(names, found, strict=False)}
+
+    def counted(self, x: NDArray[Any]) -> NDArray[Any]:
+        """What of training data counts in statistics, as observations; the argument and errors are `statistics`'s."""
+        if x.shape[1:] != self._size().shape or not x.size:
+            raise ArrayError(
+                f"{type(self).__name__} {self.name!r}: training data of shape {x.shape}; "
+                f"allowed: (N, {', '.join(map(str, self._size().shape))}) with N ≥ 1; reshape it"
+            )
+        return x
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
         return self._size()
@@ -192,14 +198,43 @@ class SequenceInputLayer(InputLayer):
     Args:
         input_size: channels of a step; or (…, channels) for steps that are lines, images or volumes.
         min_length: steps T of every sequence; compiled steps have this length.
+        padding: what becomes of shorter sequences, which come as a list of arrays (T_i, C): "none" = they are refused;
+            "include" = they are padded, and padding counts like data, as in the reference; "mask" (ours) = they are
+            padded, and every result is that of the sequence alone: padding has no part in statistics, losses and
+            gradients.
+        padding_value: what stands in the padding before x is normalized; with "mask" nothing depends on it.
+        padding_direction: "right" = behind a sequence; "left" = in front of it, with "include" only.
 
-    The other properties are those of `InputLayer`. A statistic per element has the shape of one step.
+    The other properties are those of `InputLayer`. A statistic per element has the shape of one step; statistics of
+    training data are over the steps that sequences have, without padding.
     """
 
     input_size: Annotated[int | tuple[int, ...], _STEP]
     _: KW_ONLY
     min_length: PositiveInt = 1
+    padding: Annotated[str, one_of("none", "include", "mask")] = "none"
+    padding_value: FiniteNumber = 0.0
+    padding_direction: Annotated[str, one_of("right", "left")] = "right"
     kind: ClassVar[str] = "sequenceinput"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.padding == "mask" and self.padding_direction == "left":
+            raise self._refusal(
+                'padding_direction = "left" with padding = "mask"',
+                '"right", since no result depends on where padding stands',
+                'write padding_direction="right"',
+            )
+
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        """Extents of one step, channel last."""
+        return self._step().shape
+
+    def counted(self, x: NDArray[Any]) -> NDArray[Any]:
+        if x.dtype != object:
+            return super().counted(x)
+        return np.concatenate([np.asarray(each) for each in x])[:, None]
 
     def _size(self) -> Size:
         step = self._step()

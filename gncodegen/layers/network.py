@@ -16,6 +16,7 @@ from gncodegen.layers.examine import examine
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.initializers import initialize
 from gncodegen.layers.inputs import InputLayer
+from gncodegen.layers.sequences import Mask, Masking, maskings
 from gncodegen.layers.wiring import LayerArray, Placed, Wired
 
 if TYPE_CHECKING:
@@ -199,6 +200,18 @@ class Network:
     def sizes(self) -> dict[str, Size]:
         """Output size by layer name."""
         return {node.name: node.size for node in self.nodes}
+
+    @cached_property
+    def maskings(self) -> Mapping[str, Masking]:
+        """What masks do at each layer, by name; empty where no sequences have padding that is masked."""
+        nodes = ((node.layer, node.inputs, node.input_sizes, node.size) for node in self.nodes)
+        return maskings(nodes)
+
+    @cached_property
+    def masks(self) -> tuple[Mask, ...]:
+        """The masks that layers take, each once."""
+        uses = (each for m in self.maskings.values() for each in (m.before, m.norm, m.after) if each is not None)
+        return tuple(dict.fromkeys(uses))
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:

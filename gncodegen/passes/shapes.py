@@ -38,7 +38,7 @@ class Shapes(ModulePass):
         before: dict[SSAValue, Tensor] = {}
         if self.batch_size:
             for argument, slot in slots(function):
-                if slot.kind in ("input", "target", "cotangent"):
+                if slot.kind in ("input", "mask", "target", "cotangent"):
                     tensor, axis = tensor_of(argument), max(slot.format.find("B"), 0)
                     shape = (*tensor.shape[:axis], self.batch_size, *tensor.shape[axis + 1 :])
                     taken = set_argument(function, argument, tensor_type(replace(tensor, shape=shape)), slot)

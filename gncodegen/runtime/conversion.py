@@ -18,6 +18,7 @@ from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
 from gncodegen.runtime.rows import Array, Rows
+from gncodegen.runtime.sequences import Lengths, SequenceArrays, as_batch, is_listed, sequences_of
 
 Key = tuple[str, str]
 """(kind, name) of a Program's argument."""
@@ -52,11 +53,13 @@ class Given:
         arrays: by argument, as kernels read them.
         count: observations of each.
         normalizations: of the inputs that are normalized already, by the argument's name.
+        lengths: of the sequences of inputs that were lists, by the layer's name.
     """
 
     arrays: dict[Key, Any]
     count: int
     normalizations: Mapping[str, InputNormalization]
+    lengths: Lengths
 
     @property
     def normalized(self) -> tuple[str, ...]:
@@ -91,6 +94,8 @@ class ArrayConversion:
         self.axes = "B" + data_format.replace("B", "") if data_format else ""
         # Arrays without an axis of observations are one observation.
         self._single = not network.batched
+        self._sequences = SequenceArrays(network)
+        self._outputs = {result_name(network, network[name]): name for name in network.outputs}
         self._inputs: dict[Key, Node] = {("input", argument_name(network, node)): node for node in network.inputs}
         self._ports: dict[tuple[Key, str], _Port] = {}
         self.results: dict[Key, str] = {
@@ -130,6 +135,9 @@ class ArrayConversion:
         if len(rows) > 1 and len({len(each) for each in rows.values()}) > 1:
             counts = ", ".join(f"{len(each)} of {self._inputs[key].name!r}" for key, each in rows.items())
             raise ArrayError(f"{counts}; allowed: as many observations of each input; give as many")
+        if self._network.masks:
+            masks = self._sequences.masks(self.lengths(rows), len(next(iter(rows.values()))), self._dtype)
+            rows |= {("mask", name): Rows(mask, self._dtype) for name, mask in masks.items()}
         if any(isinstance(each.array, DeviceArray) for each in rows.values()):
             return {key: Rows(each.array, self._dtype) for key, each in rows.items()}  # results lie on the GPU
         return rows
@@ -152,6 +160,10 @@ class ArrayConversion:
             return Rows(x, self._dtype)  # as below, in less time
         node, letters, order, inner = port.node, port.letters, port.order, port.inner
         normalization = getattr(node.layer, "normalization", None)
+        lengths, sequences = None, sequences_of(x, node, order)
+        if sequences is not None:
+            order = "B" + order.replace("B", "")
+            x, lengths = as_batch(sequences, node, order, self._dtype)
         imported = self._import_device_array(x, f"{node.label}: x")
         if imported is not None:
             check_batch(imported.shape, node.size.shape, letters, order, node.label)
@@ -169,7 +181,7 @@ class ArrayConversion:
             array = batch(normalization(array), node.size.shape, letters, order, node.label)
         wide = not np.can_cast(array.dtype, self._dtype) and bool(self._statistics)
         normalization = input_normalization(node, self._statistics, inner) if wide else None
-        return Rows(array.transpose(permutation(order, inner)), self._dtype, normalization)
+        return Rows(array.transpose(permutation(order, inner)), self._dtype, normalization, lengths)
 
     def _port(self, key: Key, data_format: str) -> _Port:
         node = self._inputs[key]
@@ -183,11 +195,17 @@ class ArrayConversion:
         """All observations as kernels read them, of which there is at least one; as `inward` otherwise."""
         rows = self.inward(given, data_format)
         count = self.count(rows)
-        return Given({key: each.part(0, count) for key, each in rows.items()}, count, self.normalizations(rows))
+        arrays = {key: each.part(0, count) for key, each in rows.items()}
+        return Given(arrays, count, self.normalizations(rows), self.lengths(rows))
 
     def normalizations(self, rows: Mapping[Key, Rows]) -> dict[str, InputNormalization]:
         """As Given.normalizations."""
         return {name: each.normalization for (_, name), each in rows.items() if each.normalization is not None}
+
+    def lengths(self, rows: Mapping[Key, Rows]) -> Lengths:
+        """As Given.lengths."""
+        found = {node.name: rows[key].lengths for key, node in self._inputs.items()}
+        return {name: lengths for name, lengths in found.items() if lengths is not None}
 
     def count(self, rows: Mapping[Key, Rows]) -> int:
         """The number of observations; raises ArrayError where there is none."""
@@ -198,17 +216,31 @@ class ArrayConversion:
             )
         return count
 
-    def outputs(self, results: Mapping[Key, Any], data_format: str) -> Any:
-        """The network's outputs as callers see them; a tuple where there are several."""
-        found = tuple(self.outward(results[key], letters, data_format) for key, letters in self.results.items())
-        return found[0] if len(found) == 1 else found
+    def cut(self, key: Key, result: Any, letters: str, data_format: str, lengths: Lengths) -> Any:
+        """A result as callers see it, as a list of arrays if it has the steps of listed sequences.
+
+        Args:
+            key: its argument.
+            result: in the caller's axis order.
+            letters: its axes, channel last.
+            data_format: the caller's axis order.
+            lengths: as Given.lengths.
+        """
+        if not lengths or "T" not in letters:
+            return result
+        kind, name = key
+        if kind == "output":
+            name = self._outputs[name]
+        elif kind == "gradient":
+            name = self._inputs["input", name.partition("/")[2] or "x"].name
+        return self._sequences.cut(result, name, lengths, axis_order(data_format or self._format, letters))
 
     def direct(self, data_format: str) -> tuple[Key, tuple[int, ...], Key, str] | None:
         """(input, shape of its observations, output, axes of the output), where arrays go in and out as they are.
 
         None where there are several inputs or outputs, or one of them is in another order than kernels have it.
         """
-        if len(self._inputs) > 1 or len(self.results) > 1 or self._single:
+        if len(self._inputs) > 1 or len(self.results) > 1 or self._single or self._network.masks:
             return None
         ((x, _),), ((y, letters),) = self._inputs.items(), self.results.items()
         port = self._port(x, data_format)
@@ -279,13 +311,14 @@ class ArrayConversion:
         inner, outer = axis_order(self.axes, letters), axis_order(data_format or self._format, letters)
         return None if inner == outer else permutation(inner, outer)
 
-    def cotangents(self, given: Any, count: int, data_format: str) -> dict[Key, Any]:
+    def cotangents(self, given: Any, count: int, data_format: str, lengths: Lengths) -> dict[Key, Any]:
         """The cotangents of the outputs as kernels read them, by argument.
 
         Args:
             given: one array shaped like the output; of several outputs a tuple.
             count: observations of each.
             data_format: their axis order; "" = that of the compilation.
+            lengths: as Given.lengths.
 
         Raises:
             ArrayError: they do not fit the outputs.
@@ -298,6 +331,10 @@ class ArrayConversion:
         for node, array in zip(nodes, arrays, strict=True):
             letters, what = "B" + node.size.format, f"{node.label}: dy"
             order, inner = axis_order(data_format or self._format, letters), axis_order(self.axes, letters)
+            if is_listed(array) and self._sequences.steps(node.name) is not None:
+                order = "B" + order.replace("B", "")
+                time = order.index("T") - 1
+                array = self._sequences.whole(array, node.name, lengths, what, {len(letters) - 1: 0}, time)  # noqa: PLW2901
             shape = tuple((count, *node.size.shape)[axis] for axis in permutation(letters, order))
             imported = self._import_device_array(array, what)
             own: Any = as_array(array, what) if imported is None else imported
@@ -308,11 +345,13 @@ class ArrayConversion:
                 own = np.ascontiguousarray(own.reshape(shape).transpose(permutation(order, inner)), self._dtype)
             elif order != inner or imported.dtype != self._dtype:
                 raise ArrayError(f"{what} lies on a GPU as {imported.dtype}; allowed: {self._dtype} in {inner!r}")
+            if imported is None and "T" in inner:
+                own = self._sequences.cleared(own, node.name, lengths, inner.index("T"))
             found["cotangent", result_name(self._network, node)] = own
         return found
 
-    def targets(self, t: Any, count: int) -> Any:
-        """The targets of `count` observations as kernels read them.
+    def targets(self, t: Any, count: int, lengths: Lengths) -> Any:
+        """The targets of `count` observations as kernels read them; `lengths` is as Given.lengths.
 
         On a GPU, one-hot rows and responses of the type and axis order that kernels read are read where they are; other
         targets, such as class indices, are fetched to the host.
@@ -328,11 +367,16 @@ class ArrayConversion:
             if imported.dtype == self._dtype and imported.shape == tuple((count, *size)[axis] for axis in order):
                 return imported
             t = imported.numpy()
+        masks = self._sequences.steps(node.inputs[0]) is not None
         if isinstance(node.layer, ClassificationLayer):
             label = node.layer.ignore_label
-            ignored = None if label is None else (-1, label)
+            ignored = None if label is None and not masks else (-1, label)
+            ranks = {len(size) - 1: -1, len(size): 0}
+            t = self._sequences.whole(t, node.inputs[0], lengths, f"{node.label}: targets", ranks, 0)
             rows = one_hot(t, size, self._dtype, node.label, ignored).transpose(order)
         else:
+            time = order.index(1) - 1
+            t = self._sequences.whole(t, node.inputs[0], lengths, f"{node.label}: targets", {len(size): 0}, time)
             rows = as_array(t, f"{node.label}: t")
             rows = rows[:, None] if rows.ndim == 1 and size == (1,) else rows
             shape = tuple(("N", *size)[axis] for axis in order)
@@ -345,7 +389,8 @@ class ArrayConversion:
             raise ArrayError(
                 f"{node.label}: {len(rows)} targets for {count} observations; allowed: one for each; give as many"
             )
-        return np.ascontiguousarray(rows, self._dtype)
+        rows = np.ascontiguousarray(rows, self._dtype)
+        return self._sequences.cleared(rows, node.inputs[0], lengths, order.index(1)) if masks else rows
 
 
 def _observations(array: NDArray[Any], layer: TensorInputLayer) -> NDArray[Any]:

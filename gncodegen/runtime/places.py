@@ -16,6 +16,7 @@ from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.pool import ALIGNED_FROM
 from gncodegen.runtime.rows import Array
+from gncodegen.runtime.sequences import Lengths
 
 
 @dataclass
@@ -26,11 +27,13 @@ class Results:
         arrays: what kernels write.
         views: callers' arrays in the kernels' axis order, to which results are copied at the end.
         given: the same arrays, and those that kernels write themselves, as they were given.
+        lengths: as Given.lengths.
     """
 
     arrays: Mapping[Key, Any]
     views: Mapping[Key, Any]
     given: Mapping[Key, Any]
+    lengths: Lengths
 
 
 class Places:
@@ -51,6 +54,7 @@ class Places:
         read: Sequence[Array],
         data_format: str,
         given: Mapping[Key, Any],
+        lengths: Lengths,
     ) -> Results:
         """Arrays for results: the caller's where kernels can write them, else others where the inputs are.
 
@@ -60,6 +64,7 @@ class Places:
             read: what kernels read; the first array is of an input.
             data_format: axis order of the caller's arrays.
             given: the caller's arrays, by argument.
+            lengths: as Given.lengths.
 
         Raises:
             ArrayError: an array of the caller's is for no result, or does not fit it.
@@ -82,16 +87,25 @@ class Places:
             names = ", ".join(repr(name) for _, name in unknown)
             known = ", ".join(repr(name) for _, name in wanted)
             raise ArrayError(f"out: arrays for {names}; allowed: for {known}; correct the names")
-        return Results(arrays, views, given)
+        return Results(arrays, views, given, lengths)
 
     def outward(self, results: Results, wanted: Mapping[Key, str], data_format: str) -> list[Any]:
         """Results as the caller sees them, in his arrays where he gave some."""
         for key, view in results.views.items():
             view[...] = results.arrays[key].reshape(view.shape)
-        return [
-            results.given[key] if key in results.given else self._conversion.outward(array, wanted[key], data_format)
-            for key, array in ((key, results.arrays[key]) for key in wanted)
-        ]
+        found = {
+            key: results.given[key]
+            if key in results.given
+            else self._conversion.outward(results.arrays[key], letters, data_format)
+            for key, letters in wanted.items()
+        }
+        cut, lengths = self._conversion.cut, results.lengths
+        return [cut(key, array, wanted[key], data_format, lengths) for key, array in found.items()]
+
+    def outputs(self, results: Results, data_format: str) -> Any:
+        """The network's outputs as the caller sees them; a tuple where there are several."""
+        found = tuple(self.outward(results, self._conversion.results, data_format))
+        return found[0] if len(found) == 1 else found
 
     def gradients(self, results: Results, data_format: str) -> dict[str, Any]:
         """The gradients among results by name, those of inputs in the caller's axis order."""

@@ -21,10 +21,17 @@ class Rows:
         array: the batch axis first, the others in the order that kernels read.
         dtype: what they read.
         normalization: what is done to the array before it is converted, or None.
+        lengths: of sequences, where they were given as a list.
     """
 
-    def __init__(self, array: Any, dtype: np.dtype[Any], normalization: InputNormalization | None = None) -> None:
-        self.array, self._dtype, self.normalization = array, dtype, normalization
+    def __init__(
+        self,
+        array: Any,
+        dtype: np.dtype[Any],
+        normalization: InputNormalization | None = None,
+        lengths: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.array, self._dtype, self.normalization, self.lengths = array, dtype, normalization, lengths
         self._ready = isinstance(array, DeviceArray) or (array.dtype == dtype and array.flags.c_contiguous)
 
     def __len__(self) -> int:

@@ -76,7 +76,7 @@ def _places(
 ) -> Iterator[tuple[str, str, str, NDArray[Any]]]:
     """(layer, op, what, values) in the order of computation; "" for the layer of the data."""
     network, parameters = compiled.network, compiled.parameters
-    yield "", "data", "x", x
+    yield "", "data", "x", np.concatenate([each.ravel() for each in x]) if x.dtype == object else x
     yield "", "data", "the targets", t
     for name, value in parameters.items():
         yield name.rpartition(".")[0], "parameter", name, value

@@ -106,13 +106,16 @@ class Statistics:
 
     def __init__(self, layer: Any) -> None:
         assert isinstance(layer, InputLayer)
-        self._layer, self._count = layer, 0
+        self._layer = layer
+        self._count: float = 0
         self.values: dict[str, NDArray[np.float64]] = {}
 
     def add(self, x: NDArray[Any]) -> None:
         """Counts another batch (N, *input size) in."""
         if len(x):
-            self._join(len(x), self._layer.statistics(x))
+            # Sequences that are apart count by their steps.
+            steps = len(x) if x.dtype != object else self._layer.counted(x).size / self._layer.output_size(()).count
+            self._join(steps, self._layer.statistics(x))
 
     def of_all(self, collective: Collective) -> dict[str, NDArray[np.float64]]:
         """Those of the batches of all ranks, in their order."""
@@ -122,7 +125,7 @@ class Statistics:
                 joined._join(count, values)
         return joined.values
 
-    def _join(self, count: int, found: dict[str, NDArray[np.float64]]) -> None:
+    def _join(self, count: float, found: dict[str, NDArray[np.float64]]) -> None:
         before, self._count = self._count, self._count + count
         if not before:
             self.values = found
@@ -138,7 +141,7 @@ class Statistics:
             values["standard_deviation"] = np.sqrt(joined.squares / joined.count)
 
 
-def _moments(count: int, values: Mapping[str, NDArray[np.float64]]) -> Moments:
+def _moments(count: float, values: Mapping[str, NDArray[np.float64]]) -> Moments:
     """Those of statistics, of which some have no deviation."""
     deviation = values.get("standard_deviation", np.zeros(()))
     return Moments(count, values["mean"], np.square(deviation) * count)

@@ -14,6 +14,7 @@ from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.runtime.arrays import as_array
+from gncodegen.runtime.sequences import listed, sequences_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], int]:
     """The inputs as a C-contiguous array (not copied if they are one), and the position of their batch axis.
 
+    Sequences of a list stay apart: the array holds objects (N,).
+
     Args:
         x: real numbers or bools, N observations of the input layer's size in the order of `data_format`.
         node: the input layer.
@@ -32,16 +35,16 @@ def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], 
     Raises:
         ArrayError: naming the layer, what was given, what is allowed and the cure.
     """
-    array = as_array(x, f"{node.label}: x")
     letters = "B" + node.size.format
     order = axis_order(data_format, letters)
+    sequences = sequences_of(x, node, order)
+    array = as_array(x, f"{node.label}: x") if sequences is None else sequences
     extents = ("N", *node.size.shape)
     wanted = tuple(extents[axis] for axis in permutation(letters, order))
-    axis = order.index("B")
-    fits = array.shape[:axis] + array.shape[axis + 1 :] == wanted[:axis] + wanted[axis + 1 :] and array.ndim == len(
-        wanted
-    )
-    if not fits:
+    axis = order.index("B") if sequences is None else 0
+    others = array.shape[:axis] + array.shape[axis + 1 :]
+    fits = array.ndim == len(wanted) and others == wanted[:axis] + wanted[axis + 1 :]
+    if sequences is None and not fits:
         raise ArrayError(
             f"{node.label}: x has shape {array.shape}; allowed: ({', '.join(map(str, wanted))}), in the order "
             f"{order!r}; reshape x, give data_format, or change the size of the input layer"
@@ -63,8 +66,11 @@ def along(x: NDArray[Any], axis: int, part: slice) -> NDArray[Any]:
 
 
 def channel_last(x: NDArray[Any], node: Node, data_format: str) -> NDArray[Any]:
-    """A view of the inputs with B first and C last."""
+    """A view of the inputs with B first and C last; of sequences that are apart, each with C last."""
     letters = "B" + node.size.format
+    if x.dtype == object:
+        axes = axis_order(data_format, letters).replace("B", "")
+        return listed([each.transpose(permutation(axes, node.size.format)) for each in x])
     return x.transpose(permutation(axis_order(data_format, letters), letters))
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
+from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
+from gncodegen.runtime.sequences import SequenceArrays, is_listed, len_of
 from gncodegen.train.inputs import checked_inputs
 from gncodegen.train.targets import Targets, targets_of
 
@@ -34,7 +37,12 @@ def checked(x: Any, y: Any, network: Network, data_format: str, what: str) -> Pa
         ArrayError: they do not fit the network, or are not as many of both.
     """
     array, axis = checked_inputs(x, network.input, data_format)
-    targets = targets_of(y, network.loss)
+    steps = None
+    if (own := SequenceArrays(network).steps(network.loss.inputs[0])) is not None and is_listed(y):
+        time = axis_order(data_format, "B" + network.input.size.format).replace("B", "").index("T")
+        whole = network.input.size.shape[0]
+        steps = own.of(len_of(array, time) if array.dtype == object else np.full(array.shape[axis], whole))
+    targets = targets_of(y, network.loss, steps)
     observations, count = array.shape[axis], len(targets.whole())
     if count != observations:
         raise ArrayError(

@@ -84,7 +84,7 @@ class Moments:
         squares: the sum of squared differences from it.
     """
 
-    count: int
+    count: float
     mean: NDArray[np.float64]
     squares: NDArray[np.float64]
 

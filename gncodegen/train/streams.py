@@ -214,7 +214,8 @@ class StreamSource:
         x, t = zip(*(self._gathered(pair, number) for number, pair in enumerate(pairs, first)), strict=True)
         if len(pairs) == 1:
             return x[0], t[0]
-        axis = axis_order(self.data_format, "B" + self.network.input.size.format).index("B")
+        apart = x[0].dtype == object
+        axis = 0 if apart else axis_order(self.data_format, "B" + self.network.input.size.format).index("B")
         return np.concatenate(x, axis), np.concatenate(t)
 
     def _gathered(self, pair: tuple[Any, Any], number: int) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from gncodegen.errors import ArrayError
 from gncodegen.layers.network import Node
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.runtime.arrays import as_array
+from gncodegen.runtime.sequences import listed, padded
 from gncodegen.train.labels import (
     IGNORED,
     classes_of,
@@ -127,12 +129,12 @@ class ResponseTargets:
         return self.responses
 
 
-def measure(loss: float, y: NDArray[Any], t: NDArray[Any], classification: bool) -> float:
+def measure(loss: float, y: NDArray[Any] | list[NDArray[Any]], t: NDArray[Any], classification: bool) -> float:
     """Accuracy in percent, or the RMSE √(2·loss), of outputs.
 
     Args:
         loss: of these outputs.
-        y: outputs (n, *positions, K), extents of 1 left out or not.
+        y: outputs (n, *positions, K), extents of 1 left out or not; or a list of those of each sequence.
         t: class indices (n, *positions), or rows like y; what is ignored (-1, a row of zeros) does not count.
         classification: whether it is accuracy.
     """
@@ -142,8 +144,11 @@ def measure(loss: float, y: NDArray[Any], t: NDArray[Any], classification: bool)
     return 100.0 * right / counted if counted else float("nan")
 
 
-def hits(y: NDArray[Any], t: NDArray[Any]) -> tuple[int, int]:
+def hits(y: NDArray[Any] | list[NDArray[Any]], t: NDArray[Any]) -> tuple[int, int]:
     """How many targets have the highest score, and how many count; the arguments are those of `measure`."""
+    if isinstance(y, list):  # of sequences, each with its own steps
+        t = np.concatenate([row[: len(each)] for row, each in zip(t, y, strict=True)])
+        y = np.concatenate(y)
     found = np.argmax(y.reshape(-1, y.shape[-1]), axis=1)
     rows = t.size == y.size and y.shape[-1] > 1
     if rows:
@@ -155,21 +160,48 @@ def hits(y: NDArray[Any], t: NDArray[Any]) -> tuple[int, int]:
     return int(np.count_nonzero((found == truth) & kept)), int(np.count_nonzero(kept))
 
 
-def targets_of(y: Any, node: Node) -> Targets:
+def targets_of(y: Any, node: Node, steps: NDArray[np.int64] | None = None) -> Targets:
     """The targets y of an output layer, checked.
 
     Args:
         y: labels or responses.
         node: the output layer.
+        steps: that each sequence has there, if y may be a list of as many targets for each.
 
     Raises:
         ArrayError: they do not fit.
     """
     layer = node.layer
+    if steps is not None and len(y) and np.ndim(y[0]):
+        return _of_steps(y, node, steps)
     if isinstance(layer, ClassificationLayer):
         named = None if layer.classes == "auto" else layer.classes
         return class_targets(y, named, node.size.shape, node.label, layer.ignore_label)
     return response_targets(y, node.size.shape, node.label)
+
+
+def _of_steps(y: Sequence[Any], node: Node, steps: NDArray[np.int64]) -> Targets:
+    """Targets that are a list of those of each sequence; what stands behind its steps does not count.
+
+    Raises:
+        ArrayError: they do not fit, or are not as many as their sequences have steps.
+    """
+    counts = [len(each) for each in y]
+    wrong = [i for i, pair in enumerate(zip(counts, steps.tolist(), strict=False)) if pair[0] != pair[1]]
+    if wrong:
+        raise ArrayError(
+            f"{node.label}: {counts[wrong[0]]} targets of sequence {wrong[0]}; allowed: one for each of its "
+            f"{steps[wrong[0]]} steps; give as many"
+        )
+    room, *step = node.size.shape
+    # Steps one after another are observations of the size of one step.
+    flat = replace(node, size=replace(node.size, format=node.size.format[1:], shape=tuple(step)))
+    targets = targets_of(np.concatenate([np.asarray(each) for each in y]), flat)
+    ends = np.cumsum(counts)[:-1]
+    if isinstance(targets, ClassTargets):
+        parts = listed(np.split(targets.indices, ends))
+        return ClassTargets(padded(parts, room, 0, IGNORED).astype(np.int64), targets.classes)
+    return ResponseTargets(padded(listed(np.split(targets.whole(), ends)), room, 0, 0.0))
 
 
 def class_targets(

@@ -65,7 +65,7 @@ class TrainedNetwork:
         """
         return self.compiled.predict(x, data_format=data_format, out=out)
 
-    def classify(self, x: Any, data_format: str = "", *, out: Any = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    def classify(self, x: Any, data_format: str = "", *, out: Any = None) -> tuple[Any, Any]:
         """The label of the highest score of each observation, or of each of its positions, and all scores.
 
         Args:
@@ -75,7 +75,8 @@ class TrainedNetwork:
 
         Returns:
             Labels (N,) or (N, *positions), as in the training data, and scores (N, K), or over positions as `predict`
-            gives them. The axes of both are in the order of x.
+            gives them. The axes of both are in the order of x. Lists of those of each sequence, if x is a list and
+            labels are of steps.
 
         Raises:
             NetworkError: the network has no classification output.
@@ -85,8 +86,12 @@ class TrainedNetwork:
                 "classify: the network has no classes; allowed: networks with a ClassificationLayer; use net.predict(x)"
             )
             raise NetworkError([issue])
-        scores, size = self.predict(x, data_format, out=out), self.compiled.network.output.size
+        scores: Any = self.predict(x, data_format, out=out)
+        size = self.compiled.network.output.size
         order = data_format or self.compiled.options.data_format or ""
+        if isinstance(scores, list):  # of sequences, each with its own steps
+            highest = [np.argmax(each, axis=axis_order(order, size.format).index("C")) for each in scores]
+            return [np.asarray(self.classes)[each] for each in highest], scores
         if size.count > size.channels:
             highest = np.argmax(scores, axis=axis_order(order, "B" + size.format).index("C"))
         else:

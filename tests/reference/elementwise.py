@@ -20,6 +20,8 @@ FORWARD: dict[str, Callable[[Array, Array], Array]] = {
     "divide": np.divide,
     "power": np.power,
     "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
+    "mask": lambda x, mask: np.where(mask > 0, mask * x, 0.0),
+    "mask-lowest": lambda x, mask: np.where(mask > 0, x, -np.inf),
 }
 
 
@@ -42,6 +44,10 @@ def _slopes(function: str, x: list[Array], y: Array) -> list[Array]:  # noqa: PL
             return [x[1] * x[0] ** (x[1] - 1), y * np.log(x[0])]
         case "prelu":
             return [np.where(x[0] > 0, 1.0, x[1]), np.where(x[0] > 0, 0.0, x[0]) + 0 * y]
+        case "mask":
+            return [np.where(x[1] > 0, x[1], 0.0) + 0 * y, np.where(x[1] > 0, x[0], 0.0) + 0 * y]
+        case "mask-lowest":
+            return [(x[1] > 0) + np.zeros_like(y), np.zeros_like(y)]
         case _:
             raise ValueError(function)
 

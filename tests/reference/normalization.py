@@ -172,3 +172,31 @@ def local_response(
         return (dx,)
 
     return x * base**-beta, backward
+
+
+def masked_group_norm(
+    x: ArrayLike, scale: ArrayLike, offset: ArrayLike, steps: ArrayLike, *, groups: int, epsilon: float = 1e-5
+) -> tuple[Array, Backward3]:
+    """Group normalization of the first steps[n] of observation n of x (N, T, …, C), as if there were no others.
+
+    y is 0 behind them. The backward pass gives dx and, for each observation, dscale and doffset (N, C).
+    """
+    x = np.asarray(x, np.float64)
+    alone = [
+        group_norm(each[None, : int(count)], scale, offset, groups=groups, epsilon=epsilon)
+        for each, count in zip(x, np.ravel(steps), strict=True)
+    ]
+    y = np.zeros_like(x)
+    for place, (part, _) in zip(y, alone, strict=True):
+        place[: part.shape[1]] = part[0]
+
+    def backward(dy: ArrayLike) -> tuple[Array, Array, Array]:
+        dx, sums = np.zeros_like(x), []
+        for place, each, (part, back) in zip(dx, np.asarray(dy), alone, strict=True):
+            found, *of_parameters = back(each[None, : part.shape[1]])
+            place[: part.shape[1]] = found[0]
+            sums.append(of_parameters)
+        dscale, doffset = (np.stack(each) for each in zip(*sums, strict=True))
+        return dx, dscale, doffset
+
+    return y, backward

@@ -11,6 +11,7 @@ from gncodegen.kernels.cuda import (
     folding,
     fully_connected,
     loss,
+    masked_norm,
     movement,
     normalization,
     pooling,
@@ -30,6 +31,7 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **sparse_product.PLANS,
     **movement.PLANS,
     **loss.PLANS,
+    **masked_norm.PLANS,
     **update.PLANS,
 }
 """Op → its plan."""

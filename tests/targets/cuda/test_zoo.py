@@ -41,7 +41,7 @@ def _expected(compiled_: Any, function: str, x: np.ndarray, t: np.ndarray) -> di
     arguments: dict[tuple[str, str], np.ndarray] = {
         key: each.part(0, len(x)) for key, each in boundary.inward((x,), "").items()
     }
-    arguments["target", "t"] = boundary.targets(t, len(x))
+    arguments["target", "t"] = boundary.targets(t, len(x), {})
     arguments["hyperparameters", "hyperparameters"] = compiled_.hyperparameters.array
     for name, value in compiled_.parameters.items():
         arguments["parameter", name] = arguments["state", name] = value

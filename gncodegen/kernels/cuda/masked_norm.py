@@ -1,0 +1,15 @@
+"""Plans of group norms of padded sequences: a block is a group of an observation."""
+
+from __future__ import annotations
+
+from gncodegen.kernels import masked_norm
+from gncodegen.kernels.schedule import Constant, Problem
+
+THREADS = 128
+
+
+def _tiles(problem: Problem) -> dict[str, Constant]:
+    return {"threads": THREADS}
+
+
+PLANS = masked_norm.plans(_tiles, by_group=True)
