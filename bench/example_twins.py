@@ -87,28 +87,34 @@ class Twin:
         rates, validated = trained.info.base_learn_rate, ~np.isnan(trained.info.validation_loss)
         # A training that its validation ends may have asked for a mini-batch more.
         for (x, y), rate, validate in zip(trained.batches, rates, validated, strict=False):
-            self._learn(self._tensor(x), y, rate)
+            self._learn(x, y, rate)
             if validate:
                 self.predict(trained.validation[0])
         self.seconds = process_time() - begin
         x, y = trained.held_out
         self.score = float(trained.example.score(self.predict(x), y))
 
+    def _outputs(self, x: Any) -> torch.Tensor:
+        """Those of observations; of sequences, which are a list or an array of objects, one by one."""
+        if isinstance(x, list) or x.dtype == object:
+            return torch.cat([self.model(self._tensor(each[None])) for each in x])
+        return self.model(self._tensor(x))
+
     def _tensor(self, x: np.ndarray) -> torch.Tensor:
         tensor = torch.tensor(x, dtype=torch.float32)
         return tensor if self.trained.format == "BCT" else tensor.movedim(-1, 1)
 
-    def _learn(self, x: torch.Tensor, y: np.ndarray, rate: float) -> None:
+    def _learn(self, x: np.ndarray, y: np.ndarray, rate: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
         self.model.train()
-        outputs = self.model(x)
+        outputs = self._outputs(x)
         if isinstance(self.trained.output, gnc.RegressionLayer):
-            loss = 0.5 * nn.functional.mse_loss(outputs, torch.tensor(y, dtype=x.dtype), reduction="sum")
+            loss = 0.5 * nn.functional.mse_loss(outputs, torch.tensor(y, dtype=outputs.dtype), reduction="sum")
         else:
             weights = self.trained.output.class_weights
-            weights = None if weights is None else torch.tensor(weights, dtype=x.dtype)
+            weights = None if weights is None else torch.tensor(weights, dtype=outputs.dtype)
             loss = nn.functional.cross_entropy(outputs, torch.tensor(y), weight=weights, reduction="sum")
         (loss / len(x)).backward()
         self.optimizer.step()
@@ -117,7 +123,7 @@ class Twin:
         """Logits or responses, channels last."""
         self.model.eval()
         with torch.no_grad():
-            parts = [self.model(self._tensor(x[i : i + 128])) for i in range(0, len(x), 128)]
+            parts = [self._outputs(x[i : i + 128]) for i in range(0, len(x), 128)]
         return torch.cat(parts).movedim(1, -1).numpy()
 
 

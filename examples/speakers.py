@@ -3,8 +3,9 @@
     pip install gncodegen && pip install --no-deps aeon
     python examples/speakers.py [--short]
 
-Nine men say the Japanese /ae/: 12 cepstral coefficients, 25 steps (M. Kudo et al., Pattern Recognition Letters 20,
-1999). The files come with the package aeon; it is not imported, since it asks for an older Numba.
+Nine men say the Japanese /ae/: 12 cepstral coefficients, 7 to 29 steps (M. Kudo et al., Pattern Recognition Letters 20,
+1999). Recordings are a list of arrays, and with padding="mask" each is computed as if it were alone. The files come
+with the package aeon; it is not imported, since it asks for an older Numba.
 """
 
 import sys
@@ -19,13 +20,13 @@ FORMAT = "BCT"  # as the files have the axes: recordings, channels, time
 
 
 def recordings(part):
-    """(sequences N×12×25, speakers N) of a .ts file: one line for each, channels between colons, the speaker last."""
+    """(N sequences 12×T, speakers N) of a .ts file: one line for each, channels between colons, the speaker last."""
     package = find_spec("aeon")
     if package is None or package.origin is None:
         raise SystemExit("the recordings come with aeon: pip install --no-deps aeon")
-    file = Path(package.origin).parent / f"datasets/data/JapaneseVowels/JapaneseVowels_eq_{part}.ts"
+    file = Path(package.origin).parent / f"datasets/data/JapaneseVowels/JapaneseVowels_{part}.ts"
     rows = [line.split(":") for line in file.read_text().splitlines() if line and line[0] not in "#@"]
-    x = np.array([[channel.split(",") for channel in row[:-1]] for row in rows], np.float32)
+    x = [np.array([channel.split(",") for channel in row[:-1]], np.float32) for row in rows]
     return x, np.array([int(row[-1]) for row in rows])
 
 
@@ -33,13 +34,14 @@ def splits(short=False):
     """To train with, to validate with, and held out: 240, 30 and 370 recordings."""
     x, speakers = recordings("TRAIN")
     ninth = np.arange(len(x)) % 9 == 4
-    return [(x[~ninth], speakers[~ninth]), (x[ninth], speakers[ninth]), recordings("TEST")]
+    kept = [([x[i] for i in np.flatnonzero(part)], speakers[part]) for part in (~ninth, ninth)]
+    return [*kept, recordings("TEST")]
 
 
 def layers():
     """Two convolutions over time with group normalization, the mean over time, and a classifier."""
     return [
-        gnc.SequenceInputLayer(12, min_length=25, normalization="zscore"),
+        gnc.SequenceInputLayer(12, min_length=29, padding="mask", normalization="zscore"),
         gnc.Convolution1dLayer(5, 32, padding="same"),
         gnc.GroupNormalizationLayer(8),
         gnc.ReluLayer(),

@@ -195,6 +195,8 @@ class Check:
                 values: Any = np.zeros(buffer.shape)
             elif kind in ("input", "parameter", "arena", "constant", "cotangent"):
                 values = random.normal(mean if kind in ("input", "arena") else 0.0, scale, buffer.shape)
+            elif kind == "mask":
+                values = np.ones(buffer.shape)
             elif kind == "target":
                 values = np.eye(buffer.shape[-1])[random.integers(buffer.shape[-1], size=buffer.shape[:-1])]
             else:

@@ -50,6 +50,9 @@ OURS = {
 
 PROPERTIES = {
     ("FullyConnectedLayer", "outputs"): "OutputSize",
+    ("SequenceInputLayer", "padding"): "—",
+    ("SequenceInputLayer", "padding_value"): "SequencePaddingValue, of trainingOptions",
+    ("SequenceInputLayer", "padding_direction"): "SequencePaddingDirection, of trainingOptions",
     ("FeatureInputLayer", "num_features"): "InputSize",
     ("DepthToSpaceLayer", "block"): "BlockSize",
     ("SpaceToDepthLayer", "block"): "BlockSize",
@@ -68,7 +71,9 @@ OWN = {
 DIFFERENCES = (
     'Names are Pythonic: `GroupNormalizationLayer(8, name="gn1")` is `groupNormalizationLayer(8, Name="gn1")`.',
     'Arrays are N, H, W, C (`"BSSC"`); `data_format="SSCB"` takes them as the reference has them; see formats.md.',
-    "A step is compiled for its shapes, so sequences have one length, `min_length`; pad or cut them before.",
+    "A step is compiled for its shapes, so sequences are padded to one length, `min_length`; cut longer ones before.",
+    'Sequences: padding="include" lets padding into norms, pools and losses, as the reference does; "mask" (ours) not.',
+    "Sequences are padded before the input layer normalizes, as in the reference; its statistics leave padding out.",
     "A SoftmaxLayer and the cross entropy behind it are computed as one stable log-sum-exp.",
     "The L2 term is added before gradients are clipped.",
     "A learn-rate factor of 0 freezes a parameter bit for bit, and keeps it out of the global norm.",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gncodegen.errors import OptionsError, SaveError
+from gncodegen.errors import NetworkError, OptionsError, SaveError
+from gncodegen.runtime.sequences import pads
 from gncodegen.saving import writing
 
 if TYPE_CHECKING:
@@ -47,6 +48,19 @@ def _folder(compiled: Compiled, path: Path, **choices: Any) -> None:
     _require_replaceable(path)
     module = python if compiled.options.target == "cpu" else gpu
     module.write_folder(compiled, path, **choices)
+
+
+def _refuse_masks(compiled: Compiled) -> None:
+    """Files take arrays only, and none says how long a sequence is."""
+    masked = [node for node in compiled.network.inputs if pads(node.layer) and node.layer.padding == "mask"]
+    if masked:
+        raise NetworkError(
+            [
+                f'{node.label}: padding="mask", and files take no lengths of sequences; allowed: padding="none" and '
+                '"include"; export a network of the same values with padding="none", for sequences of full length'
+                for node in masked
+            ]
+        )
 
 
 EXPORTED = ("__init__.py", "README.md", "manifest.json", "weights.npz", "__pycache__")
@@ -117,4 +131,5 @@ def export(compiled: Compiled, path: str | Path, **choices: Any) -> None:
     if unknown:
         allowed = ", ".join(row.options) or "none"
         raise OptionsError(f"export: {', '.join(unknown)}: no such option of {place.suffix}; allowed: {allowed}")
+    _refuse_masks(compiled)
     row.write(compiled, place, **choices)

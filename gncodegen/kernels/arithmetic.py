@@ -1,6 +1,7 @@
 """The table of elementwise functions of several operands: what IR and kernels of every target know of one.
 
-Formulas are those of NumPy and of the ONNX operators; operands broadcast as there. NaN passes on.
+Formulas are those of NumPy and of the ONNX operators; operands broadcast as there. NaN passes on; a mask, 0 where a
+sequence has ended, lets nothing through there.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from gncodegen.train.inputs import (
 from gncodegen.train.labels import classes_of, encoded, label_array, without
 from gncodegen.train.population import Moments
 from gncodegen.train.streams import Stream, no_batch
+from gncodegen.train.targets import are_of_steps, in_a_row
 
 
 def described(stream: Stream, network: Network, data_format: str) -> tuple[Network, int]:
@@ -42,7 +43,7 @@ def described(stream: Stream, network: Network, data_format: str) -> tuple[Netwo
     """
     node, layer = network.loss, network.output_layer
     unnamed = isinstance(layer, ClassificationLayer) and layer.classes == "auto"
-    if unnamed and label_array(stream.first()[1], node.size.shape, node.label)[1]:
+    if unnamed and _labels(stream.first()[1], network)[1]:
         network, unnamed = with_classes(network, tuple(range(node.size.channels))), False
     normalized = needs_statistics(network, reset=False)
     if not unnamed and not normalized:
@@ -57,7 +58,7 @@ def described(stream: Stream, network: Network, data_format: str) -> tuple[Netwo
             waiting.advance()
             length += 1
             if unnamed:
-                array, _ = label_array(y, node.size.shape, node.label)
+                array, _ = _labels(y, network)
                 labels |= dict.fromkeys(encoded(array, node.label)[0])
             if statistics is not None:
                 array, axis = checked_inputs(x, network.input, data_format)
@@ -73,6 +74,14 @@ def described(stream: Stream, network: Network, data_format: str) -> tuple[Netwo
     if statistics is not None:
         network = with_statistics(network, statistics.of_all(stream.collective), reset=False)
     return network, length
+
+
+def _labels(y: Any, network: Network) -> tuple[NDArray[Any], bool]:
+    """As label_array, of the targets of a batch."""
+    node = network.loss
+    if are_of_steps(y, network):
+        y, node = in_a_row(y, node)
+    return label_array(y, node.size.shape, node.label)
 
 
 def with_input_statistics(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
-from gncodegen.runtime.sequences import SequenceArrays, is_listed, len_of
+from gncodegen.runtime.sequences import len_of
 from gncodegen.train.inputs import checked_inputs
-from gncodegen.train.targets import Targets, targets_of
+from gncodegen.train.targets import Targets, are_of_steps, targets_of
 
 
 class Pair(NamedTuple):
@@ -38,7 +38,7 @@ def checked(x: Any, y: Any, network: Network, data_format: str, what: str) -> Pa
     """
     array, axis = checked_inputs(x, network.input, data_format)
     steps = None
-    if (own := SequenceArrays(network).steps(network.loss.inputs[0])) is not None and is_listed(y):
+    if are_of_steps(y, network) and (own := network.maskings[network.loss.inputs[0]].steps):
         time = axis_order(data_format, "B" + network.input.size.format).replace("B", "").index("T")
         whole = network.input.size.shape[0]
         steps = own.of(len_of(array, time) if array.dtype == object else np.full(array.shape[axis], whole))

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
-from gncodegen.layers.network import Node
+from gncodegen.layers.network import Network, Node
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.runtime.arrays import as_array
-from gncodegen.runtime.sequences import listed, padded
+from gncodegen.runtime.sequences import is_listed, listed, padded
 from gncodegen.train.labels import (
     IGNORED,
     classes_of,
@@ -166,18 +166,30 @@ def targets_of(y: Any, node: Node, steps: NDArray[np.int64] | None = None) -> Ta
     Args:
         y: labels or responses.
         node: the output layer.
-        steps: that each sequence has there, if y may be a list of as many targets for each.
+        steps: that each sequence has there, where y is a list of as many targets for each.
 
     Raises:
         ArrayError: they do not fit.
     """
     layer = node.layer
-    if steps is not None and len(y) and np.ndim(y[0]):
+    if steps is not None:
         return _of_steps(y, node, steps)
     if isinstance(layer, ClassificationLayer):
         named = None if layer.classes == "auto" else layer.classes
         return class_targets(y, named, node.size.shape, node.label, layer.ignore_label)
     return response_targets(y, node.size.shape, node.label)
+
+
+def are_of_steps(y: Any, network: Network) -> bool:
+    """Whether targets are a list of those of the steps of each sequence."""
+    masking = network.maskings.get(network.loss.inputs[0])
+    return masking is not None and masking.steps is not None and is_listed(y) and len(y) > 0 and np.ndim(y[0]) > 0
+
+
+def in_a_row(y: Sequence[Any], node: Node) -> tuple[NDArray[Any], Node]:
+    """The targets of all steps as observations, and the output layer as one of a single step."""
+    size = replace(node.size, format=node.size.format[1:], shape=node.size.shape[1:])
+    return np.concatenate([np.asarray(each) for each in y]), replace(node, size=size)
 
 
 def _of_steps(y: Sequence[Any], node: Node, steps: NDArray[np.int64]) -> Targets:
@@ -193,11 +205,8 @@ def _of_steps(y: Sequence[Any], node: Node, steps: NDArray[np.int64]) -> Targets
             f"{node.label}: {counts[wrong[0]]} targets of sequence {wrong[0]}; allowed: one for each of its "
             f"{steps[wrong[0]]} steps; give as many"
         )
-    room, *step = node.size.shape
-    # Steps one after another are observations of the size of one step.
-    flat = replace(node, size=replace(node.size, format=node.size.format[1:], shape=tuple(step)))
-    targets = targets_of(np.concatenate([np.asarray(each) for each in y]), flat)
-    ends = np.cumsum(counts)[:-1]
+    room, ends = node.size.shape[0], np.cumsum(counts)[:-1]
+    targets = targets_of(*in_a_row(y, node))
     if isinstance(targets, ClassTargets):
         parts = listed(np.split(targets.indices, ends))
         return ClassTargets(padded(parts, room, 0, IGNORED).astype(np.int64), targets.classes)

@@ -80,10 +80,20 @@ def test_many_operands(execute, function, count):
 def test_nan_passes(execute, function):
     x, nan = np.array([1, 2, 0.5, 3], np.float32), np.array([np.nan, 1, np.nan, 2], np.float32)
     for operands in ((nan, x), (x, nan)):
-        if function == "prelu" and operands[0] is x:
-            continue  # a slope of NaN does not reach what is above 0
+        if function in ("prelu", "mask", "mask-lowest") and operands[0] is x:
+            continue  # a slope of NaN does not reach what is above 0, and a mask of NaN lets nothing pass
         (y,) = execute("elementwise", operands, [((4,), "float32")], {"function": function})
         assert np.isnan(y).tolist() == [True, False, True, False] or (function, operands[1] is nan) == ("power", True)
+
+
+def test_nothing_passes_a_mask_of_zero(execute):
+    x, mask = np.array([np.nan, np.inf, 3, 2], np.float32), np.array([0, 0, 0, 1.5], np.float32)
+    for function, there, through in (("mask", 0, 3), ("mask-lowest", -np.inf, 2)):
+        (y,) = execute("elementwise", [x, mask], [((4,), "float32")], {"function": function})
+        assert y.tolist() == [there] * 3 + [through]
+        given = {"function": function, "operand": 0}
+        (dx,) = execute("elementwise_gradient", [x, mask, x], [((4,), "float32")], given)
+        assert dx.tolist() == [0, 0, 0, through]
 
 
 @pytest.mark.parametrize("shape", [(3, 16384 + 77), (300, 257)])
