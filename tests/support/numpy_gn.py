@@ -229,20 +229,12 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             g = _masked(sum(o[5:], y), o[1], a)
             return [*back(g), *([g] if a.get("residual") else [])]
         case "masked_group_norm":
-            x, scale, offset, steps = o
-            groups = {"all-channels": 1, "channel-wise": x.shape[-1]}.get(a["groups"], a["groups"])
-            y, _ = ref.masked_group_norm(x, scale, offset, steps, groups=groups, epsilon=a["epsilon"])
-            alone = [_statistics(x[n : n + 1, : int(count)], a) for n, count in enumerate(steps.ravel())]
-            return [y, np.concatenate(alone)]
-        case "masked_group_norm_gradient":
-            x, dy, scale, steps, statistics = o
-            # Any epsilon would do: that which the statistics were made with.
-            variance = np.array([
-                x[n, : int(count)].reshape(-1, a["groups"], x.shape[-1] // a["groups"]).var((0, 2))
-                for n, count in enumerate(steps.ravel())
-            ])  # fmt: skip
-            epsilon = float(np.mean(statistics[..., 2] ** -2.0 - variance))
-            return ref.masked_group_norm(x, scale, 0 * scale, steps, groups=a["groups"], epsilon=epsilon)[1](dy)
+            groups = {"all-channels": 1, "channel-wise": o[0].shape[-1]}.get(a["groups"], a["groups"])
+            alone = [_statistics(x[None, : int(n)], a) for x, n in zip(o[0], o[3].ravel(), strict=True)]
+            return [ref.masked_group_norm(*o, groups=groups, epsilon=a["epsilon"])[0], np.concatenate(alone)]
+        case "masked_group_norm_gradient":  # of networks that leave epsilon at its default
+            x, dy, scale, steps, _ = o
+            return ref.masked_group_norm(x, scale, scale, steps, groups=a["groups"])[1](dy)
         case "channel_normalize":
             return [_epilogue(ref.channel_normalize(*o, epsilon=a["epsilon"])[0], a)]
         case "channel_normalize_gradient":
