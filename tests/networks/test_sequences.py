@@ -11,10 +11,8 @@ from gncodegen.runtime import sequences
 CHANNELS, STEPS = 3, 11
 LENGTHS = [11, 4, 7]
 MEAN, DEVIATION = np.full(CHANNELS, 0.5), np.full(CHANNELS, 2.0)
-CPU_AND_EMULATED = [
-    "cpu",
-    pytest.param(EMULATED, marks=[WITH_CUDA, pytest.mark.full]),
-]
+NORMS = "kernels/test_masked_norm.py::test_each_sequence_is_alone"
+CPU_AND_EMULATED = ["cpu", pytest.param(EMULATED, marks=[WITH_CUDA, pytest.mark.full(like=NORMS)])]
 
 
 def drawn(lengths=LENGTHS, seed=0, width=CHANNELS):
