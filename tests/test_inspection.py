@@ -8,6 +8,7 @@ import pytest
 from cli.test_main import NETWORK
 
 import gncodegen as gnc
+from gncodegen.errors import CompileError
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,12 @@ def test_misspelled_numbers(compiled):
         numbers["momentun"] = 0.5
     with pytest.raises(AttributeError, match="write 'learn_rate'"):
         numbers.lern_rate = 0.5
+    with pytest.raises(AttributeError, match=r"write 'learn_rate'; numbers are read by name: hyperparameters\[name\]"):
+        _ = numbers.lern_rate
+    with pytest.raises(KeyError, match=r"there is no parameter 'gn.scael'; write 'gn.scale'"):
+        compiled.parameters["gn.scael"]
+    with pytest.raises(CompileError, match="write 'gradients'"):
+        compiled.ir("gradient_s")
     assert "momentum" in numbers._ipython_key_completions_()
 
 

@@ -23,6 +23,7 @@ from gncodegen.passes.pipeline import STAGES, pipeline, run
 from gncodegen.passes.select import Select, problems_of
 from gncodegen.passes.unfused import unfused_lines
 from gncodegen.specification import Specification
+from gncodegen.tables import any_of, near
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ class Lowering:
     def lines(self, stage: str) -> list[Line]:
         """The lines of that text, with their layers."""
         if stage not in STAGES:
-            raise CompileError(f"there is no stage {stage!r}; allowed: {', '.join(STAGES)}")
+            raise CompileError(
+                f"there is no stage {stage!r}; allowed: {', '.join(STAGES)}; write {any_of(near(stage, STAGES))}"
+            )
         module = self.module()
         run(module, self.passes[: STAGES.index(stage)])
         return lines_of(module)

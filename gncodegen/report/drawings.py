@@ -177,4 +177,9 @@ def roofline(profile: Profile) -> str:
             f'<a href="#kernel/{quote(cost.name)}"><circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
             f"<title>{escape(cost.name)}: {scaled(cost.rate, 'FLOP/s')}, {scaled(cost.bandwidth, 'B/s')}</title></a>"
         )
-    return f'<div class="canvas">{_svg(width, height, "Roofline", parts)}</div>'
+    about = (
+        "Convolutions by Winograd's method count the operations of the direct sum, of which they do a part: they may "
+        "lie above the roof. A roof that was measured while other work ran is too low: "
+        "<code>gncodegen bench --measure</code> measures again."
+    )
+    return f'<div class="canvas">{_svg(width, height, "Roofline", parts)}</div><p>{about}</p>'

@@ -16,6 +16,7 @@ from gncodegen.kernels.hyperparameters import COMMON_NUMBERS, COUNT, PARTS, slot
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.arrays import aligned, as_array, lasting
+from gncodegen.tables import any_of, near
 
 _OWN = ("solver", "steps", "array", "_slots", "_rules")
 """Attributes of Hyperparameters that are not numbers of a step."""
@@ -80,6 +81,11 @@ class Hyperparameters:
         close = get_close_matches(name, self.values(), 1)
         cure = f"; write {close[0]!r}" if close else ""
         return f"solver {self.solver.name!r} has no hyperparameter {name!r}; there are {', '.join(self.values())}{cure}"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what copying and pickling ask for
+            raise AttributeError(name)
+        raise AttributeError(f"{self._unknown(name)}; numbers are read by name: hyperparameters[name]")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _OWN and not hasattr(type(self), name):
@@ -222,7 +228,7 @@ class Parameters(MutableMapping[str, NDArray[Any]]):
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self._shapes:
-            raise KeyError(f"there is no parameter {name!r}; there are {', '.join(self._shapes)}")
+            raise KeyError(f"there is no parameter {name!r}; write {any_of(near(name, self._shapes))}")
         return self._shapes[name]
 
     def __getitem__(self, name: str) -> NDArray[Any]:

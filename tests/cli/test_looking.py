@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from cli.test_main import file, run
 
 from gncodegen.passes.pipeline import STAGES
+from gncodegen.process import trace
 
 __all__ = ["file"]
 
@@ -69,12 +71,15 @@ def test_a_schedule_in_words(file, capsys):
 
 
 @pytest.mark.full(like="cli/test_looking.py::test_bench")
-def test_debug_tells_more_at_each_level(file, tmp_path):
+def test_debug_tells_more_at_each_level(file, capsys, monkeypatch):
     texts = []
-    for level in range(5):
-        environment = os.environ | {"GNCODEGEN_DEBUG": str(level)}
-        command = [sys.executable, "-m", "gncodegen", "inspect", "memory", "--file", file]
-        texts.append(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr)
+    for level in range(4):
+        monkeypatch.setattr(trace, "environment", lambda level=level: SimpleNamespace(debug=level))
+        assert run("inspect", "memory", "--file", file) == 0
+        texts.append(capsys.readouterr().err)
+    command = [sys.executable, "-m", "gncodegen", "inspect", "memory", "--file", file]
+    environment = os.environ | {"GNCODEGEN_DEBUG": "4"}
+    texts.append(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr)
     assert texts[0] == ""
     assert "Program(train_step: " in texts[1]
     assert "pass fuse: " in texts[2]
