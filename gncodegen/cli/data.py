@@ -119,7 +119,8 @@ def _table(path: Path) -> list[list[str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ArrayError(f"{str(path)!r}: {error}; allowed: a .csv file in UTF-8") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ArrayError(f"{str(path)!r}: {reason}; allowed: a .csv file in UTF-8; check the path") from error
     if rows and not any(map(_is_number, rows[0])):
         del rows[0]
     for number, row in enumerate(rows, 1):

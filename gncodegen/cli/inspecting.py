@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -87,16 +88,22 @@ def run(given: Namespace) -> None:
         print(_kernel(compiled, given.name, given.level))
 
 
-def kernel_named(compiled: Compiled, name: str) -> CompiledKernel:
+def kernel_named(compiled: Compiled, name: str, others: Sequence[str] = ()) -> CompiledKernel:
     """A kernel.
+
+    Args:
+        compiled: whose.
+        name: of the kernel.
+        others: stages that may have been meant.
 
     Raises:
         OptionsError: there is none of that name; says which is meant.
     """
     kernels = compiled.kernels
     if name not in kernels:
+        allowed = "a stage or a kernel" if others else "a kernel"
         raise OptionsError(
-            f"NAME = {name!r}; allowed: a stage or a kernel; write {any_of(near(name, [*compiled.stages, *kernels]))}; "
+            f"NAME = {name!r}; allowed: {allowed}; write {any_of(near(name, [*others, *kernels]))}; "
             "`gncodegen inspect` lists all"
         )
     return kernels[name]
@@ -105,7 +112,7 @@ def kernel_named(compiled: Compiled, name: str) -> CompiledKernel:
 def _kernel(compiled: Compiled, name: str, level: str) -> str:
     from gncodegen.targets.registry import row_of
 
-    kernel = kernel_named(compiled, name)
+    kernel = kernel_named(compiled, name, compiled.stages)
     if kernel.override:
         print(kernel.override, file=sys.stderr)
     text = getattr(kernel, level)

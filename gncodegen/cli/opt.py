@@ -71,6 +71,7 @@ def text_of(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise OptionsError(
-            f"FILE = {path!r} cannot be read: {error}; allowed: a file of IR text; check the path"
+            f"FILE = {path!r} cannot be read: {reason}; allowed: a file of IR text; check the path"
         ) from error

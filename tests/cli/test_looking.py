@@ -99,4 +99,5 @@ def test_edit(file, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out.endswith("# mine\n")
     assert "edited: " in captured.err
-    assert run("edit", "group_norm", "--file", file, "--override", tmp_path / "edited") == 2
+    assert run("edit", "group_norms_1", "--file", file, "--override", tmp_path / "edited") == 2
+    assert "allowed: a kernel; write 'group_norm_1'" in capsys.readouterr().err
