@@ -55,7 +55,7 @@ class Target(Protocol):
         ...
 
     def ready(self, sources: Sequence[Source]) -> bool:
-        """Whether all compiled forms that a run needs are there, as they were written."""
+        """Whether all sources, and compiled forms that a run needs, are there, as they were written."""
         ...
 
     def compile(self, sources: Sequence[Source]) -> int:

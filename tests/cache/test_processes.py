@@ -102,11 +102,17 @@ def test_each_damaged_kind_alone_is_made_anew(warm, cache, suffix):
     assert said == warm[1]
 
 
-def test_sources_are_shown_as_rendered(warm, cache):
-    for path in files_of(cache):
-        if path.suffix == ".py":
-            path.write_text("raise SystemExit('planted')\n")
-    assert result(start(cache))[0] == warm[1]
+def test_sources_are_shown_as_rendered_and_written_anew(warm, cache):
+    kernels = {path: path.read_bytes() for path in files_of(cache) if path.suffix == ".py"}
+    for path in kernels:
+        path.write_text("raise SystemExit('planted')\n")
+    said, log = result(start(cache))
+    assert said == warm[1]
+    written = [path for path, content in kernels.items() if path.read_bytes() == content]
+    assert written, (log, sorted(path.name for path in kernels))
+    for path in written:
+        assert log.count(f"{path} is damaged") == 1
+        assert "to edit a kernel, run `gncodegen edit`" in log
 
 
 def test_a_read_only_warm_cache_without_a_home(warm, cache):

@@ -33,8 +33,10 @@ class CpuTarget:
         return [write(schedule, host.tag()) for schedule in schedules]
 
     def ready(self, sources: Sequence[Source]) -> bool:
-        """Whether all object files are there, as they were written."""
-        return all(files.read(source.beside(".o")) is not None for source in sources)
+        """Whether all sources and object files are there, as they were written."""
+        # A source that is not is no more what runs, and is written anew, which says so.
+        whole = all(files.is_whole(source.path) for source in sources)
+        return whole and all(files.read(source.beside(".o")) is not None for source in sources)
 
     def compile(self, sources: Sequence[Source]) -> int:
         """Compiles what has no object file yet; returns how many."""

@@ -51,8 +51,10 @@ class CudaTarget:
         return [write(schedule, self.tag) for schedule in schedules]
 
     def ready(self, sources: Sequence[Source]) -> bool:
-        """Whether all cubins are there, as they were written."""
-        return all(files.read(source.beside(".cubin")) is not None for source in sources)
+        """Whether all sources and cubins are there, as they were written."""
+        # A source that is not is no more what runs, and is written anew, which says so.
+        whole = all(files.is_whole(source.path) for source in sources)
+        return whole and all(files.read(source.beside(".cubin")) is not None for source in sources)
 
     def compile(self, sources: Sequence[Source]) -> int:
         """Compiles what has no cubin yet; returns how many.
