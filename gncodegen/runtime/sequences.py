@@ -51,9 +51,14 @@ def sequences_of(x: Any, node: Node, order: str) -> NDArray[Any] | None:
         ArrayError: a sequence has another step than the layer, no step, or more than it has room for.
     """
     layer = node.layer
-    if not pads(layer) or not is_listed(x):
+    if not is_listed(x) or not isinstance(layer, SequenceInputLayer):
         return None
-    found = listed([as_array(each, f"{node.label}: x: sequence {index}") for index, each in enumerate(x)])
+    if not pads(layer):
+        _require_one_shape(x, f"{node.label}: x", 'give the input layer padding="mask" or "include", or pad them')
+        return None
+    known = [type(each) is np.ndarray and each.dtype.kind in "fiu" for each in x]
+    what = f"{node.label}: x: sequence"
+    found = listed([each if known[i] else as_array(each, f"{what} {i}") for i, each in enumerate(x)])
     axes = order.replace("B", "")
     time, wanted = axes.index("T"), [node.size.shape[axis] for axis in permutation(node.size.format, axes)]
     for index, each in enumerate(found):
@@ -70,6 +75,29 @@ def sequences_of(x: Any, node: Node, order: str) -> NDArray[Any] | None:
                 f"{layer.min_length}; cut it, or write min_length={max(len_of(found, time))}"
             )
     return found
+
+
+def _require_one_shape(values: Sequence[Any] | NDArray[Any], what: str, cure: str) -> None:
+    shapes = list(dict.fromkeys(each.shape for each in values if isinstance(each, np.ndarray)))
+    if len(shapes) > 1:
+        raise ArrayError(
+            f"{what} is a list of arrays of shapes {', '.join(map(str, shapes[:3]))}{' …' if shapes[3:] else ''}; "
+            f"allowed: one shape; {cure}"
+        )
+
+
+def require_no_steps(targets: Any, node: Node) -> None:
+    """Refuses targets of steps that are a list, where padding has no mask.
+
+    Args:
+        targets: what a caller gave.
+        node: the output layer.
+
+    Raises:
+        ArrayError: they are arrays of different shapes.
+    """
+    if is_listed(targets):
+        _require_one_shape(targets, f"{node.label}: targets", 'give the input layer padding="mask", or pad them')
 
 
 def len_of(sequences: NDArray[Any], time: int) -> NDArray[np.int64]:
@@ -230,6 +258,8 @@ class SequenceArrays:
             ArrayError: some have other axes, or not as many steps as their sequence.
         """
         steps = self.steps(name)
+        if steps is None:
+            require_no_steps(values, self._network.loss)
         if steps is None or not is_listed(values) or not len(values) or np.ndim(values[0]) not in ranks:
             return values
         arrays = listed([as_array(each, f"{what} of sequence {i}") for i, each in enumerate(values)])

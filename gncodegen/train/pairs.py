@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
-from gncodegen.runtime.sequences import len_of
+from gncodegen.runtime.sequences import len_of, require_no_steps
 from gncodegen.train.inputs import checked_inputs
 from gncodegen.train.targets import Targets, are_of_steps, targets_of
 
@@ -42,6 +42,8 @@ def checked(x: Any, y: Any, network: Network, data_format: str, what: str) -> Pa
         time = axis_order(data_format, "B" + network.input.size.format).replace("B", "").index("T")
         whole = network.input.size.shape[0]
         steps = own.of(len_of(array, time) if array.dtype == object else np.full(array.shape[axis], whole))
+    else:
+        require_no_steps(y, network.loss)
     targets = targets_of(y, network.loss, steps)
     observations, count = array.shape[axis], len(targets.whole())
     if count != observations:

@@ -261,5 +261,9 @@ def test_sequences_that_do_not_fit_are_refused(compiled, tmp_path):
     with pytest.raises(gnc.NetworkError, match="take no lengths"):
         compiled.export(tmp_path / "net.py")
     x, y = labelled(3)
+    with pytest.raises(gnc.ArrayError, match=r"x is a list of arrays of shapes .* padding=\"mask\" or \"include\""):
+        gnc.train_network(x, y, labeller(padding="none"), options())
+    with pytest.raises(gnc.ArrayError, match=r"targets is a list of arrays of shapes .* padding=\"mask\""):
+        gnc.train_network(x, y, labeller(padding="include"), options())
     with pytest.raises(gnc.ArrayError, match="targets of sequence 2; allowed: one for each of its"):
         gnc.train_network(x, [*y[:2], y[2][1:]], labeller(), options())
