@@ -203,6 +203,9 @@ def test_training_takes_lists_of_sequences_and_of_labels():
     assert [len(each) for each in labels] == [len(each) for each in scores] == [len(each) for each in validation[0]]
     right = np.concatenate(labels) == np.concatenate(validation[1])
     assert info.final_validation_accuracy == pytest.approx(100 * right.mean())
+    targets = [np.searchsorted(net.classes, each) for each in y[:8]]
+    filled = np.stack([np.pad(each, (0, STEPS - len(each)), constant_values=1) for each in targets])
+    assert net.compiled.loss(x[:8], targets) == net.compiled.loss(x[:8], filled), "targets in the padding do not count"
     batches = [(x[i : i + 8], y[i : i + 8]) for i in range(0, 24, 8)]
     given = {"mean": layer.mean, "standard_deviation": layer.standard_deviation}
     streamed, _ = gnc.train_network(batches, None, labeller(**given), options(max_epochs=1))
