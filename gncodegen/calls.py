@@ -16,7 +16,7 @@ from gncodegen.layers.network import Network
 from gncodegen.lowering import Lowered
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend
-from gncodegen.runtime.conversion import ArrayConversion, Given, Key
+from gncodegen.runtime.conversion import ArrayConversion, Given, Key, seen
 from gncodegen.runtime.places import Places, Results
 from gncodegen.runtime.rows import Rows
 
@@ -94,8 +94,8 @@ class Calls:
         dtype = np.dtype(self._options.array_dtype)
         if buffer.dtype != self._options.array_dtype:
             return None
-        result = buffer.shape[-1:] if letters == "BC" else buffer.shape[1:]
-        return DirectPrediction(lowered.program, lowered.runner, self._backend.empty, x, y, observation, dtype, result)
+        result, empty = seen(letters, buffer.shape), self._backend.empty
+        return DirectPrediction(lowered.program, lowered.runner, empty, x, y, observation, dtype, result)
 
     def once(
         self,

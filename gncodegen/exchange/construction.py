@@ -242,8 +242,9 @@ class Construction:
             self._title = name
             identity = tuple(range(value.rank))
             end = self.stored(value, identity, name)
-            # A graph returns a layer once, and no input: such a value passes a layer of its own.
-            if end in results or self.graph[end].is_input:
+            # A graph returns a layer once, and no input: such a value passes a layer of its own. So does one number,
+            # which other layers give an axis.
+            if end in results or self.graph[end].is_input or not value.rank:
                 end = self.add(ReshapeLayer(value.shape), end)
             results.append(end)
         self._drop_unread(results)

@@ -13,7 +13,7 @@ from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.network import Network, Node, argument_name, result_name
 from gncodegen.layers.outputs import ClassificationLayer
-from gncodegen.layers.tensors import TensorInputLayer
+from gncodegen.layers.tensors import ReshapeLayer, TensorInputLayer
 from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
@@ -104,7 +104,12 @@ class ArrayConversion:
         }
 
     def _letters(self, node: Node) -> str:
-        """The axes of a layer's output; scores of a classification are rows, also behind 1×1 positions."""
+        """The axes of a layer's output; scores of a classification are rows, also behind 1×1 positions.
+
+        Observations of one number without an axis have the axis of observations alone.
+        """
+        if isinstance(node.layer, ReshapeLayer) and not node.layer.shape:
+            return "B"
         one = node.size.count == node.size.channels if "C" in node.size.format else False
         classifies = one and isinstance(self._network.output_layer, ClassificationLayer)
         return "BC" if classifies and node is self._network.output else "B" + node.size.format
@@ -266,8 +271,8 @@ class ArrayConversion:
         if not letters:
             return result
         if self._single:
-            return result[0]
-        result = result.reshape(len(result), result.shape[-1]) if letters == "BC" else result
+            return result[0].reshape(seen(letters, result.shape)) if letters == "B" else result[0]
+        result = result.reshape(len(result), *seen(letters, result.shape))
         order = self._order(letters, data_format)
         # Only where the batch axis is first are arrays of a GPU taken, and then both orders are one.
         if order is None or isinstance(result, DeviceArray):
@@ -291,7 +296,7 @@ class ArrayConversion:
             ArrayError: it is no such array, or of another shape or type.
         """
         array = self._import_device_array(out, what) or out
-        plain = (shape[0], shape[-1]) if letters == "BC" and not self._single else shape
+        plain = shape if self._single and letters != "B" else (shape[0], *seen(letters, shape))
         order = self._order(letters, data_format) if letters and not self._single else None
         wanted = plain if order is None else tuple(plain[axis] for axis in order)
         wanted = wanted[1:] if letters and self._single else wanted
@@ -391,6 +396,11 @@ class ArrayConversion:
             )
         rows = np.ascontiguousarray(rows, self._dtype)
         return self._sequences.cleared(rows, node.inputs[0], lengths, order.index(1)) if masks else rows
+
+
+def seen(letters: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one observation as callers see it; `letters` are its axes, `shape` that of the kernels' array."""
+    return {"B": (), "BC": shape[-1:]}.get(letters, shape[1:])
 
 
 def _observations(array: NDArray[Any], layer: TensorInputLayer) -> NDArray[Any]:

@@ -52,6 +52,23 @@ def assert_close(found, wanted, bound=1e-12):
     assert (found - wanted).abs().max() <= bound * wanted.abs().max()
 
 
+def test_one_number_for_each_observation_has_no_axis_of_its_own(tmp_path) -> None:
+    module, (x,) = seeded(Call(lambda x, layer: layer(x).sum(1) * 2, nn.Linear(4, 6))), drawn((3, 4))
+    x = x.float()
+    compiled = gnc.compile(gnc.from_torch(module, (x,)), training=False, batch_size=3)
+    wanted, out = module(x).detach().numpy(), np.empty(3, np.float32)
+    np.testing.assert_allclose(compiled.predict(x.numpy(), out=out), wanted, rtol=1e-6)
+    assert compiled.predict(x.numpy()[:2]).shape == (2,)
+    np.testing.assert_array_equal(compiled.predict(x.numpy()), out)
+    given, taken = x.clone().requires_grad_(), x.clone().requires_grad_()
+    module(given).backward(torch.ones(3))
+    compiled.as_torch_module()(taken).backward(torch.ones(3))
+    assert_close(taken.grad, given.grad, 1e-6)
+    compiled.export(tmp_path / "net.onnx")
+    again = gnc.from_onnx(tmp_path / "net.onnx")
+    np.testing.assert_array_equal(gnc.compile(again, training=False, batch_size=3).predict(x.numpy()), out)
+
+
 def test_gradients_are_those_of_torch_and_of_one_shared_parameter(flat) -> None:
     module, own = flat
     x, dy = drawn((3, 4), (3, 3))

@@ -19,7 +19,13 @@ IMAGES = (2, 6, 8, 8)
 def activations(x):
     names = "relu sigmoid tanh silu mish hardswish hardsigmoid elu selu celu gelu softplus softsign logsigmoid relu6"
     found = [getattr(F, name)(x) for name in (names + " leaky_relu hardtanh tanhshrink").split()]
-    found += [F.gelu(x, approximate="tanh"), F.threshold(x, 0.5, 0.0), F.softplus(x, 2.0), F.glu(x, 1).repeat(1, 2, 1)]
+    found += [
+        F.rrelu(x),
+        F.gelu(x, approximate="tanh"),
+        F.threshold(x, 0.5, 0.0),
+        F.softplus(x, 2.0),
+        F.glu(x, 1).repeat(1, 2, 1),
+    ]
     return torch.cat(found[:-1], 1), found[-1]
 
 
@@ -54,6 +60,13 @@ def parts(x):
     return y, x[:, 1:5:2, :-1, ...], x.narrow(2, 1, 3), torch.stack([x, x * 2], 1), x.permute(0, 2, 3, 1).flatten(1)
 
 
+def placed(x):
+    z = torch.ones(x.size(0), 2, 8, 8, dtype=x.dtype)
+    y = torch.cat([z, x, z * 2, -x, z * 3], 1) + torch.cat([x, x, z, z, z], 1).flip(1)
+    y = y[:, torch.tensor([3, 0, 0, -1])] + x.repeat_interleave(2, 1)[:, 3:7] + x.mean((1, 2, 3))[:, None, None, None]
+    return y, F.pad(x, (2, 1, 0, 3), mode="circular"), F.cosine_similarity(x[:, :3], x[:, 3:])
+
+
 def shapes(x, unflatten):
     y = x.view(x.size(0), -1) + x.reshape(-1, 6 * 64) + x.view(2, -1) + unflatten(x).flatten(1)
     return y, x.mean(1, keepdim=True).expand(-1, 6, -1, -1) * x, x.mean(1).squeeze(1).transpose(1, 2).contiguous()
@@ -69,6 +82,7 @@ def pools(x):
     y = F.max_pool2d(x, 3, 2, 1, ceil_mode=True)[:, :, :4, :4] + F.avg_pool2d(x, 3, 2, 1)
     y = y + F.avg_pool2d(x, 3, 2, 1, count_include_pad=False) + F.avg_pool2d(x, 3, 2, ceil_mode=True)
     y = y + F.adaptive_avg_pool2d(x, (4, 2)).mean((2, 3), keepdim=True) + F.adaptive_avg_pool2d(x, 1)
+    y = y + F.avg_pool2d(x, 3, 2, 1, divisor_override=5)
     return y + F.adaptive_max_pool2d(x, 1), F.max_pool1d(x.flatten(2), 2)
 
 
@@ -101,6 +115,7 @@ CASES = {
     "in place": (Call(changed_in_place), (2, 3)),
     "reductions": (Call(reductions), IMAGES),
     "parts": (Call(parts), IMAGES),
+    "placed": (Call(placed), IMAGES),
     "shapes": (Call(shapes, nn.Unflatten(1, (2, 3))), IMAGES),
     "pads": (Call(pads), IMAGES),
     "pools": (Call(pools), IMAGES),
@@ -144,7 +159,7 @@ CASES = {
     ),
     "without effect": (Call(convolutions, nn.Dropout(0.5), nn.Identity(), nn.Softmin(1), nn.Flatten()), (2, 3, 4)),
 }  # fmt: skip
-KEPT = ("activations", "parts", "norms")
+KEPT = ("activations", "placed", "parts", "norms")
 
 
 @pytest.mark.few

@@ -22,6 +22,7 @@ from gncodegen.layers.base import Operation
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.network import Network, Node
 from gncodegen.layers.outputs import ClassificationLayer
+from gncodegen.layers.tensors import ReshapeLayer
 from gncodegen.saving import written_beside
 
 if TYPE_CHECKING:
@@ -202,10 +203,11 @@ class _Drawing:
         """What prediction returns, in the caller's order of axes."""
         array, emission, title = self._arrays[node.name], self.emission, node.name
         scores = isinstance(self.network.output_layer, ClassificationLayer)
-        own = "BC" if scores else "B" + node.size.format
+        single = isinstance(node.layer, ReshapeLayer) and not node.layer.shape
+        own = "BC" if scores else "B" if single else "B" + node.size.format
         letters = axis_order(self.format, own)
-        if scores and array.rank > 1:
-            flat = Operation("reshape", (), {"shape": (node.size.channels,)})
+        if single or (scores and array.rank > 1):
+            flat = Operation("reshape", (), {"shape": () if single else (node.size.channels,)})
             array = OPERATIONS["reshape"].emit(Step(emission, node, flat, (array,), (), f"{title}/scores"))
         places = permutation(own, letters)
         dims: list[int | str] = [(BATCH, *array.shape)[place] for place in places]

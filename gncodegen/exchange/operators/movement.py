@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Construction, Unsupported, Value, last
@@ -76,10 +80,35 @@ def joined_along(construction: Construction, values: Sequence[Value], axis: int)
 
 
 def concat(node: Node) -> Value:
-    """Along any axis but that of observations."""
-    values = node.values()
+    """Along any axis but that of observations; where constants stand, arrays are padded and the constants added."""
+    values = [operand for operand in node.operands if isinstance(operand, Value)]
     axis = node.axis(int(node.attributes.get("axis", 1)), values[0].rank)
-    return joined_along(node.construction, values, axis)
+    if len(values) == len(node.operands):
+        return joined_along(node.construction, values, axis)
+    parts: list[tuple[Value, list[int]]] = []
+    places: list[tuple[int, NDArray[Any]]] = []
+    end, front = 0, 0
+    for index, operand in enumerate(node.operands):
+        if isinstance(operand, Value):
+            parts.append((operand, [front, 0]))
+            end, front = end + operand.shape[axis], 0
+            continue
+        constant = node.own(node.constant(index), values[0])
+        places.append((end, constant))
+        end += constant.shape[axis]
+        if parts:
+            parts[-1][1][1] += constant.shape[axis]
+        else:
+            front += constant.shape[axis]
+    padded = [
+        node.construction.along(value, axis, gnc.PaddingLayer((0, 0, *sides))) if any(sides) else value
+        for value, sides in parts
+    ]
+    joined = joined_along(node.construction, padded, axis)
+    added = np.zeros(joined.shape)
+    for begin, constant in places:
+        np.moveaxis(added, axis, 0)[begin : begin + constant.shape[axis]] = np.moveaxis(constant, axis, 0)
+    return node.construction.with_constant("add", joined, added)
 
 
 def blocks(layer: Callable[..., Layer]) -> Callable[[Node], Value]:
@@ -103,5 +132,5 @@ OPERATORS: Mapping[str, Operator] = {
     "Transpose": single(transpose, "nothing, or Permute where an array is read in another order"),
     "DepthToSpace": single(blocks(gnc.DepthToSpaceLayer), "DepthToSpace"),
     "SpaceToDepth": single(blocks(gnc.SpaceToDepthLayer), "SpaceToDepth"),
-    "Concat": single(concat, "DepthConcatenation"),
+    "Concat": single(concat, "DepthConcatenation; Padding and Elementwise for constants"),
 }

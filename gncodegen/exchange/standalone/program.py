@@ -17,7 +17,7 @@ from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import argument_name
 from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.lowering import Lowered
-from gncodegen.runtime.conversion import ArrayConversion, Key
+from gncodegen.runtime.conversion import ArrayConversion, Key, seen
 from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def standalone(
         for key, node in zip(keys, network.inputs, strict=True)
     )  # fmt: skip
     outputs = tuple(
-        Port(key, name, shape[-1:] if axes == "BC" else shape[1:])
+        Port(key, name, seen(axes, shape))
         for name, (key, axes) in zip(network.outputs, conversion.results.items(), strict=True)
         for shape in (program.buffers[program.arguments[key]].shape,)
     )

@@ -67,6 +67,11 @@ def threshold(call: Call) -> Array:
     return call.emit("ThresholdedRelu", call.first, alpha=float(call["threshold"]))
 
 
+def mean_slope(call: Call) -> Array:
+    """A leaky relu whose slope is drawn in training: in prediction, the mean of its bounds."""
+    return call.emit("LeakyRelu", call.first, alpha=(call["lower"] + call["upper"]) / 2)
+
+
 def prelu(call: Call) -> Array:
     """One slope, or one per channel."""
     slope = call.known(call["weight"])
@@ -115,6 +120,7 @@ OPERATORS: Mapping[str, Row] = {
     "hardsigmoid": same("HardSigmoid", alpha=1 / 6, beta=0.5),
     "relu6": row(lambda call: call.emit("Clip", call.first, 0.0, 6.0), "Clip"),
     "leaky_relu": given("LeakyRelu", alpha="negative_slope"),
+    "rrelu": row(mean_slope, "LeakyRelu"),
     "gelu": given("Gelu", approximate="approximate"),
     "elu": row(elu, "Elu", "Celu", "Selu"),
     "celu": row(elu, "Celu"),

@@ -50,6 +50,16 @@ def repeated(call: Call) -> Array:
     return call.reshape(between, call.shape)
 
 
+def interleaved(call: Call) -> Array:
+    """Each element so many times along one axis, one beside the other."""
+    count, extents = call["repeats"], list(call.shape_of(call.first))
+    require(isinstance(count, int), "a number of its own for each element", "one number for all")
+    require(call.get("dim") is not None, "no dim, which mixes observations", "an axis")
+    behind = call.axis(call["dim"], call.first) + 1
+    apart, wide = [*extents[:behind], 1, *extents[behind:]], [*extents[:behind], int(count), *extents[behind:]]
+    return call.reshape(call.emit("Expand", call.reshape(call.first, apart), np.asarray(wide, np.int64)), call.shape)
+
+
 def joined(call: Call) -> Array:
     """One after another along an axis."""
     arrays = call["tensors"]
@@ -129,6 +139,18 @@ def selected(call: Call) -> Array:
     )  # fmt: skip
 
 
+def indexed(call: Call) -> Array:
+    """Those at constant places along one axis."""
+    given = [(axis, index) for axis, index in enumerate(call["indices"]) if index is not None]
+    require(len(given) == 1, f"indices along {len(given)} axes", "along one")
+    ((axis, index),) = given
+    places = call.known(index)
+    require(
+        places is not None and places.dtype.kind in "iu", "indices computed at run time, or a mask", "constant places"
+    )
+    return call.emit("Gather", call.first, places, axis=axis)
+
+
 def flipped(call: Call) -> Array:
     """Axes read backwards."""
     array = call.first
@@ -159,7 +181,9 @@ def padded(mode: str = "") -> Callable[[Call], Array]:
     def convert(call: Call) -> Array:
         given, rank = [int(n) for n in call.get("pad", call.get("padding"))], call.rank(call.first)
         own = mode or call.get("mode", "constant")
-        require(own in MODES, f"mode = {own!r}", ", ".join(MODES))
+        if own == "circular":
+            return _wrapped(call, given)
+        require(own in MODES, f"mode = {own!r}", f"{', '.join(MODES)}, circular")
         begins, ends = [0] * rank, [0] * rank
         for place in range(len(given) // 2):
             begins[rank - 1 - place], ends[rank - 1 - place] = given[2 * place], given[2 * place + 1]
@@ -167,6 +191,18 @@ def padded(mode: str = "") -> Callable[[Call], Array]:
         return call.emit("Pad", call.first, sides, float(call.get("value", 0.0)), mode=MODES[own])
 
     return convert
+
+
+def _wrapped(call: Call, sides: Sequence[int]) -> Array:
+    """Each end with elements of the other in front of it; sides stand from the last axis on."""
+    array, rank = call.first, call.rank(call.first)
+    for place in range(len(sides) // 2):
+        axis, (low, high) = rank - 1 - place, sides[2 * place : 2 * place + 2]
+        require(min(low, high) >= 0, f"pad = {tuple(sides)} with mode = 'circular'", "numbers from 0 on")
+        parts = [_slice(call, array, axis, -low, LAST, 1)] if low else []
+        parts += [array, _slice(call, array, axis, 0, high, 1)] if high else [array]
+        array = call.emit("Concat", *parts, axis=axis) if len(parts) > 1 else array
+    return array
 
 
 def shuffled_up(call: Call) -> Array:
@@ -202,6 +238,8 @@ OPERATORS: Mapping[str, Row] = {
     "numpy_T": row(permuted(lambda call, axes: axes[::-1]), "Transpose"),
     "expand": row(expanded, "Expand"),
     "copy": row(lambda call: call.emit("Expand", call["src"], np.asarray(call.shape, np.int64)), "Expand"),
+    "repeat_interleave": row(interleaved, "Reshape", "Expand"),
+    "index": row(indexed, "Gather"),
     "repeat": row(repeated, "Reshape", "Expand"),
     "cat": row(joined, "Concat"),
     "stack": row(stacked, "Reshape", "Concat"),

@@ -51,6 +51,16 @@ def norm(call: Call) -> Array:
     return _reduced(call, "ReduceL1" if order == 1 else "ReduceL2", call.first, bool(call.get("keepdim", False)))
 
 
+def cosine_similarity(call: Call) -> Array:
+    """X1 · x2 / (max(|x1|, ε) max(|x2|, ε)) along one axis."""
+    axis, least = call.axis(call["dim"], call["x1"]), float(call["eps"])
+    units: list[Array] = []
+    for array in (call["x1"], call["x2"]):
+        length = call.emit("ReduceL2", array, axes=[axis], keepdims=1)
+        units.append(call.emit("Div", array, call.emit("Max", length, least)))
+    return call.emit("ReduceSum", call.emit("Mul", *units), axes=[axis], keepdims=0)
+
+
 def _variance(call: Call, keep: bool) -> Array:
     """Mean((x - mean)²), times n / (n - correction)."""
     axes, correction = _axes(call), call.get("correction", 1)
@@ -92,6 +102,7 @@ OPERATORS: Mapping[str, Row] = {
     "logsumexp": row(reduction("ReduceLogSumExp"), "ReduceLogSumExp"),
     "linalg_vector_norm": row(norm, "ReduceL1", "ReduceL2"),
     "norm": row(norm, "ReduceL1", "ReduceL2"),
+    "cosine_similarity": row(cosine_similarity, "ReduceL2", "Max", "Div", "Mul", "ReduceSum"),
     "var": row(variance, "ReduceMean", "Sub", "Pow"),
     "std": row(deviation, "ReduceMean", "Sub", "Pow", "Sqrt"),
     "var_mean": row(variance_and_mean, "ReduceMean", "Sub", "Pow"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -61,11 +62,12 @@ def max_pool(call: Call) -> list[Array]:
 
 def average_pool(call: Call) -> Array:
     """The mean of every window."""
-    require(call.get("divisor_override") is None, f"divisor_override = {call.get('divisor_override')}", "None")
-    shared = _window(call, _spatial(call))
+    shared, divisor = _window(call, _spatial(call)), call.get("divisor_override")
+    require(divisor is None or not shared["ceil_mode"], f"divisor_override = {divisor} with ceil_mode", "one of them")
     # Without padding nothing but whole windows is counted; the end that ceil_mode adds never is.
-    counted = int(bool(call.get("count_include_pad", True)) and any(shared["pads"]))
-    return call.emit("AveragePool", call.first, count_include_pad=counted, **shared)
+    counted = int((divisor is not None or bool(call.get("count_include_pad", True))) and any(shared["pads"]))
+    found = call.emit("AveragePool", call.first, count_include_pad=counted, **shared)
+    return found if divisor is None else call.emit("Mul", found, prod(shared["kernel_shape"]) / divisor)
 
 
 def adaptive(kind: str) -> Callable[[Call], list[Array]]:
