@@ -16,9 +16,9 @@ from gncodegen.layers.network import Network
 from gncodegen.lowering import Lowered
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend
-from gncodegen.runtime.conversion import ArrayConversion, Given, Key, seen
+from gncodegen.runtime.conversion import ArrayConversion, Given, Key
 from gncodegen.runtime.places import Places, Results
-from gncodegen.runtime.rows import Rows
+from gncodegen.runtime.rows import Rows, seen
 
 T, Y, LOSS = ("target", "t"), ("output", "y"), ("loss", "loss")
 """Arguments of Programs: (kind, name)."""

@@ -17,7 +17,7 @@ from gncodegen.layers.tensors import ReshapeLayer, TensorInputLayer
 from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
-from gncodegen.runtime.rows import Array, Rows
+from gncodegen.runtime.rows import Array, Rows, seen, with_observations
 from gncodegen.runtime.sequences import Lengths, SequenceArrays, as_batch, is_listed, sequences_of
 
 Key = tuple[str, str]
@@ -180,7 +180,7 @@ class ArrayConversion:
                 )
             return Rows(imported, self._dtype)
         if isinstance(node.layer, TensorInputLayer):
-            x = _observations(as_array(x, f"{node.label}: x"), node.layer)
+            x = with_observations(as_array(x, f"{node.label}: x"), node.layer)
         array = batch(x, node.size.shape, letters, order, node.label)
         if callable(normalization):
             array = batch(normalization(array), node.size.shape, letters, order, node.label)
@@ -396,14 +396,3 @@ class ArrayConversion:
             )
         rows = np.ascontiguousarray(rows, self._dtype)
         return self._sequences.cleared(rows, node.inputs[0], lengths, order.index(1)) if masks else rows
-
-
-def seen(letters: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of one observation as callers see it; `letters` are its axes, `shape` that of the kernels' array."""
-    return {"B": (), "BC": shape[-1:]}.get(letters, shape[1:])
-
-
-def _observations(array: NDArray[Any], layer: TensorInputLayer) -> NDArray[Any]:
-    """An array of an imported graph with an axis of observations, and of at least one axis besides."""
-    array = array if layer.batched else array[None]
-    return array if layer.shape else array.reshape(-1, 1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.input_normalization import InputNormalization
 from gncodegen.runtime.pool import POOL
@@ -48,3 +49,14 @@ class Rows:
         else:
             self.normalization(part, staged)
         return staged
+
+
+def seen(letters: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one observation as callers see it; `letters` are its axes, `shape` that of the kernels' array."""
+    return {"B": (), "BC": shape[-1:]}.get(letters, shape[1:])
+
+
+def with_observations(array: NDArray[Any], layer: TensorInputLayer) -> NDArray[Any]:
+    """An array of an imported graph with an axis of observations, and of at least one axis besides."""
+    array = array if layer.batched else array[None]
+    return array if layer.shape else array.reshape(-1, 1)
