@@ -237,7 +237,8 @@ class _Masked:
         masking = Masking(self.steps, clean=self.clean)
         for operation in self.layer.operations((self.input,)):
             if operation.op not in OPS:
-                raise _mixed(f"mixes steps in {operation.op}", "layers that treat each step alone, windows, and norms")
+                allowed = "layers of which is known what they do with steps (gncodegen/layers/sequences.py, OPS)"
+                raise _mixed(f"has the op {operation.op}, which may mix steps", allowed)
             masking = OPS[operation.op](self, masking, operation)
         if masking.steps is not None and (self.size.format[:1] != "T" and not self.layer.is_output):
             raise _mixed("makes other axes of time", "layers that leave time as it is")

@@ -135,7 +135,9 @@ def elementwise(step: Step) -> Array:
 
 
 def _combined(step: Step, function: str, tensors: list[str]) -> str:
-    row = FUNCTIONS[function]
+    row = FUNCTIONS.get(function)
+    if row is None:
+        raise Unsupported(f"function = {function!r}; allowed: {', '.join(FUNCTIONS)}; compute it before or behind")
     if len(tensors) == 1:
         return step.emit("Identity", *tensors)
     if len(tensors) > 2 and row.many:
