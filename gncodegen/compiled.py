@@ -85,7 +85,8 @@ class Compiled(Readable):
         """The network's outputs for any number of observations.
 
         Args:
-            x: N observations of every input, in the order of the inputs, or one mapping of their names to arrays.
+            x: N observations of every input, in the order of the inputs, or one mapping of their names to arrays. In
+                every call sequences of different lengths are a list of arrays, and so are results that have time.
             data_format: axis order of x; "" = that of the compilation.
             out: the array that the outputs are written to, shaped as they are; a tuple of as many as there are outputs.
                 C-contiguous ones that begin on a 64-byte boundary are written by the kernels themselves.

@@ -72,7 +72,7 @@ class Handwritten:
             self._runner.run(bound)
             results = [key for key in self.program.arguments if key[0] in OUTPUT_KINDS]
             found = {name: np.array(self._runner.result((kind, name))) for kind, name in results}
-        changed = {name: array for (kind, name), array in bound.items() if kind not in ("input", "target")}
+        changed = {name: array for (kind, name), array in bound.items() if kind not in ("input", "mask", "target")}
         return found | (changed if self.program.changes_parameters else {})
 
     def _array(self, key: Key, value: Any) -> NDArray[Any]:

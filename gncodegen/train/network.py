@@ -54,9 +54,11 @@ def train_network(
 
     Args:
         x: observations (N, *input size) in the order of `data_format`, any real type; a memory-mapped file is read
-            mini-batch by mini-batch. Where y is None, a stream: an iterable of mini-batches (x, y), such as a
-            torch DataLoader, or a callable that makes one per epoch and may take the number of the epoch, from 1. Each
-            batch of a stream makes a step; give all the same size, since each size is compiled.
+            mini-batch by mini-batch. Sequences of different lengths are a list of arrays, and so are the targets of
+            their steps (docs/sequences.md); an augmentation sees them as an array of objects. Where y is None, a
+            stream: an iterable of mini-batches (x, y), such as a torch DataLoader, or a callable that makes one per
+            epoch and may take the number of the epoch, from 1. Each batch of a stream makes a step; give all the same
+            size, since each size is compiled.
         y: labels (N, *positions) of any sortable kind, class indices or one-hot rows (N, *positions, K) for
             classification; responses shaped like the output for regression; None for a stream.
         layers: an array of layers or a `LayerGraph`, with an output layer. Class names and input statistics that it

@@ -76,7 +76,7 @@ def test_many_operands(execute, function, count):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("function", [name for name in ARITHMETIC if not name.startswith("mask")])
+@pytest.mark.parametrize("function", few([name for name in ARITHMETIC if not name.startswith("mask")], 4))
 def test_nan_passes(execute, function):
     x, nan = np.array([1, 2, 0.5, 3], np.float32), np.array([np.nan, 1, np.nan, 2], np.float32)
     for operands in ((nan, x), (x, nan)):
