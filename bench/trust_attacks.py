@@ -32,7 +32,8 @@ sys.path[:0] = [str(ROOT / "tests")]
 
 from support import mutations  # noqa: E402  what the tests use
 from support.states import damage, killed_at, state  # noqa: E402  what the tests use
-from trust_ranks import killed_ranks  # noqa: E402  what it starts lies beside the tests
+from trust_ranks import killed_ranks  # noqa: E402  beside it
+from trust_trainings import interrupted_trainings, killed_trainings  # noqa: E402  beside it
 
 KILLS = 4
 """Processes that are killed on one cache, before one finishes on it."""
@@ -368,6 +369,8 @@ ATTACKS = (
     Attack("killed-saves", 2_000, 200, 900, kills_in_saves),
     Attack("damaged-saves", 10_000, 1_000, 900, damaged_saves),
     Attack("killed-ranks", 20, 5, 900, killed_ranks),
+    Attack("killed-trainings", 20, 10, 900, killed_trainings),
+    Attack("interrupted-trainings", 20, 10, 900, interrupted_trainings),
     Attack("mutated-ir", 100_000, 2_000, 1800, mutated("ir")),
     Attack("mutated-onnx", 100_000, 10_000, 1800, mutated("onnx")),
 )
