@@ -127,11 +127,17 @@ def predict_file(
     raise_together(None, collective)  # all have read what is done, before anyone does more
     try:
         _predict(net, array, files, waiting[share(len(waiting), collective)], first[0].nbytes)
+    except OSError as found:
+        error = unwritable(output, found)
     except Exception as found:
         error = found
     raise_together(error, collective)
-    if collective.rank == 0:
-        files.finish()
+    try:
+        if collective.rank == 0:
+            files.finish()
+    except OSError as found:
+        error = unwritable(output, found)
+    raise_together(error, collective)
     return blocks, before
 
 
@@ -142,11 +148,17 @@ def _predict(net: Predictor, x: NDArray[Any], files: _Files, blocks: NDArray[Any
     with files.part.open("r+b", buffering=0) as part, files.progress.open("r+b", buffering=0) as progress:
         for number in map(int, blocks):
             y = np.ascontiguousarray(net.predict(x[number * block : (number + 1) * block]))
-            part.seek(begin + number * block * size)
-            part.write(y.tobytes())
+            _write(part.fileno(), y.tobytes(), begin + number * block * size)
             os.fsync(part.fileno())
-            progress.seek(_FACTS_BYTES + number)
-            progress.write(b"\1")
+            _write(progress.fileno(), b"\1", _FACTS_BYTES + number)
+
+
+def _write(file: int, content: bytes, place: int) -> None:
+    """All of it: one call writes as much as a full disk still takes, and only the next one is an error."""
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(file, rest, place)
+        rest, place = rest[written:], place + written
 
 
 def identity_of(folder: str, choices: Mapping[str, Any]) -> list[Any]:

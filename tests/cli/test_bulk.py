@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,13 @@ class Doubling:
             raise KeyboardInterrupt
         self.seen += list(x[:, 0])
         return 2 * x[:, :2]
+
+
+class Wide(Doubling):
+    """One with 12 kB of outputs for an observation."""
+
+    def predict(self, x: Any) -> Any:
+        return np.repeat(super().predict(x), 1500, axis=1)
 
 
 @pytest.fixture
@@ -68,6 +76,23 @@ def test_what_cannot_be_is_refused(files: tuple[str, str], capsys: pytest.Captur
         predict_file(Doubling(), files[1], files[1])
     assert main(["run", "net", files[0], "--ranks", "2"]) == 2
     assert "--ranks 2 without --output" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_is_told_and_what_did_not_fit_is_done_again(files: tuple[str, str]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Filling(Wide):
+        def predict(self, x: Any) -> Any:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]) if self.seen else before)
+            return super().predict(x)
+
+    try:
+        with pytest.raises(OptionsError, match=r"--output .*y\.npy' cannot be written: .*; allowed: "):
+            predict_file(Filling(), *files, block=3)  # the second block of 36 kB fits in part
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert predict_file(Wide(), *files, block=3) == (4, 1)
+    np.testing.assert_array_equal(np.load(files[1]), np.repeat(2 * X[:, :2], 1500, axis=1))
 
 
 @pytest.mark.full(like="cli/test_bulk.py::test_a_run_goes_on_where_one_was_ended")
