@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import update_wrapper
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
-from gncodegen.functional.prepared import FLAT, Kind, Order, Prepared, order_of, outward, prepared
+from gncodegen.functional.prepared import FLAT, MOST, Kind, Order, Prepared, order_of, outward, prepared
 from gncodegen.layers.checks import shown
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.runtime.arrays import as_array, on_gpu
 
 P = ParamSpec("P")
 
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
-@dataclass(frozen=True, slots=True)
-class Given:
+
+class Given(NamedTuple):
     """One call of a form.
 
     Args:
@@ -35,7 +36,7 @@ class Given:
 
     kind: Kind
     x: Any
-    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    parameters: Mapping[str, Any] = MappingProxyType({})
     data_format: str | None = None
     targets: Any = None
     training: bool = False
@@ -56,11 +57,24 @@ class Form(Generic[P]):
     def __init__(self, describe: Callable[P, Given]) -> None:
         update_wrapper(self, describe)
         self.describe, self.name = describe, describe.__name__
+        self._repeated: dict[tuple[Any, ...], _Repeated] = {}
 
     def __call__(self, *arguments: P.args, **named: P.kwargs) -> Any:
         """The layer's result."""
+        key, repeated = None if named else _key(arguments), None
+        if key is not None:
+            try:
+                repeated = self._repeated.get(key)
+            except TypeError:  # a list among the values
+                key = None
+        if repeated is not None:
+            return repeated(arguments)
         given = self.describe(*arguments, **named)
         call = self._call(given)
+        if key is not None and (repeated := _repeated(call, given, arguments)):
+            if len(self._repeated) >= MOST:
+                self._repeated.clear()
+            self._repeated[key] = repeated
         ready, x = call.ready, call.x
         with ready.lock:
             ready.set(given.parameters)
@@ -105,9 +119,9 @@ class Form(Generic[P]):
             x = x if order.batched else x[None]
             x = x if order.inward is None else x.transpose(order.inward)
             extents = x.shape
-        dtype = "float64" if x.dtype == np.float64 else "float32"
+        dtype, name = (FLOAT64, "float64") if x.dtype == FLOAT64 else (FLOAT32, "float32")
         # It compares the extents with the memory there is, before x is copied, whose axes may be repeated.
-        ready = prepared(self.name, given.kind, order.inner[1:], extents[1:], extents[0], dtype, "cpu")
+        ready = prepared(self.name, given.kind, order.inner[1:], extents[1:], extents[0], name, "cpu")
         if x.dtype != dtype or not x.flags.c_contiguous:
             x = np.ascontiguousarray(x, dtype)
         return _Call(ready, x if shape is None else x.reshape(extents), extents[0], order, shape)
@@ -171,6 +185,60 @@ class _Call(NamedTuple):
         array = array if self.order.batched else array[None]
         inner = "".join(sorted(letters, key="BTSC".index))
         return array if inner == letters or array.ndim != len(letters) else array.transpose(permutation(letters, inner))
+
+
+class _Repeated(NamedTuple):
+    """The short way of a call like one before, for an array that is read as it is.
+
+    Args:
+        ready: what runs.
+        extents: those that it reads.
+        shape: the result's, of a layer without parameters, where axes mean nothing; None = as it comes.
+        absent: parameters that are zeros.
+        places: which argument each of the others is.
+    """
+
+    ready: Prepared
+    extents: tuple[int, ...]
+    shape: tuple[int, ...] | None
+    absent: Mapping[str, None]
+    places: tuple[tuple[str, int], ...]
+
+    def __call__(self, arguments: tuple[Any, ...]) -> Any:
+        ready, x = self.ready, arguments[0]
+        if self.shape is not None:
+            return ready.compiled.predict(x.reshape(self.extents)).reshape(self.shape)
+        with ready.lock:
+            ready.set({**self.absent, **{name: arguments[place] for name, place in self.places}})
+            return ready.compiled.predict(x)
+
+
+def _key(arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """What calls alike have in common: types, shapes of arrays, all other values; None where that is not said."""
+    x = arguments[0] if arguments else None
+    if type(x) is not np.ndarray or not x.flags.c_contiguous:
+        return None
+    kinds = tuple(map(type, arguments))
+    values = arguments[1:]
+    if kinds.count(np.ndarray) > 1:
+        values = tuple(value.shape if type(value) is np.ndarray else value for value in values)
+    return (x.shape, x.dtype.char, kinds, *values)
+
+
+def _repeated(call: _Call, given: Given, arguments: tuple[Any, ...]) -> _Repeated | None:
+    """The short way of calls like this one; None where there is more to do."""
+    plain = call.order.batched and call.order.inward is None and call.observations
+    own = isinstance(call.x, np.ndarray) and call.x.dtype == arguments[0].dtype
+    if not plain or not own or given.training or given.targets is not None or given.x is not arguments[0]:
+        return None
+    if call.shape is not None and given.parameters:
+        return None
+    absent = {name: None for name, value in given.parameters.items() if value is None}
+    found = {name: [i for i, each in enumerate(arguments) if each is value] for name, value in given.parameters.items()}
+    if not all(len(places) == 1 for name, places in found.items() if name not in absent):
+        return None  # one array as two of them, or one that is made of the arguments
+    places = tuple((name, at[0]) for name, at in found.items() if name not in absent)
+    return _Repeated(call.ready, call.x.shape, call.shape, absent, places)
 
 
 def vjp(function: Form[P], dy: Any, *arguments: P.args, **named: P.kwargs) -> tuple[Any, dict[str, Any]]:

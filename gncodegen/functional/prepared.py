@@ -48,11 +48,14 @@ def kind(layer: type[Layer], *positional: Any, **properties: Any) -> Kind:
     Raises:
         LayerError: one is not allowed.
     """
-    given = [tuple(value) if isinstance(value, list) else value for value in positional]
-    named = {name: tuple(value) if isinstance(value, list) else value for name, value in properties.items()}
+    try:
+        return _kind(layer, *positional, **properties)
+    except TypeError:  # a list or an array, which cannot be looked up, or a name that the layer does not know
+        given = [tuple(value) if isinstance(value, list) else value for value in positional]
+        named = {name: tuple(value) if isinstance(value, list) else value for name, value in properties.items()}
     try:
         return _kind(layer, *given, **named)
-    except TypeError:  # an array, or a name that the layer does not know: the layer says so
+    except TypeError:  # the layer says what is wrong
         return Kind(layer(*given, **named))
 
 
@@ -152,6 +155,9 @@ class Prepared:
         for name, value in parameters.items():
             key = self.key(name)
             shape = self._shapes[key]
+            if type(value) is np.ndarray and value.shape == shape and value.dtype.kind in "fiub":
+                self._write(key, value)  # as below, in less time
+                continue
             array = np.zeros(shape) if value is None else as_array(value, key)
             if array.shape != shape:
                 if array.size != prod(shape) or len(shape) > 1:

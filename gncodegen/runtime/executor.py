@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -121,6 +121,7 @@ class Executor(Execution):
             if buffer.kind == "constant":
                 self._addresses[index] = address_of(self._constants) + buffer.offset
         self._launches: OrderedDict[tuple[int, int, int], Launches] = OrderedDict()
+        self._start: Callable[[Launches], None]
         self._known: dict[int, ref[NDArray[Any]]] = {}
         self._results: dict[Key, NDArray[Any]] = {}
         self.free: dict[Key, int] = {}
@@ -136,7 +137,8 @@ class Executor(Execution):
         """What the runner takes for the first `count` observations, of the calls from `begin` to `end`."""
         key = (count, begin, end)
         if key not in self._launches:
-            kind = imported("gncodegen.targets.cpu.runner").Launches
+            runner = imported("gncodegen.targets.cpu.runner")  # Numba loads when something runs
+            kind, self._start = runner.Launches, runner.run
             program, calls = self.program, self.program.calls[begin:end]
             tiles = [program.grid(call, count) for call in calls]
             costs = [cost(program, call) * grid // max(call.grid, 1) for call, grid in zip(calls, tiles, strict=True)]
@@ -164,7 +166,7 @@ class Executor(Execution):
     def _run(self, count: int, begin: int, end: int) -> None:
         """Does the calls from `begin` to `end`."""
         launched = self._launches.get((count, begin, end)) or self._launched(count, begin, end)
-        imported("gncodegen.targets.cpu.runner").run(launched)  # Numba loads when something runs
+        self._start(launched)
 
     def _reduced(self, reduction: Reduction) -> NDArray[Any]:
         """The memory of a bucket, with what lies between its buffers."""

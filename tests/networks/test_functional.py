@@ -157,9 +157,23 @@ def test_a_shape_is_compiled_once_and_values_are_those_of_the_call():
     before = prepared.cache_info()
     y = functional.convolution(X, WEIGHTS)
     assert_near(y, ref.convolution(X, WEIGHTS, np.zeros(4))[0], 1e-5)
-    again = functional.convolution(2 * X, WEIGHTS, BIAS)
-    assert_near(again, ref.convolution(2 * X, WEIGHTS, BIAS)[0], 1e-5)
+    for scale in (2, 3, -1):
+        again = functional.convolution(scale * X, WEIGHTS * scale, BIAS)
+        assert_near(again, ref.convolution(scale * X, WEIGHTS * scale, BIAS)[0], 1e-5)
+    assert_near(functional.convolution(X, WEIGHTS, None), y, 0)
+    assert_near(functional.convolution(X[:, ::-1], WEIGHTS), ref.convolution(X[:, ::-1], WEIGHTS, np.zeros(4))[0], 1e-5)
     assert prepared.cache_info().misses == before.misses
+    with pytest.raises(gnc.GncodegenError, match="num_channels = 5"):
+        functional.convolution(X, WEIGHTS[:, :, :5], BIAS)
+
+
+def test_repeated_calls_tell_types_apart():
+    for _ in range(2):
+        assert functional.relu(X).dtype == np.float32
+        assert functional.relu(X.astype(np.float64)).dtype == np.float64
+        assert_near(functional.relu(X.astype(">f4")), functional.relu(X), 0)
+        assert_near(functional.leakyrelu(X, 0.5), np.where(X > 0, X, X * np.float32(0.5)), 1e-6)
+        assert_near(functional.leakyrelu(X, 1), X, 0)
 
 
 @pytest.mark.parametrize(
