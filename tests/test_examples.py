@@ -38,7 +38,7 @@ def test_it_learns(example, least, most, tmp_path):
     assert (tmp_path / "pixels.png").exists() == (example.__name__ == "pixels")
 
 
-@pytest.mark.full(like="networks/test_twin.py::test_the_28x28x3_network_for_fifty_steps")
+@pytest.mark.full(like="networks/test_training_step.py::test_every_factor_has_its_effect")
 @pytest.mark.parametrize("example", ["angles", "speakers", "pixels", "volumes"], indirect=True)
 def test_a_twin_ends_there_too(example):
     pytest.importorskip("torch")

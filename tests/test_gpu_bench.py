@@ -43,11 +43,13 @@ def test_the_short_form_on_the_stub(bundle, tmp_path):
     assert all(f"## {section}\n" in tables for section in SECTIONS)
 
 
+@pytest.mark.full(like="test_gpu_bench.py::test_a_row_that_fails_costs_one_row")
 def test_a_bundle_is_small_and_holds_no_source(bundle):
     assert bundle.bytes < MOST_BYTES
     assert {path.suffix for path in (bundle.folder / "kernels").iterdir()} == {".cubin"}
 
 
+@pytest.mark.full(like="test_gpu_bench.py::test_a_row_that_fails_costs_one_row")
 def test_a_bundle_of_other_sources_is_refused(bundle, tmp_path, capsys):
     record = json.loads((bundle.folder / "bundle.json").read_text())
     (tmp_path / "bundle.json").write_text(json.dumps({**record, "digest": "other"}))

@@ -70,7 +70,7 @@ def test_another_epsilon_is_refused_with_numbers(folder, choices):
 
 def test_one_that_is_faster_says_so(folder):
     layers = [
-        gnc.ImageInputLayer((4, 4, 8), normalization="none"),
+        gnc.ImageInputLayer((32, 32, 16), normalization="none"),
         gnc.CrossChannelNormalizationLayer(5, beta=0.5, name="lrn"),
     ]
     net = gnc.compile(layers, **CPU)
@@ -81,10 +81,10 @@ def test_one_that_is_faster_says_so(folder):
     other = gnc.compile(layers, **CPU, override=folder)
     kernel = other.kernels[generated.name]
     assert "sqrt(v + 2.0)" in kernel.source
-    assert kernel.override.gain > 1.5
+    assert kernel.override.gain > 1
     assert re.search(r"error \S+ \(generated: \S+\), \S+ × as fast", repr(kernel))
     assert ["Edited", str(kernel.override)] in html._kernel(other, kernel, "", None)["facts"]
-    x = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 16)).astype(np.float32)
     np.testing.assert_allclose(other.predict(x), net.predict(x), rtol=1e-6)
 
 

@@ -71,6 +71,7 @@ def test_the_checkout_finds_its_templates(tmp_path):
     assert templates == ROOT / "templates"
 
 
+@pytest.mark.full(like="test_packaging.py::test_the_wheel_works_in_another_folder")
 def test_an_editable_install_finds_its_templates(tmp_path):
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--quiet", "--target",
                str(tmp_path / "site"), "--editable", str(ROOT)]  # fmt: skip

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import gncodegen
 from gncodegen.kernels.render import template_folder
 
@@ -48,6 +50,7 @@ def insert(path: Path, before: str, text: str) -> None:
     path.write_text(content.replace(before, text + before, 1), encoding="utf-8")
 
 
+@pytest.mark.full(like="targets/test_registry.py::test_its_options_are_those_of_its_row")
 def test_the_recipe_of_a_layer(tmp_path: Path) -> None:
     shutil.copytree(
         Path(gncodegen.__file__).parent, tmp_path / "gncodegen", ignore=shutil.ignore_patterns("__pycache__")

@@ -70,7 +70,7 @@ def test_a_schedule_in_words(file, capsys):
     assert re.search(r"^Columns 3, depth 6, .*, lanes \d+, tile rows \d+, ", numbers)
 
 
-@pytest.mark.full(like="cli/test_looking.py::test_bench")
+@pytest.mark.full(like="cli/test_looking.py::test_edit")
 def test_debug_tells_more_at_each_level(file, capsys, monkeypatch):
     texts = []
     for level in range(4):

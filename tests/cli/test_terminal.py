@@ -94,6 +94,7 @@ def folder(tmp_path, monkeypatch, capsys):
     return tmp_path
 
 
+@pytest.mark.full(like="cli/test_looking.py::test_edit")
 def test_every_command_of_the_readme_and_of_the_help(folder, capsys):
     text = README.read_text(encoding="utf-8")
     known = {*COMMANDS, EMULATED}
@@ -121,7 +122,7 @@ def test_every_command_of_the_readme_and_of_the_help(folder, capsys):
     assert {path.name for path in folder.iterdir()} >= {"trained", "alone.py", "net.so", "gncodegen-overrides"}
 
 
-@pytest.mark.full(like="cli/test_terminal.py::test_every_command_of_the_readme_and_of_the_help")
+@pytest.mark.full(like="cli/test_looking.py::test_edit")
 def test_the_demo_in_the_emulator(folder):
     ((code, output),) = in_terminal([[*EMULATED.split(), "--epochs", "1", "--images", "20"]], folder)
     assert code == 0, output

@@ -140,6 +140,7 @@ def with_scale(compiled: Compiled, scale: float, steps: float) -> Compiled:
     return Compiled.of_state(replace(state, solver={**state.solver, KEY: np.array([scale, steps], np.float32)}))
 
 
+@pytest.mark.full(like="networks/test_half.py::test_slices_and_restarts_keep_the_bits")
 @pytest.mark.parametrize("target", ON)
 @pytest.mark.parametrize("clip", ["none", pytest.param("global-l2norm", marks=pytest.mark.full)])
 def test_loss_scale_halves_and_doubles(target: str, clip: str) -> None:

@@ -80,6 +80,7 @@ def test_a_unet_learns_its_pixels(tmp_path):
     assert np.array_equal(rows.transpose(0, 2, 3, 1), scores)
 
 
+@pytest.mark.full(like="networks/test_pixels.py::test_loss_and_gradient")
 def test_what_is_ignored_does_not_teach():
     options = gnc.training_options("sgdm", max_epochs=2, mini_batch_size=6, verbose=False, seed=1)
     indices = np.where(Y == WALL, 1, 0)

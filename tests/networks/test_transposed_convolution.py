@@ -162,6 +162,7 @@ def test_trained_saved_and_loaded(tmp_path):
     np.testing.assert_array_equal(twin.predict(x), net.predict(x))
 
 
+@pytest.mark.full(like="networks/test_transposed_convolution.py::test_by_hand")
 def test_channels_first_arrays():
     layers, _, x = autoencoder()
     inner = gnc.compile(layers, batch_size=3, seed=0).predict(x)

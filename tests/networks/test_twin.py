@@ -41,6 +41,7 @@ def striped_images(count, height, width, channels):
     return images.astype(np.float32), labels
 
 
+@pytest.mark.full(like="networks/test_training_step.py::test_every_factor_has_its_effect")
 def test_the_28x28x3_network_for_fifty_steps():
     images, labels = striped_images(96, 28, 28, 3)
     layers = [
@@ -65,7 +66,7 @@ def test_the_28x28x3_network_for_fifty_steps():
     assert np.mean(losses[-10:]) < 0.5 * losses[0]
 
 
-@pytest.mark.full(like="networks/test_twin.py::test_the_28x28x3_network_for_fifty_steps")
+@pytest.mark.full(like="networks/test_training_step.py::test_every_factor_has_its_effect")
 def test_a_residual_network():
     images, labels = striped_images(48, 9, 9, 3)
     layers = gnc.LayerGraph(
@@ -102,7 +103,7 @@ def test_a_residual_network():
     assert np.mean(losses[-5:]) < losses[0]
 
 
-@pytest.mark.full(like="networks/test_twin.py::test_the_28x28x3_network_for_fifty_steps")
+@pytest.mark.full(like="networks/test_training_step.py::test_every_factor_has_its_effect")
 def test_a_concatenation_network_with_batch_norm_and_class_weights():
     images, labels = striped_images(48, 9, 9, 3)
     weights = np.linspace(0.5, 2, 10).tolist()

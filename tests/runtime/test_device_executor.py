@@ -47,6 +47,7 @@ def pair():
     return *made, images(4, (8, 8, 1)), np.array([1, 0, 9, 4])
 
 
+@pytest.mark.full(like="runtime/test_device_executor.py::test_train_network_in_the_emulator")
 class TestDemoNetwork:
     @pytest.mark.full(like="runtime/test_device_executor.py::test_train_network_in_the_emulator")
     def test_loss_gradients_steps_and_predictions(self, pair):
@@ -82,6 +83,7 @@ COUNTS = (1, 2, 3, 7, 16, 33, 64, 100)
 LIKE = "runtime/test_device_executor.py::TestAnyNumber::test_of_one_set_of_kernels"
 
 
+@pytest.mark.full(like="runtime/test_device_executor.py::test_train_network_in_the_emulator")
 class TestAnyNumber:
     """Runs of any number of observations by one set of kernels, which read how many there are."""
 

@@ -127,6 +127,7 @@ def test_rows_and_columns_give_the_same_bits(execute: Execute, monkeypatch, shap
         assert np.array_equal(one, other)
 
 
+@pytest.mark.full(like="kernels/cpu/test_normalization.py::test_whole_and_split_launches_give_the_same_bits")
 @pytest.mark.parametrize(("observations", "launches"), [(32, 1), (1, 3)])
 def test_y_takes_the_place_of_x(execute: Execute, observations, launches):
     """Also where tiles are parts of an observation: they read no more of x than they write of y."""

@@ -125,6 +125,7 @@ def test_a_batch_slice_has_the_same_bits(execute: Execute):
         np.testing.assert_array_equal(one_array, other[1:2])
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("window", "groups"), [(1, 1), (5, 1), (3, 16)])
 def test_every_candidate_leaves_the_same_bits(execute: Execute, monkeypatch, window, groups):
     rng = np.random.default_rng(5)

@@ -68,7 +68,7 @@ SHARES = [
 ]  # fmt: skip
 
 
-@pytest.mark.few
+@pytest.mark.full(like="kernels/cuda/test_normalization.py::test_activations_and_residual")
 @pytest.mark.parametrize(("kind", "shape", "groups", "target"), few(SHARES, 2))
 def test_shares_of_several_blocks(execute: Execute, only, shape, groups, kind, target):
     only(kind, 3, wave=1)

@@ -198,6 +198,7 @@ def test_kernels_for_another_cpu_lie_apart(plain, tmp_path, environment):
     np.testing.assert_array_equal(later.result, plain.result)
 
 
+@pytest.mark.full(like="targets/cpu/test_processor.py::test_a_less_capable_cpu_goes_without_what_is_not_here")
 @environments(DECIDES_NOT, "debug")
 def test_what_numba_is_told_beside_changes_no_kernel(plain, tmp_path, environment):
     other = run(tmp_path, **environment)

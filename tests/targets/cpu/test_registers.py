@@ -113,6 +113,7 @@ def test_more_registers_take_wider_blocks_of_filters(filters, narrow, wide):
     assert all(fits(rows, wide, WIDE) for rows in row_counts(wide, WIDE))
 
 
+@pytest.mark.full(like="targets/cpu/test_registers.py::test_register_tiles_stay_in_registers")
 def test_registers_of_arm_hold_the_broadcasts_too():
     arm = Machine(vector_bytes=16, vector_registers=32)
     assert [max(row_counts(vectors, machine)) for vectors, machine in ((2, WIDE), (2, arm), (1, NARROW))] == [

@@ -70,6 +70,7 @@ def test_dropout_draws_the_cpu_targets_masks() -> None:
         assert ours.train_step(x, t) == pytest.approx(host.train_step(x, t), rel=1e-6)
 
 
+@pytest.mark.few
 @_specimens(2, COMPARED)
 def test_predictions_and_gradients(specimen: Specimen) -> None:
     network = specimen.compile(target="sm_90", emulate=True)
