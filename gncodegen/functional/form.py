@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, ParamSpec
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +68,8 @@ class Form(Generic[P]):
                 repeated = self._repeated.get(key)
             except TypeError:  # a list among the values
                 key = None
-        if repeated is not None:
-            return repeated(arguments)
+        if repeated is not None and (ready := repeated.ready()) is not None:
+            return repeated.run(ready, arguments)
         given = self.describe(*arguments, **named)
         call = self._call(given)
         if key is not None and (repeated := _repeated(call, given, arguments)):
@@ -191,21 +192,22 @@ class _Repeated(NamedTuple):
     """The short way of a call like one before, for an array that is read as it is.
 
     Args:
-        ready: what runs.
+        ready: what runs, as long as it stays compiled.
         extents: those that it reads.
         shape: the result's, of a layer without parameters, where axes mean nothing; None = as it comes.
         absent: parameters that are zeros.
         places: which argument each of the others is.
     """
 
-    ready: Prepared
+    ready: ref[Prepared]
     extents: tuple[int, ...]
     shape: tuple[int, ...] | None
     absent: Mapping[str, None]
     places: tuple[tuple[str, int], ...]
 
-    def __call__(self, arguments: tuple[Any, ...]) -> Any:
-        ready, x = self.ready, arguments[0]
+    def run(self, ready: Prepared, arguments: tuple[Any, ...]) -> Any:
+        """The result."""
+        x = arguments[0]
         if self.shape is not None:
             return ready.compiled.predict(x.reshape(self.extents)).reshape(self.shape)
         with ready.lock:
@@ -238,7 +240,7 @@ def _repeated(call: _Call, given: Given, arguments: tuple[Any, ...]) -> _Repeate
     if not all(len(places) == 1 for name, places in found.items() if name not in absent):
         return None  # one array as two of them, or one that is made of the arguments
     places = tuple((name, at[0]) for name, at in found.items() if name not in absent)
-    return _Repeated(call.ready, call.x.shape, call.shape, absent, places)
+    return _Repeated(ref(call.ready), call.x.shape, call.shape, absent, places)
 
 
 def vjp(function: Form[P], dy: Any, *arguments: P.args, **named: P.kwargs) -> tuple[Any, dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 import reference as ref
@@ -174,6 +176,10 @@ def test_repeated_calls_tell_types_apart():
         assert_near(functional.relu(X.astype(">f4")), functional.relu(X), 0)
         assert_near(functional.leakyrelu(X, 0.5), np.where(X > 0, X, X * np.float32(0.5)), 1e-6)
         assert_near(functional.leakyrelu(X, 1), X, 0)
+    prepared.cache_clear()
+    gc.collect()
+    assert not any(each.ready() for each in functional.relu._repeated.values())
+    assert_near(functional.relu(X), np.maximum(X, 0), 0)
 
 
 @pytest.mark.parametrize(
