@@ -79,7 +79,7 @@ DIFFERENCES = (
     "A learn-rate factor of 0 freezes a parameter bit for bit, and keeps it out of the global norm.",
     "`ClassificationLayer` works over positions too: the sum over them is divided by the number of observations.",
     'Resizing by `method="linear"` is the reference\'s "bilinear" and "trilinear".',
-    '`execution_environment` is "auto", "cpu", "gpu" or, under mpiexec and on CPUs, "parallel" (docs/parallel.md).',
+    '`execution_environment` is "auto", "cpu", "gpu" or, under mpiexec, "parallel" or "multi-gpu" (docs/parallel.md).',
     "Values of ±1e20 in float32, whose variance overflows, are scaled so that group normalization is right.",
 )
 

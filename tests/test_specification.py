@@ -108,7 +108,7 @@ PROPERTIES = [
     (gnc.training_options, "checkpoint_path", None, ["folder"], [3]),
     (gnc.training_options, "checkpoint_frequency", 1, [5], [0]),
     (gnc.training_options, "checkpoint_frequency_unit", "epoch", ["epoch", "iteration"], ["hour"]),
-    (gnc.training_options, "execution_environment", "auto", ["auto", "cpu", "gpu"], ["tpu"]),
+    (gnc.training_options, "execution_environment", "auto", ["auto", "gpu", "parallel", "multi-gpu"], ["tpu"]),
     (gnc.training_options, "reset_input_normalization", True, [False], ["no"]),
     (gnc.training_options, "batch_normalization_statistics", "population", ["population", "moving"], ["batch"]),
     (gnc.training_options, "plots", "none", ["none"], ["loss"]),

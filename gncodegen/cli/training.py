@@ -139,7 +139,7 @@ def _run_bulk(given: Namespace) -> int:
         raise OptionsError(f"--ranks {given.ranks} without --output; allowed: with it; write --output Y.npy")
     if given.ranks != 1 and started() == 1:
         return _run_ranks(given)
-    collective = ENVIRONMENTS["cpu" if given.ranks == 1 else "parallel"](TIMEOUT)
+    collective = ENVIRONMENTS["cpu" if given.ranks == 1 else "parallel"].collective(TIMEOUT)
     try:
         net, identity = load(given.folder, **chosen(given)), identity_of(given.folder, chosen(given))
         blocks, before = predict_file(net, given.x, given.output, collective=collective, identity=identity)

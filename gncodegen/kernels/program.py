@@ -187,6 +187,11 @@ class Program:
             for place in places
         )
 
+    def extent(self, reduction: Reduction) -> tuple[int, int]:
+        """Where a bucket begins and ends in the arena, with what lies between its buffers."""
+        buffers = [self.buffers[self.root(index)] for index in reduction.buffers]
+        return min(each.offset for each in buffers), max(each.offset + each.bytes for each in buffers)
+
     @cached_property
     def changes_parameters(self) -> bool:
         """Whether a call writes parameters or state."""

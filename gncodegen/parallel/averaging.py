@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.errors import TargetError
 from gncodegen.parallel.collective import ALONE, Collective
 
 
@@ -18,6 +19,9 @@ class Averaging:
         collective: the ranks.
     """
 
+    target = ""
+    """That this rank compiles for where each has one of its own."""
+
     def __init__(self, collective: Collective = ALONE) -> None:
         self.collective = collective
         self.share = 1.0
@@ -25,7 +29,18 @@ class Averaging:
         self._thread: ThreadPoolExecutor | None = None
         self._under_way: list[Future[None]] = []
 
-    def begin(self, buffer: NDArray[Any]) -> None:
+    def connect(self, device: Any) -> None:
+        """Gets ready for buffers in a device's memory.
+
+        Raises:
+            TargetError: these ranks average what lies on the host.
+        """
+        raise TargetError(
+            "ranks under MPI average gradients in host memory, and these lie in a GPU's; allowed: NCCL for GPUs; write "
+            'execution_environment="multi-gpu", or target="cpu"'
+        )
+
+    def begin(self, buffer: Any) -> None:
         """Hands a buffer to a thread; nobody touches it until `finish`."""
         if self.collective.ranks > 1:
             if self._thread is None:
@@ -40,6 +55,12 @@ class Averaging:
         """
         while self._under_way:
             self._under_way.pop(0).result()
+
+    def wait(self) -> None:
+        """Waits until a device has done what `finish` asked it for; on the host that is done already."""
+
+    def close(self) -> None:
+        """Gives back what only the training needs."""
 
     def average(self, buffer: NDArray[Any]) -> None:
         """Both, on the calling thread."""

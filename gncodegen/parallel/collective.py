@@ -28,6 +28,11 @@ class Collective(Protocol):
         """How many there are."""
         ...
 
+    @property
+    def timeout(self) -> float:
+        """Seconds that a rank is waited for."""
+        ...
+
     def allreduce(self, buffer: NDArray[Any]) -> None:
         """Puts the sum over all ranks in the place of a C-contiguous array; each rank calls it with one alike.
 
@@ -49,6 +54,7 @@ class Alone:
 
     rank: int = 0
     ranks: int = 1
+    timeout: float = TIMEOUT
 
     def allreduce(self, buffer: NDArray[Any]) -> None:
         """Nothing: the sum over one."""

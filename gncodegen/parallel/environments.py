@@ -1,9 +1,12 @@
-"""execution_environment → what the ranks of a training are."""
+"""The table of execution environments: the target that one is, and what the ranks of a training are in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pkgutil import resolve_name
 
+from gncodegen.parallel.averaging import Averaging
 from gncodegen.parallel.collective import ALONE, Collective
 
 
@@ -17,10 +20,42 @@ def _mpi(timeout: float) -> Collective:
     return MpiCollective(communicator(timeout), timeout)
 
 
-ENVIRONMENTS: Mapping[str, Callable[[float], Collective]] = {
-    "auto": _alone,
-    "cpu": _alone,
-    "gpu": _alone,
-    "parallel": _mpi,
+@dataclass(frozen=True)
+class ExecutionEnvironment:
+    """One row.
+
+    Args:
+        target: that networks are compiled for; "" = the one that is chosen.
+        collective: the ranks, given the seconds that one is waited for.
+        averaging: "module:class", Collective → Averaging, imported when it is asked for.
+    """
+
+    target: str
+    collective: Callable[[float], Collective] = _alone
+    averaging: str = "gncodegen.parallel.averaging:Averaging"
+
+    @property
+    def several(self) -> bool:
+        """Whether it is for several ranks."""
+        return self.collective is not _alone
+
+    def open(self, timeout: float) -> Averaging:
+        """What averages over the ranks.
+
+        Args:
+            timeout: seconds that a rank is waited for.
+
+        Raises:
+            TargetError: what the environment needs is not installed.
+        """
+        return resolve_name(self.averaging)(self.collective(timeout))
+
+
+ENVIRONMENTS: Mapping[str, ExecutionEnvironment] = {
+    "auto": ExecutionEnvironment(""),
+    "cpu": ExecutionEnvironment("cpu"),
+    "gpu": ExecutionEnvironment("cuda"),
+    "parallel": ExecutionEnvironment("cpu", _mpi),
+    "multi-gpu": ExecutionEnvironment("cuda", _mpi, "gncodegen.targets.cuda.device.nccl:NcclAveraging"),
 }
-"""Name → what makes the collective, given the seconds that a rank is waited for."""
+"""execution_environment → its row."""

@@ -44,7 +44,7 @@ class MpiCollective:
     """
 
     def __init__(self, communicator: Any, timeout: float = TIMEOUT) -> None:
-        self._communicator, self._timeout = communicator, timeout
+        self._communicator, self.timeout = communicator, timeout
         self.rank: int = communicator.Get_rank()
         self.ranks: int = communicator.Get_size()
         self._received = np.empty(0, np.uint8)
@@ -101,10 +101,10 @@ class MpiCollective:
             if not requests:
                 return
             waited = time.monotonic() - begin
-            if waited > self._timeout:
+            if waited > self.timeout:
                 names = ", ".join(map(str, sorted(requests)))
                 raise RankError(
-                    f"rank {self.rank} waited {self._timeout:g} s for rank {names}; allowed: ranks that do the same "
+                    f"rank {self.rank} waited {self.timeout:g} s for rank {names}; allowed: ranks that do the same "
                     "iterations; look at what that rank does, or write rank_timeout=… for more seconds"
                 )
             if waited > _SPIN:

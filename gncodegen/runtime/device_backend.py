@@ -96,13 +96,11 @@ class DeviceBackend:
         """Loads the kernels and binds what stays in its place.
 
         Raises:
-            TargetError: the program averages over ranks.
+            TargetError: the program averages over ranks that do not reach this device.
         """
+        averaging = persistent.averaging
         if program.reductions:
-            raise TargetError(
-                f"target {self.target.machine.target!r} has no ranks; allowed: one process on a GPU, or several on "
-                'CPUs; write execution_environment="auto", or target="cpu"'
-            )
+            averaging.connect(self.device)
         if self._hyperparameters is None:
             self._hyperparameters = DeviceHyperparameters(self.device, persistent.hyperparameters.array)
         kernels: dict[str, LoadedKernel] = {}
@@ -114,7 +112,8 @@ class DeviceBackend:
         for kind, values in persistent.by_kind.items():
             assert isinstance(values, DeviceValues)
             addresses |= {(kind, name): values.address(name) for name in values.shapes}
-        return executor(program, kernels, self.device, self._arena, addresses, self._hyperparameters, persistent.values)
+        places = self._arena, addresses, self._hyperparameters
+        return executor(program, kernels, self.device, *places, persistent.values, averaging)
 
     @property
     def has_clock(self) -> bool:
@@ -213,7 +212,7 @@ def gpu_backend(options: TargetOptions) -> DeviceBackend:
     """
     from gncodegen.targets.cuda.device.gpu import Gpu  # noqa: PLC0415  inspection needs no driver
 
-    gpu = Gpu()
+    gpu = Gpu(int(options.target.partition(":")[2] or 0))
     check_math(gpu.architecture, options.math, options.dtype)
     return DeviceBackend(CudaTarget(gpu.architecture, gpu.processors, gpu.l2, options.math), gpu)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import TargetError
-from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program
+from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program, Reduction
+from gncodegen.parallel.averaging import Averaging
 from gncodegen.process import forks
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.execution import Execution, Key
@@ -140,6 +142,7 @@ class DeviceExecutor(Execution):
         bound: addresses of the arguments that stay the same from run to run, by (kind, name).
         hyperparameters: sent before a run that reads them.
         values: the parameters among the bound arguments; None where nobody changes them.
+        averaging: what the program's reductions are made by.
 
     Raises:
         TargetError: the device cannot hold all blocks of a launch whose blocks wait for each other.
@@ -154,8 +157,10 @@ class DeviceExecutor(Execution):
         bound: Mapping[Key, int],
         hyperparameters: DeviceHyperparameters,
         values: Values | None = None,
+        averaging: Averaging | None = None,
     ) -> None:
         super().__init__(program, arena.lock, values)
+        self._averaging = averaging or Averaging()
         _check_grids(program, kernels)
         self._kernels, self._device, self._arena = kernels, device, arena
         arena.reserve(program.arena_bytes)
@@ -171,7 +176,7 @@ class DeviceExecutor(Execution):
         self._outputs = {key: buffer for key, buffer in free.items() if key[0] in OUTPUT_KINDS}
         self._staged_inputs: _Staged | None = None
         self._staged_outputs = self._stage(self._outputs)
-        self._works: OrderedDict[tuple[object, ...], Callable[[], None]] = OrderedDict()
+        self._works: OrderedDict[tuple[object, ...], Sequence[Callable[[], None]]] = OrderedDict()
         self._in_flight: deque[tuple[Callable[[], None], Any]] = deque()
         self._fresh = _fresh_slots(program)
 
@@ -190,15 +195,17 @@ class DeviceExecutor(Execution):
             self._hyperparameters.send()
         if self.program.hoisted and hoisted:
             if self._hoisted is None or self._hoisted[0] != self._arena.address:
-                launches = self._launches(self._persistent, self.program.batch_size, hoisted=True)
+                calls = slice(self.program.hoisted)
+                launches = self._launches(self._persistent, self.program.batch_size, calls)
                 self._hoisted = self._arena.address, self._prepared(Work((), launches, ()))
             self._hoisted[1]()
-        self._work(addresses, wanted, count)()
+        self._start(self._work(addresses, wanted, count))
         for key in self._outputs:
             given = arguments.get(key)
             if isinstance(given, DeviceArray):
                 self._device.copy(self._staged_outputs.allocation.addresses[label(key)], given.address, given.nbytes)
         passed = self._device.mark()
+        self._averaging.wait()
         if not wanted:
             self._hold(passed, inputs)
             return
@@ -208,6 +215,25 @@ class DeviceExecutor(Execution):
             array = arguments[key]
             assert isinstance(array, np.ndarray)
             array[...] = _viewed(self._staged_outputs.host[label(key)], array)
+
+    def _start(self, pieces: Sequence[Callable[[], None]]) -> None:
+        """Starts the pieces of a run, and the averages between them."""
+        for piece, stop in zip(pieces, self.program.stops, strict=False):
+            piece()
+            for reduction in stop.begin:
+                self._averaging.begin(self._reduced(reduction))
+            if stop.finish:
+                self._averaging.finish()
+        pieces[-1]()
+        if self.program.reductions:
+            self._averaging.finish()
+
+    def _reduced(self, reduction: Reduction) -> DeviceArray:
+        """The memory of a bucket, with what lies between its buffers."""
+        begin, end = self.program.extent(reduction)
+        dtype = np.dtype(self.program.buffers[self.program.root(reduction.buffers[0])].dtype)
+        count = (end - begin) // dtype.itemsize
+        return DeviceArray(self._device, self._arena.address + begin, (count,), dtype, self._arena)
 
     def result(self, key: Key) -> NDArray[Any]:
         """A result of the last run, on the host."""
@@ -236,11 +262,14 @@ class DeviceExecutor(Execution):
 
     # ---- prepared work -------------------------------------------------------------------------------------------
 
-    def _work(self, addresses: tuple[int, ...], wanted: Mapping[Key, int], count: int) -> Callable[[], None]:
-        """The work for inputs at these addresses, so many observations, and so many bytes of results to the host."""
+    def _work(self, addresses: tuple[int, ...], wanted: Mapping[Key, int], count: int) -> Sequence[Callable[[], None]]:
+        """The work for inputs at these addresses, so many observations, and so many bytes of results to the host.
+
+        It is in pieces: a run stops between them because of reductions.
+        """
         key = (self._arena.address, addresses, count, *wanted.items())
         if key not in self._works:
-            self._works[key] = self._prepared(self._planned(addresses, wanted, count))
+            self._works[key] = [self._prepared(work) for work in self._planned(addresses, wanted, count)]
             if len(self._works) > MOST_GRAPHS:
                 self._device.synchronize()
                 self._works.popitem(last=False)
@@ -250,7 +279,7 @@ class DeviceExecutor(Execution):
     def _prepared(self, work: Work) -> Callable[[], None]:
         return self._device.prepare(work)
 
-    def _planned(self, addresses: tuple[int, ...], wanted: Mapping[Key, int], count: int) -> Work:
+    def _planned(self, addresses: tuple[int, ...], wanted: Mapping[Key, int], count: int) -> list[Work]:
         program, places, uploads = self.program, dict(self._persistent), list[tuple[Bytes, int]]()
         staged, rows, batch = self._staged_inputs, self.program.rows(count), self.program.batch_size
         for (key, buffer), address in zip(self._inputs.items(), addresses, strict=True):
@@ -269,16 +298,19 @@ class DeviceExecutor(Execution):
             (outputs.allocation.addresses[label(key)], outputs.host[label(key)][:nbytes])
             for key, nbytes in wanted.items()
         )
-        return Work(tuple(uploads), self._launches(places, count, hoisted=False), downloads)
+        edges = [program.hoisted, *(stop.place for stop in program.stops), len(program.calls)]
+        pieces = [Work((), self._launches(places, count, slice(*each)), ()) for each in pairwise(edges)]
+        pieces[0] = replace(pieces[0], uploads=tuple(uploads))
+        pieces[-1] = replace(pieces[-1], downloads=downloads)
+        return pieces
 
-    def _launches(self, arguments: Mapping[int, int], count: int, hoisted: bool) -> tuple[DeviceLaunch, ...]:
-        """The hoisted calls or the others, on arguments at these addresses, for the first `count` observations."""
+    def _launches(self, arguments: Mapping[int, int], count: int, chosen: slice) -> tuple[DeviceLaunch, ...]:
+        """Some of the calls, on arguments at these addresses, for the first `count` observations."""
         program, places = self.program, dict(arguments)
         starts = {"arena": self._arena.address, "constant": self._constants.addresses["constants"]}
         for index, buffer in enumerate(program.buffers):
             if buffer.kind in starts:
                 places[index] = starts[buffer.kind] + buffer.offset
-        chosen = slice(program.hoisted) if hoisted else slice(program.hoisted, None)
         return tuple(
             DeviceLaunch(
                 self._kernels[call.kernel],

@@ -170,9 +170,8 @@ class Executor(Execution):
 
     def _reduced(self, reduction: Reduction) -> NDArray[Any]:
         """The memory of a bucket, with what lies between its buffers."""
-        buffers = [self.program.buffers[self.program.root(index)] for index in reduction.buffers]
-        end = max(buffer.offset + buffer.bytes for buffer in buffers)
-        return self._arena.part(min(buffer.offset for buffer in buffers), end).view(buffers[0].dtype)
+        dtype = self.program.buffers[self.program.root(reduction.buffers[0])].dtype
+        return self._arena.part(*self.program.extent(reduction)).view(dtype)
 
     def _bind(self, arguments: Mapping[Key, NDArray[Any]], count: int) -> None:
         """Puts the addresses of these arrays in their slots, and the numbers of so many observations."""

@@ -112,6 +112,11 @@ class Device(Protocol):
         ...
 
     @property
+    def identifier(self) -> str:
+        """Of this GPU, among all there are."""
+        ...
+
+    @property
     def has_clock(self) -> bool:
         """Whether launches can be timed."""
         ...
@@ -162,6 +167,18 @@ class Device(Protocol):
 
     def mark(self) -> Callable[[], None]:
         """A function that waits until all work asked for up to now is done."""
+        ...
+
+    def aside(self, ask: Callable[[int], None]) -> None:
+        """Calls `ask` with the address of a stream whose work comes after all work so far, beside what comes next.
+
+        Raises:
+            TargetError: the device has no streams.
+        """
+        ...
+
+    def join(self) -> Callable[[], bool]:
+        """Makes work from here on wait for all that went aside; returns a function that says whether it is done."""
         ...
 
     def synchronize(self) -> None:

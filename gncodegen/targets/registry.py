@@ -95,7 +95,7 @@ _ARCHITECTURE = "gncodegen.runtime.device_backend:architecture_backend"
 
 TARGETS = [
     TargetRow("cpu", "'cpu'", "cpu", "gncodegen.runtime.host_backend:host_backend", _HOST_LEVELS, tuned=True),
-    TargetRow("cuda", "'cuda'", "cuda", "gncodegen.runtime.device_backend:gpu_backend", _GPU_LEVELS, MATH),
+    TargetRow(r"cuda(:\d{1,3})?", "'cuda'", "cuda", "gncodegen.runtime.device_backend:gpu_backend", _GPU_LEVELS, MATH),
     TargetRow("sm_75", "sm_75", "cuda", _ARCHITECTURE, _GPU_LEVELS, emulated=True),
     TargetRow(r"sm_\d{2,3}", "sm_80 … sm_120", "cuda", _ARCHITECTURE, _GPU_LEVELS, MATH, emulated=True),
 ]

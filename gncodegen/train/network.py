@@ -18,7 +18,6 @@ from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
 from gncodegen.options import CompileOptions, takes_options
-from gncodegen.parallel.averaging import Averaging
 from gncodegen.parallel.environments import ENVIRONMENTS
 from gncodegen.process.waiting import Waiting
 from gncodegen.targets.registry import row_of
@@ -72,7 +71,8 @@ def train_network(
         augment: f(x, y, generator) → (x, y), changes each mini-batch of the training: x as the data has it, y class
             indices or responses, the generator seeded by options.seed and the iteration. y may become rows of K.
 
-    With execution_environment="parallel" the processes that mpiexec started train one network: docs/parallel.md.
+    With execution_environment="parallel" or "multi-gpu" the processes that mpiexec started train one network:
+    docs/parallel.md.
 
     Returns:
         The trained network and the course of the training. Ctrl-C and SIGTERM end a training after its iteration; the
@@ -99,26 +99,28 @@ def _require_options(options: object) -> None:
         raise OptionsError(f'options = {shown(options)}; allowed: TrainingOptions; write training_options("sgdm", …)')
 
 
-TARGETS = {"cpu": "cpu", "gpu": "cuda"}
-"""execution_environment → the target that it is."""
-
-
-def _target(options: TrainingOptions, choices: Mapping[str, Any]) -> dict[str, str]:
+def _target(options: TrainingOptions, choices: Mapping[str, Any], own: str) -> dict[str, str]:
     """The target that the execution environment is, where none is chosen; one of both is enough.
+
+    Args:
+        options: of the training.
+        choices: fields of CompileOptions.
+        own: the target of this rank where each has its own, or "".
 
     Raises:
         OptionsError: they are of different kinds.
     """
     environment = options.execution_environment
-    if environment not in TARGETS:
+    wanted = own or ENVIRONMENTS[environment].target
+    if not wanted:
         return {}
-    target = choices.get("target", TARGETS[environment])
-    if row_of(target).family != row_of(TARGETS[environment]).family:
+    target = choices.get("target", wanted)
+    if row_of(target).family != row_of(wanted).family:
         raise OptionsError(
             f"execution_environment = {environment!r} with target = {target!r}; allowed: one of both, or both of one "
             'kind; leave execution_environment at "auto"'
         )
-    return {"target": target}
+    return {"target": wanted if own and target == "cuda" else target}
 
 
 @contextmanager
@@ -127,20 +129,24 @@ def ranks_of(options: TrainingOptions, environment: str = "") -> Generator[Ranks
 
     Args:
         options: of the training.
-        environment: a name in the table of environments; "" = execution_environment.
+        environment: a name in the table of environments, where execution_environment is none of several ranks.
 
     Raises:
         OptionsError: these are not training options.
         TargetError: what the environment needs is not installed.
     """
     _require_options(options)
-    ranks = Ranks(Averaging(ENVIRONMENTS[environment or options.execution_environment](options.rank_timeout)))
+    chosen = options.execution_environment
+    row = ENVIRONMENTS[chosen if ENVIRONMENTS[chosen].several else environment or chosen]
+    ranks = Ranks(row.open(options.rank_timeout))
     try:
         yield ranks
     except BaseException as error:
         if not ranks.told:
             ranks.collective.end(error)
         raise
+    finally:
+        ranks.averaging.close()
 
 
 @takes_options("caller")
@@ -164,7 +170,7 @@ def prepare_training(
     if augment is not None and not callable(augment):  # pyright: ignore[reportUnnecessaryComparison]
         raise OptionsError(f"augment = {shown(augment)}; allowed: None or f(x, y, generator) → (x, y); give a function")
     data_format = choices.get("data_format", CompileOptions.data_format) or ""
-    target = _target(options, choices)
+    target = _target(options, choices, ranks.averaging.target)
     network = Network.build(layers)
     if y is None:
         data = _Streamed.of(x, network, options, data_format, ranks)

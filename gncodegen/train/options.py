@@ -29,6 +29,7 @@ from gncodegen.layers.checks import (
     shown,
 )
 from gncodegen.parallel.collective import TIMEOUT
+from gncodegen.parallel.environments import ENVIRONMENTS
 
 Schedule = Callable[[int, int], float]
 """(epoch, iteration) → base learning rate."""
@@ -114,7 +115,8 @@ class TrainingOptions:
         checkpoint_frequency, checkpoint_frequency_unit: every so many of "epoch" or "iteration".
         checkpoints_kept: how many of the last stay.
         execution_environment: "auto", what `target` says; "cpu"; "gpu", which is target="cuda"; "parallel": the
-            processes that mpiexec started train one network, each on its share of every mini-batch.
+            processes that mpiexec started train one network, each on its share of every mini-batch; "multi-gpu": so,
+            each on a GPU.
         bucket_size: bytes of gradients that several ranks average at once, while the backward pass goes on.
         synchronize_batch_normalization: several ranks take the statistics of batch norms over all of a mini-batch, not
             over their shares.
@@ -164,9 +166,9 @@ class TrainingOptions:
     checkpoint_frequency: Annotated[int, positive_int] = 1
     checkpoint_frequency_unit: Annotated[Literal["epoch", "iteration"], one_of("epoch", "iteration")] = "epoch"
     checkpoints_kept: Annotated[int, positive_int] = 3
-    execution_environment: Annotated[
-        Literal["auto", "cpu", "gpu", "parallel"], one_of("auto", "cpu", "gpu", "parallel")
-    ] = "auto"
+    execution_environment: Annotated[Literal["auto", "cpu", "gpu", "parallel", "multi-gpu"], one_of(*ENVIRONMENTS)] = (
+        "auto"
+    )
     bucket_size: Annotated[int, positive_int] = 2**20
     synchronize_batch_normalization: Annotated[bool, flag] = False
     rank_timeout: Annotated[float, positive_number] = TIMEOUT
@@ -212,8 +214,9 @@ def _accepted(name: str, given: Any, check: Check, default: Any) -> Any:
     try:
         return check.accept(given)
     except (ValueError, TypeError, OverflowError):
-        cure = _LATER.get(name, f"write {name}={default!r}, the default")
-        raise OptionsError(f"{name} = {shown(given)}; allowed: {check.allowed}; {cure}") from None
+        raise OptionsError(
+            f"{name} = {shown(given)}; allowed: {check.allowed}; write {name}={default!r}, the default"
+        ) from None
 
 
 @cache
@@ -224,13 +227,6 @@ def _checks() -> dict[str, tuple[Check, Any]]:
         field.name: (next(extra for extra in hints[field.name].__metadata__ if isinstance(extra, Check)), field.default)
         for field in fields(TrainingOptions)
     }
-
-
-_LATER = {
-    "execution_environment": "training on several GPUs is not built yet: "
-    'write execution_environment="gpu" for one, "cpu", which uses every core, or "parallel" under mpiexec',
-}
-"""Options of the reference whose other values come in later versions, and what to do until then."""
 
 
 def _signature(function: F) -> F:

@@ -18,7 +18,6 @@ from support.ranks import ROOT, needs_mpi, run, start
 
 import gncodegen as gnc
 from gncodegen.cli import main
-from gncodegen.errors import OptionsError
 from gncodegen.train.checkpoint import checkpoints
 
 RUNS = {2: (*CASES, "again", "one rank"), 3: ("plain", "own streams", "again")}
@@ -98,11 +97,6 @@ class TestTrainings:
         before = net.activations(X, "conv_1").astype(np.float64)
         np.testing.assert_allclose(found["parameter batchnorm_1.trained_mean"], before.mean((0, 1, 2)), atol=1e-6)
         np.testing.assert_allclose(found["parameter batchnorm_1.trained_variance"], before.var((0, 1, 2)), rtol=1e-5)
-
-
-def test_one_process_takes_other_environments_at_their_word() -> None:
-    with pytest.raises(OptionsError, match=r"multi-gpu.*under mpiexec"):
-        options("multi-gpu")
 
 
 FAULTY = """

@@ -67,7 +67,7 @@ REFUSED = {
     "checkpoint_frequency": [0, 1.5],
     "checkpoint_frequency_unit": ["hour", None],
     "checkpoints_kept": [0, math.inf],
-    "execution_environment": ["multi-gpu", "tpu"],
+    "execution_environment": ["several", "tpu"],
     "bucket_size": [0, 1.5, True],
     "synchronize_batch_normalization": [1, "yes"],
     "rank_timeout": [0, -1, math.inf, "long"],

@@ -33,14 +33,14 @@ class Block:
         size: bytes.
         device: number of its GPU.
         born: the operation that allocates it, if that is one of a stream.
-        uses: (operation, whether it may write) of those that were not done when they were looked at last.
+        uses: (operation, what it does here) of those that were not done when they were looked at last.
         dying: whether it was asked to be freed: what is asked for from now on finds no memory.
     """
 
     size: int
     device: int
     born: Operation | None = None
-    uses: list[tuple[Operation, bool]] = field(default_factory=list)
+    uses: list[tuple[Operation, Use]] = field(default_factory=list)
     dying: bool = False
 
 
@@ -90,10 +90,8 @@ class Memory:
             block = self.block(use.address)
             if block is None:
                 continue
-            block.uses = [(other, writes) for other, writes in block.uses if not other.done]
-            others = [
-                other for other, writes in block.uses if (writes or use.writes) and other.stream is not operation.stream
-            ]
+            block.uses = [(other, its) for other, its in block.uses if not other.done]
+            others = [other for other, its in block.uses if use.meets(its) and other.stream is not operation.stream]
             if block.born is not None and not block.born.done:
                 others.append(block.born)
             if others and before is None:
@@ -101,7 +99,7 @@ class Memory:
             for other in others:
                 if id(other) not in (before or ()):
                     self._unordered(operation, other)
-            block.uses.append((operation, use.writes))
+            block.uses.append((operation, use))
 
     def _unordered(self, later: Operation, earlier: Operation) -> None:
         names = [each.stream.name if each.stream else "no stream" for each in (later, earlier)]

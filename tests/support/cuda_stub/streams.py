@@ -26,10 +26,24 @@ class Use:
     Args:
         address: anywhere in the allocation.
         writes: whether it may change it.
+        nbytes: from the address on, where the operation touches nothing else; 0 = anything in the allocation.
     """
 
     address: int
     writes: bool
+    nbytes: int = 0
+
+    def meets(self, other: Use) -> bool:
+        """Whether two uses of one allocation must be ordered.
+
+        A kernel's buffer, whose size nobody knows here, starts at its address, and buffers do not overlap.
+        """
+        if not self.writes and not other.writes:
+            return False
+        if not self.nbytes and not other.nbytes:
+            return True
+        ends = [use.address + max(use.nbytes, 1) for use in (self, other)]
+        return self.address < ends[1] and other.address < ends[0]
 
 
 @dataclass(eq=False)

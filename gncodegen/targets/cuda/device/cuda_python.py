@@ -86,6 +86,15 @@ def reported() -> Generator[None]:
         raise TargetError(f"the GPU reports {text}; {FIND}") from error
 
 
+def count() -> int:
+    """How many GPUs this process sees; 0 without a driver."""
+    try:
+        call("cuInit", 0)
+        return int(call("cuDeviceGetCount"))
+    except Exception:  # `open_device` says what is wrong
+        return 0
+
+
 def open_device(number: int) -> Any:
     """A GPU's cuda.core Device, made current.
 
@@ -210,6 +219,11 @@ def own_stream(device: Any) -> Any:
     with ours.
     """
     return device.create_stream(options=core().StreamOptions(nonblocking=False))
+
+
+def stream_beside(device: Any) -> Any:
+    """A stream that only waits for what it is told to."""
+    return device.create_stream(options=core().StreamOptions(nonblocking=True))
 
 
 def accept_stream(stream: Any, device: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -22,6 +21,7 @@ class EmulatedDevice:
     """Device memory, every part of it an allocation of its own, and a launcher that checks all accesses."""
 
     number = 0
+    identifier = "emulator"
     has_clock = False
 
     def __init__(self) -> None:
@@ -99,6 +99,14 @@ class EmulatedDevice:
         """Nothing to wait for."""
         return lambda: None
 
+    def aside(self, ask: Callable[[int], None]) -> NoReturn:
+        """Refuses, as `stream` does."""
+        self.stream(None)
+
+    def join(self) -> NoReturn:
+        """Refuses, as `stream` does."""
+        self.stream(None)
+
     def synchronize(self) -> None:
         """Nothing to wait for."""
 
@@ -115,7 +123,7 @@ class EmulatedDevice:
     def stream_handle(self) -> None:
         """None: there are no streams."""
 
-    def stream(self, stream: Any) -> AbstractContextManager[None]:
+    def stream(self, stream: Any) -> NoReturn:
         """There are none."""
         raise TargetError("stream: the emulator has no streams; allowed: target='cuda'; leave stream() out")
 

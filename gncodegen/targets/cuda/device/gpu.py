@@ -62,6 +62,11 @@ class Gpu:
         """As the driver counts."""
         return int(self.device.device_id)
 
+    @property
+    def identifier(self) -> str:
+        """Its UUID, which a process that sees only some GPUs also knows."""
+        return str(self.device.uuid)
+
     def enter(self) -> None:
         """Makes this GPU the calling thread's; another library may have chosen another.
 
@@ -148,6 +153,22 @@ class Gpu:
                 event.sync()
 
         return wait
+
+    def aside(self, ask: Callable[[int], None]) -> None:
+        """Work in a stream beside the others."""
+        self.enter()
+        ask(int(self._streams.aside().handle))
+
+    def join(self) -> Callable[[], bool]:
+        """Work from here on waits for all that went aside."""
+        self.enter()
+        event = self._streams.join()
+
+        def passed() -> bool:
+            with cuda.reported():
+                return bool(event.is_done)
+
+        return passed
 
     def ordered(self) -> AbstractContextManager[Any]:
         """The stream for work that comes after all work before."""

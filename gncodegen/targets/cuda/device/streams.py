@@ -38,6 +38,7 @@ class Streams:
         self._device = device
         self._own = cuda.own_stream(device)
         self._last = self._own
+        self._beside: Any = None
         self._chosen = local()
         self._lock = Lock()
         self._unused: deque[Any] = deque()
@@ -75,6 +76,22 @@ class Streams:
             with self._lock:
                 if self._last is stream:
                     self._follow(self._own)
+
+    def aside(self) -> Any:
+        """A stream whose work comes after all work so far; nothing waits for it until `join`."""
+        with self._lock:
+            if self._beside is None:
+                self._beside = cuda.stream_beside(self._device)
+            with cuda.reported():
+                self._beside.wait(self._last)
+            return self._beside
+
+    def join(self) -> Any:
+        """Makes work from here on wait for what went aside; an event of its end."""
+        with self.ordered() as stream, cuda.reported():
+            event = (self._beside or stream).record()
+            stream.wait(event)
+        return event
 
     def synchronize(self) -> None:
         """Waits for all work."""
