@@ -91,8 +91,8 @@ class CompileOptions:
     target: str = _option(
         "cpu",
         Check(_target, '"cpu", "cuda" or an architecture', "'cpu'"),
-        '"cpu"; "cuda", the GPU here, and "cuda:1" the next one; or an architecture "sm_75" … "sm_120", whose kernels are compiled for inspection '
-        "on any machine",
+        '"cpu"; "cuda", the GPU here, and "cuda:1" the next one; or an architecture "sm_75" … "sm_120", whose kernels '
+        "are compiled for inspection on any machine",
     )
     batch_size: int = _option(
         32,
