@@ -50,7 +50,6 @@ class NcclAveraging(Averaging):
         self._communicator: Any = None
         self._sum: tuple[tuple[float, Any], Any] | None = None
         self._passed: Callable[[], bool] | None = None
-        self._ended = False
 
     def connect(self, device: Device) -> None:
         """Makes the communicator of all ranks' GPUs; each rank calls this, once for its GPU.
@@ -120,7 +119,6 @@ class NcclAveraging(Averaging):
     def close(self) -> None:
         """Destroys the communicator; there are no averages after this."""
         communicator, self._communicator, self._sum = self._communicator, None, None
-        self._ended = True
         if communicator is not None:
             with _reported():
                 communicator.destroy()
