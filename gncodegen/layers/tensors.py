@@ -90,3 +90,8 @@ class ReshapeLayer(Layer):
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         return (Operation("reshape"),)
+
+
+def is_one_number(layer: Layer) -> bool:
+    """Whether a layer gives one number for each observation, without an axis of its own."""
+    return isinstance(layer, ReshapeLayer) and not layer.shape

@@ -13,7 +13,7 @@ from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.network import Network, Node, argument_name, result_name
 from gncodegen.layers.outputs import ClassificationLayer
-from gncodegen.layers.tensors import ReshapeLayer, TensorInputLayer
+from gncodegen.layers.tensors import TensorInputLayer, is_one_number
 from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
@@ -108,7 +108,7 @@ class ArrayConversion:
 
         Observations of one number without an axis have the axis of observations alone.
         """
-        if isinstance(node.layer, ReshapeLayer) and not node.layer.shape:
+        if is_one_number(node.layer):
             return "B"
         one = node.size.count == node.size.channels if "C" in node.size.format else False
         classifies = one and isinstance(self._network.output_layer, ClassificationLayer)

@@ -22,7 +22,7 @@ from gncodegen.layers.base import Operation
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.network import Network, Node
 from gncodegen.layers.outputs import ClassificationLayer
-from gncodegen.layers.tensors import ReshapeLayer
+from gncodegen.layers.tensors import is_one_number
 from gncodegen.saving import written_beside
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class _Drawing:
         """What prediction returns, in the caller's order of axes."""
         array, emission, title = self._arrays[node.name], self.emission, node.name
         scores = isinstance(self.network.output_layer, ClassificationLayer)
-        single = isinstance(node.layer, ReshapeLayer) and not node.layer.shape
+        single = is_one_number(node.layer)
         own = "BC" if scores else "B" if single else "B" + node.size.format
         letters = axis_order(self.format, own)
         if single or (scores and array.rank > 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from threading import RLock
 from typing import Any, NamedTuple
@@ -293,7 +294,7 @@ class Network:
 
     def _normalized(self, key: Key, array: NDArray[Any]) -> NDArray[Any]:
         """The same, normalized in float64 where the input has a normalization."""
-        keys = [(NORMALIZATION, f"{key[1]}.{name}") for name in ("shift", "factor", "added")]
+        keys = [(NORMALIZATION, f"{key[1]}.{number.name}") for number in fields(InputNormalization)]
         if not self._persistent.keys() >= set(keys):
             return self._converted(key, array)
         numbers: list[Any] = [self._persistent[each] for each in keys]

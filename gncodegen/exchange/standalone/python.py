@@ -164,9 +164,8 @@ def _functions(compiled: Compiled, becomes: str, training: object) -> dict[str, 
     found: dict[str, Standalone] = {}
     for name in ("predict", "train_step") if training else ("predict",):
         found[name] = standalone(compiled, becomes, name)
-        wide = standalone(compiled, becomes, name, normalized=True)
-        if wide.normalizations:
-            found[name + NORMALIZED] = wide
+        if compiled.parameters.statistics:
+            found[name + NORMALIZED] = standalone(compiled, becomes, name, normalized=True)
     return found
 
 
