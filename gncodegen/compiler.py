@@ -23,6 +23,7 @@ from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
 from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.options import CompileOptions, takes_options
+from gncodegen.parallel.averaging import bucket_size
 from gncodegen.runtime.state import Hyperparameters
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def compiled(
         clips = np.isfinite(options.gradient_threshold)
         choices |= {"solver": options.solver, "clip": options.gradient_threshold_method if clips else "none"}
         if averaging is not None and averaging.collective.ranks > 1:
-            for name in ("bucket_size", "synchronize_batch_normalization"):
-                choices[name] = getattr(options, name)
+            choices["synchronize_batch_normalization"] = options.synchronize_batch_normalization
+            choices["bucket_size"] = options.bucket_size or bucket_size(4 * network.num_learnables)
     chosen = CompileOptions(**choices)
     if network.output_layer is None:
         chosen = replace(chosen, training=False)

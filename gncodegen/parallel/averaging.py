@@ -11,6 +11,18 @@ from numpy.typing import NDArray
 from gncodegen.errors import TargetError
 from gncodegen.parallel.collective import ALONE, Collective
 
+BUCKETS = 8
+LARGEST_BUCKET = 2**20
+
+
+def bucket_size(gradients: int) -> int:
+    """Bytes of a bucket where nobody chose: small against all, since nothing hides the last one.
+
+    Args:
+        gradients: bytes of all.
+    """
+    return max(1, min(gradients // BUCKETS, LARGEST_BUCKET))
+
 
 class Averaging:
     """Σ share·buffer over all ranks, in the place of the buffer.

@@ -22,10 +22,13 @@ from gncodegen.parallel.collective import TIMEOUT
 WHOLE_BELOW = 8192
 """Bytes of a buffer that each rank sends whole: one round of messages instead of two."""
 
-_SPIN = 0.002
-"""Seconds of asking without a pause; then the core is given to others now and again."""
+_SPIN = 100e-6
+"""Seconds of asking without a pause; then the core, on which kernels run meanwhile, is given back now and again."""
 
-_PAUSE = 50e-6
+_PAUSE = 1 / 8
+"""Of the time waited so far, till it is asked again: so much later a message is seen at most."""
+
+_LONGEST = 1e-3
 _GRACE = 1.0
 """Seconds that a rank which heard of another's fault leaves that one to tell it."""
 
@@ -108,7 +111,7 @@ class MpiCollective:
                     "iterations; look at what that rank does, or write rank_timeout=… for more seconds"
                 )
             if waited > _SPIN:
-                time.sleep(_PAUSE)
+                time.sleep(min(_PAUSE * waited, _LONGEST))
 
     def end(self, error: BaseException) -> None:
         """Ends all ranks; those that only heard of the fault let the one that has it speak first."""

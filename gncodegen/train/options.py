@@ -117,7 +117,8 @@ class TrainingOptions:
         execution_environment: "auto", what `target` says; "cpu"; "gpu", which is target="cuda"; "parallel": the
             processes that mpiexec started train one network, each on its share of every mini-batch; "multi-gpu": so,
             each on a GPU.
-        bucket_size: bytes of gradients that several ranks average at once, while the backward pass goes on.
+        bucket_size: bytes of gradients that several ranks average at once, while the backward pass goes on; None: an
+            eighth of all gradients, and 1 MiB at most.
         synchronize_batch_normalization: several ranks take the statistics of batch norms over all of a mini-batch, not
             over their shares.
         rank_timeout: seconds that a rank is waited for before the training ends with an error.
@@ -169,7 +170,7 @@ class TrainingOptions:
     execution_environment: Annotated[Literal["auto", "cpu", "gpu", "parallel", "multi-gpu"], one_of(*ENVIRONMENTS)] = (
         "auto"
     )
-    bucket_size: Annotated[int, positive_int] = 2**20
+    bucket_size: Annotated[int | None, optional(positive_int)] = None
     synchronize_batch_normalization: Annotated[bool, flag] = False
     rank_timeout: Annotated[float, positive_number] = TIMEOUT
     reset_input_normalization: Annotated[bool, flag] = True

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.ranks import needs_mpi, run
 
-from gncodegen.parallel.averaging import Averaging
+from gncodegen.parallel.averaging import Averaging, bucket_size
 from gncodegen.parallel.collective import ALONE, Alone, everyone, gathered, share
 
 
@@ -26,6 +26,11 @@ def test_one_process_has_its_own() -> None:
     averaging.finish()
     averaging.average(buffer)
     np.testing.assert_array_equal(buffer, [1, np.nan])
+
+
+@pytest.mark.parametrize(("gradients", "size"), [(0, 1), (7, 1), (2**20, 2**17), (100 * 2**20, 2**20)])
+def test_buckets_that_nobody_chose_are_an_eighth(gradients: int, size: int) -> None:
+    assert bucket_size(gradients) == size
 
 
 SUMS = """

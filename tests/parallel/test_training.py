@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import signal
@@ -97,6 +98,43 @@ class TestTrainings:
         before = net.activations(X, "conv_1").astype(np.float64)
         np.testing.assert_allclose(found["parameter batchnorm_1.trained_mean"], before.mean((0, 1, 2)), atol=1e-6)
         np.testing.assert_allclose(found["parameter batchnorm_1.trained_variance"], before.var((0, 1, 2)), rtol=1e-5)
+
+
+READING = """
+    import ctypes, sys
+    import numpy as np
+    import gncodegen as gnc
+    from mpi4py import MPI
+
+    rank, (path, columns, normalization) = MPI.COMM_WORLD.Get_rank(), sys.argv[1:]
+    x = np.memmap(path, np.float32, "r").reshape(-1, int(columns))
+    own = {number for number in range(len(x)) if number % 4 // 2 == rank}  # a half of each mini-batch
+    if normalization != "none":
+        own |= set(range(len(x) // 2 * rank, len(x) // 2 * (rank + 1)))  # and a half of all, for the statistics
+    for number in set(range(len(x))) - own:
+        assert not ctypes.CDLL(None).mprotect(ctypes.c_void_p(x[number].ctypes.data), x.strides[0], 0)
+    layers = [
+        gnc.FeatureInputLayer(x.shape[1], normalization=normalization), gnc.FullyConnectedLayer(2), gnc.SoftmaxLayer(),
+        gnc.ClassificationLayer(),
+    ]
+    options = gnc.training_options(
+        "sgdm", mini_batch_size=4, max_epochs=1, shuffle="never", verbose=False, execution_environment="parallel"
+    )
+    gnc.train_network(x, np.arange(len(x)) % 2, layers, options)
+    sys.stdout.write(f"rank {rank} read {len(own)}\\n")
+"""
+
+
+@needs_mpi
+@pytest.mark.skipif(sys.platform == "win32", reason="no memory can be taken away here")
+@pytest.mark.parametrize(
+    ("normalization", "read"), [("none", 8), pytest.param("zerocenter", 12, marks=pytest.mark.full)]
+)
+def test_a_rank_reads_its_share_of_a_memory_mapped_file_only(tmp_path: Path, normalization: str, read: int) -> None:
+    """Other observations lie in pages that it may not read: one that does is killed."""
+    np.ones((16, mmap.PAGESIZE // 4), np.float32).tofile(tmp_path / "x")
+    out, _ = run(2, READING, tmp_path / "x", mmap.PAGESIZE // 4, normalization)
+    assert sorted(out.splitlines()) == [f"rank {rank} read {read}" for rank in range(2)]
 
 
 FAULTY = """

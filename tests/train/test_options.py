@@ -34,7 +34,7 @@ DEFAULTS = {
     "checkpoint_frequency_unit": "epoch",
     "checkpoints_kept": 3,
     "execution_environment": "auto",
-    "bucket_size": 2**20,
+    "bucket_size": None,
     "synchronize_batch_normalization": False,
     "rank_timeout": 600.0,
     "reset_input_normalization": True,
