@@ -30,10 +30,11 @@ class Array:
 
 @dataclass(frozen=True)
 class Constant:
-    """A known array; where a number is given, equal to it."""
+    """A known array; where a number is given, equal to it but for `tolerance`, a part of it."""
 
     label: str = ""
     number: float | None = None
+    tolerance: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def matches(term: Term, name: str, producers: Mapping[str, Step], found: Found) 
         case Array(label):
             if isinstance(array, Value) and found.names.get(label, name) == name:
                 yield _bound(found, label, name)
-        case Constant(label, number):
-            if isinstance(array, np.ndarray) and (number is None or np.allclose(array, number, rtol=1e-3, atol=0)):
+        case Constant(label, number, tolerance):
+            if isinstance(array, np.ndarray) and (number is None or np.allclose(array, number, tolerance, 0)):
                 yield _bound(found, label, name)
         case Op(operator, inputs, label, attributes):
             node = producers.get(name)
@@ -150,6 +151,9 @@ def op(operator: str, *inputs: Term, label: str = "", **attributes: tuple[float,
 def number(value: float) -> Constant:
     """A constant equal to a number."""
     return Constant("", value)
+
+
+ONE = Constant("", 1.0, 0.0)
 
 
 def affine(term: Term) -> Term:
@@ -302,6 +306,8 @@ PATTERNS: Sequence[Pattern] = (
     Pattern("LayerNormalization", standardized(X), layer_normalization),
     Pattern("Gelu", halved(ERF), _activation(gnc.GeluLayer)),
     Pattern("Gelu", halved(TANH), _activation(lambda: gnc.GeluLayer(approximation="tanh"))),
+    Pattern("Unary(expm1)", op("Sub", op("Exp", X), ONE), _activation(lambda: gnc.UnaryLayer("expm1"))),
+    Pattern("Unary(log1p)", op("Log", op("Add", X, ONE)), _activation(lambda: gnc.UnaryLayer("log1p"))),
     Pattern("Swish", op("Mul", X, op("Sigmoid", X)), _activation(gnc.SwishLayer)),
     Pattern("Mish", op("Mul", X, op("Tanh", op("Softplus", X))), _activation(gnc.MishLayer)),
     Pattern(

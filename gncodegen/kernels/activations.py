@@ -58,6 +58,7 @@ MISH_REST = (
     f"select(v < 0.0, 2.0 / (2.0 + {BELOW} * (2.0 + {BELOW})),"
     f" 2.0 * {BELOW} * {BELOW} / (1.0 + {BELOW} * (2.0 + 2.0 * {BELOW})))"
 )
+FLAT = "select(v == v, 0.0, v)"  # the slope of a step function
 BENT = "v * (1.5957691216057308 + 0.07135481627260025 * (v * v))"  # 2·sqrt(2/π)·(v + 0.044715 v³)
 
 ROWS = (
@@ -137,6 +138,24 @@ ROWS = (
         "shifted-power", "power(v + alpha, beta)", "dy * beta * power(v + alpha, beta - 1.0)", 62, constants=(0.0, 1.0)
     ),
     Activation("exponential", "exp(v)", "dy * exp(v)", 18, "dy * v"),
+    Activation("expm1", "select(v < 1.0, expm1(v), exp(v) - 1.0)", "dy * exp(v)", 40, "dy * (v + 1.0)"),
+    Activation("log1p", "log_of_more(v)", "dy / (v + 1.0)", 20),
+    Activation("floor", "floor(v)", FLAT, 1, FLAT),
+    Activation("ceiling", "ceil(v)", FLAT, 1, FLAT),
+    Activation("round", "rint(v)", FLAT, 1, FLAT),
+    Activation("sign", "select(v < 0.0, -1.0, select(v > 0.0, 1.0, v))", FLAT, 2, FLAT),
+    Activation("sine", "sin(v)", "dy * cos(v)", 20),
+    Activation("cosine", "cos(v)", "dy * -1.0 * sin(v)", 20),
+    Activation("tangent", "tan(v)", "dy * (1.0 + tan(v) * tan(v))", 30, "dy * (1.0 + v * v)"),
+    Activation("arcsine", "asin(v)", "dy / sqrt((1.0 - v) * (1.0 + v))", 30),
+    Activation("arccosine", "acos(v)", "dy * -1.0 / sqrt((1.0 - v) * (1.0 + v))", 30),
+    Activation("arctangent", "atan(v)", "dy / (1.0 + v * v)", 30),
+    Activation("sinh", "sinh(v)", "dy * cosh(v)", 30),
+    Activation("cosh", "cosh(v)", "dy * sinh(v)", 30),
+    Activation("arsinh", "asinh(v)", "dy / sqrt(v * v + 1.0)", 40),
+    Activation("arcosh", "acosh(v)", "dy / sqrt((v - 1.0) * (v + 1.0))", 40),
+    Activation("artanh", "atanh(v)", "dy / ((1.0 - v) * (1.0 + v))", 40),
+    Activation("erf", "erf(v)", "dy * 1.1283791670955126 * exp(v * v * -1.0)", 20),
 )  # fmt: skip
 
 ACTIVATIONS = {row.name: row for row in ROWS}

@@ -245,7 +245,11 @@ class ThresholdedReluLayer(ActivationLayer):
     function: ClassVar[str] = "thresholded-relu"
 
 
-UNARY = ("absolute", "negative", "square", "square-root", "reciprocal", "exponential", "logarithm")
+UNARY = (
+    "absolute", "negative", "square", "square-root", "reciprocal", "exponential", "logarithm", "expm1", "log1p",
+    "floor", "ceiling", "round", "sign", "sine", "cosine", "tangent", "arcsine", "arccosine", "arctangent",
+    "sinh", "cosh", "arsinh", "arcosh", "artanh", "erf",
+)  # fmt: skip
 """The functions of `UnaryLayer`."""
 
 
@@ -254,7 +258,9 @@ class UnaryLayer(Layer):
     """y = f(x), element by element, for the plain functions of arithmetic: `UnaryLayer("square-root")`.
 
     Args:
-        function: "absolute", "negative", "square", "square-root", "reciprocal", "exponential" or "logarithm".
+        function: "absolute", "negative", "square", "square-root", "reciprocal", "exponential", "logarithm", "expm1",
+            "log1p", "floor", "ceiling", "round" (halves to even), "sign", "sine", "cosine", "tangent", "arcsine",
+            "arccosine", "arctangent", "sinh", "cosh", "arsinh", "arcosh", "artanh" or "erf".
     """
 
     function: Annotated[str, one_of(*UNARY)]

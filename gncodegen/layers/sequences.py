@@ -158,11 +158,12 @@ class Masking:
 
 KEEPS_ZERO = frozenset({
     "relu", "leaky-relu", "clipped-relu", "elu", "celu", "selu", "tanh", "swish", "hard-swish", "mish", "gelu",
-    "gelu-tanh", "softsign", "absolute", "negative", "square",
+    "gelu-tanh", "softsign", "absolute", "negative", "square", "expm1", "log1p", "floor", "ceiling", "round", "sign",
+    "sine", "tangent", "arcsine", "arctangent", "sinh", "arsinh", "artanh", "erf",
 })  # fmt: skip
 """Activations with f(0) = 0."""
 
-NOT_AT_ZERO = frozenset({"square-root", "reciprocal", "logarithm", "divide", "power"})
+NOT_AT_ZERO = frozenset({"square-root", "reciprocal", "logarithm", "arcosh", "divide", "power"})
 """Functions without a finite value or slope at 0, which is what stands behind a sequence."""
 
 

@@ -19,6 +19,7 @@ from gncodegen.exchange.onnx.exporting import model
 from gncodegen.exchange.onnx.operations import LAYERS, OPERATIONS
 from gncodegen.exchange.onnx.operations.elementwise import ACTIVATIONS, FUNCTIONS
 from gncodegen.kernels import activations
+from gncodegen.layers.activations import UNARY
 from gncodegen.layers.network import Network
 
 IMAGE, VECTOR = gnc.ImageInputLayer((6, 4, 8), normalization="none", name="x"), gnc.FeatureInputLayer(8, name="x")
@@ -43,6 +44,17 @@ def joined() -> gnc.LayerGraph:
     return graph.returning(*names, "subtract", "divide", "power")
 
 
+def unary() -> gnc.LayerGraph:
+    """Each function of numbers between 0 and 1, or of larger ones."""
+    graph = gnc.LayerGraph([IMAGE, gnc.SigmoidLayer(name="fraction")])
+    graph.add(gnc.UnaryLayer("cosh", name="more")).connect("fraction", "more")
+    for function in UNARY:
+        graph.add(gnc.UnaryLayer(function, name=function)).connect(
+            "more" if function == "arcosh" else "fraction", function
+        )
+    return graph.returning(*UNARY)
+
+
 def of_steps(*layers: gnc.Layer) -> list[gnc.Layer]:
     return [STEPS, *layers]
 
@@ -59,6 +71,7 @@ NETWORKS = {
         gnc.UnaryLayer("square"), gnc.UnaryLayer("exponential"), gnc.UnaryLayer("reciprocal"),
         gnc.UnaryLayer("square-root"), gnc.UnaryLayer("logarithm"), gnc.UnaryLayer("absolute"), gnc.SoftmaxLayer(),
     ],
+    "functions of arithmetic": unary(),
     "norms of images": [
         IMAGE, gnc.GroupNormalizationLayer(4), gnc.LayerNormalizationLayer(), gnc.BatchNormalizationLayer(),
         gnc.LayerNormalizationLayer(operation_dimension="channel-only"), gnc.InstanceNormalizationLayer(),

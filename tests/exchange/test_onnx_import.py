@@ -135,6 +135,7 @@ def test_external_data_stays_in_its_folder(tmp_path) -> None:
         ("Softsign", {}, gnc.SoftsignLayer()),
         ("Gelu", {"approximate": "tanh"}, gnc.GeluLayer(approximation="tanh")),
         ("Sqrt", {}, gnc.UnaryLayer("square-root")),
+        ("Atan", {}, gnc.UnaryLayer("arctangent")),
     ],
 )
 def test_activations(operator, attributes, layer) -> None:

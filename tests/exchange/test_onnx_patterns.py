@@ -99,6 +99,8 @@ PATTERNS = {
     "hard swish by clip, in another order": (lambda w: w.Mul(w.Div(clipped(w), 6.0), "x"), gnc.HardSwishLayer),
     "silu": (lambda w: w.Mul("x", w.Sigmoid("x")), gnc.SwishLayer),
     "mish": (lambda w: w.Mul("x", w.Tanh(w.Softplus("x"))), gnc.MishLayer),
+    "expm1": (lambda w: w.Sub(w.Exp("x"), 1.0), gnc.UnaryLayer),
+    "log1p": (lambda w: w.Log(w.Add(1.0, "x")), gnc.UnaryLayer),
 }
 
 
@@ -118,6 +120,7 @@ def test_a_pattern_is_one_layer(name) -> None:
 MOVING = (gnc.TensorInputLayer, gnc.PermuteLayer, gnc.ReshapeLayer)
 
 ALMOST = {
+    "log1p of another number": lambda w: w.Log(w.Add(w.Abs("x"), 1.0005)),
     "another constant": lambda w: w.Mul("x", w.HardSigmoid("x", alpha=0.2)),
     "clip to 5": lambda w: w.Div(w.Mul("x", w.Clip(w.Add("x", 3.0), 0.0, 5.0)), 6.0),
     "another array": lambda w: w.Mul("x", w.Sigmoid(w.Neg("x"))),

@@ -37,6 +37,15 @@ def arithmetic(x):
     return y + x.clamp(-0.5, 0.7) + x.clamp(min=0.1) + torch.clamp_max(x, 0.3) + torch.rsub(x, 2, alpha=3)
 
 
+def functions(x):
+    unit, more = torch.tanh(x), x.abs() + 1.5
+    names = "sin cos tan atan sinh cosh asinh erf expm1 floor ceil round sign"
+    found = [getattr(torch, name)(x) for name in names.split()]
+    found += [getattr(torch, name)(unit) for name in ("asin", "acos", "atanh")]
+    found += [getattr(torch, name)(more) for name in ("acosh", "log1p", "log2", "log10")]
+    return torch.cat([*found, x.trunc(), x.frac(), torch.exp2(x), torch.special.erf(x)], 1)
+
+
 def changed_in_place(x):
     y = x.clone()
     y.add_(x)
@@ -112,6 +121,7 @@ def constants(x):
 CASES = {
     "activations": (Call(activations), (2, 4, 3)),
     "arithmetic": (Call(arithmetic), (2, 3, 4)),
+    "functions": (Call(functions), (2, 3, 4)),
     "in place": (Call(changed_in_place), (2, 3)),
     "reductions": (Call(reductions), IMAGES),
     "parts": (Call(parts), IMAGES),

@@ -84,6 +84,7 @@ def test_results_and_gradients(name):
 def test_activations_take_arrays_of_any_shape(name):
     form = getattr(functional, name)
     x = np.abs(normal(3, 1, 2, 2, 3, 2)) + 0.1
+    x = {"arcosh": x + 1, "arcsine": np.tanh(x), "arccosine": np.tanh(x), "artanh": np.tanh(x)}.get(name, x)
     constants = (1.5,) if name == "clippedrelu" else ()
     given = form.describe(x, *constants)
     (operation,) = given.kind.layer.operations(())
@@ -217,8 +218,8 @@ def test_refusals(call, message):
 
 
 def test_unknown_names():
-    with pytest.raises(AttributeError, match="has no attribute 'sine'"):
-        _ = functional.sine
+    with pytest.raises(AttributeError, match="has no attribute 'bend'"):
+        _ = functional.bend
     assert {"relu", "groupnorm", "vjp"} <= set(dir(functional))
     assert Network.build([gnc.FeatureInputLayer(3), gnc.ClassificationLayer()]).output.size.channels == 3
 

@@ -11,13 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 Backward = Callable[[ArrayLike], tuple[Array, ...]]
 
+_erf = np.vectorize(math.erf, otypes=[float])
+
 
 def _sigmoid(x: Array) -> Array:
     return np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x))))
 
 
 def _gelu(x: Array) -> tuple[Array, Array]:
-    cumulative = 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2)))
+    cumulative = 0.5 * (1 + _erf(x / math.sqrt(2)))
     return x * cumulative, cumulative + x * np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
 
 
@@ -30,6 +32,24 @@ def _gelu_tanh(x: Array) -> tuple[Array, Array]:
 def _mish(x: Array) -> tuple[Array, Array]:
     bent = np.logaddexp(0, x)
     return x * np.tanh(bent), np.tanh(bent) + x * _sigmoid(x) / np.cosh(np.minimum(bent, 350)) ** 2
+
+
+STEPS: dict[str, Callable[[Array], Array]] = {"floor": np.floor, "ceiling": np.ceil, "round": np.rint, "sign": np.sign}
+
+SMOOTH: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "sine": (np.sin, np.cos),
+    "cosine": (np.cos, lambda x: -np.sin(x)),
+    "tangent": (np.tan, lambda x: 1 / np.cos(x) ** 2),
+    "arcsine": (np.arcsin, lambda x: 1 / np.sqrt(1 - x**2)),
+    "arccosine": (np.arccos, lambda x: -1 / np.sqrt(1 - x**2)),
+    "arctangent": (np.arctan, lambda x: 1 / (1 + x**2)),
+    "sinh": (np.sinh, np.cosh),
+    "cosh": (np.cosh, np.sinh),
+    "arsinh": (np.arcsinh, lambda x: 1 / np.sqrt(1 + x**2)),
+    "arcosh": (np.arccosh, lambda x: 1 / np.sqrt(x**2 - 1)),
+    "artanh": (np.arctanh, lambda x: 1 / (1 - x**2)),
+    "erf": (_erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-(x**2))),
+}
 
 
 def value_and_slope(  # noqa: C901, PLR0911, PLR0912
@@ -95,6 +115,14 @@ def value_and_slope(  # noqa: C901, PLR0911, PLR0912
             return (x + alpha) ** beta, beta * (x + alpha) ** (beta - 1)
         case "exponential":
             return np.exp(x), np.exp(x)
+        case "expm1":
+            return np.expm1(x), np.exp(x)
+        case "log1p":
+            return np.log1p(x), 1 / (1 + x)
+        case _ if function in STEPS:
+            return STEPS[function](x), 0 * x
+        case _ if function in SMOOTH:
+            return tuple(f(x) for f in SMOOTH[function])
         case _:
             raise ValueError(function)
 

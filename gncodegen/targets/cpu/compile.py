@@ -36,10 +36,13 @@ LIBRARY_SYMBOLS = frozenset(
     ["memcpy", "memmove", "memset", "sched_yield", "SwitchToThread", "clock_gettime"]
     + [
         name + suffix
-        for name in ("cos", "erf", "exp", "expm1", "log", "log1p", "pow", "sin", "tanh")
+        for name in (
+            "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf", "exp", "expm1", "floor",
+            "log", "log1p", "pow", "rint", "sin", "sinh", "tan", "tanh",
+        )
         for suffix in ("", "f")
     ]
-)
+)  # fmt: skip
 """What an object file may refer to: the C library and its mathematics, nothing of Python or Numba."""
 
 _BYTES = {"float": 4, "i32": 4, "i8": 1}

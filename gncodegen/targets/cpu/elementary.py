@@ -151,14 +151,32 @@ def _function(name: str, polynomial: Any, documentation: str, *, library: bool =
     return intrinsic(typed)
 
 
-def _log(b: Any, x: Any) -> Any:
-    return _by_lane(b, x, "logf")
+def _library(name: str, function: str, documentation: str) -> Any:
+    """An intrinsic over vectors that is the C library's function of every lane."""
+    return _function(name, lambda b, x: _by_lane(b, x, _of(x, function)), documentation, library=False)
+
+
+def _of(x: Any, function: str) -> str:
+    """The C library's name of a function of what a vector holds."""
+    return function + "f" * isinstance(x.type.element, ir.FloatType)
 
 
 exp = _function("exp", _exp, "`exp(v)`: e to the power of every lane.")
 expm1 = _function("expm1", _expm1, "`expm1(v)`: e^v − 1, accurate near 0; float32 above 88 gives infinity.")
 log1p = _function("log1p", _log1p, "`log1p(v)`: ln(1 + v), accurate near 0, for 0 ≤ v ≤ 1.")
-log = _function("log", _log, "`log(v)`: the natural logarithm, by the C library.")
+log = _library("log", "log", "`log(v)`: the natural logarithm, by the C library.")
+log_of_more = _library("log_of_more", "log1p", "`log_of_more(v)`: ln(1 + v) of any v, by the C library.")
+sin = _library("sin", "sin", "`sin(v)`: the sine, by the C library.")
+cos = _library("cos", "cos", "`cos(v)`: the cosine, by the C library.")
+tan = _library("tan", "tan", "`tan(v)`: the tangent, by the C library.")
+asin = _library("asin", "asin", "`asin(v)`: the inverse of the sine, by the C library.")
+acos = _library("acos", "acos", "`acos(v)`: the inverse of the cosine, by the C library.")
+atan = _library("atan", "atan", "`atan(v)`: the inverse of the tangent, by the C library.")
+sinh = _library("sinh", "sinh", "`sinh(v)`: the hyperbolic sine, by the C library.")
+cosh = _library("cosh", "cosh", "`cosh(v)`: the hyperbolic cosine, by the C library.")
+asinh = _library("asinh", "asinh", "`asinh(v)`: the inverse of the hyperbolic sine, by the C library.")
+acosh = _library("acosh", "acosh", "`acosh(v)`: the inverse of the hyperbolic cosine, by the C library.")
+atanh = _library("atanh", "atanh", "`atanh(v)`: the inverse of the hyperbolic tangent, by the C library.")
 tanh = _function("tanh", _tanh, "`tanh(v)`: the hyperbolic tangent of every lane.")
 erf = _function("erf", _erf, "`erf(v)`: the error function of every lane; float32 within 4 units in the last place.")
 sigmoid = _function("sigmoid", _sigmoid, "`sigmoid(v)`: 1 / (1 + e^−v).", library=False)
@@ -173,6 +191,6 @@ def power(context: Any, a: Any, b: Any) -> Any:
     kind = a if isinstance(a, Vec) else b
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _by_lane(builder, args[0], "powf" if kind.dtype == types.float32 else "pow", args[1])
+        return _by_lane(builder, args[0], _of(args[0], "pow"), args[1])
 
     return kind(kind, kind), generate

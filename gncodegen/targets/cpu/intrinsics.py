@@ -12,7 +12,29 @@ from math import tanh as scalar_tanh
 
 from numba.core.types import float32, float64, int32, int64, uint8, uint64
 
-from gncodegen.targets.cpu.elementary import erf, exp, expm1, log, log1p, power, sigmoid, sigmoid_slope, tanh
+from gncodegen.targets.cpu.elementary import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atanh,
+    cos,
+    cosh,
+    erf,
+    exp,
+    expm1,
+    log,
+    log1p,
+    log_of_more,
+    power,
+    sigmoid,
+    sigmoid_slope,
+    sin,
+    sinh,
+    tan,
+    tanh,
+)
 from gncodegen.targets.cpu.frontend import device
 from gncodegen.targets.cpu.half import StorageName
 from gncodegen.targets.cpu.memory import clear, copy, drain, opaque, prefetch, rolled, stream, transpose_block
@@ -34,7 +56,9 @@ from gncodegen.targets.cpu.tile import (
 )
 from gncodegen.targets.cpu.vector import (
     absolute,
+    ceil,
     convert,
+    floor,
     fma,
     lane,
     load,
@@ -47,6 +71,7 @@ from gncodegen.targets.cpu.vector import (
     reduce_add,
     reduce_any,
     reduce_max,
+    rint,
     select,
     splat,
     sqrt,
@@ -57,11 +82,12 @@ float16, bfloat16 = StorageName("float16"), StorageName("bfloat16")
 """Storage types: values compute as float32."""
 
 __all__ = [
-    "absolute", "bfloat16", "clear", "convert", "copy", "device", "drain", "erf", "exp", "expm1", "float16", "float32",
-    "float64", "fma", "int32", "int64", "lane", "load", "local", "log", "log1p", "maximum", "minimum", "number",
-    "offset", "opaque", "pointer", "power", "prefetch", "reduce_add", "reduce_any", "reduce_max", "rolled",
-    "scalar_erf", "scalar_exp", "scalar_log", "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "splat", "sqrt",
-    "store", "stream", "tanh", "tile_add", "tile_add_row", "tile_add_rows", "tile_ceiling", "tile_dot", "tile_fma",
-    "tile_fma_rows", "tile_leaky_relu", "tile_load", "tile_relu", "tile_store", "tile_sum_lanes", "tile_sum_rows",
-    "tile_zero", "transpose_block", "uint8", "uint64",
+    "absolute", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bfloat16", "ceil", "clear", "convert", "copy",
+    "cos", "cosh", "device", "drain", "erf", "exp", "expm1", "float16", "float32", "float64", "floor", "fma", "int32",
+    "int64", "lane", "load", "local", "log", "log1p", "log_of_more", "maximum", "minimum", "number", "offset",
+    "opaque", "pointer", "power", "prefetch", "reduce_add", "reduce_any", "reduce_max", "rint", "rolled",
+    "scalar_erf", "scalar_exp", "scalar_log", "scalar_tanh", "select", "sigmoid", "sigmoid_slope", "sin", "sinh",
+    "splat", "sqrt", "store", "stream", "tan", "tanh", "tile_add", "tile_add_row", "tile_add_rows", "tile_ceiling",
+    "tile_dot", "tile_fma", "tile_fma_rows", "tile_leaky_relu", "tile_load", "tile_relu", "tile_store",
+    "tile_sum_lanes", "tile_sum_rows", "tile_zero", "transpose_block", "uint8", "uint64",
 ]  # fmt: skip

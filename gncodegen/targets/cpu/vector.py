@@ -229,6 +229,9 @@ def _elementwise(name: str, arity: int, documentation: str) -> Any:
 fma = _elementwise("llvm.fma", 3, "`fma(a, b, c)`: a·b + c with one rounding.")
 sqrt = _elementwise("llvm.sqrt", 1, "`sqrt(v)`: the square root of every lane.")
 absolute = _elementwise("llvm.fabs", 1, "`absolute(v)`: the magnitude of every lane.")
+floor = _elementwise("llvm.floor", 1, "`floor(v)`: the largest whole number that is no larger.")
+ceil = _elementwise("llvm.ceil", 1, "`ceil(v)`: the least whole number that is no less.")
+rint = _elementwise("llvm.rint", 1, "`rint(v)`: the nearest whole number, of two the even one.")
 
 
 @intrinsic

@@ -52,6 +52,20 @@ def _square(step: Step) -> Array:
     return Array(step.array.shape, {order: step.emit("Pow", step.stored(order), step.constant("exponent", 2.0))})
 
 
+def _expm1(step: Step) -> Array:
+    """Exp(x) - 1, which comes in again as one layer."""
+    order = step.array.order
+    power = step.helping("power", "Exp", step.stored(order))
+    return Array(step.array.shape, {order: step.emit("Sub", power, step.constant("one", 1.0))})
+
+
+def _log1p(step: Step) -> Array:
+    """Log(x + 1), which comes in again as one layer."""
+    order = step.array.order
+    more = step.helping("more", "Add", step.stored(order), step.constant("one", 1.0))
+    return Array(step.array.shape, {order: step.emit("Log", more)})
+
+
 def _shifted_power(step: Step) -> Array:
     """(x + alpha)^beta."""
     order, (alpha, beta) = step.array.order, _constants(step)
@@ -87,6 +101,24 @@ ACTIVATIONS: Mapping[str, Row] = {
     "logarithm": Row(alike("Log"), "Log"),
     "shifted-power": Row(_shifted_power, "Add, Pow"),
     "exponential": Row(alike("Exp"), "Exp"),
+    "expm1": Row(_expm1, "Exp, Sub"),
+    "log1p": Row(_log1p, "Add, Log"),
+    "erf": Row(alike("Erf"), "Erf"),
+    "floor": Row(alike("Floor"), "Floor"),
+    "ceiling": Row(alike("Ceil"), "Ceil"),
+    "round": Row(alike("Round"), "Round"),
+    "sign": Row(alike("Sign"), "Sign"),
+    "sine": Row(alike("Sin"), "Sin"),
+    "cosine": Row(alike("Cos"), "Cos"),
+    "tangent": Row(alike("Tan"), "Tan"),
+    "arcsine": Row(alike("Asin"), "Asin"),
+    "arccosine": Row(alike("Acos"), "Acos"),
+    "arctangent": Row(alike("Atan"), "Atan"),
+    "sinh": Row(alike("Sinh"), "Sinh"),
+    "cosh": Row(alike("Cosh"), "Cosh"),
+    "arsinh": Row(alike("Asinh"), "Asinh"),
+    "arcosh": Row(alike("Acosh"), "Acosh"),
+    "artanh": Row(alike("Atanh"), "Atanh"),
 }
 """Function of gn.activation → its nodes."""
 

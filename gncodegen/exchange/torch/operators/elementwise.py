@@ -61,6 +61,22 @@ def clip(low: str, high: str) -> Callable[[Call], Array]:
     return convert
 
 
+def rounded(call: Call) -> Array:
+    """The nearest whole number, of two the even one."""
+    require(call.get("decimals", 0) == 0, f"decimals = {call.get('decimals')}", "0")
+    return call.emit("Round", call.first)
+
+
+def truncated(call: Call) -> Array:
+    """The whole number next to x towards 0."""
+    return call.emit("Mul", call.emit("Sign", call.first), call.emit("Floor", call.emit("Abs", call.first)))
+
+
+def logarithm(base: float) -> Callable[[Call], Array]:
+    """The conversion of the logarithm to a base."""
+    return lambda call: call.emit("Mul", call.emit("Log", call.first), 1 / np.log(base))
+
+
 def threshold(call: Call) -> Array:
     """X above a threshold, else a value."""
     require(call["value"] == 0 and call["threshold"] >= 0, f"value = {call['value']}", "0, with a threshold from 0 on")
@@ -112,11 +128,21 @@ OPERATORS: Mapping[str, Row] = {
         for name, operator in {
             "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "mish": "Mish", "silu": "Swish", "selu": "Selu",
             "hardswish": "HardSwish", "abs": "Abs", "neg": "Neg", "sqrt": "Sqrt", "exp": "Exp", "log": "Log",
-            "reciprocal": "Reciprocal", "clone": "Identity", "alias": "Identity", "detach": "Identity",
+            "reciprocal": "Reciprocal", "erf": "Erf", "special_erf": "Erf", "floor": "Floor", "ceil": "Ceil",
+            "sign": "Sign", "sgn": "Sign", "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin", "acos": "Acos",
+            "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "asinh": "Asinh", "acosh": "Acosh", "atanh": "Atanh",
+            "clone": "Identity", "alias": "Identity", "detach": "Identity",
             "contiguous": "Identity", "lift_fresh_copy": "Identity",
         }.items()
     },
-    "erf": row(lambda call: call.emit("Erf", call.first), "Gelu"),  # inside of it alone
+    "round": row(rounded, "Round"),
+    "trunc": row(truncated, "Sign", "Abs", "Floor", "Mul"),
+    "frac": row(lambda call: call.emit("Sub", call.first, truncated(call)), "Sign", "Abs", "Floor", "Mul", "Sub"),
+    "expm1": row(lambda call: call.emit("Sub", call.emit("Exp", call.first), 1.0), "Exp", "Sub"),
+    "log1p": row(lambda call: call.emit("Log", call.emit("Add", call.first, 1.0)), "Add", "Log"),
+    "log2": row(logarithm(2.0), "Log", "Mul"),
+    "log10": row(logarithm(10.0), "Log", "Mul"),
+    "exp2": row(lambda call: call.emit("Pow", 2.0, call.first), "Pow"),
     "hardsigmoid": same("HardSigmoid", alpha=1 / 6, beta=0.5),
     "relu6": row(lambda call: call.emit("Clip", call.first, 0.0, 6.0), "Clip"),
     "leaky_relu": given("LeakyRelu", alpha="negative_slope"),
