@@ -140,6 +140,7 @@ class Readable:
             data_format: axis order of x; "" = that of the compilation.
             measure: measure the machine again; else that is done once, and remembered.
 
+        Of a training over several ranks all call it for a step; the averages over ranks stand in it, and in its trace.
         On a GPU calls are timed by events, launched one by one; the whole run beside it is the graph that runs use.
 
         Returns:

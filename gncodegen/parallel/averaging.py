@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic_ns
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ class Averaging:
         self.collective = collective
         self.share = 1.0
         """This rank's part of the observations that the buffers are means over; those of all ranks add up to 1."""
+        self.spans: list[tuple[int, int]] | None = None
+        """Where it is a list, it gets each average's begin and end, in nanoseconds of the monotonic clock."""
         self._thread: ThreadPoolExecutor | None = None
         self._under_way: list[Future[None]] = []
 
@@ -80,6 +83,9 @@ class Averaging:
             self._average(buffer)
 
     def _average(self, buffer: NDArray[Any]) -> None:
+        began = monotonic_ns()
         with np.errstate(all="ignore"):  # as kernels multiply
             np.multiply(buffer, buffer.dtype.type(self.share), out=buffer)
         self.collective.allreduce(buffer)
+        if self.spans is not None:
+            self.spans.append((began, monotonic_ns()))

@@ -13,13 +13,16 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gncodegen.errors import TargetError
+from gncodegen.kernels.program import Program
 from gncodegen.lowering import Lowered
+from gncodegen.parallel.collective import ALONE, gathered
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.process.waiting import Waiting
 from gncodegen.report.roofline import Roofline, measured
-from gncodegen.runtime.backend import Backend, Key, PersistentBuffers, Runner
+from gncodegen.runtime.backend import Backend, Key, PersistentBuffers, Runner, TimedRunner
 from gncodegen.runtime.host_backend import HostBackend
 from gncodegen.saving import write_file
 from gncodegen.tables import Table
@@ -77,6 +80,25 @@ class Cost:
         return "unknown" if self.reached is None else f"{100 * self.reached:.0f} %"
 
 
+@dataclass(frozen=True)
+class Average:
+    """The average of a bucket of gradients over ranks, as far as one of them sees it.
+
+    Args:
+        name: which of a run it is.
+        layers: whose gradients.
+        bytes: of all of them.
+        begin: seconds from the begin of a run.
+        seconds: that it takes.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    bytes: int
+    begin: float
+    seconds: float
+
+
 @dataclass(frozen=True, repr=False)
 class Profile:
     """The times of a run; `str()` of it is a table by kernel.
@@ -89,6 +111,8 @@ class Profile:
         calls: what each call takes, in order.
         watched: seconds of a whole run in which each call noted when it ended.
         roofline: of the machine; None of a GPU, which is not measured.
+        begins: seconds from the begin of a run to that of each call.
+        averages: over ranks, in order; none of a GPU, which does them in a stream of its own.
     """
 
     function: str
@@ -98,6 +122,19 @@ class Profile:
     watched: float
     calls: tuple[Cost, ...]
     roofline: Roofline | None
+    begins: tuple[float, ...] = ()
+    averages: tuple[Average, ...] = ()
+
+    @property
+    def hidden(self) -> float:
+        """The share of the averages' time in which calls go on; 1 where there are no averages."""
+        whole = sum(average.seconds for average in self.averages)
+        shared = sum(
+            max(0.0, min(begin + call.seconds, each.begin + each.seconds) - max(begin, each.begin))
+            for each in self.averages
+            for begin, call in zip(self.begins, self.calls, strict=True)
+        )
+        return shared / whole if whole else 1.0
 
     @property
     def kernels(self) -> tuple[Cost, ...]:
@@ -139,10 +176,14 @@ class Profile:
     @property
     def summary(self) -> str:
         """The whole run, and how its parts add up, in a line."""
-        parts = sum(call.seconds for call in self.calls)
+        parts, averages = sum(call.seconds for call in self.calls), ""
+        if self.averages:
+            spent = sum(average.seconds for average in self.averages)
+            averages = f"; averages over ranks take {1e6 * spent:,.1f} µs, {100 * self.hidden:.0f} % of it beside calls"
         return (
             f"{self.function} of {self.batch_size} observations: {1e6 * self.seconds:,.1f} µs, "
             f"{1e6 * self.watched:,.1f} µs watched, {1e6 * parts:,.1f} µs of it in its calls (medians of {self.rounds})"
+            f"{averages}"
         )
 
     def __str__(self) -> str:
@@ -163,17 +204,23 @@ class Profile:
         return asdict(self) | {"kernels": kernels}
 
     def trace(self) -> dict[str, Any]:
-        """A run as Chrome's trace viewer and Perfetto read it: a bar for each call, and one for what it computes."""
+        """A run as Chrome's trace viewer and Perfetto read it.
+
+        A bar for each call, one for what it computes, and one for each average over ranks, on a track of its own.
+        """
         events: list[dict[str, Any]] = []
-        begin = 0.0
-        for call in self.calls:
+        for begin, call in zip(self.begins, self.calls, strict=True):
             common = {"ph": "X", "pid": 1, "ts": 1e6 * begin, "dur": 1e6 * call.seconds}
             numbers = {"bytes": call.bytes, "flops": call.flops, "GB/s": call.bandwidth / 1e9, "of peak": call.reached}
             events.append(common | {"name": call.name, "tid": 1, "cat": "kernel", "args": numbers})
             events.append(common | {"name": " + ".join(call.layers) or "no layer", "tid": 2, "cat": "layer"})
-            begin += call.seconds
+        for each in self.averages:
+            numbers = {"bytes": each.bytes, "layers": list(each.layers)}
+            events.append({"ph": "X", "pid": 1, "tid": 3, "cat": "average", "name": each.name, "args": numbers,
+                           "ts": 1e6 * each.begin, "dur": 1e6 * each.seconds})  # fmt: skip
+        tracks = {1: "kernels", 2: "layers"} | ({3: "averages over ranks"} if self.averages else {})
         names = [{"ph": "M", "pid": 1, "tid": i, "name": "thread_name", "args": {"name": name}}
-                 for i, name in ((1, "kernels"), (2, "layers"))]  # fmt: skip
+                 for i, name in tracks.items()]  # fmt: skip
         return {"traceEvents": [*names, *events], "displayTimeUnit": "ns", "otherData": {"run": self.summary}}
 
     def write_trace(self, path: str | Path) -> None:
@@ -235,15 +282,42 @@ def timed(
         for runner in (lowered.runner, watched):  # these compute the constants, too, which later runs find
             run(runner)
         start = perf_counter()
-        while len(whole) < FEWEST or (len(whole) < MOST and perf_counter() - start < BUDGET):
+        ranks = persistent.averaging.collective if program.reductions else ALONE  # who must do as many runs
+        while gathered([len(whole) < FEWEST or (len(whole) < MOST and perf_counter() - start < BUDGET)], ranks)[0, 0]:
             whole.append(run(lowered.runner))
             noted.append(run(watched))
     roofline = measured(backend, cores(), measure) if isinstance(backend, HostBackend) else None
-    times = np.median(watched.seconds[1:], axis=0)
+    times, waits = (np.median(each[1:], axis=0) for each in (watched.seconds, watched.waits))
     calls: list[Cost] = []
     for call, seconds in list(zip(program.calls, times, strict=True))[program.hoisted :]:
         least = roofline.seconds(call.bytes, call.flops) if roofline else None
         calls.append(Cost(call.kernel, call.layers, 1, float(seconds), call.bytes, call.flops, least))
+    begins = np.cumsum(times + waits) - times
+    begins -= begins[program.hoisted] if calls else 0.0
     return Profile(
-        program.function, program.batch_size, len(whole), median(whole), median(noted), tuple(calls), roofline
-    )
+        program.function, program.batch_size, len(whole), median(whole), median(noted), tuple(calls), roofline,
+        tuple(begins[program.hoisted :].tolist()),
+        _averages(program, watched, begins + times),
+    )  # fmt: skip
+
+
+def _averages(program: Program, watched: TimedRunner, ends: NDArray[np.float64]) -> tuple[Average, ...]:
+    """The averages over ranks of a run whose calls end then, in seconds from its begin."""
+    found: list[Average] = []
+    reductions = [reduction for stop in program.stops for reduction in stop.begin]
+    medians = np.median(watched.averages[1:], axis=0)  # none of a device
+    for number, (reduction, (begin, end)) in enumerate(zip(reductions, medians, strict=False), 1):
+        buffers = {program.root(index) for index in reduction.buffers}
+        makers = [
+            call for call in program.calls if buffers & {program.root(call.arguments[slot]) for slot in call.writes}
+        ]
+        found.append(
+            Average(
+                f"all_reduce_{number}",
+                tuple(dict.fromkeys(layer for call in makers for layer in call.layers)),
+                sum(program.buffers[index].bytes for index in buffers),
+                float(ends[reduction.begin - 1] + begin),
+                float(end - begin),
+            )
+        )
+    return tuple(found)

@@ -68,6 +68,19 @@ class TimedRunner(Runner, Protocol):
         """The times of each run, by call: (runs, calls); of a call that a run left out 0."""
         ...
 
+    @property
+    def waits(self) -> NDArray[Any]:
+        """What passed in front of each call since the end of the one before, alike; 0 where nobody notes it."""
+        ...
+
+    @property
+    def averages(self) -> NDArray[Any]:
+        """Seconds from the end of the last call before each average over ranks to its begin and to its end.
+
+        (runs, averages, 2); no averages where nobody notes them.
+        """
+        ...
+
 
 class Backend(Protocol):
     """One place where networks run; a network has its own. One run at a time: hold `lock` around run and `result`."""

@@ -25,20 +25,48 @@ class TimedExecutor(Executor):
         self._clock = np.zeros(0, np.int64)
         self._address = self._next = 0
         self._runs: list[list[tuple[NDArray[np.int64], int, int, int]]] = []  # clock, place in it, begin, end of calls
+        self._spans: list[list[tuple[int, int]]] = []  # of the averages over ranks of each run
 
     @property
     def seconds(self) -> NDArray[np.float64]:
         """The times of each run, by call: (runs, calls); of a call that a run left out 0."""
-        found = np.zeros((len(self._runs), len(self.program.calls)))
-        for times, parts in zip(found, self._runs, strict=True):
+        begins, ends = self._noted()
+        return np.maximum(ends - begins, 0) * 1e-9
+
+    @property
+    def waits(self) -> NDArray[np.float64]:
+        """What passed in front of each call since the end of the one before, alike."""
+        begins, ends = self._noted()
+        found = np.zeros(begins.shape)
+        found[:, 1:] = np.where(ends[:, :-1] > 0, begins[:, 1:] - ends[:, :-1], 0)
+        return np.maximum(found, 0) * 1e-9
+
+    @property
+    def averages(self) -> NDArray[np.float64]:
+        """Seconds from the end of the last call before each average over ranks to its begin and to its end."""
+        _, ends = self._noted()
+        spans = np.array(self._spans, np.int64).reshape(len(self._spans), -1, 2)
+        before = [reduction.begin - 1 for stop in self.program.stops for reduction in stop.begin][: spans.shape[1]]
+        return (spans - ends[:, before, None]) * 1e-9
+
+    def _noted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """When each call of each run began and ended, in nanoseconds; 0 of one that was left out."""
+        begins = np.zeros((len(self._runs), len(self.program.calls)), np.int64)
+        ends = np.zeros_like(begins)
+        for run, parts in enumerate(self._runs):
             for clock, place, begin, end in parts:
-                noted = np.diff(clock[place : place + end - begin + 1])
-                times[begin:end] = np.maximum(noted, 0) * 1e-9
-        return found
+                noted = clock[place : place + end - begin + 1]
+                begins[run, begin:end], ends[run, begin:end] = noted[:-1], noted[1:]
+        return begins, ends
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
         self._runs.append([])
-        super()._execute(arguments, hoisted, count)
+        self._averaging.spans = spans = []
+        try:
+            super()._execute(arguments, hoisted, count)
+        finally:
+            self._averaging.spans = None
+        self._spans.append(spans)
 
     def _run(self, count: int, begin: int, end: int) -> None:
         launches = self._launched(count, begin, end)

@@ -31,6 +31,16 @@ class TimedDeviceExecutor(DeviceExecutor):
         self._collect()
         return np.array(self._known).reshape(-1, len(self.program.calls))
 
+    @property
+    def waits(self) -> NDArray[np.float64]:
+        """None: the device waits between launches, and that counts as theirs."""
+        return np.zeros_like(self.seconds)
+
+    @property
+    def averages(self) -> NDArray[np.float64]:
+        """None: they pass in a stream of their own."""
+        return np.zeros((len(self.seconds), 0, 2))
+
     def _execute(self, arguments: Mapping[Key, Array], hoisted: bool, count: int) -> None:
         self._collect()  # a run at a time: events are freed
         super()._execute(arguments, hoisted, count)

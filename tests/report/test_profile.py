@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import numpy as np
 import pytest
 from cli.test_main import NETWORK
 
 import gncodegen as gnc
+from gncodegen import compiler
 from gncodegen.errors import SaveError, TargetError
+from gncodegen.parallel.averaging import Averaging
 from gncodegen.report import profile as profiling
 from gncodegen.report.drawn import drawn
 from gncodegen.report.roofline import Roofline
+
+END = [gnc.SoftmaxLayer(), gnc.ClassificationLayer()]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,39 @@ def test_trace(profile, tmp_path):
         assert next_one["ts"] == pytest.approx(one["ts"] + one["dur"])
     with pytest.raises(SaveError, match="cannot be written"):
         profile.write_trace(tmp_path / "none" / "trace.json")
+
+
+class _Slow:
+    """The first of two ranks; the other one comes late."""
+
+    rank, ranks, timeout = 0, 2, 1.0
+
+    def allreduce(self, buffer):
+        time.sleep(0.005)
+
+    def end(self, error):
+        raise error
+
+
+def test_averages_over_ranks_have_a_track_of_their_own(monkeypatch):
+    monkeypatch.setattr(profiling, "BUDGET", 0)
+    layers = [gnc.FeatureInputLayer(8), *[gnc.FullyConnectedLayer(8) for _ in range(3)], *END]
+    compiled = compiler.compiled(
+        layers, {"batch_size": 4}, gnc.training_options("sgdm", bucket_size=257), Averaging(_Slow())
+    )
+    profile = compiled.profile(*drawn(compiled))
+    calls, averages = (
+        [e for e in profile.trace()["traceEvents"] if e.get("cat") == kind] for kind in ("kernel", "average")
+    )
+    assert [bar["args"]["bytes"] for bar in averages] == [288, 288, 288]
+    assert [bar["args"]["layers"] for bar in averages] == [["fc_3"], ["fc_2"], ["fc_1"]]
+    assert all(bar["dur"] >= 5000 for bar in averages)
+    for one, next_one in itertools.pairwise(averages):
+        assert next_one["ts"] >= one["ts"] + one["dur"] - 2500, "they are made one after the other"
+    update = next(bar for bar in calls if "update" in bar["name"])
+    assert update["ts"] >= averages[-1]["ts"] + averages[-1]["dur"] - 2500, "who reads an average waits for it"
+    assert profile.hidden < 0.5, "these calls take microseconds"
+    assert "averages over ranks take" in profile.summary
 
 
 def test_roofline_between_sizes():
