@@ -2,6 +2,7 @@
 
     python bench/scaling.py                       # the tables of docs/scaling.md
     python bench/scaling.py --buckets             # milliseconds that 16 ranks wait, for several bucket sizes
+    python bench/scaling.py --check               # the model beside 1, 2 and 4 ranks on this machine, which is quiet
 
 A step does its launches in order, each as long as it took alone here. A bucket starts where the Program says, behind
 the buckets before it, and the step waits where the Program waits. An average over n ranks takes, as `parallel/mpi.py`
@@ -16,13 +17,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from nets import Layers, resnet20
-from record import save
+from nets import WIDE, Layers, resnet20
+from record import cpu_name, recorded, save
 
 import gncodegen as gnc
 from gncodegen import compiler
 from gncodegen.kernels.program import Program
 from gncodegen.parallel.averaging import Averaging
+from gncodegen.parallel.collective import Collective
+from gncodegen.report.profile import Profile
 
 RANKS = (1, 2, 4, 8, 16, 64, 256, 1024)
 
@@ -44,8 +47,9 @@ class Fabric:
     bandwidth: float
 
 
+ETHERNET = Fabric("1 Gb/s Ethernet", 50e-6, 2e-6, 0.125e9)
 FABRICS = (
-    Fabric("1 Gb/s Ethernet", 50e-6, 2e-6, 0.125e9),
+    ETHERNET,
     Fabric("10 Gb/s Ethernet", 30e-6, 2e-6, 1.25e9),
     Fabric("100 Gb/s Ethernet", 10e-6, 1e-6, 12.5e9),
     Fabric("NVLink", 5e-6, 0.5e-6, 300e9),
@@ -57,11 +61,12 @@ SUMMED = 4e9
 
 
 @dataclass(frozen=True)
-class _Two:
-    """The first of two ranks, alone: it makes a Program with reductions, and its averages are nothing."""
+class OneOf:
+    """The first of several ranks, alone: it makes a Program with reductions, and its averages are nothing."""
 
-    rank: int = 0
     ranks: int = 2
+    rank: int = 0
+    timeout: float = 60.0
 
     def allreduce(self, buffer: Any) -> None:
         """Nothing."""
@@ -110,27 +115,40 @@ def large() -> Layers:
     ]  # fmt: skip
 
 
-NETS = {"ResNet-20-GN": (resnet20, (32, 32, 3), 10), "25 M parameters": (large, (1024,), 1000)}
+TABLES = ("ResNet-20-GN", "25 M parameters")
+NETS = {
+    "ResNet-20-GN": (resnet20, (32, 32, 3), 10),
+    "25 M parameters": (large, (1024,), 1000),
+    "wide": (WIDE.layers, WIDE.size, 10),
+}
 
 
-def compiled_for(name: str, batch: int, bucket: int) -> Any:
+def compiled_for(name: str, batch: int, bucket: int | None, collective: Collective | None = None) -> Any:
     """The network of one of several ranks."""
     options = gnc.training_options("sgdm", bucket_size=bucket)
-    return compiler.compiled(NETS[name][0](), {"batch_size": batch}, options, Averaging(_Two()))
+    return compiler.compiled(NETS[name][0](), {"batch_size": batch}, options, Averaging(collective or OneOf()))
 
 
-def measured(name: str, batch: int, bucket: int) -> tuple[Program, list[float]]:
-    """The Program of a training step on one rank's share, and the seconds of its launches here."""
+def measured(
+    name: str, batch: int, bucket: int | None = None, collective: Collective | None = None
+) -> tuple[Program, list[float], Profile]:
+    """The Program of a training step on one rank's share, the seconds of its launches here, and its profile."""
     _, size, classes = NETS[name]
-    compiled, generator = compiled_for(name, batch, bucket), np.random.default_rng(0)
+    compiled, generator = compiled_for(name, batch, bucket, collective), np.random.default_rng(0)
     x = generator.normal(size=(batch, *size)).astype(np.float32)
     profile, program = compiled.profile(x, generator.integers(classes, size=batch)), compiled.program
-    return program, [0.0] * program.hoisted + [call.seconds for call in profile.calls]
+    return program, [0.0] * program.hoisted + [call.seconds for call in profile.calls], profile
+
+
+def keep(key: str, found: object) -> None:
+    """Puts this under a key of the results of this CPU; those under others stay."""
+    known: Any = recorded("scaling").get(cpu_name(), {}).get("results", {})
+    save("scaling", (known if isinstance(known, dict) else {"simulated": known}) | {key: found})
 
 
 def table(name: str, batch: int, bucket: int, strong: bool) -> list[dict[str, Any]]:
     """A row for each network and number of ranks; `strong`: all ranks share the batch, so each has less to compute."""
-    program, seconds = measured(name, batch, bucket)
+    program, seconds, _ = measured(name, batch, bucket)
     rows = []
     for fabric in FABRICS:
         for ranks in RANKS:
@@ -152,20 +170,29 @@ def main() -> None:
     parser.add_argument("--bucket", type=int, default=2**20, help="bytes of gradients averaged at once")
     parser.add_argument("--buckets", action="store_true", help="compare bucket sizes")
     parser.add_argument("--batch", type=int, default=128, help="observations, of each rank or of all")
+    parser.add_argument("--check", action="store_true", help="compare the model with ranks on this machine")
+    parser.add_argument("--rounds", type=int, default=3, help="of a check")
     given = parser.parse_args()
+    if given.check:
+        from scaling_check import check
+
+        keep("check", check(given.rounds))
+        return
     if given.buckets:
-        for name in NETS:
-            program, seconds = measured(name, given.batch, given.bucket)
+        for name in TABLES:
+            program, seconds, _ = measured(name, given.batch, given.bucket)
             for bucket in (2**14, 2**16, 2**18, 2**20, 2**22, 2**24, 2**26):
                 other = compiled_for(name, given.batch, bucket).program
                 assert len(other.calls) == len(program.calls), "the launches are others"
                 waits = [1e3 * (simulated(other, seconds, 16, fabric)[0] - sum(seconds)) for fabric in FABRICS]
                 print(name, bucket, *(f"{wait:.2f}" for wait in waits), sep="\t", flush=True)
         return
-    rows = [row for name in NETS for strong in (False, True) for row in table(name, given.batch, given.bucket, strong)]
+    rows = [
+        row for name in TABLES for strong in (False, True) for row in table(name, given.batch, given.bucket, strong)
+    ]
     for row in rows:
         print(*(f"{value:.3g}" if isinstance(value, float) else value for value in row.values()), sep="\t")
-    save("scaling", rows)
+    keep("simulated", rows)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class TimedExecutor(Executor):
     def seconds(self) -> NDArray[np.float64]:
         """The times of each run, by call: (runs, calls); of a call that a run left out 0."""
         begins, ends = self._noted()
-        return np.maximum(ends - begins, 0) * 1e-9
+        return np.asarray(np.maximum(ends - begins, 0) * 1e-9, np.float64)
 
     @property
     def waits(self) -> NDArray[np.float64]:
@@ -39,7 +39,7 @@ class TimedExecutor(Executor):
         begins, ends = self._noted()
         found = np.zeros(begins.shape)
         found[:, 1:] = np.where(ends[:, :-1] > 0, begins[:, 1:] - ends[:, :-1], 0)
-        return np.maximum(found, 0) * 1e-9
+        return np.asarray(np.maximum(found, 0) * 1e-9, np.float64)
 
     @property
     def averages(self) -> NDArray[np.float64]:
@@ -47,7 +47,7 @@ class TimedExecutor(Executor):
         _, ends = self._noted()
         spans = np.array(self._spans, np.int64).reshape(len(self._spans), -1, 2)
         before = [reduction.begin - 1 for stop in self.program.stops for reduction in stop.begin][: spans.shape[1]]
-        return (spans - ends[:, before, None]) * 1e-9
+        return np.asarray((spans - ends[:, before, None]) * 1e-9, np.float64)
 
     def _noted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """When each call of each run began and ended, in nanoseconds; 0 of one that was left out."""
