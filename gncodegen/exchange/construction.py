@@ -180,16 +180,17 @@ class Construction:
         layer = ReshapeLayer(tuple(shape[axis] for axis in layout))
         return Value(shape, {layout: self.add(layer, value.places[value.layout])})
 
-    def with_constant(self, function: str, value: Value, constant: NDArray[Any]) -> Value:
-        """A function of a value and of a constant that is not learned; both repeat as in `joined`."""
-        shape = broadcast_shape([value.shape, constant.shape])
-        raised = self.raised(value, len(shape))
-        layout = raised.layout
+    def with_constant(self, function: str, value: Value, constant: NDArray[Any], more: Sequence[Value] = ()) -> Value:
+        """A function of a value, of more values, and of a constant that is not learned; all repeat as in `joined`."""
+        shape = broadcast_shape([value.shape, *(each.shape for each in more), constant.shape])
+        values = [self.raised(each, len(shape)) for each in (value, *more)]
+        layout = values[0].layout
+        constant = constant if constant.dtype.kind == "f" else constant.astype(np.float32)
         whole = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
         # One number needs no axes of its own.
         stored = whole.reshape(1) if whole.size == 1 else whole.transpose(layout)
-        layer = ElementwiseLayer(function, 1, constant=stored)
-        return Value(shape, {layout: self.add(layer, raised.places[layout])})
+        layer = ElementwiseLayer(function, len(values), constant=stored)
+        return Value(shape, {layout: self.add(layer, *(self.stored(each, layout) for each in values))})
 
     def in_layout(self, value: Value, layout: Layout, make: Callable[[Size], Layer]) -> Value:
         """A layer over a value in a layout of its choice; `make` gets the size and gives the layer.

@@ -70,7 +70,10 @@ class ElementwiseLayer(Layer):
     """y = f(x1, …, xN), element by element; inputs repeat along axes where they have one element, as in NumPy.
 
     Args:
-        function: "add", "multiply", "minimum", "maximum" of any number; "subtract", "divide", "power" of 2.
+        function: "add", "multiply", "minimum", "maximum" of any number; of 2 "subtract", "divide", "power", "remainder"
+            (with the sign of x1), "modulo" (with that of x2) and, 1 where they hold and else 0, "less",
+            "less-or-equal", "greater", "greater-or-equal", "equal", "not-equal"; "select" of 3: x2 where x1 is not 0,
+            else x3.
         num_inputs: how many inputs N.
         constant: one more operand, the last; its axes are the last ones of an observation.
         constant_learn_rate_factor: times the global rate, ≥ 0; 0 = the constant is not learned.

@@ -163,7 +163,7 @@ KEEPS_ZERO = frozenset({
 })  # fmt: skip
 """Activations with f(0) = 0."""
 
-NOT_AT_ZERO = frozenset({"square-root", "reciprocal", "logarithm", "arcosh", "divide", "power"})
+NOT_AT_ZERO = frozenset({"square-root", "reciprocal", "logarithm", "arcosh", "divide", "power", "remainder", "modulo"})
 """Functions without a finite value or slope at 0, which is what stands behind a sequence."""
 
 

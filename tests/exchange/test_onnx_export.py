@@ -19,6 +19,7 @@ from gncodegen.exchange.onnx.exporting import model
 from gncodegen.exchange.onnx.operations import LAYERS, OPERATIONS
 from gncodegen.exchange.onnx.operations.elementwise import ACTIVATIONS, FUNCTIONS
 from gncodegen.kernels import activations
+from gncodegen.kernels.arithmetic import ARITHMETIC
 from gncodegen.layers.activations import UNARY
 from gncodegen.layers.network import Network
 
@@ -32,16 +33,21 @@ def joined() -> gnc.LayerGraph:
     """Functions of two and three arrays."""
     graph = gnc.LayerGraph([IMAGE, gnc.TanhLayer(name="a")])
     graph.add(gnc.SigmoidLayer(name="b")).connect("x", "b")
-    names = ["add", "multiply", "minimum", "maximum"]
+    names = ["add", "multiply", "minimum", "maximum", "select"]
+    of_two = [
+        name for name, row in ARITHMETIC.items() if len(row.cotangents) == 2 and name not in ("prelu", "mask-lowest")
+    ]
     for layer in (
         *(gnc.ElementwiseLayer(name, 3, name=name) for name in names),
-        *(gnc.ElementwiseLayer(name, 2, name=name) for name in ("subtract", "divide", "power")),
+        *(gnc.ElementwiseLayer(name, 2, name=name) for name in of_two),
+        gnc.ElementwiseLayer("mask-lowest", 1, constant=np.array([1, 0, 1, 1, 1, 0, 1, 1]), name="mask-lowest"),
     ):
         graph.add(layer)
         sources = ["b", "a", "x"][: layer.num_inputs]
+        sources = ["a", "b"] if layer.name == "modulo" else sources
         for port, source in zip(layer.input_names, sources, strict=True):
             graph.connect(source, f"{layer.name}/{port}")
-    return graph.returning(*names, "subtract", "divide", "power")
+    return graph.returning(*names, *of_two, "mask-lowest")
 
 
 def unary() -> gnc.LayerGraph:

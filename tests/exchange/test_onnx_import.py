@@ -279,3 +279,15 @@ def test_constants_of_formulas_are_not_shared() -> None:
     nodes = [helper.make_node("Mul", ["x", "c"], ["a"], name="one"), helper.make_node("Add", ["a", "c"], ["y"])]
     graph = gnc.from_onnx(model_of(nodes, {"x": ["N", 4]}, {"y": ["N", 4]}, {"c": np.arange(4, dtype=np.float32)}))
     assert not any(layer.shared for layer in graph)
+
+
+def test_a_condition_is_no_output() -> None:
+    model = model_of(
+        [helper.make_node("Greater", ["x", "c"], ["y"])],
+        {"x": ["N", 3]},
+        {"y": ["N", 3]},
+        {"c": np.zeros(3, np.float32)},
+    )
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.BOOL
+    with pytest.raises(NetworkError, match="output 'y' is a condition; allowed: outputs of floats; put a Cast"):
+        gnc.from_onnx(model)

@@ -46,6 +46,29 @@ def functions(x):
     return torch.cat([*found, x.trunc(), x.frac(), torch.exp2(x), torch.special.erf(x)], 1)
 
 
+def conditions(x):
+    above, row = x > 0.2, torch.arange(4.0, dtype=x.dtype) - 1
+    y = torch.where(above, x, -x * 2) + torch.where(x <= row, 1.5, x) + torch.where(x >= x.flip(-1), x, 0.0)
+    y = y + (x < 0.1).to(x.dtype) + above * x + torch.where((0.3 > x) & ~above | (x == row) ^ (x != 0), 2.0, -1.0)
+    y = (
+        y
+        + x.masked_fill(above, 3.0)
+        + x.masked_fill(row > 0, 4.0)
+        + torch.where(row > 0, x, x * 2)
+        + x.tril()
+        + x.triu(1)
+    )
+    y = y + x.clamp(row - 1, row) + x.clamp(min=x * 2) + torch.remainder(x, 0.7) + torch.fmod(x, 0.7) + x % -0.4
+    y = (
+        y
+        + torch.where(torch.isfinite(x / (x * 0)), x, x * 5)
+        + torch.nan_to_num(x / x)
+        + F.softshrink(x)
+        + F.hardshrink(x)
+    )
+    return y, torch.exp(x.masked_fill(row > 0, -torch.inf)), above.to(x.dtype).sum(1), F.threshold(x, 0.5, 0.2)
+
+
 def changed_in_place(x):
     y = x.clone()
     y.add_(x)
@@ -122,6 +145,7 @@ CASES = {
     "activations": (Call(activations), (2, 4, 3)),
     "arithmetic": (Call(arithmetic), (2, 3, 4)),
     "functions": (Call(functions), (2, 3, 4)),
+    "conditions": (Call(conditions), (2, 3, 4)),
     "in place": (Call(changed_in_place), (2, 3)),
     "reductions": (Call(reductions), IMAGES),
     "parts": (Call(parts), IMAGES),
@@ -169,7 +193,7 @@ CASES = {
     ),
     "without effect": (Call(convolutions, nn.Dropout(0.5), nn.Identity(), nn.Softmin(1), nn.Flatten()), (2, 3, 4)),
 }  # fmt: skip
-KEPT = ("activations", "placed", "parts", "norms")
+KEPT = ("activations", "conditions", "placed", "parts", "norms")
 
 
 @pytest.mark.few

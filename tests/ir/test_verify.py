@@ -79,7 +79,7 @@ BAD = [
     ("gn.transposed_convolution", UP.replace("8, 8", "8"), [X, "tensor<2x2x5x6xf32>"], [X], "the window has 2 axes"),
     ("gn.transposed_convolution", UP, [X, "tensor<2x2x5x6xf32>", V], [X], r"bias has shape \[6\].*\[5\]"),
     ("gn.fully_connected", "", [X, "tensor<3x95xf32>"], [Y], "weights take 95 inputs; x has 96"),
-    ("gn.activation", 'function = "sine"', [X], [X], "function = 'sine'; allowed: 'relu'"),
+    ("gn.activation", 'function = "bend"', [X], [X], "function = 'bend'; allowed: 'relu'"),
     ("gn.activation", 'function = "relu", alpha = [1.0]', [X], [X], "alpha = .*; allowed: float"),
     ("gn.activation", 'function = "relu", layers = [1]', [X], [X], r"layers = \(1,\); allowed: texts"),
     ("gn.max_pool", "window = [2, 2], stride = [0, 1], padding = [0, 0, 0, 0]", [X], [X], "entries must be ≥ 1"),

@@ -22,15 +22,21 @@ SHAPES = [
 """Equal, per channel, per channel of an observation, both repeat, per row, one for all, one of one."""
 
 
+SMOOTH = [name for name, row in ARITHMETIC.items() if not name.startswith("mask") and not any(map(row.flat, range(2)))]
+"""Functions that tell NaN from numbers."""
+
+
 def drawn(function, shape, dtype, seed):
     array = np.random.default_rng(seed).standard_normal(shape)
-    positive = function == "power" or (function == "divide" and seed)
+    positive = function == "power" or (function in ("divide", "remainder") and seed)
+    if "equal" in function:  # so that some are
+        array = np.rint(2 * array)
     return (np.abs(array) + 0.5 if positive else array).astype(dtype)
 
 
 def cases():
     """Every function with equal shapes and per channel; every pair of shapes with one function."""
-    few = [(function, shapes) for function in ARITHMETIC for shapes in SHAPES[:2]]
+    few = [(function, shapes) for function in ARITHMETIC if function != "select" for shapes in SHAPES[:2]]
     return few + [("subtract", shapes) for shapes in SHAPES[2:]]
 
 
@@ -55,6 +61,9 @@ def test_two_operands(execute, function, shapes, dtype):
     wide = [np.broadcast_to(a, y.shape).astype(np.float64) for a in x]
     expected = reference.elementwise(function, *wide)[1](dy)
     for place in range(2):
+        if ARITHMETIC[function].flat(place):
+            assert not expected[place].any()
+            continue
         attributes = {"function": function, "operand": place}
         (found,) = execute("elementwise_gradient", [*x, dy], [(y.shape, dtype)], attributes)
         np.testing.assert_allclose(found, expected[place], rtol=8 * TOLERANCE[dtype], atol=8 * TOLERANCE[dtype])
@@ -76,7 +85,7 @@ def test_many_operands(execute, function, count):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("function", few([name for name in ARITHMETIC if not name.startswith("mask")], 4))
+@pytest.mark.parametrize("function", few(SMOOTH, 4))
 def test_nan_passes(execute, function):
     x, nan = np.array([1, 2, 0.5, 3], np.float32), np.array([np.nan, 1, np.nan, 2], np.float32)
     for operands in ((nan, x), (x, nan)):
@@ -94,6 +103,32 @@ def test_nothing_passes_a_mask_of_zero(execute):
         given = {"function": function, "operand": 0}
         (dx,) = execute("elementwise_gradient", [x, mask, x], [((4,), "float32")], given)
         assert dx.tolist() == [0, 0, 0, through]
+
+
+def test_comparisons_with_nan_do_not_hold(execute):
+    x, nan = np.array([1, 2, 3], np.float32), np.array([np.nan, 2, 1], np.float32)
+    for function, expected in (("less", [0, 0, 0]), ("greater-or-equal", [0, 1, 1]), ("not-equal", [1, 0, 1])):
+        (y,) = execute("elementwise", [x, nan], [((3,), "float32")], {"function": function})
+        assert y.tolist() == expected
+
+
+@pytest.mark.few
+@pytest.mark.parametrize(
+    "shapes", [((2, 5, 3),) * 3, ((5, 3), (2, 1, 3), (1,)), ((2, 1, 1), (2, 5, 3), (5, 3))], ids=str
+)
+def test_select(execute, shapes):
+    condition, *x = [drawn("", shape, "float32", seed) for seed, shape in enumerate(shapes)]
+    x = [condition > 0, *x]
+    x[0] = x[0].astype(np.float32)
+    x[1].flat[0] = np.nan
+    y, _ = reference.elementwise("select", *x)
+    (got,) = execute("elementwise", x, [(y.shape, "float32")], {"function": "select"})
+    np.testing.assert_array_equal(got, y.astype(np.float32))
+    dy = drawn("", y.shape, "float32", 9)
+    for place, kept in ((1, x[0] != 0), (2, x[0] == 0)):
+        attributes = {"function": "select", "operand": place}
+        (found,) = execute("elementwise_gradient", [*x, dy], [(y.shape, "float32")], attributes)
+        np.testing.assert_array_equal(found, np.where(kept, dy, 0))
 
 
 @pytest.mark.parametrize("shape", [(3, 16384 + 77), (300, 257)])
@@ -116,3 +151,5 @@ def test_refusals():
         arithmetic.arithmetic("bend", 2)
     with pytest.raises(CompileError, match="'divide' of 3 operands; allowed: 2"):
         arithmetic.arithmetic("divide", 3)
+    with pytest.raises(CompileError, match="'less' has no gradient for operand 1"):
+        arithmetic.cotangent("less", ("a", "b"), 1, "dy")

@@ -21,11 +21,19 @@ FORWARD: dict[str, Callable[[Array, Array], Array]] = {
     "power": np.power,
     "prelu": lambda x, slope: np.where(x > 0, x, slope * x),
     "mask": lambda x, mask: np.where(mask > 0, mask * x, 0.0),
+    "remainder": np.fmod,
+    "modulo": np.mod,
+    "less": lambda a, b: 1.0 * (a < b),
+    "less-or-equal": lambda a, b: 1.0 * (a <= b),
+    "greater": lambda a, b: 1.0 * (a > b),
+    "greater-or-equal": lambda a, b: 1.0 * (a >= b),
+    "equal": lambda a, b: 1.0 * (a == b),
+    "not-equal": lambda a, b: 1.0 * (a != b),
     "mask-lowest": lambda x, mask: np.where(mask > 0, x, -np.inf),
 }
 
 
-def _slopes(function: str, x: list[Array], y: Array) -> list[Array]:  # noqa: PLR0911
+def _slopes(function: str, x: list[Array], y: Array) -> list[Array]:  # noqa: C901, PLR0911, PLR0912
     """The derivative of y by each operand, in the shape of y; of equal extremes each has its share."""
     match function:
         case "add":
@@ -44,10 +52,18 @@ def _slopes(function: str, x: list[Array], y: Array) -> list[Array]:  # noqa: PL
             return [x[1] * x[0] ** (x[1] - 1), y * np.log(x[0])]
         case "prelu":
             return [np.where(x[0] > 0, 1.0, x[1]), np.where(x[0] > 0, 0.0, x[0]) + 0 * y]
+        case "remainder":
+            return [np.ones_like(y), -np.trunc(x[0] / x[1])]
+        case "modulo":
+            return [np.ones_like(y), -np.floor(x[0] / x[1])]
+        case "select":
+            return [0 * y, np.where(x[0] != 0, 1.0, 0 * y), np.where(x[0] != 0, 0 * y, 1.0)]
         case "mask":
             return [np.where(x[1] > 0, x[1], 0.0) + 0 * y, np.where(x[1] > 0, x[0], 0.0) + 0 * y]
         case "mask-lowest":
             return [(x[1] > 0) + np.zeros_like(y), np.zeros_like(y)]
+        case _ if function in FORWARD:  # comparisons
+            return [0 * y, 0 * y]
         case _:
             raise ValueError(function)
 
@@ -62,7 +78,7 @@ def _summed(gradient: Array, shape: tuple[int, ...]) -> Array:
 def elementwise(function: str, *operands: ArrayLike) -> tuple[Array, Backward]:
     """A function by its name in gn.elementwise; those of any number of operands fold."""
     x = [np.asarray(operand, np.float64) for operand in operands]
-    y = reduce(FORWARD[function], x)
+    y = np.where(x[0] != 0, x[1], x[2]) if function == "select" else reduce(FORWARD[function], x)
 
     def backward(dy: ArrayLike) -> tuple[Array, ...]:
         whole = [np.asarray(dy, np.float64) * slope for slope in _slopes(function, x, y)]

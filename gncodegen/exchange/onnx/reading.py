@@ -75,6 +75,11 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
     constants = {tensor.name: _array(onnx, tensor) for tensor in proto.graph.initializer}
     if proto.graph.sparse_initializer:
         raise _refused("the model has sparse initializers", "dense ones", "export it with dense tensors")
+    for entry in proto.graph.output:
+        if entry.type.tensor_type.elem_type == onnx.TensorProto.BOOL:
+            raise _refused(
+                f"output {entry.name!r} is a condition", "outputs of floats", "put a Cast to float behind it"
+            )
     inputs = {entry.name: _shape(onnx, entry) for entry in proto.graph.input if entry.name not in constants}
     for name, shape in (shapes or {}).items():
         if name not in inputs:

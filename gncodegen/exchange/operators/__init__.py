@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gncodegen.exchange.operators import (
     arithmetic,
     elementwise,
+    logic,
     movement,
     normalization,
     pieces,
@@ -23,6 +24,7 @@ OPERATORS: Mapping[str, Operator] = {
     **products.OPERATORS,
     **elementwise.OPERATORS,
     **arithmetic.OPERATORS,
+    **logic.OPERATORS,
     **reduction.OPERATORS,
     **movement.OPERATORS,
     **pieces.OPERATORS,

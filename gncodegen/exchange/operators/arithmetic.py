@@ -20,7 +20,7 @@ class Swapped:
     """How f(constant, x) is computed, where operands have an order.
 
     Args:
-        unary: the function of x that comes first.
+        unary: the function of x that comes first; "" = none.
         function: the function of that and of the constant.
     """
 
@@ -28,7 +28,16 @@ class Swapped:
     function: str
 
 
-SWAPPED = {"subtract": Swapped("negative", "add"), "divide": Swapped("reciprocal", "multiply")}
+SWAPPED = {
+    "subtract": Swapped("negative", "add"),
+    "divide": Swapped("reciprocal", "multiply"),
+    "less": Swapped("", "greater"),
+    "less-or-equal": Swapped("", "greater-or-equal"),
+    "greater": Swapped("", "less"),
+    "greater-or-equal": Swapped("", "less-or-equal"),
+    "equal": Swapped("", "equal"),
+    "not-equal": Swapped("", "not-equal"),
+}
 
 POWERS: Mapping[float, str] = {2.0: "square", 0.5: "square-root", -1.0: "reciprocal"}
 """Exponents that have a function of their own."""
@@ -70,8 +79,11 @@ def swapped(node: Node, function: str, constant: NDArray[Any], value: Value) -> 
             raise Unsupported("a power of a constant that is not above 0; allowed: positive ones")
         scaled = with_constant(node, "multiply", value, np.log(constant.astype(np.float64)))
         return node.construction.alike(scaled, gnc.UnaryLayer("exponential"))
-    how = SWAPPED[function]
-    return with_constant(node, how.function, node.construction.alike(value, gnc.UnaryLayer(how.unary)), constant)
+    how = SWAPPED.get(function)
+    if how is None:
+        raise Unsupported(f"a {function} whose first operand is a constant; allowed: the second")
+    first = node.construction.alike(value, gnc.UnaryLayer(how.unary)) if how.unary else value
+    return with_constant(node, how.function, first, constant)
 
 
 def folding(function: str) -> Callable[[Node], Value]:

@@ -101,12 +101,14 @@ def identity(node: Node) -> Operand:
 
 
 def cast(node: Node) -> Operand:
-    """Nothing between floats: a network has one type, that of its compilation."""
+    """Nothing between floats and conditions: a network has one type, that of its compilation."""
     from onnx import TensorProto  # noqa: PLC0415
 
-    kinds = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+    kinds = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64", TensorProto.BOOL: "bool"}
     if node.attributes["to"] not in kinds:
         raise Unsupported(f"to = {node.attributes['to']}; allowed: {', '.join(kinds.values())}")
+    if node.attributes["to"] == TensorProto.BOOL:
+        return node.construction.with_constant("not-equal", node.value(), np.zeros(()))
     return node.value()
 
 
@@ -159,6 +161,6 @@ OPERATORS: Mapping[str, Operator] = {
     "Atanh": _function("artanh"),
     "Softmax": single(softmax, "Softmax"),
     "Identity": single(identity, "nothing"),
-    "Cast": single(cast, "nothing"),
+    "Cast": single(cast, "nothing; Elementwise(not-equal) to a condition"),
     "Dropout": single(dropout, "Dropout"),
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.errors import NetworkError
 from gncodegen.exchange.construction import Unsupported
 from gncodegen.exchange.node import MANY, Step
 from gncodegen.exchange.torch.binding import bound
@@ -55,6 +56,9 @@ def source(found: Captured, tensors: Mapping[str, Any]) -> Source:
         found: the module.
         tensors: name of a placeholder → the values to take, such as the module's own.
     """
+    for node in found.results:
+        if str(getattr(node.meta.get("val"), "dtype", "")) == "torch.bool":
+            raise NetworkError([f"from_torch: output {node.name!r} is a condition; allowed: floats; return x.float()"])
     walk = _Walk(found, tensors)
     outputs = [walk.output(node) for node in found.results]
     return Source("from_torch", walk.writer.steps, walk.inputs, outputs, walk.writer.constants, OPSET, _refuse)
@@ -162,6 +166,8 @@ class _Walk:
     def _converted(call: Call, node: Any) -> Any:
         row = OPERATORS.get(_name(node))
         try:
+            if _name(node) == "add" and str(node.meta["val"].dtype) == "torch.bool":
+                raise Unsupported("a sum of conditions; allowed: one of floats; write a | b, or a.float() + b")
             if row is None:
                 raise Unsupported(
                     "no layer computes it; allowed: the operators of docs/exchange.md; write the module with those, or "

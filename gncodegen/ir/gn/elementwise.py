@@ -37,8 +37,12 @@ class Elementwise(GnOperation):
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents
         assert dy is not None
-        found: list[SSAValue] = []
+        found: list[SSAValue | None] = []
+        row = arithmetic(str(self.attribute("function")), len(self.operands))
         for place, operand in enumerate(self.operands):
+            if row.flat(place):
+                found.append(None)
+                continue
             attributes = {"function": self.attribute("function"), "operand": place}
             whole = builder.insert(ElementwiseGradient((*self.operands, dy), attributes, self.layers)).results[0]
             found.append(_summed(builder, whole, shape_of(operand), self.layers))
@@ -56,7 +60,10 @@ class ElementwiseGradient(GnOperation):
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
         *given, dy = operands
         _expect_function(values, len(given))
-        expect(0 <= values.integer("operand") < len(given), f"operand = {values.integer('operand')} of {len(given)}")
+        place = values.integer("operand")
+        expect(0 <= place < len(given), f"operand = {place} of {len(given)}")
+        function = values.text("function")
+        expect(not arithmetic(function, len(given)).flat(place), f"{function!r} has no gradient for operand {place}")
         shape = _broadcast(tuple(given))
         expect(shape == dy.shape, f"dy is {shape_text(dy)}; the operands give {list(shape)}")
         return (dy,)

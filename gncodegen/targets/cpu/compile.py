@@ -38,7 +38,7 @@ LIBRARY_SYMBOLS = frozenset(
         name + suffix
         for name in (
             "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf", "exp", "expm1", "floor",
-            "log", "log1p", "pow", "rint", "sin", "sinh", "tan", "tanh",
+            "fmod", "log", "log1p", "pow", "rint", "sin", "sinh", "tan", "tanh",
         )
         for suffix in ("", "f")
     ]

@@ -185,12 +185,20 @@ sigmoid_slope = _function(
 )
 
 
-@intrinsic
-def power(context: Any, a: Any, b: Any) -> Any:
-    """`power(a, b)`: a to the power of b, lane by lane by the C library; one of them may be a scalar."""
-    kind = a if isinstance(a, Vec) else b
+def _function_of_two(name: str, function: str, documentation: str) -> Any:
+    """An intrinsic that is the C library's function of every lane of two vectors, one of which may be a scalar."""
 
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _by_lane(builder, args[0], _of(args[0], "pow"), args[1])
+    def typed(context: Any, a: Any, b: Any) -> Any:
+        kind = a if isinstance(a, Vec) else b
 
-    return kind(kind, kind), generate
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return _by_lane(builder, args[0], _of(args[0], function), args[1])
+
+        return kind(kind, kind), generate
+
+    typed.__name__, typed.__doc__ = name, documentation
+    return intrinsic(typed)
+
+
+power = _function_of_two("power", "pow", "`power(a, b)`: a to the power of b, by the C library.")
+remainder = _function_of_two("remainder", "fmod", "`remainder(a, b)`: that of a / b, with the sign of a; exact.")

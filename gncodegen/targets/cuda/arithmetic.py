@@ -95,6 +95,7 @@ asinh = _function("asinh", 1, "__nv_asinhf", "__nv_asinh", "`asinh(v)`: the inve
 acosh = _function("acosh", 1, "__nv_acoshf", "__nv_acosh", "`acosh(v)`: that of cosh, within 4 ulp (libdevice).")
 atanh = _function("atanh", 1, "__nv_atanhf", "__nv_atanh", "`atanh(v)`: that of tanh, within 3 ulp (libdevice).")
 power = _function("power", 2, "__nv_powf", "__nv_pow", "`power(a, b)`: aᵇ, within 4 ulp (libdevice).")
+remainder = _function("remainder", 2, "__nv_fmodf", "__nv_fmod", "`remainder(a, b)`: of a / b, with a's sign; exact.")
 tanh = _function("tanh", 1, "__nv_tanhf", "__nv_tanh", "`tanh(v)`: within 2 ulp (libdevice).")
 erf = _function("erf", 1, "__nv_erff", "__nv_erf", "`erf(v)`: the error function, within 2 ulp (libdevice).")
 

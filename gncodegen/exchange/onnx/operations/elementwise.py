@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,10 +138,62 @@ class Function:
     Args:
         operator: for two.
         many: for any number; "" = the other one, again and again.
+        emit: makes the nodes where one operator is not all.
     """
 
-    operator: str
+    operator: str = ""
     many: str = ""
+    emit: Callable[[Step, list[str]], str] | None = None
+
+
+def _condition(step: Step, tensor: str) -> str:
+    """An array of 1 and 0 as ONNX has conditions."""
+    from onnx import TensorProto  # noqa: PLC0415
+
+    return step.helping("holds", "Cast", tensor, to=TensorProto.BOOL)
+
+
+def _comparison(operator: str, negated: bool = False) -> Function:
+    """A comparison, as an array of 1 and 0."""
+
+    def emit(step: Step, tensors: list[str]) -> str:
+        from onnx import helper  # noqa: PLC0415
+
+        holds = step.helping("holds", operator, *tensors)
+        holds = step.helping("fails", "Not", holds) if negated else holds
+        return step.emit("Cast", holds, to=helper.np_dtype_to_tensor_dtype(np.dtype(step.emission.dtype)))
+
+    return Function(emit=emit)
+
+
+def _select(step: Step, tensors: list[str]) -> str:
+    """One of two arrays."""
+    condition, first, second = tensors
+    return step.emit("Where", _condition(step, condition), first, second)
+
+
+def _mask(step: Step, tensors: list[str]) -> str:
+    """A product where the mask is above 0."""
+    value, mask = tensors
+    zero = step.constant("zero", 0.0)
+    product = step.helping("product", "Mul", value, mask)
+    return step.emit("Where", step.helping("holds", "Greater", mask, zero), product, zero)
+
+
+def _mask_lowest(step: Step, tensors: list[str]) -> str:
+    """What it is where the mask is above 0, else less than anything."""
+    value, mask = tensors
+    holds = step.helping("holds", "Greater", mask, step.constant("zero", 0.0))
+    return step.emit("Where", holds, value, step.constant("lowest", -np.inf))
+
+
+def _modulo(step: Step, tensors: list[str]) -> str:
+    """The remainder with the sign of a, and b more where that is not b's."""
+    value, divisor = tensors
+    rest = step.helping("remainder", "Mod", value, divisor, fmod=1)
+    product = step.helping("product", "Mul", rest, divisor)
+    other = step.helping("other", "Less", product, step.constant("zero", 0.0))
+    return step.emit("Where", other, step.helping("more", "Add", rest, divisor), rest)
 
 
 FUNCTIONS: Mapping[str, Function] = {
@@ -153,6 +205,17 @@ FUNCTIONS: Mapping[str, Function] = {
     "divide": Function("Div"),
     "power": Function("Pow"),
     "prelu": Function("PRelu"),
+    "remainder": Function(emit=lambda step, tensors: step.emit("Mod", *tensors, fmod=1)),
+    "modulo": Function(emit=_modulo),
+    "less": _comparison("Less"),
+    "less-or-equal": _comparison("LessOrEqual"),
+    "greater": _comparison("Greater"),
+    "greater-or-equal": _comparison("GreaterOrEqual"),
+    "equal": _comparison("Equal"),
+    "not-equal": _comparison("Equal", negated=True),
+    "select": Function(emit=_select),
+    "mask": Function(emit=_mask),
+    "mask-lowest": Function(emit=_mask_lowest),
 }
 """Function of gn.elementwise → its operator."""
 
@@ -170,6 +233,8 @@ def _combined(step: Step, function: str, tensors: list[str]) -> str:
     row = FUNCTIONS.get(function)
     if row is None:
         raise Unsupported(f"function = {function!r}; allowed: {', '.join(FUNCTIONS)}; compute it before or behind")
+    if row.emit:
+        return row.emit(step, tensors)
     if len(tensors) == 1:
         return step.emit("Identity", *tensors)
     if len(tensors) > 2 and row.many:
@@ -202,7 +267,7 @@ def dropout(step: Step) -> Array:
 ROWS: Mapping[str, Row] = {
     "activation": Row(activation, "one operator per function"),
     "add": Row(elementwise, "Add, Sum"),
-    "elementwise": Row(elementwise, "Add, Mul, Min, Max, Sub, Div, Pow, PRelu"),
+    "elementwise": Row(elementwise, "Add, Mul, Min, Max, Sub, Div, Pow, PRelu, Mod, Where, comparisons"),
     "bias": Row(bias, "Add"),
     "softmax": Row(softmax, "Softmax"),
     "dropout": Row(dropout, "Dropout"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gncodegen.exchange.torch.call import Row
-from gncodegen.exchange.torch.operators import arithmetic, elementwise, movement, reduction, resizing, windows
+from gncodegen.exchange.torch.operators import arithmetic, elementwise, logic, movement, reduction, resizing, windows
 
 OPERATORS: Mapping[str, Row] = {
     **windows.OPERATORS,
     **elementwise.OPERATORS,
     **arithmetic.OPERATORS,
+    **logic.OPERATORS,
     **reduction.OPERATORS,
     **movement.OPERATORS,
     **resizing.OPERATORS,

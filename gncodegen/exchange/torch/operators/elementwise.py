@@ -52,11 +52,16 @@ def clip(low: str, high: str) -> Callable[[Call], Array]:
     """The conversion of a function with bounds under these names."""
 
     def convert(call: Call) -> Array:
-        bounds = [call.known(call.get(name)) for name in (low, high)]
-        for name, bound in zip((low, high), bounds, strict=True):
-            one = bound is not None and bound.size == 1
-            require(one or call.get(name) is None, f"{name} is an array", "a number")
-        return call.emit("Clip", call.first, *bounds)
+        given = [call.get(name) for name in (low, high)]
+        bounds = [call.known(each) for each in given]
+        if all(
+            each is None or (bound is not None and bound.size == 1) for each, bound in zip(given, bounds, strict=True)
+        ):
+            return call.emit("Clip", call.first, *bounds)
+        result = call.first
+        for operator, bound in zip(("Max", "Min"), given, strict=True):
+            result = result if bound is None else call.emit(operator, result, bound)
+        return result
 
     return convert
 
@@ -79,8 +84,10 @@ def logarithm(base: float) -> Callable[[Call], Array]:
 
 def threshold(call: Call) -> Array:
     """X above a threshold, else a value."""
-    require(call["value"] == 0 and call["threshold"] >= 0, f"value = {call['value']}", "0, with a threshold from 0 on")
-    return call.emit("ThresholdedRelu", call.first, alpha=float(call["threshold"]))
+    least, value = float(call["threshold"]), float(call["value"])
+    if value == 0 and least >= 0:
+        return call.emit("ThresholdedRelu", call.first, alpha=least)
+    return call.emit("Where", call.emit("LessOrEqual", call.first, least), value, call.first)
 
 
 def mean_slope(call: Call) -> Array:
@@ -104,9 +111,11 @@ def dropout(call: Call) -> list[Array]:
 
 
 def cast(call: Call) -> Array:
-    """Nothing between floats."""
+    """Nothing between floats and conditions."""
     kind = str(call.get("dtype", "torch.float32"))
-    require(kind in ("torch.float32", "torch.float64"), f"dtype = {kind}", "torch.float32, torch.float64")
+    if kind == "torch.bool":
+        return call.emit("Not", call.emit("Equal", call.first, 0.0))
+    require(kind in ("torch.float32", "torch.float64"), f"dtype = {kind}", "torch.float32, torch.float64, torch.bool")
     return call.emit("Identity", call.first)
 
 
@@ -154,16 +163,16 @@ OPERATORS: Mapping[str, Row] = {
     "log_sigmoid": row(log_sigmoid, "Neg", "Softplus"),
     "log_sigmoid_forward": row(lambda call: [log_sigmoid(call)], "Neg", "Softplus"),
     "hardtanh": row(clip("min_val", "max_val"), "Clip"),
-    "clamp": row(clip("min", "max"), "Clip"),
-    "clamp_min": row(clip("min", "none"), "Clip"),
-    "clamp_max": row(clip("none", "max"), "Clip"),
-    "threshold": row(threshold, "ThresholdedRelu"),
+    "clamp": row(clip("min", "max"), "Clip", "Max", "Min"),
+    "clamp_min": row(clip("min", "none"), "Clip", "Max", "Min"),
+    "clamp_max": row(clip("none", "max"), "Clip", "Max", "Min"),
+    "threshold": row(threshold, "ThresholdedRelu", "LessOrEqual", "Where"),
     "prelu": row(prelu, "PRelu"),
     "_prelu_kernel": row(prelu, "PRelu"),
     "dropout": row(lambda call: dropout(call)[0], "Dropout"),
     "native_dropout": row(dropout, "Dropout"),
-    "_to_copy": row(cast, "Identity"),
-    "to": row(cast, "Identity"),
+    "_to_copy": row(cast, "Identity", "Equal", "Not"),
+    "to": row(cast, "Identity", "Equal", "Not"),
     "glu": row(gated, "Split", "Sigmoid", "Mul"),
     "softmax": along("Softmax"),
     "_softmax": along("Softmax"),
