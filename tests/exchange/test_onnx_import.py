@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from onnx.reference import ReferenceEvaluator
 from support.onnx_models import in_onnx_runtime, interpreted, model_of, small_model
 
 import gncodegen as gnc
@@ -290,4 +291,33 @@ def test_a_condition_is_no_output() -> None:
     )
     model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.BOOL
     with pytest.raises(NetworkError, match="output 'y' is a condition; allowed: outputs of floats; put a Cast"):
+        gnc.from_onnx(model)
+
+
+@pytest.mark.parametrize(
+    ("equation", "constant", "result"),
+    [
+        ("nabc,cd->nabd", (5, 6), (3, 4, 6)),
+        ("nabc,bd->ndac", (4, 6), (6, 3, 5)),
+        ("ebc,nabc->nea", (7, 4, 5), (7, 3)),
+        ("nabc,bcde->nade", (4, 5, 2, 3), (3, 2, 3)),
+        ("nabc->ncab", None, (5, 3, 4)),
+    ],
+)
+def test_einsum(equation, constant, result) -> None:
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.standard_normal(constant).astype(np.float32)} if constant else {}
+    names = ["x" if term == "nabc" else "w" for term in equation.partition("->")[0].split(",")]
+    node = helper.make_node("Einsum", names, ["y"], equation=equation)
+    model = model_of([node], {"x": ["N", 3, 4, 5]}, {"y": ["N", *result]}, constants)
+    x = rng.standard_normal((2, 3, 4, 5)).astype(np.float32)
+    (got,) = interpreted(gnc.from_onnx(model), {"x": x})
+    np.testing.assert_allclose(got, ReferenceEvaluator(model).run(None, {"x": x})[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("equation", ["nab,bc->ab", "nab,nb->na", "nab,ab->nab", "nab,cd->nabcd", "...b,bc->...c"])
+def test_equations_of_other_kinds_are_refused(equation) -> None:
+    node = helper.make_node("Einsum", ["x", "w"], ["y"], equation=equation)
+    model = model_of([node], {"x": ["N", 3, 3]}, {"y": None}, {"w": np.ones((3, 3), np.float32)})
+    with pytest.raises(NetworkError, match="equation = "):
         gnc.from_onnx(model)

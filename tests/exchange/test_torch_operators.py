@@ -46,6 +46,15 @@ def functions(x):
     return torch.cat([*found, x.trunc(), x.frac(), torch.exp2(x), torch.special.erf(x)], 1)
 
 
+def products(x):
+    w = torch.arange(15.0, dtype=x.dtype).view(5, 3)
+    return (
+        w @ x,
+        torch.einsum("nab,ca->nbc", x, w),
+        torch.einsum("cab,nab->nc", w.view(-1, 3, 1) * w[:1, 0:1], x[..., :1]),
+    )
+
+
 def conditions(x):
     above, row = x > 0.2, torch.arange(4.0, dtype=x.dtype) - 1
     y = torch.where(above, x, -x * 2) + torch.where(x <= row, 1.5, x) + torch.where(x >= x.flip(-1), x, 0.0)
@@ -191,6 +200,7 @@ CASES = {
              nn.Linear(8, 5), nn.Linear(384, 5, bias=False), nn.Linear(384, 2)),
         IMAGES,
     ),
+    "more products": (Call(products), (2, 3, 4)),
     "without effect": (Call(convolutions, nn.Dropout(0.5), nn.Identity(), nn.Softmin(1), nn.Flatten()), (2, 3, 4)),
 }  # fmt: skip
 KEPT = ("activations", "conditions", "placed", "parts", "norms")

@@ -91,6 +91,7 @@ class Emission:
     def constant(self, name: str, value: Any) -> str:
         """Adds a constant: floats in the type of the graph, integers as int64; layers that share one read the same."""
         given = np.asarray(value)
+        given = given if given.size else given.astype(np.int64)  # the shape of one number
         array = np.asarray(given, self.dtype if given.dtype.kind == "f" else np.int64, order="C")
         if name in self.constants and np.array_equal(array, self.constants[name]):
             return name

@@ -33,10 +33,11 @@ def linear(node: Node, value: Value, weights: NDArray[Any], bias: NDArray[Any] |
     return construction.reshaped(product, (*value.shape[:-1], outputs))
 
 
-def mapped(construction: Construction, value: Value, axis: int, matrix: NDArray[Any]) -> Value:
-    """Y = matrix · x along one axis, with a matrix (outputs, inputs) that is not learned."""
+def mapped(construction: Construction, value: Value, axis: int, matrix: NDArray[Any], learned: bool = False) -> Value:
+    """Y = matrix · x along one axis, with a matrix (outputs, inputs) that is not learned unless `learned`."""
     layout = last(axis, value.rank)
-    frozen: dict[str, Any] = {"weight_learn_rate_factor": 0.0, "bias_learn_rate_factor": 0.0}
+    frozen: dict[str, Any] = {"bias_learn_rate_factor": 0.0}
+    frozen |= {} if learned else {"weight_learn_rate_factor": 0.0}
     outputs, inputs = matrix.shape
     extents = tuple(value.shape[own] for own in layout)
     rows = construction.add(gnc.ReshapeLayer((prod(extents[:-1]), 1, inputs)), construction.stored(value, layout))
@@ -63,12 +64,62 @@ def gemm(node: Node) -> Value:
 
 
 def matmul(node: Node) -> Value:
-    """X · w with a constant matrix."""
-    weights = node.constant_of_rank(1, 2)
-    return linear(node, node.value(), weights.T, None)
+    """X · w, or w · x, with a constant matrix."""
+    if isinstance(node.operands[0], Value):
+        return linear(node, node.value(), node.constant_of_rank(1, 2).T, None)
+    value, weights = node.value(1), node.constant_of_rank(0, 2)
+    axis = node.axis(-2, value.rank)
+    if value.shape[axis] != weights.shape[1]:
+        raise Unsupported(f"weights {weights.shape} and an array {value.shape}; allowed: axes that agree")
+    return mapped(node.construction, value, axis, weights, learned=True)
+
+
+def einsum(node: Node) -> Value:
+    """A sum of products, as Einstein writes it: of one array, or of one and a constant that have axes in common."""
+    equation = node.attributes["equation"]
+    equation = (equation.decode() if isinstance(equation, bytes) else equation).replace(" ", "")
+    given, arrow, wanted = equation.partition("->")
+    terms = given.split(",")
+    texts = [*terms, wanted]
+    if not arrow or "." in equation or any(len(set(text)) < len(text) for text in texts) or len(terms) > 2:
+        raise Unsupported(f"equation = {equation!r}; allowed: one or two terms of distinct letters, and ->")
+    place = next(index for index, operand in enumerate(node.operands) if isinstance(operand, Value))
+    value, letters, skipped = node.value(place), terms[place], node.batching.skipped
+    if len(letters) != value.rank + skipped or letters[:skipped] != wanted[:skipped]:
+        raise Unsupported(f"equation = {equation!r}; allowed: a letter per axis, that of observations first and kept")
+    if len(terms) == 1:
+        constant, others = np.ones(()), ""
+    else:
+        constant, others = node.constant(1 - place), terms[1 - place]
+    own, result = letters[skipped:], wanted[skipped:]
+    summed = [letter for letter in own if letter in others]
+    new, kept = ([letter for letter in result if (letter in others) == there] for there in (True, False))
+    if (
+        set(summed) & set(wanted)
+        or {*kept, *summed} != {*own}
+        or {*new, *summed} != {*others}
+        or constant.ndim != len(others)
+    ):
+        raise Unsupported(f"equation = {equation!r}; allowed: what both terms have is summed, and all else is kept")
+    if others and not summed:
+        raise Unsupported(f"equation = {equation!r}; allowed: at least one axis that both terms have")
+    moved = node.construction.permuted(value, tuple(own.index(letter) for letter in (*kept, *summed)))
+    if others:
+        weights = constant.transpose([others.index(letter) for letter in (*new, *summed)])
+        extents = (moved.shape[: len(kept)], weights.shape[: len(new)])
+        weights = weights.reshape(prod(extents[1]), -1)
+        if weights.shape[1] != prod(moved.shape[len(kept) :]):
+            raise Unsupported(
+                f"a constant of shape {constant.shape} and an array {value.shape}; allowed: axes that agree"
+            )
+        flat = node.construction.reshaped(moved, (*extents[0], weights.shape[1]))
+        moved = node.construction.reshaped(linear(node, flat, weights, None), (*extents[0], *extents[1]))
+    order = [*kept, *new]
+    return node.construction.permuted(moved, tuple(order.index(letter) for letter in result))
 
 
 OPERATORS: Mapping[str, Operator] = {
     "Gemm": single(gemm, "FullyConnected"),
+    "Einsum": single(einsum, "FullyConnected, or Convolution with a window of 1"),
     "MatMul": single(matmul, "FullyConnected, or Convolution with a window of 1"),
 }

@@ -50,11 +50,18 @@ def linear(call: Call) -> Array:
 
 
 def product(call: Call) -> Array:
-    """A product of two matrices, the second one a constant."""
-    second = call.known(call.get("other", call.get("mat2")))
-    if second is None or second.ndim != 2:
-        raise Unsupported("its second operand is computed at run time or no matrix; allowed: a constant matrix")
-    return call.emit("MatMul", call.first, second)
+    """A product of two arrays, one of them a constant matrix."""
+    factors = [call.first, call.get("other", call.get("mat2"))]
+    known = [call.known(factor) for factor in factors]
+    # A constant may have axes of extent 1 in front, as bmm wants them.
+    given = [
+        factor if array is None else array.reshape(array.shape[max(array.ndim - 2, 0) :])
+        for factor, array in zip(factors, known, strict=True)
+        if array is None or array.ndim <= 2 or set(array.shape[:-2]) == {1}
+    ]
+    if len(given) < 2 or all(array is None for array in known) or any(a is not None and a.ndim < 2 for a in known):
+        raise Unsupported("its operands are both computed at run time, or one is no matrix; allowed: a constant matrix")
+    return call.emit("MatMul", *given)
 
 
 def product_and_sum(call: Call) -> Array:
@@ -95,5 +102,7 @@ OPERATORS: Mapping[str, Row] = {
     "linear": row(linear, "Gemm"),
     "addmm": row(product_and_sum, "Gemm"),
     "mm": row(product, "MatMul"),
+    "bmm": row(product, "MatMul"),
+    "einsum": row(lambda call: call.emit("Einsum", *call["tensors"], equation=call["equation"]), "Einsum"),
     "matmul": row(product, "MatMul"),
 }
