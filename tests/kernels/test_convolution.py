@@ -156,7 +156,7 @@ def test_fused_activation(execute, activation):
 @pytest.mark.parametrize(
     ("case", "bias", "moves"),
     [
-        (Convolution(1, (11, 1), 9, 13, (1, 1)), True, True),
+        (Convolution(1, (37, 1), 9, 13, (1, 1)), True, True),
         (Convolution(2, (6, 5), 8, 12, (3, 3), padding=SAME), False, False),
         (CASES["channel-wise-small"], True, False),
         pytest.param(Convolution(1, (6, 6), 192, 176, (3, 3), padding=SAME), True, False, marks=pytest.mark.full),

@@ -12,7 +12,19 @@ from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
 BAND_BYTES = 48 << 10
-"""About how much of x a unit of the weight gradient keeps at hand."""
+"""About how much of x a unit of the weight gradient keeps at hand, or BAND_SHARE of L2 if that is more.
+
+Neighbouring bands both copy the rows that both read: three times all of x where a band is one row high.
+"""
+
+BAND_SHARE = 1 / 8
+"""Share of L2 for the x of a unit of the weight gradient."""
+
+UNROLLED = 4
+"""Neighbouring pixels that a loop of the weight gradient does at a time, which share what they read of x.
+
+Where 32 registers hold that; of 16 it takes more than there are.
+"""
 
 MOST_TAPS = 12
 """Most filter taps summed at a time."""
@@ -102,9 +114,12 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     depth, rows, columns = axes
     line = columns.read(max(columns.positions, 1)) * window.channels
     plane = window.window[0] * line
-    highest = max(1, (BAND_BYTES // (plane * ITEM_SIZE[window.dtype]) - rows.span) // rows.stride + 1)
+    room = max(BAND_BYTES, int(problem.machine.l2 * BAND_SHARE))
+    highest = max(1, (room // (plane * ITEM_SIZE[window.dtype]) - rows.span) // rows.stride + 1)
     bands = max(1, -(-rows.positions // highest))
     parts = max(1, min(ENOUGH_TILES, window.batch * depth.outputs * bands))
+    many = problem.machine.vector_registers >= 32
+    vectors = 2 if many and window.channels >= 2 * lanes else 1
     taps, scratch_rows = window.taps, rows.read(max(*even_parts(rows.positions, bands), 1))
     shape: dict[str, Constant] = {
         **extents(axes),
@@ -118,6 +133,8 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     tiles: dict[str, Constant] = {
         "lanes": lanes,
         "lines": window.window[1] if window.window[1] * window.window[2] <= MOST_TAPS else 1,
+        "vectors": vectors,
+        "unrolled": UNROLLED if many else 1,
         "bands": bands,
         "partial": taps * window.channels,
         **({} if depth.absent else {"scratch_rows": scratch_rows}),

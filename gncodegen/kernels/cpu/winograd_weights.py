@@ -38,8 +38,10 @@ REDUCE_TILES = (
 
 def weight_output(window: WindowProblem, machine: Machine) -> int:
     """Outputs per axis of a patch for the weight gradient, or 0 where the direct algorithm is to be used."""
-    # Without a patch nothing would be written; the direct algorithm clears its sums.
-    return patch_output(_forward(window), machine) if window.batch else 0
+    # Without a patch nothing would be written; the direct algorithm clears its sums. A product of fewer rows than a
+    # vector has lanes keeps a core waiting: of 8 channels the direct algorithm is 2.4 times as fast with AVX-512.
+    few = min(window.group_channels, window.group_filters) < machine.lanes(window.dtype)
+    return 0 if few or not window.batch else patch_output(_forward(window), machine)
 
 
 def _forward(window: WindowProblem) -> Correlation:
