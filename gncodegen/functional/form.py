@@ -220,11 +220,8 @@ def _key(arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
     x = arguments[0] if arguments else None
     if type(x) is not np.ndarray or not x.flags.c_contiguous:
         return None
-    kinds = tuple(map(type, arguments))
-    values = arguments[1:]
-    if kinds.count(np.ndarray) > 1:
-        values = tuple(value.shape if type(value) is np.ndarray else value for value in values)
-    return (x.shape, x.dtype.char, kinds, *values)
+    values = [value.shape if type(value) is np.ndarray else value for value in arguments]
+    return (x.dtype.char, *map(type, arguments), *values)
 
 
 def _repeated(call: _Call, given: Given, arguments: tuple[Any, ...]) -> _Repeated | None:

@@ -29,6 +29,9 @@ from gncodegen.runtime.state import Hyperparameters
 MOST = 256
 """Layers with shapes that stay compiled; what was unused longest goes first."""
 
+SMALL = 16 << 10
+"""Bytes of a parameter up to which it is quicker to compare it with the last one than to write it."""
+
 _FORMATS = {2: "BC", 3: "BTC", 4: "BSSC", 5: "BSSSC"}
 """Axis order assumed for an array of that many axes."""
 
@@ -138,8 +141,10 @@ class Prepared:
         self.compiled = Compiled(network, options, Hyperparameters())
         self.size = network.output.size
         self._name = network.nodes[-1].name
-        values = self.compiled.parameters.stored
-        self._write, self._shapes = values.write, dict(values.shapes)
+        self._values = self.compiled.parameters.stored
+        self._shapes = dict(self._values.shapes)
+        self._written: dict[str, tuple[np.dtype[Any], bytes]] = {}  # small arrays that the network has still
+        self._version = self._values.version
         self.lock = forks.lock(forks.Rank.CALL) if self._shapes else nullcontext()
 
     def key(self, parameter: str) -> str:
@@ -152,18 +157,31 @@ class Prepared:
         Raises:
             ArrayError: one has another shape.
         """
+        if self._version != self._values.version:  # as statistics that a run moved
+            self._written.clear()
         for name, value in parameters.items():
-            key = self.key(name)
+            key = f"{self._name}.{name}"
             shape = self._shapes[key]
-            if type(value) is np.ndarray and value.shape == shape and value.dtype.kind in "fiub":
-                self._write(key, value)  # as below, in less time
+            usual = type(value) is np.ndarray and value.shape == shape and value.dtype.kind in "fiub"
+            # What the network has already is not written again: kernels that follow from it alone would run anew.
+            written = (value.dtype, value.tobytes()) if usual and value.nbytes <= SMALL else None
+            if written and self._written.get(key) == written:
                 continue
-            array = np.zeros(shape) if value is None else as_array(value, key)
-            if array.shape != shape:
-                if array.size != prod(shape) or len(shape) > 1:
-                    raise ArrayError(f"{key} has shape {array.shape}; allowed: {shape}; give an array of that shape")
-                array = array.reshape(shape)
-            self._write(key, array)
+            self._written.pop(key, None)
+            self._values.write(key, value if usual else self._shaped(key, value))
+            if written:
+                self._written[key] = written
+        self._version = self._values.version
+
+    def _shaped(self, key: str, value: Any) -> NDArray[Any]:
+        """A value as an array of a parameter's shape."""
+        shape = self._shapes[key]
+        array = np.zeros(shape) if value is None else as_array(value, key)
+        if array.shape != shape:
+            if array.size != prod(shape) or len(shape) > 1:
+                raise ArrayError(f"{key} has shape {array.shape}; allowed: {shape}; give an array of that shape")
+            array = array.reshape(shape)
+        return array
 
 
 @lru_cache(maxsize=MOST)

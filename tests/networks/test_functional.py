@@ -170,6 +170,15 @@ def test_a_shape_is_compiled_once_and_values_are_those_of_the_call():
         functional.convolution(X, WEIGHTS[:, :, :5], BIAS)
 
 
+def test_repeated_calls_see_what_changed_in_an_array():
+    scale, offset = np.ones(X.shape[-1], np.float32), np.zeros(X.shape[-1], np.float32)
+    for change in (lambda: None, lambda: scale.__setitem__(0, 3), lambda: offset.fill(-1), lambda: scale.fill(1)):
+        change()
+        for swapped in (False, True):  # 3 as other bytes is another number
+            given = (offset, scale.astype(">f4") if swapped else scale)
+            assert_near(gnc.groupnorm(X, 2, *given), ref.group_norm(X, scale, offset, groups=2)[0], 1e-5)
+
+
 def test_repeated_calls_tell_types_apart():
     for _ in range(2):
         assert functional.relu(X).dtype == np.float32
