@@ -36,7 +36,7 @@ def test_every_unsupported_node_is_listed() -> None:
     nodes = [
         helper.make_node("Det", ["x"], ["a"], name="first"),
         helper.make_node("Relu", ["a"], ["b"], name="behind"),
-        helper.make_node("Einsum", ["x"], ["c"], name="second", equation="bij->bji"),
+        helper.make_node("Einsum", ["x", "x"], ["c"], name="second", equation="bij,bjk->bik"),
     ]
     with pytest.raises(NetworkError) as caught:
         gnc.from_onnx(model_of(nodes, {"x": ["N", 4, 4]}, {"b": ["N"], "c": ["N"]}))

@@ -73,6 +73,7 @@ def test_activation_from_input(execute, function):
     close(dx, backward(dy)[0], "float32", 16)
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("function", "dtype"), diagonal(list(ACTIVATIONS), ["float32", "float64"]))
 def test_activation_of_special_values(execute, target, function, dtype):
     more = constants(function)
@@ -98,6 +99,7 @@ def test_activation_of_special_values(execute, target, function, dtype):
         assert dx[3] == 0, "a zero slope is zero whatever comes in"
 
 
+@pytest.mark.few
 @pytest.mark.parametrize(("function", "dtype"), diagonal(list(ACTIVATIONS), ["float32", "float64"]))
 def test_slopes_of_large_and_small_arguments(execute, function, dtype):
     more = constants(function)
