@@ -72,6 +72,7 @@ def conditions(x):
         y
         + torch.where(torch.isfinite(x / (x * 0)), x, x * 5)
         + torch.nan_to_num(x / x)
+        + torch.nan_to_num(torch.where(x > 0, x, -torch.inf), posinf=0.25, neginf=-0.25)
         + F.softshrink(x)
         + F.hardshrink(x)
     )

@@ -42,8 +42,12 @@ def triangle(upper: int) -> Row:
 def without_nan(call: Call) -> Array:
     """Numbers in place of NaN and of infinities."""
     largest = float(np.finfo(np.float32).max)
+    below = call.emit("IsInf", call.first, detect_positive=0)
+    above = call.emit("IsInf", call.first, detect_negative=0)
     known = call.emit("Where", call.emit("IsNaN", call.first), float(call.get("nan", 0.0)), call.first)
-    return call.emit("Clip", known, float(call.get("neginf", -largest)), float(call.get("posinf", largest)))
+    # No Clip: numbers beyond those that stand for infinities stay.
+    known = call.emit("Where", below, float(call.get("neginf", -largest)), known)
+    return call.emit("Where", above, float(call.get("posinf", largest)), known)
 
 
 OPERATORS: Mapping[str, Row] = {
@@ -67,7 +71,7 @@ OPERATORS: Mapping[str, Row] = {
     "isnan": row(lambda call: call.emit("IsNaN", call.first), "IsNaN"),
     "isinf": row(lambda call: call.emit("IsInf", call.first), "IsInf"),
     "isfinite": row(finite, "IsInf", "IsNaN", "Or", "Not"),
-    "nan_to_num": row(without_nan, "IsNaN", "Where", "Clip"),
+    "nan_to_num": row(without_nan, "IsNaN", "IsInf", "Where"),
     "where": row(where, "Where"),
     "masked_fill": row(filled, "Where"),
     "tril": triangle(0),
