@@ -121,15 +121,9 @@ def _job(part: str, processes: int, threads: int, ranks: int) -> Any:
 def _hidden(ranks: int, fabric: Fabric) -> dict[str, float]:
     """How much of the averages' time a step on one thread hides, by its trace and by the model."""
     program, seconds, profile = measured("wide", BATCH // ranks, collective=Delayed(OneOf(ranks), ranks, fabric))
-    bars = [event for event in profile.trace()["traceEvents"] if event["ph"] == "X"]
-    calls, averages = ([bar for bar in bars if bar["cat"] == kind] for kind in ("kernel", "average"))
-    shared = sum(
-        max(0.0, min(one["ts"] + one["dur"], each["ts"] + each["dur"]) - max(one["ts"], each["ts"]))
-        for one in calls for each in averages
-    )  # fmt: skip
-    whole = sum(each["dur"] for each in averages)
+    whole = sum(average.seconds for average in profile.averages)
     modelled = simulated(program, seconds, ranks, fabric)[1]
-    return {"averages_ms": whole / 1e3, "hidden": shared / whole, "modelled": modelled}
+    return {"averages_ms": 1e3 * whole, "hidden": profile.hidden, "modelled": modelled}
 
 
 def check(rounds: int) -> dict[str, Any]:

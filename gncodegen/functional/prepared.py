@@ -160,7 +160,7 @@ class Prepared:
         if self._version != self._values.version:  # as statistics that a run moved
             self._written.clear()
         for name, value in parameters.items():
-            key = f"{self._name}.{name}"
+            key = self.key(name)
             shape = self._shapes[key]
             usual = type(value) is np.ndarray and value.shape == shape and value.dtype.kind in "fiub"
             # What the network has already is not written again: kernels that follow from it alone would run anew.
