@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,17 @@ def problem_of(
     return Problem(op, tensors(operands), tensors(results), dict(attributes or {}), on or machine())
 
 
+def modelled(problem: Problem, batch: int) -> Problem:
+    """The problem for kernels that are specialised for `batch` observations, of which its first operand has others."""
+    count = problem.operands[0].shape[0]
+
+    def tensors(given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(Tensor((batch, *t.shape[1:]), t.dtype) if t.shape[:1] == (count,) else t for t in given)
+
+    model = replace(problem, operands=tensors(problem.operands), results=tensors(problem.results))
+    return replace(problem, model=model)
+
+
 def executor(target: str) -> Execute:
     """`execute(op, operands, results, attributes, …) -> list of result arrays` on a target."""
 
@@ -73,11 +84,14 @@ def executor(target: str) -> Execute:
         dtypes: Sequence[str] | None = None,
         on: Machine | None = None,
         cores: int | None = None,
+        batch: int | None = None,
     ) -> list[Array]:
         where = on or machine(target, **({} if cores is None else {"cores": cores}))
         types = dtypes or [str(a.dtype) for a in operands]
         given = [(a.shape, dtype) for a, dtype in zip(operands, types, strict=True)]
         problem = problem_of(op, given, results, attributes, where)
+        if batch is not None:
+            problem = modelled(problem, batch)
         case = Case(problem, catalog.plan(problem), operands, np.array(hyperparameters, np.float64), in_place or {})
         if where.family == "cpu":
             from support.cpu_execution import run

@@ -13,7 +13,7 @@ from gncodegen.kernels.epilogue import added_or_none, added_slots, residual_in_p
 from gncodegen.kernels.launches import row_size
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named
-from gncodegen.kernels.window_problem import WindowProblem, describe
+from gncodegen.kernels.window_problem import WindowProblem
 
 THREADS = 256
 """Threads of a block."""
@@ -71,13 +71,8 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     lines = THREADS // across
     pixels, lines_of_taps = window.pixels, window.window[0] * window.window[1]
     wanted = max(1, 4 * problem.machine.cores // (blocks * lines_of_taps))
-
-    def cut(pixels: int) -> tuple[int, int]:
-        part = max(lines, min(-(-pixels // wanted), LONGEST_SUM * lines))
-        return part, max(1, -(-pixels // part))
-
-    (part, parts), model = cut(pixels), problem.modelled
-    _, many = cut(describe(model, model.operands[0], model.results[0], model.operands[1]).pixels)
+    part = max(lines, min(-(-pixels // wanted), LONGEST_SUM * lines))
+    parts = max(1, -(-pixels // part))
     shape = _shape(window) | {"bias": bias} | stored_types(problem, x="operand0", dy="operand1")
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "across": across, "blocks": blocks}
     template, numbers = "convolution_channelwise_weights", {"pixels": pixels, "part": part}
@@ -94,7 +89,7 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
         numbers=tuple(numbers.values()),
     )  # fmt: skip
     adds = (
-        partial_sums(problem, buffer, (slot, "", "", f"result{i}"), many)
+        partial_sums(problem, buffer, (slot, "", "", f"result{i}"))
         for i, (slot, buffer) in enumerate(zip(slots, buffers, strict=True))
     )
     return Plan((main, *adds), tuple(buffers))

@@ -17,16 +17,16 @@ from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Plan,
 def product_plan(problem: Problem, describe: Callable[[Problem], Product]) -> Plan:
     """The launches of a product: the product, and the sum of its parts where blocks share out the depth.
 
-    The tile is that of the problem's model, and so is the cut of a depth that has nothing to do with observations.
+    The tile is that of the problem's model, and so is the cut of a depth that has nothing to do with observations. A
+    depth of observations is cut as is best for as many, whatever the tile, so that no bit depends on the model.
     """
     machine = problem.machine
     product, model = _described(problem, describe), _described(problem.modelled, describe)
     if _without_observations(product) != _without_observations(model):
         model = product
     tiling = choose_tiling(model, machine)
-    many = tiling.shares if product.free else 0
     if product.free and product != model:
-        tiling = choose_tiling(product, machine, tiling.tile)
+        tiling = replace(choose_tiling(product, machine), tile=tiling.tile)
     a, b, bias, residual, c = product.slots
     single = tiling.shares == 1
     stored = _stored(problem, product)
@@ -56,9 +56,9 @@ def product_plan(problem: Problem, describe: Callable[[Problem], Product]) -> Pl
         return Plan((main,), in_place=in_place)
     epilogue = {**product.epilogue, "columns": product.groups * product.columns}
     unit = 0 if product.free else row_size(stored)
-    adds = [partial_sums(problem, workspaces[0], ("workspace0", bias, residual, c), many, epilogue, unit)]
+    adds = [partial_sums(problem, workspaces[0], ("workspace0", bias, residual, c), epilogue, unit)]
     if product.sums:
-        adds.append(partial_sums(problem, workspaces[1], ("workspace1", "", "", product.total), many))
+        adds.append(partial_sums(problem, workspaces[1], ("workspace1", "", "", product.total)))
     return Plan((main, *adds), tuple(workspaces), in_place)
 
 
@@ -133,8 +133,8 @@ def _schedule(
         "a_line": tile.line(tile.rows, left),
         "b_line": tile.line(tile.columns, right),
         "a_tile": tile.size(tile.rows, left),
-        **copying("a", tile.rows, tile.depth, tile.threads, product.a_lanes, left),
-        **copying("b", tile.columns, tile.depth, tile.threads, product.b_lanes, right),
+        **copying("a", tile, product.a_lanes, left, product.sums == "left"),
+        **copying("b", tile, product.b_lanes, right, product.sums == "right"),
         "c_lanes": c_lanes,
         "c_width": tile.thread[1] if together else tile.groups[1],
         "c_step": tile.groups[1] * tile.lanes[1] if together else c_lanes,

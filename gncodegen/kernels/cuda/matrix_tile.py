@@ -62,6 +62,11 @@ class BlockTile:
             return sums + 2 * (self.thread[0] + self.thread[1]) + 56
         return sums + 2 * sum(self.thread) + self.depth * (self.rows + self.columns) // self.threads + 48
 
+    @property
+    def sum_lines(self) -> int:
+        """Lines of threads that add up what they copy: the same for every tile, so that the sums have the same bits."""
+        return 16 if self.tensor else 8
+
     def line(self, extent: int, along_depth: bool) -> int:
         """Elements from line to line of a tile in shared memory, such that a warp's accesses meet all banks."""
         if not self.tensor:
@@ -120,38 +125,42 @@ def tiles(dtype: str, math: str) -> tuple[BlockTile, ...]:
     return TILES if math == "float32" else tuple(tile for tile in TENSOR_TILES if tile.math == math)
 
 
-def copying(name: str, width: int, depth: int, threads: int, lanes: int, along_depth: bool) -> dict[str, Constant]:
-    """How the threads of a block copy a tile of width × depth; see the template.
+def copying(name: str, tile: BlockTile, lanes: int, along_depth: bool, summed: bool) -> dict[str, Constant]:
+    """How the threads of a block copy their tile of A or B; see the template.
 
     Args:
         name: "a" or "b".
-        width: rows of A or columns of B.
-        depth: products of a step.
-        threads: of the block.
+        tile: the tile of the block.
         lanes: values of one access.
         along_depth: whether memory runs along the depth; eight neighbouring products then go to one line of threads.
+        summed: whether they also add up what they copy, over the depth.
     """
+    width = tile.rows if name == "a" else tile.columns
     # The fewest accesses, then the longest lines of threads.
     best = min(
-        _arrangements(width, depth, threads, lanes, along_depth),
+        _arrangements(width, tile, lanes, along_depth, tile.sum_lines if summed else 0),
         key=lambda found: (found["passes"] * found["turns"], found["passes"]),
     )
     return {f"{name}_{key}": value for key, value in (best | {"lanes": lanes}).items()}
 
 
-def _arrangements(width: int, depth: int, threads: int, lanes: int, along_depth: bool) -> Iterator[dict[str, int]]:
-    """Every way to spread a tile over the threads; the last `threads - active` have no part in it."""
+def _arrangements(width: int, tile: BlockTile, lanes: int, along_depth: bool, wanted: int) -> Iterator[dict[str, int]]:
+    """Every way to spread `width` over the threads in lines, `wanted` of them, or 0 = as many as there are threads for.
+
+    The last `threads - active` have no part in it.
+    """
     parts, line = (8 // lanes, 8) if along_depth else (1, 1)
     extent = width if along_depth else width // lanes
     for across in (count for count in range(1, extent + 1) if extent % count == 0):
-        many = threads // (across * parts)
-        lines = max((n for n in range(1, many + 1) if depth // line % n == 0), default=0)
-        if lines:
+        many = tile.threads // (across * parts)
+        numbers = [n for n in range(1, many + 1) if tile.depth // line % n == 0 and wanted in (0, n)]
+        if numbers:
+            lines = max(numbers)
             yield {
                 "parts": parts if along_depth else across,
                 "span": across if along_depth else across * lanes,
                 "passes": extent // across,
                 "turn": lines * line,
-                "turns": depth // (lines * line),
+                "turns": tile.depth // (lines * line),
                 "active": across * parts * lines,
             }

@@ -123,9 +123,9 @@ def _fits(product: Product, tile: BlockTile, machine: Machine) -> bool:
     return memory <= machine.l1 and min(a, b) >= tile.threads
 
 
-def choose_tiling(product: Product, machine: Machine, tile: BlockTile | None = None) -> ProductTiling:
-    """The tiling of least estimated cycles; `tile` says which tile it is to have."""
-    every = (tile,) if tile else tiles(product.dtype, math_of(product, machine))
+def choose_tiling(product: Product, machine: Machine) -> ProductTiling:
+    """The tiling of least estimated cycles."""
+    every = tiles(product.dtype, math_of(product, machine))
     candidates = [tile for tile in every if _fits(product, tile, machine)]
     tilings = [tiling for tile in candidates for tiling in _cuts(product, machine, tile)]
     return min(tilings, key=lambda tiling: cycles(product, tiling, machine))

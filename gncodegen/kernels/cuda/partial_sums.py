@@ -10,8 +10,8 @@ from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Probl
 THREADS = 256
 """Threads of a block."""
 
-MANY_PARTS = 16
-"""From so many parts on several threads share them."""
+SLICES = 8
+"""Threads that share the parts of values that are too few to fill the machine."""
 
 PLAIN: Mapping[str, Constant] = {"bias": False, "activation": "", "alpha": 0.0, "columns": 1}
 
@@ -20,7 +20,6 @@ def partial_sums(
     problem: Problem,
     parts: Tensor,
     slots: tuple[str, str, str, str],
-    many: int = 0,
     epilogue: Mapping[str, Constant] = PLAIN,
     unit: int = 0,
 ) -> Launch:
@@ -30,17 +29,17 @@ def partial_sums(
         problem: the op it is part of.
         parts: (number of parts, values).
         slots: arguments for the parts, the bias, the residual ("" = none) and y.
-        many: parts of the problem's model, where several threads may share those of a value, each adding its own in
-            order first; 0 = one thread adds all.
         epilogue: constants of bias, residual and activation, and "columns", the length of the bias.
-        unit: values of an observation, of which y has some; 0 = it has none.
+        unit: values of an observation, of which y has some; 0 = it has none, and several threads may share the parts
+            of a value, each adding its own in order first.
     """
     number, count = parts.shape
     _, bias, residual, y = slots
     columns = epilogue["columns"] if bias else 0
     assert isinstance(columns, int)
     lanes = vector_lanes(parts.dtype, unit or count, columns)
-    slices = 8 if many >= MANY_PARTS else 1
+    few = not unit and count < THREADS * lanes * problem.machine.cores
+    slices = SLICES if few else 1
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "slices": slices}
     # The parts of observations are as many for any number of them.
     fixed, numbers = ({"parts": number}, {"count": count}) if unit else ({"count": count}, {"parts": number})

@@ -1,0 +1,60 @@
+"""Kernels for one number of observations do any other with the bits of kernels for that one, and none is made anew."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.execution import executor, modelled, problem_of
+from support.targets import machine
+
+from gncodegen.kernels import catalog
+
+TARGET, CORES = "sm_90", 4
+WINDOW = {"stride": (1, 1), "dilation": (1, 1), "padding": (1, 1, 1, 1), "groups": 1, "bias": True}
+
+
+def arrays(n):
+    """Op → operands, results, attributes, for n observations of shapes whose best kernels change with n."""
+    x, dy = (np.random.default_rng(seed).standard_normal((n, 12, 12, 8)).astype(np.float32) for seed in range(2))
+    flat, out = x.reshape(n, -1), dy[:, :5, :8].reshape(n, -1)
+    return {
+        "convolution_weight_gradient": ((x, dy), [((3, 3, 8, 8), "float32"), ((8,), "float32")], WINDOW),
+        "grouped_convolution_weight_gradient": (
+            (x, dy), [((3, 3, 1, 8), "float32"), ((8,), "float32")], WINDOW | {"groups": 8}
+        ),
+        "fully_connected_weight_gradient": (
+            (flat, out), [((out.shape[1], flat.shape[1]), "float32"), ((out.shape[1],), "float32")], {"bias": True}
+        ),
+        "bias_gradient": ((dy,), [((8,), "float32")], {}),
+    }  # fmt: skip
+
+
+OPS = tuple(arrays(1))
+
+
+def planned(name, n, batch):
+    operands, results, attributes = arrays(n)[name]
+    given = [(a.shape, str(a.dtype)) for a in operands]
+    problem = problem_of(name.removeprefix("grouped_"), given, results, attributes, machine(TARGET, cores=CORES))
+    return catalog.plan(modelled(problem, batch))
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_no_number_up_to_the_batch_size_needs_another_kernel(name):
+    for batch in (7, 64, 100):
+        known = {launch.schedule for launch in planned(name, batch, batch).launches}
+        for n in (1, 2, 3, 7, 16, 33, 64, 100):
+            if n <= batch:
+                assert {launch.schedule for launch in planned(name, n, batch).launches} <= known, (batch, n)
+
+
+@pytest.mark.few
+@pytest.mark.parametrize(("name", "n"), [(name, n) for n in (7, 1, 33) for name in OPS])
+def test_bits_depend_on_the_number_of_observations_alone(name, n):
+    operands, results, attributes = arrays(n)[name]
+    op, execute = name.removeprefix("grouped_"), executor(TARGET)
+    expected = execute(op, operands, results, attributes, cores=CORES)
+    for batch in (1, 40, 300):
+        found = execute(op, operands, results, attributes, cores=CORES, batch=batch)
+        for one, other in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=f"kernels for {batch}")
