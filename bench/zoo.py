@@ -221,7 +221,7 @@ def _sequences() -> Layers:
     return [
         gnc.SequenceInputLayer(6, min_length=9, padding="mask"),
         gnc.Convolution1dLayer(3, 8, padding="same"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer(),
-        gnc.MaxPooling1dLayer(2, stride=2), gnc.GlobalAveragePooling1dLayer(),
+        gnc.BatchNormalizationLayer(), gnc.MaxPooling1dLayer(2, stride=2), gnc.GlobalAveragePooling1dLayer(),
         gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer(),
     ]  # fmt: skip
 

@@ -177,7 +177,9 @@ class _Construction:
 
 
 def _masked_norm(link: Operation) -> Operation:
-    """The op of a group norm over the steps that a sequence has."""
+    """The op of a norm over the steps that sequences have."""
+    if link.op == "batch_norm":
+        return link
     attributes = {name: link.attributes[name] for name in ("groups", "epsilon")}
     return replace(link, op="masked_group_norm", attributes=attributes)
 

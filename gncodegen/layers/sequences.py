@@ -143,7 +143,7 @@ class Masking:
         steps: that its output has; None = all, or it has no time.
         before: masks its inputs.
         lowest: what stands behind the steps becomes −∞ there, and not 0.
-        norm: the count by which its group norm goes.
+        norm: the counts by which its norm goes.
         after: masks its output.
         clean: whether its output is 0 behind the steps.
     """
@@ -252,8 +252,8 @@ class _Masked:
         return replace(masking, clean=False)
 
     def batch_norm(self, masking: Masking, operation: Operation) -> Masking:
-        """Refused."""
-        raise _mixed("has statistics of all steps of a batch", "group, layer and instance normalization")
+        """While training, a batch norm goes by the counts of all sequences; in prediction each step stands alone."""
+        return replace(masking, norm=self._mask("count"), clean=False)
 
     def pad(self, masking: Masking, operation: Operation) -> Masking:
         """Pads along other axes than time stay what they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,6 +31,8 @@ from gncodegen.ir.gn.forward import (
     Pad,
     group_count,
 )
+from gncodegen.ir.gn.gradient import BiasGradient
+from gncodegen.ir.gn.masked import MaskedBatchNorm, MaskedChannelNormalize
 from gncodegen.ir.gn.pointwise import Add, Concatenate, Dropout, Reshape, Transpose
 from gncodegen.ir.gn.update import AllReduce, UpdateStatistics
 from gncodegen.ir.values import Value, tensor_of
@@ -62,7 +65,7 @@ class BatchNormByMode(RewritePattern):
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: BatchNorm, rewriter: PatternRewriter) -> None:
-        x, scale, offset, mean, variance = op.operands
+        x, scale, offset, mean, variance, *_ = op.operands
         epsilon = op.attribute("epsilon")
         function = _function(op)
         if not setting(function, "training", False):
@@ -98,7 +101,7 @@ class _Normalized:
         operations: in order.
         y: its result.
         statistics: of this rank's observations.
-        more: what their variance lacks of that over all ranks, if it counts.
+        more: what their variance lacks of that over all ranks, and how much both count, where they do.
     """
 
     operations: tuple[GnOperation, ...]
@@ -108,27 +111,78 @@ class _Normalized:
 
 
 def _over_batch(op: BatchNorm) -> _Normalized:
-    """A group norm over the batch."""
-    norm = GroupNorm(op.operands[:3], _of_batch(op), op.layers)
+    """A group norm over the batch, or over the steps that its sequences have."""
+    norm: GnOperation
+    if steps := op.operands[5:]:
+        norm = MaskedBatchNorm((*op.operands[:3], *steps), {"epsilon": op.attribute("epsilon")}, op.layers)
+    else:
+        norm = GroupNorm(op.operands[:3], _of_batch(op), op.layers)
     return _Normalized((norm,), norm.results[0], norm.results[1])
 
 
 def _over_ranks(op: BatchNorm) -> _Normalized:
-    """By the average of all ranks' means, and that of their variances about it: σ_r² + (μ_r − μ)²."""
-    x, scale, offset, *running = op.operands
-    layers, attributes = op.layers, _of_batch(op)
+    """By the average of all ranks' means, and that of their variances about it: σ_r² + (μ_r − μ)².
+
+    Of sequences, averages are weighed by the steps that an observation has on each rank.
+    """
+    x, scale, offset, *more = op.operands
+    running, steps = more[:2], more[2:]
+    made = _Chain(op.layers)
     own = {"decays": (1.0, 1.0), "count": 1, "epsilon": op.attribute("epsilon")}
-    statistics = GroupStatistics((x,), attributes, layers)
-    here = UpdateStatistics((statistics.results[0], *running), own, layers)
-    mean = AllReduce((here.results[0],), layers=layers)
-    apart = Elementwise((here.results[0], mean.results[0]), {"function": "subtract"}, layers)
-    more = Elementwise((apart.results[0], apart.results[0]), {"function": "multiply"}, layers)
-    about = UpdateStatistics((statistics.results[0], *running, more.results[0]), own, layers)
-    variance = AllReduce((about.results[1],), layers=layers)
-    operands = (x, mean.results[0], variance.results[0], scale, offset)
-    norm = ChannelNormalize(operands, {"epsilon": op.attribute("epsilon"), "of_batch": True}, layers)
-    operations = (statistics, here, mean, apart, more, about, variance, norm)
-    return _Normalized(operations, norm.results[0], statistics.results[0], (more.results[0],))
+    if steps:
+        attributes = {"epsilon": op.attribute("epsilon")}
+        statistics = made.add(MaskedBatchNorm, (x, scale, offset, *steps), attributes)[1]
+        weight = _mean_steps(made, steps, own)
+    else:
+        statistics, weight = made.add(GroupStatistics, (x,), _of_batch(op))[0], None
+    here = made.add(UpdateStatistics, (statistics, *running), own)[0]
+    (mean,), count = _average(made, here, weight)
+    apart = made.elementwise("subtract", here, mean)
+    about = made.elementwise("multiply", apart, apart)
+    variance = _average(made, made.add(UpdateStatistics, (statistics, *running, about), own)[1], weight)[0][0]
+    operands, attributes = (x, mean, variance, scale, offset), {"epsilon": op.attribute("epsilon")}
+    if weight is None or count is None:
+        (y,) = made.add(ChannelNormalize, operands, attributes | {"of_batch": True})
+        return _Normalized(tuple(made.operations), y, statistics, (about,))
+    (y,) = made.add(MaskedChannelNormalize, (*operands, *steps, count), attributes)
+    share = made.elementwise("divide", weight, count)
+    return _Normalized(tuple(made.operations), y, statistics, (about, share))
+
+
+def _average(made: _Chain, value: SSAValue, weight: SSAValue | None) -> tuple[tuple[SSAValue, ...], SSAValue | None]:
+    """The average over ranks, weighed if it is to be, and that of the weight."""
+    if weight is None:
+        return made.add(AllReduce, (value,)), None
+    weighed = made.elementwise("multiply", value, weight)
+    total, count = made.add(AllReduce, (weighed, weight))
+    return (made.elementwise("divide", total, count),), count
+
+
+def _mean_steps(made: _Chain, steps: Sequence[SSAValue], own: Mapping[str, Value]) -> SSAValue:
+    """The average of the steps of this rank's observations, (1,)."""
+    of_one = {"groups": 1, "epsilon": own["epsilon"], "reduced": "batch-spatial"}
+    statistics = made.add(GroupStatistics, steps, of_one)[0]
+    before = made.add(BiasGradient, steps)[0]  # of the running mean's shape; it counts 0 times
+    return made.add(UpdateStatistics, (statistics, before, before), own)[0]
+
+
+class _Chain:
+    """Ops of a layer, one after the other."""
+
+    def __init__(self, layers: tuple[str, ...]) -> None:
+        self.layers = layers
+        self.operations: list[GnOperation] = []
+
+    def add(
+        self, kind: type[GnOperation], operands: Sequence[SSAValue], attributes: Mapping[str, Value] | None = None
+    ) -> tuple[SSAValue, ...]:
+        """The results of another one."""
+        self.operations.append(kind(operands, attributes or {}, self.layers))
+        return tuple(self.operations[-1].results)
+
+    def elementwise(self, function: str, *operands: SSAValue) -> SSAValue:
+        """The result of a function of elements."""
+        return self.add(Elementwise, operands, {"function": function})[0]
 
 
 def _of_batch(op: BatchNorm) -> dict[str, Value]:

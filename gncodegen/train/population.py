@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
 from gncodegen.parallel.collective import ALONE, Collective, everyone
+from gncodegen.runtime.sequences import is_listed
 from gncodegen.train.batches import Source
 from gncodegen.train.inputs import channel_last
 
@@ -62,16 +63,22 @@ def fix_batch_statistics(
 def merged_moments(
     parts: Iterable[NDArray[Any]], collective: Collective = ALONE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and population variance per channel of arrays (…, C) of all ranks, merged in float64."""
+    """Mean and population variance per channel of arrays (…, C), or of lists of them, of all ranks, in float64."""
     merged = Moments(0, np.zeros(()), np.zeros(()))
     for part in parts:
-        values = np.asarray(part, np.float64).reshape(-1, part.shape[-1])
+        values = _rows(part)
         local = values.mean(axis=0)
         merged = merged.joined(Moments(len(values), local, np.square(values - local).sum(axis=0)))
     first, *others = [each for each in everyone(merged, collective) if each.count]
     for other in others:
         first = first.joined(other)
     return first.mean, first.squares / first.count
+
+
+def _rows(part: NDArray[Any]) -> NDArray[np.float64]:
+    """An array (…, C), or sequences (T, …, C) that stay apart, as rows of channels."""
+    arrays = part if is_listed(part) else [part]
+    return np.concatenate([np.asarray(each, np.float64).reshape(-1, each.shape[-1]) for each in arrays])
 
 
 @dataclass(frozen=True)

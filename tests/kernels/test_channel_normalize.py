@@ -103,6 +103,29 @@ def test_statistics_gradient(shape):
     np.testing.assert_allclose(found, back(dy)[0], atol=2e-6)
 
 
+def test_statistics_gradient_of_steps():
+    """Of sequences it is that of the steps there are, and 0 behind them, whatever stands there."""
+    rng = np.random.default_rng(7)
+    x, dy = rng.standard_normal((2, 3, 7, 2, 11))
+    steps = np.array([[7.0], [2.0], [4.0]])
+    own = np.arange(7) < steps
+    mean, variance = x[own].reshape(-1, 11).mean(0), x[own].reshape(-1, 11).var(0)
+    scale, offset = rng.standard_normal((2, 11))
+    _, back = reference.channel_normalize(x[own], mean, variance, scale, offset, epsilon=1e-3)
+    part, dscale, doffset = back(dy[own])
+    dx = np.full(x.shape, np.nan)
+    dx[own] = part
+    count = steps.mean(0)
+    operands = [np.asarray(each, "float32") for each in (dx, x, mean, variance, scale, dscale, doffset, steps, count)]
+    given, kinds = {"epsilon": 1e-3}, [(x.shape, "float32")]
+    (found,) = executor("cpu")("statistics_gradient", operands, kinds, given)
+    _, back = reference.masked_batch_norm(x, scale, offset, steps, epsilon=1e-3)
+    np.testing.assert_allclose(found, back(dy)[0], atol=2e-6)
+    inputs = [np.asarray(each, "float32") for each in (x, mean, variance, scale, offset, steps, count)]
+    (y,) = executor("cpu")("masked_channel_normalize", inputs, kinds, given)
+    np.testing.assert_allclose(y[own], reference.batch_norm(x[own], scale, offset, epsilon=1e-3)[0], atol=2e-6)
+
+
 @pytest.mark.few
 @pytest.mark.parametrize(
     ("shape", "activation"),

@@ -17,6 +17,7 @@ from reference.normalization import (
     instance_norm,
     layer_norm,
     local_response,
+    masked_batch_norm,
     masked_group_norm,
     running_statistics,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "layer_norm",
     "learn_rate",
     "local_response",
+    "masked_batch_norm",
     "masked_group_norm",
     "max_pool",
     "numeric_gradient",

@@ -200,3 +200,25 @@ def masked_group_norm(
         return dx, dscale, doffset
 
     return y, backward
+
+
+def masked_batch_norm(
+    x: ArrayLike, scale: ArrayLike, offset: ArrayLike, steps: ArrayLike, *, epsilon: float = 1e-5
+) -> tuple[Array, Backward3]:
+    """Batch normalization of the first steps[n] of observation n of x (N, T, …, C), as if there were no others.
+
+    y and dx are 0 behind them.
+    """
+    x = np.asarray(x, np.float64)
+    own = np.arange(x.shape[1]) < np.ravel(steps)[:, None]
+    inner, back = batch_norm(x[own], scale, offset, epsilon=epsilon)
+    y = np.zeros_like(x)
+    y[own] = inner
+
+    def backward(dy: ArrayLike) -> tuple[Array, Array, Array]:
+        found, *of_parameters = back(np.asarray(dy, np.float64)[own])
+        dx = np.zeros_like(x)
+        dx[own] = found
+        return dx, *of_parameters
+
+    return y, backward

@@ -19,6 +19,7 @@ from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Launch, Plan, Problem, Schedule
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.kernels.update_problem import UpdateProblem
+from support.numpy_norms import group_statistics, masked_norm
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = dict[tuple[str, str], Array]
@@ -84,16 +85,6 @@ def _norm(x: Array, scale: Array, offset: Array, a: Mapping[str, Any]) -> tuple[
 
         return y.reshape(x.shape), backward
     return ref.group_norm(x, scale, offset, groups=a["groups"], epsilon=epsilon)
-
-
-def _statistics(x: Array, a: Mapping[str, Any]) -> Array:
-    reduced, groups = a.get("reduced", "spatial-channel"), a["groups"]
-    groups = {"all-channels": 1, "channel-wise": x.shape[-1]}.get(groups, groups)
-    axes = {"batch-spatial": (), "channel": x.shape[:-1], "spatial-channel": x.shape[:1], "step": x.shape[:2]}
-    rows = int(np.prod(axes[reduced], dtype=np.int64))
-    blocks = x.reshape(rows, -1, groups, x.shape[-1] // groups).transpose(0, 2, 1, 3).reshape(rows, groups, -1)
-    mean, variance = blocks.mean(-1), blocks.var(-1)
-    return np.stack([mean, np.zeros_like(mean), 1 / np.sqrt(variance + a["epsilon"])], -1)
 
 
 def partials(x: Array, parts: int) -> Array:
@@ -221,20 +212,15 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
             if a.get("parts"):
                 *more, given = more
                 np.testing.assert_allclose(given, partials(o[0], a["parts"]), rtol=1e-9, atol=1e-12)
-            return [_epilogue(sum(more, _norm(*o[:3], a)[0]), a), _statistics(o[0], a)]
+            return [_epilogue(sum(more, _norm(*o[:3], a)[0]), a), group_statistics(o[0], a)]
         case "group_statistics":
-            return [_statistics(o[0], a)]
+            return [group_statistics(o[0], a)]
         case "group_norm_gradient":
             y, back = _norm(o[0], o[2], o[3], a)
             g = _masked(sum(o[5:], y), o[1], a)
             return [*back(g), *([g] if a.get("residual") else [])]
-        case "masked_group_norm":
-            groups = {"all-channels": 1, "channel-wise": o[0].shape[-1]}.get(a["groups"], a["groups"])
-            alone = [_statistics(x[None, : int(n)], a) for x, n in zip(o[0], o[3].ravel(), strict=True)]
-            return [ref.masked_group_norm(*o, groups=groups, epsilon=a["epsilon"])[0], np.concatenate(alone)]
-        case "masked_group_norm_gradient":  # of networks that leave epsilon at its default
-            x, dy, scale, steps, _ = o
-            return ref.masked_group_norm(x, scale, scale, steps, groups=a["groups"])[1](dy)
+        case "masked_group_norm" | "masked_group_norm_gradient" | "masked_batch_norm" | "masked_batch_norm_gradient":
+            return masked_norm(op, o, a)
         case "channel_normalize":
             return [_epilogue(ref.channel_normalize(*o, epsilon=a["epsilon"])[0], a)]
         case "channel_normalize_gradient":

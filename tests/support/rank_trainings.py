@@ -58,6 +58,19 @@ CASES = {
     ),
 }
 
+CASES["synchronized sequences"] = lambda e: gnc.train_network(
+    [X.reshape(22, 16, 2)[i, : 3 + i % 14] for i in range(22)],
+    Y,
+    [
+        gnc.SequenceInputLayer(2, min_length=16, padding="mask", normalization="none"), gnc.Convolution1dLayer(3, 4),
+        gnc.BatchNormalizationLayer(), gnc.ReluLayer(), gnc.GlobalAveragePooling1dLayer(), gnc.FullyConnectedLayer(3),
+        gnc.SoftmaxLayer(), gnc.ClassificationLayer(),
+    ],
+    options(
+        e, synchronize_batch_normalization=True, batch_normalization_statistics="moving", validation_data=None,
+    ),
+)  # fmt: skip
+
 
 def result(net: Any, info: Any) -> dict[str, np.ndarray]:
     """All that a training leaves."""
@@ -67,7 +80,7 @@ def result(net: Any, info: Any) -> dict[str, np.ndarray]:
     return found | {f"parameter {name}": np.array(value) for name, value in net.compiled.parameters.items()}
 
 
-ALIKE = ("plain", "one bucket", "stream", "own streams", "accumulated", "synchronized")
+ALIKE = ("plain", "one bucket", "stream", "own streams", "accumulated", "synchronized", "synchronized sequences")
 """Cases with the results of one process."""
 
 

@@ -290,7 +290,10 @@ class GroupStatistics(GnOperation):
 
 @irdl_op_definition
 class BatchNorm(GnOperation):
-    """(x, scale, offset, trained mean, trained variance) → y; canonicalize replaces it."""
+    """(x, scale, offset, trained mean, trained variance[, steps]) → y; canonicalize replaces it.
+
+    steps (N, 1): how many of an observation's first axis count while training, as in gn.masked_batch_norm.
+    """
 
     name = "gn.batch_norm"
     ATTRIBUTES: ClassVar = (
@@ -301,10 +304,12 @@ class BatchNorm(GnOperation):
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 5)
+        expect_operands(operands, 5, 6)
         x, *parameters = operands
-        for what, parameter in zip(("scale", "offset", "mean", "variance"), parameters, strict=True):
+        for what, parameter in zip(("scale", "offset", "mean", "variance"), parameters, strict=False):
             expect_shape(what, parameter, (channels(x),))
+        for steps in parameters[4:]:
+            expect_shape("steps", steps, (x.shape[0], 1))
         return (x,)
 
 

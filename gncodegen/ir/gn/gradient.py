@@ -142,10 +142,11 @@ class ChannelNormalizeGradient(GnOperation):
 
 @irdl_op_definition
 class StatisticsGradient(GnOperation):
-    """(dx, x, mean, variance, scale, dscale, doffset) → dx of a normalization by x's own mean and variance.
+    """(dx, x, mean, variance, scale, dscale, doffset[, steps, count]) → dx of a normalization by x's own statistics.
 
     dx − scale·(doffset + x̂·dscale) / (rows·sqrt(variance + ε)), from the dx of fixed statistics and the averages of
-    dscale and doffset over all ranks; rows are those of x.
+    dscale and doffset over all ranks; rows are those of x. With steps (N, 1) dx is 0 behind so many of each
+    observation, and rows are those of `count` steps (1,) of each, their average over all ranks.
     """
 
     name = "gn.statistics_gradient"
@@ -153,11 +154,13 @@ class StatisticsGradient(GnOperation):
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 7)
+        expect_operands(operands, 7, 9)
         dx, x, *parameters = operands
         expect_same("x and its cotangent", x, dx)
-        for what, parameter in zip(("mean", "variance", "scale", "dscale", "doffset"), parameters, strict=True):
+        for what, parameter in zip(("mean", "variance", "scale", "dscale", "doffset"), parameters, strict=False):
             expect_shape(what, parameter, (channels(x),))
+        for what, given, shape in zip(("steps", "count"), parameters[5:], ((x.shape[0], 1), (1,)), strict=False):
+            expect_shape(what, given, shape)
         return (dx,)
 
 

@@ -1,4 +1,4 @@
-"""Group normalization of sequences that have padding behind them."""
+"""Normalization of sequences that have padding behind them: by group, and by channel over a batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from gncodegen.ir.gn.base import (
     statistics,
 )
 from gncodegen.ir.gn.forward import group_count
-from gncodegen.ir.gn.gradient import BiasGradient
+from gncodegen.ir.gn.gradient import BiasGradient, ChannelNormalizeGradient, StatisticsGradient
+from gncodegen.ir.gn.update import AllReduce
 from gncodegen.ir.operation import Declared
 from gncodegen.ir.values import Values, tensor_of
 from gncodegen.kernels.schedule import Tensor, computed_in
@@ -83,4 +84,88 @@ class MaskedGroupNormGradient(GnOperation):
         return x, sums, sums
 
 
-MASKED = (MaskedGroupNorm, MaskedGroupNormGradient)
+@irdl_op_definition
+class MaskedBatchNorm(GnOperation):
+    """(x, scale, offset, steps) → y, statistics (1, C, 3) of each channel over the first `steps` of all observations.
+
+    y is 0 behind them; steps as those of gn.masked_group_norm.
+    """
+
+    name = "gn.masked_batch_norm"
+    ATTRIBUTES: ClassVar = (Declared("epsilon", "float"),)
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 4)
+        x, scale, offset, steps = operands
+        expect_shape("scale", scale, (channels(x),))
+        expect_shape("offset", offset, (channels(x),))
+        _expect_steps(x, steps)
+        expect(values.real("epsilon") > 0, f"epsilon = {values.real('epsilon')}; it must be > 0")
+        return x, statistics(x, channels(x), "batch-spatial")
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        dy = cotangents[0]
+        assert dy is not None
+        x, scale, _, steps = self.operands
+        operation = MaskedBatchNormGradient((x, dy, scale, steps, self.results[1]), layers=self.layers)
+        return *builder.insert(operation).results, None
+
+
+@irdl_op_definition
+class MaskedBatchNormGradient(GnOperation):
+    """(x, dy, scale, steps, statistics) → dx, dscale, doffset; dx is 0 behind the steps, whatever dy is there."""
+
+    name = "gn.masked_batch_norm_gradient"
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 5)
+        x, dy, scale, steps, given = operands
+        expect_same("x and its cotangent", x, dy)
+        expect_shape("scale", scale, (channels(x),))
+        _expect_steps(x, steps)
+        expect_same("statistics and those of x", given, statistics(x, channels(x), "batch-spatial"))
+        return x, scale, scale
+
+
+@irdl_op_definition
+class MaskedChannelNormalize(GnOperation):
+    """(x, mean, variance, scale, offset, steps, count) → y with statistics of x's steps on all ranks.
+
+    count (1,): the average of steps over all observations of all ranks.
+    """
+
+    name = "gn.masked_channel_normalize"
+    ATTRIBUTES: ClassVar = (Declared("epsilon", "float"),)
+
+    @classmethod
+    def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
+        expect_operands(operands, 7)
+        x, *parameters, steps, count = operands
+        for what, parameter in zip(("mean", "variance", "scale", "offset"), parameters, strict=True):
+            expect_shape(what, parameter, (channels(x),))
+        _expect_steps(x, steps)
+        expect_shape("count", count, (1,))
+        return (x,)
+
+    def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
+        (dy,) = cotangents
+        assert dy is not None
+        x, *parameters, steps, count = self.operands
+        attributes = {"epsilon": self.attribute("epsilon")}
+        fixed = ChannelNormalizeGradient((x, dy, *parameters), attributes, self.layers)
+        dx, dscale, doffset = builder.insert(fixed).results
+        sums = builder.insert(AllReduce((dscale, doffset), layers=self.layers)).results
+        operands = (dx, x, *parameters[:3], *sums, steps, count)
+        dx = builder.insert(StatisticsGradient(operands, attributes, self.layers)).results[0]
+        return dx, None, None, dscale, doffset, None, None
+
+
+MASKED = (
+    MaskedGroupNorm,
+    MaskedGroupNormGradient,
+    MaskedBatchNorm,
+    MaskedBatchNormGradient,
+    MaskedChannelNormalize,
+)

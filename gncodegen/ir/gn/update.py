@@ -113,9 +113,9 @@ class Accumulate(GnOperation):
 
 @irdl_op_definition
 class UpdateStatistics(GnOperation):
-    """(statistics, running mean, running variance[, more]) → new mean, new variance: decay·batch + (1 − decay)·old.
+    """(statistics, running mean, running variance[, more[, share]]) → new ones: decay·batch + (1 − decay)·old.
 
-    The batch's variance is that of its statistics, and `more`.
+    The batch's variance is that of its statistics, and `more`; both statistics count `share` (1,) times.
     """
 
     name = "gn.update_statistics"
@@ -123,9 +123,11 @@ class UpdateStatistics(GnOperation):
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
-        expect_operands(operands, 3, 4)
+        expect_operands(operands, 3, 4, 5)
         statistics, mean, *others = operands
-        for other in others:
+        for share in others[2:]:
+            expect_shape("share", share, (1,))
+        for other in others[:2]:
             expect_same("mean and variance", mean, other)
         expect_shape("statistics", statistics, (1, *mean.shape, 3))
         return (mean, mean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 
 from gncodegen.kernels.cpu.group_norm_gradient import added
 from gncodegen.kernels.cpu.norm_tiling import CHUNK, PART_BYTES
@@ -29,19 +30,21 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
 
 
 def _statistics_gradient(problem: Problem) -> Plan:
-    """Dx from dx by fixed statistics, x, mean, variance, scale, and the averages of dscale and doffset."""
-    x = problem.operands[1]
+    """Dx from dx by fixed statistics, x, mean, variance, scale, the averages of dscale and doffset, and steps."""
+    x, reads = problem.operands[1], len(problem.operands)
     channels, rows, block = _blocks(problem)
+    step_rows = prod(x.shape[2:-1]) if reads > 7 else 0
+    length = x.shape[1] * step_rows
     schedule = problem.schedule(
         "statistics_gradient",
         x.dtype,
-        shape={"channels": channels, "epsilon": problem.number("epsilon")},
+        shape={"channels": channels, "epsilon": problem.number("epsilon"), "step_rows": step_rows, "length": length},
         tiles={"vector": problem.machine.lanes(x.dtype), "block": block},
         numbers=("rows",),
     )
-    slots = (*(f"operand{i}" for i in range(7)), "result0")
+    slots = (*(f"operand{i}" for i in range(reads)), "result0")
     launch = Launch(
-        schedule, slots, -(-rows // block), writes=(7,), bytes=3 * x.bytes, flops=4 * x.count, numbers=(rows,)
+        schedule, slots, -(-rows // block), writes=(reads,), bytes=3 * x.bytes, flops=4 * x.count, numbers=(rows,)
     )
     return Plan((launch,), in_place=((0, 0),))
 

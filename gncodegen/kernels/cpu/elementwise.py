@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import gcd
 
 from gncodegen.kernels import broadcast, elementwise
@@ -111,6 +112,11 @@ def _channel_normalize(problem: Problem) -> Plan:
     return _columns(problem, "channel_normalize", shape, 3 + activation(str(constants["activation"])).flops)
 
 
+def _masked_channel_normalize(problem: Problem) -> Plan:
+    """The same; what tells the steps is for its gradient."""
+    return _channel_normalize(replace(problem, operands=problem.operands[:5]))
+
+
 def by_rows(problem: Problem, walk: Broadcast, shape: Mapping[str, Constant], flops: int) -> Launch:
     """The launch over the rows of the result, whose operands repeat."""
     y, walk = problem.results[0], broadcast.modelled(problem, walk)
@@ -138,4 +144,5 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "input_normalization": _input_normalization,
     "input_normalization_gradient": _input_normalization_gradient,
     "channel_normalize": _channel_normalize,
+    "masked_channel_normalize": _masked_channel_normalize,
 }

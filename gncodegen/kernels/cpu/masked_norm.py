@@ -1,4 +1,4 @@
-"""Plans of group norms of padded sequences: a tile is an observation."""
+"""Plans of norms of padded sequences: a tile is an observation, of a batch norm a vector of channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from gncodegen.kernels.schedule import Constant, Problem
 
 
 def _tiles(problem: Problem) -> dict[str, Constant]:
-    return {"vector": problem.machine.lanes(problem.operands[0].dtype), "chunk": CHUNK}
+    return {"vector": _vector(problem), "chunk": CHUNK}
 
 
-PLANS = masked_norm.plans(_tiles, by_group=False)
+def _vector(problem: Problem) -> int:
+    return problem.machine.lanes(problem.operands[0].dtype)
+
+
+PLANS = masked_norm.plans(_tiles, by_group=False, block=_vector)

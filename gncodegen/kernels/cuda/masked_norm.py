@@ -1,4 +1,4 @@
-"""Plans of group norms of padded sequences: a block is a group of an observation."""
+"""Plans of norms of padded sequences: a block is a group of an observation, of a batch norm a channel."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ def _tiles(problem: Problem) -> dict[str, Constant]:
     return {"threads": THREADS}
 
 
-PLANS = masked_norm.plans(_tiles, by_group=True)
+PLANS = masked_norm.plans(_tiles, by_group=True, block=lambda _: 1)

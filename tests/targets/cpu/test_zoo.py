@@ -66,6 +66,9 @@ PROBLEMS = {
     "batch-statistics": (
         "statistics_gradient", [(4, 6, 6, 16), (4, 6, 6, 16), *[(16,)] * 5], [(4, 6, 6, 16)], {"epsilon": 1e-5},
     ),
+    "steps-of-all-ranks": (
+        "masked_channel_normalize", [(4, 6, 16), *[(16,)] * 4, (4, 1), (1,)], [(4, 6, 16)], {"epsilon": 1e-5},
+    ),
     "copy": ("transpose", [(3, 4)], [(3, 4)], {"permutation": (0, 1)}),
     "rows": ("transpose", [(2, 5, 6, 8)], [(2, 6, 5, 8)], {"permutation": (0, 2, 1, 3)}),
     "channelwise": (
