@@ -206,6 +206,19 @@ def _weighted() -> Layers:
     ]
 
 
+def _attention() -> Layers:
+    graph = gnc.LayerGraph([
+        gnc.ImageInputLayer((2, 7, 6), normalization="none", name="start"),
+        gnc.Convolution2dLayer(1, 8, name="queries"), gnc.MatrixProductLayer(transpose_second=True, name="scores"),
+        gnc.SoftmaxLayer(name="shares"), gnc.MatrixProductLayer(name="mixed"),
+        gnc.MatrixProductLayer(constant=np.linspace(-1, 1, 24).reshape(8, 3), constant_learn_rate_factor=1),
+        gnc.FullyConnectedLayer(3), gnc.SoftmaxLayer(), gnc.ClassificationLayer(),
+    ])  # fmt: skip
+    graph.add([gnc.Convolution2dLayer(1, 8, name="keys")]).add([gnc.Convolution2dLayer(1, 8, name="values")])
+    graph.connect("start", "keys").connect("keys", "scores/in2")
+    return graph.connect("start", "values").connect("values", "mixed/in2")
+
+
 def _folded() -> Layers:
     return [
         gnc.ImageInputLayer((7, 6, 3)),
@@ -260,5 +273,6 @@ ZOO: tuple[Specimen, ...] = (
     Specimen("sequences of any length", _sequences, data_format="BTC"),
     Specimen("half precision", _half, dtype="float16"),
     Specimen("softmax inside, frozen weights", _softmax_inside),
+    Specimen("attention", _attention),
     Specimen("channels first", lambda: demo((10, 10, 3), (8,)), data_format="BCSS"),
 )  # fmt: skip

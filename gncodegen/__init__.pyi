@@ -86,6 +86,7 @@ from .layers.joining import (
     ElementwiseLayer as ElementwiseLayer,
     MultiplicationLayer as MultiplicationLayer,
 )
+from .layers.matrices import MatrixProductLayer as MatrixProductLayer
 from .layers.movement import (
     CropLayer as CropLayer,
     DepthToSpaceLayer as DepthToSpaceLayer,

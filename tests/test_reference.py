@@ -57,6 +57,11 @@ OPERATIONS = {
     "softmax": (ref.softmax, (X,)),
     "dropout": (lambda x: ref.dropout(x, MASK, probability=0.3), (X,)),
     "fully connected": (ref.fully_connected, (X, RANDOM.standard_normal((3, 120)), B[:3])),
+    "matrix product": (ref.matrix_product, (X, RANDOM.standard_normal((5, 6, 3)))),
+    "matrix product, crosswise": (
+        lambda *a: ref.matrix_product(*a, first=True, second=True),
+        (X, RANDOM.standard_normal((2, 1, 3, 4))),
+    ),
     "addition": (ref.addition, (X, X**2, X - 1)),
     "concatenation": (ref.depth_concatenation, (X, X[..., :1], X[..., 2:])),
 } | {

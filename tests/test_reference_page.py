@@ -27,7 +27,7 @@ GROUPS = {
     "Normalization": ("normalization", "local_response"),
     "Activations": ("activations", "prelu"),
     "Pooling": ("pooling",),
-    "Joining": ("joining",),
+    "Joining": ("joining", "matrices"),
     "Size and movement": ("resize", "padding", "movement", "tensors"),
     "Outputs": ("outputs",),
 }

@@ -54,6 +54,7 @@ STORED: Mapping[str, Stored] = {
     "add": Stored(families=_BOTH, alike=True),
     "elementwise": Stored(families=_BOTH, alike=True),
     "sparse_product": Stored(families=_BOTH),
+    "matrix_product": Stored(families=_BOTH, alike=True),
     "concatenate": Stored(families=_BOTH, alike=True),
     "slice": Stored(families=_BOTH),
     "pad": Stored(families=_BOTH),

@@ -37,6 +37,11 @@ class Work:
         return tuple(int(each) for each in value)
 
     @property
+    def depth(self) -> int:
+        """The products of each sum of a product of matrices."""
+        return self.read[-2 if self.operation.attributes["left_crosswise"] else -1]
+
+    @property
     def axis(self) -> int:
         """The axis of one observation that a sparse product works along."""
         return int(str(self.operation.attributes["axis"])) - 1
@@ -48,6 +53,7 @@ COSTS: Mapping[str, Callable[[Work], int]] = {
     "transposed_convolution": lambda work: 2 * prod(work.read) * prod(work.weights[:-1]),
     "fully_connected": lambda work: 2 * work.written * work.weights[-1],
     "sparse_product": lambda work: 2 * len(work.attribute("columns")) * (prod(work.read) // work.read[work.axis]),
+    "matrix_product": lambda work: 2 * work.written * work.depth,
     "max_pool": lambda work: work.written * prod(work.attribute("window")),
     "average_pool": lambda work: work.written * (prod(work.attribute("window")) + 1),
     # The sum, deviations, their squares and the sum of those; a product and a sum for y.

@@ -281,6 +281,12 @@ class _Masked:
         keeps = function == "multiply" and not operation.parameters if several else function in KEEPS_ZERO
         return replace(masking, clean=masking.clean and keeps)
 
+    def products(self, masking: Masking, operation: Operation) -> Masking:
+        """Products of matrices that stand at each step."""
+        if len(self.input.shape) < 3:
+            raise _mixed("multiplies matrices whose rows are steps", "matrices of their own at each step")
+        return masking
+
     def keep(self, masking: Masking, operation: Operation) -> Masking:
         """Each step alone, zeros stay zeros."""
         return masking
@@ -350,6 +356,7 @@ OPS: Mapping[str, Callable[[_Masked, Masking, Operation], Masking]] = {
     **dict.fromkeys(("sparse_product", "slice"), _Masked.along_axis),
     **dict.fromkeys(("add", "concatenate", "dropout", "reshape", "cross_entropy"), _Masked.keep),
     **dict.fromkeys(("bias", "fully_connected", "softmax"), _Masked.change),
+    "matrix_product": _Masked.products,
     "group_norm": _Masked.norm,
     "batch_norm": _Masked.batch_norm,
     "pad": _Masked.pad,

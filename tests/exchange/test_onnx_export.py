@@ -61,6 +61,18 @@ def unary() -> gnc.LayerGraph:
     return graph.returning(*UNARY)
 
 
+def attention() -> gnc.LayerGraph:
+    """Products of arrays, and with a constant, either way round."""
+    constant = np.linspace(-1, 1, 6 * 8 * 3).reshape(6, 8, 3)
+    graph = gnc.LayerGraph([
+        IMAGE, gnc.MatrixProductLayer(transpose_second=True, name="scores"), gnc.SoftmaxLayer(),
+        gnc.MatrixProductLayer(name="mixed"),
+        gnc.MatrixProductLayer(transpose_first=True, name="turned"),
+        gnc.MatrixProductLayer(transpose_second=True, constant=constant.transpose(0, 2, 1)),
+    ])  # fmt: skip
+    return graph.connect("x", "scores/in2").connect("x", "mixed/in2").connect("x", "turned/in2")
+
+
 def of_steps(*layers: gnc.Layer) -> list[gnc.Layer]:
     return [STEPS, *layers]
 
@@ -123,6 +135,7 @@ NETWORKS = {
         IMAGE, gnc.CrossChannelNormalizationLayer(3, alpha=0.5), gnc.Resize2dLayer(scale=(2, 0.5), method="linear"),
         gnc.MaxPooling2dLayer(2),
     ],
+    "attention": attention(),
     "residual": residual(),
     "joined": joined(),
     **{

@@ -55,6 +55,18 @@ def products(x):
     )
 
 
+def products_of_arrays(x, y, z):
+    """X (N, 2, 4, 3), y (N, 2, 3, 5), z (N, 4, 3)."""
+    w = torch.arange(2 * 5 * 3.0, dtype=x.dtype).view(2, 5, 3) / 10
+    heads = torch.einsum("nhqd,nhkd->nhqk", x, x.flip(-1)).softmax(-1)
+    mixed = torch.einsum("nhqk,nhkd->nqhd", heads, x).flatten(2)
+    return (
+        x @ y, z @ z.transpose(1, 2), torch.bmm(z.mT, z), y.transpose(-1, -2) @ x.mT, w @ x.mT, x @ w.mT,
+        torch.baddbmm(z[:, :, :1], z, z.mT, beta=2, alpha=0.5), mixed, torch.einsum("nab,nb->na", z, z[:, 0]),
+        torch.einsum("nhad,hcd->nhac", x, w), x @ w[0, 0], torch.matmul(y.mT.unsqueeze(2), x.mT.unsqueeze(2)),
+    )  # fmt: skip
+
+
 def conditions(x):
     above, row = x > 0.2, torch.arange(4.0, dtype=x.dtype) - 1
     y = torch.where(above, x, -x * 2) + torch.where(x <= row, 1.5, x) + torch.where(x >= x.flip(-1), x, 0.0)
@@ -202,24 +214,25 @@ CASES = {
         IMAGES,
     ),
     "more products": (Call(products), (2, 3, 4)),
+    "products of arrays": (Call(products_of_arrays), (2, 2, 4, 3), (2, 2, 3, 5), (2, 4, 3)),
     "without effect": (Call(convolutions, nn.Dropout(0.5), nn.Identity(), nn.Softmin(1), nn.Flatten()), (2, 3, 4)),
 }  # fmt: skip
-KEPT = ("activations", "conditions", "placed", "parts", "norms")
+KEPT = ("activations", "conditions", "placed", "parts", "norms", "products of arrays")
 
 
 @pytest.mark.few
 @pytest.mark.parametrize("name", KEPT)
 def test_operators(name) -> None:
-    module, shape = CASES[name]
-    _, errors = differences(module, shape)
+    module, *shapes = CASES[name]
+    _, errors = differences(module, *shapes)
     assert max(errors) < 1e-12
 
 
 @pytest.mark.full(like="exchange/test_torch_operators.py::test_operators")
 @pytest.mark.parametrize("name", [name for name in CASES if name not in KEPT])
 def test_more_operators(name) -> None:
-    module, shape = CASES[name]
-    _, errors = differences(module, shape)
+    module, *shapes = CASES[name]
+    _, errors = differences(module, *shapes)
     assert max(errors) < 1e-12
 
 

@@ -73,6 +73,9 @@ CASES = {
     "add": Case((IMAGE, IMAGE), 2, (IMAGE,), {"activation": "relu", "alpha": 0.0}),
     "elementwise": Case((IMAGE, (2, 1, 5, 9)), 2, (IMAGE,), {"function": "maximum"}),
     "elementwise_gradient": Case((IMAGE, IMAGE, IMAGE), 3, (IMAGE,), {"function": "multiply", "operand": 0}),
+    "matrix_product": Case(
+        ((2, 3, 5, 9), (2, 3, 20, 9)), 2, ((2, 3, 5, 20),), {"left_crosswise": False, "right_crosswise": True}
+    ),
     "sparse_product": Case((IMAGE,), 1, (SMALL[:2] + IMAGE[2:],), HAT),
     "concatenate": Case((IMAGE, (2, 6, 5, 3)), 2, ((2, 6, 5, 12),), {"axis": -1}),
     "slice": Case((IMAGE,), 1, ((2, 6, 5, 4),), {"axis": -1, "start": 3, "length": 4}),

@@ -61,6 +61,8 @@ def test_ports(layer):
     ports = 0 if layer.is_input else 1
     if "num_inputs" in defaults(layer):
         ports = {"depthcat": 3}.get(layer.kind, 2)
+    if layer.kind == "matrixproduct":
+        ports = 2
     assert layer.num_inputs == len(layer.input_names) == ports
     assert layer.input_names == (("in",) if ports == 1 else tuple(f"in{i + 1}" for i in range(ports)))
     assert layer.output_names == (() if layer.is_output else ("out",))

@@ -27,6 +27,7 @@ from reference.pointwise import (
     depth_concatenation,
     dropout,
     fully_connected,
+    matrix_product,
     relu,
     softmax,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "local_response",
     "masked_batch_norm",
     "masked_group_norm",
+    "matrix_product",
     "max_pool",
     "numeric_gradient",
     "one_hot",

@@ -169,6 +169,24 @@ def fully_connected(x: ArrayLike, weights: ArrayLike, bias: ArrayLike) -> tuple[
     return rows @ weights.T + bias.reshape(-1), backward
 
 
+def matrix_product(x: ArrayLike, z: ArrayLike, *, first: bool = False, second: bool = False) -> tuple[Array, Backward]:
+    """The product of the last two axes of x and z, transposed where `first` or `second` says so."""
+    x, z = np.asarray(x, np.float64), np.asarray(z, np.float64)
+    a, b = (np.swapaxes(each, -1, -2) if turned else each for each, turned in ((x, first), (z, second)))
+
+    def backward(dy: ArrayLike) -> tuple[Array, ...]:
+        found: list[Array] = []
+        slopes = dy @ np.swapaxes(b, -1, -2), np.swapaxes(a, -1, -2) @ dy
+        for given, turned, slope in zip((x, z), (first, second), slopes, strict=True):
+            own = np.swapaxes(slope, -1, -2) if turned else slope
+            own = own.sum(tuple(range(own.ndim - given.ndim)))
+            repeated = tuple(axis for axis, extent in enumerate(given.shape) if extent < own.shape[axis])
+            found.append(own.sum(repeated, keepdims=True))
+        return tuple(found)
+
+    return a @ b, backward
+
+
 def addition(*inputs: ArrayLike) -> tuple[Array, Backward]:
     """The sum of all inputs, which have one shape."""
     arrays = [np.asarray(x, np.float64) for x in inputs]

@@ -1,4 +1,4 @@
-"""Matrix products with a constant."""
+"""Matrix products, most with a constant."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import gncodegen as gnc
 from gncodegen.exchange.construction import Construction, Unsupported, Value, last
 from gncodegen.exchange.node import Node
+from gncodegen.exchange.operators.matrices import contracted, multiplied, product_of_arrays
 from gncodegen.exchange.operators.row import Operator, single
 
 
@@ -48,6 +49,8 @@ def mapped(construction: Construction, value: Value, axis: int, matrix: NDArray[
 
 def gemm(node: Node) -> Value:
     """Alpha · x · w + beta · c, along the last axis where there are more than two."""
+    if isinstance(node.operands[1], Value) or not isinstance(node.operands[0], Value):
+        return _gemm_of_arrays(node)
     value, weights = node.value(), node.constant_of_rank(1, 2)
     if node.attributes.get("transA", 0):
         if node.batching.batched:
@@ -63,10 +66,37 @@ def gemm(node: Node) -> Value:
     return node.construction.with_constant("add", linear(node, value, weights, None), node.own(bias, value))
 
 
+def _gemm_of_arrays(node: Node) -> Value:
+    """The same of two arrays, or with the constant in front; matrices of one observation."""
+    if node.batching.batched:
+        raise Unsupported("a product that mixes observations; allowed: MatMul of matrices in each of them")
+    factors = [node.operands[place] for place in range(2)]
+    for place, name in enumerate(("transA", "transB")):
+        operand = factors[place]
+        if node.attributes.get(name, 0) and operand is not None:
+            factors[place] = node.construction.permuted(operand, (1, 0)) if isinstance(operand, Value) else operand.T
+    assert factors[0] is not None
+    assert factors[1] is not None
+    found = multiplied(node.construction, factors[0], factors[1])
+    alpha, beta = (float(node.attributes.get(name, 1.0)) for name in ("alpha", "beta"))
+    if alpha != 1:
+        found = node.construction.with_constant("multiply", found, np.asarray(alpha))
+    added = node.operands[2] if node.has(2) else None
+    if isinstance(added, Value):
+        scaled = added if beta == 1 else node.construction.with_constant("multiply", added, np.asarray(beta))
+        return node.construction.joined([found, scaled], gnc.ElementwiseLayer("add", 2))
+    return (
+        found if added is None else node.construction.with_constant("add", found, added * np.asarray(beta, added.dtype))
+    )
+
+
 def matmul(node: Node) -> Value:
-    """X · w, or w · x, with a constant matrix."""
-    if isinstance(node.operands[0], Value):
-        return linear(node, node.value(), node.constant_of_rank(1, 2).T, None)
+    """X · w, or w · x, with a constant matrix; else the product of two arrays."""
+    first, second = node.operands
+    if isinstance(first, Value) and isinstance(second, np.ndarray) and second.ndim == 2:
+        return linear(node, first, second.T, None)
+    if not (isinstance(first, np.ndarray) and first.ndim == 2) or node.value(1).rank < 1 + (not node.batching.batched):
+        return product_of_arrays(node)
     value, weights = node.value(1), node.constant_of_rank(0, 2)
     axis = node.axis(-2, value.rank)
     if value.shape[axis] != weights.shape[1]:
@@ -75,7 +105,7 @@ def matmul(node: Node) -> Value:
 
 
 def einsum(node: Node) -> Value:
-    """A sum of products, as Einstein writes it: of one array, or of one and a constant that have axes in common."""
+    """A sum of products, as Einstein writes it: of one array, or of two, of which one may be a constant."""
     equation = node.attributes["equation"]
     equation = (equation.decode() if isinstance(equation, bytes) else equation).replace(" ", "")
     given, arrow, wanted = equation.partition("->")
@@ -83,6 +113,9 @@ def einsum(node: Node) -> Value:
     texts = [*terms, wanted]
     if not arrow or "." in equation or any(len(set(text)) < len(text) for text in texts) or len(terms) > 2:
         raise Unsupported(f"equation = {equation!r}; allowed: one or two terms of distinct letters, and ->")
+    arrays = sum(isinstance(operand, Value) for operand in node.operands)
+    if arrays == 2 or (len(terms) == 2 and {*terms[0]} & {*terms[1]} & {*wanted}):
+        return contracted(node, equation, terms, wanted)
     place = next(index for index, operand in enumerate(node.operands) if isinstance(operand, Value))
     value, letters, skipped = node.value(place), terms[place], node.batching.skipped
     if len(letters) != value.rank + skipped or letters[:skipped] != wanted[:skipped]:
@@ -119,7 +152,7 @@ def einsum(node: Node) -> Value:
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "Gemm": single(gemm, "FullyConnected"),
-    "Einsum": single(einsum, "FullyConnected, or Convolution with a window of 1"),
-    "MatMul": single(matmul, "FullyConnected, or Convolution with a window of 1"),
+    "Gemm": single(gemm, "FullyConnected; MatrixProduct"),
+    "Einsum": single(einsum, "FullyConnected, or Convolution with a window of 1; MatrixProduct"),
+    "MatMul": single(matmul, "FullyConnected, or Convolution with a window of 1; MatrixProduct of two arrays"),
 }

@@ -8,6 +8,7 @@ from gncodegen.ir.gn.folded import FoldedParameters
 from gncodegen.ir.gn.forward import PARAMETRIC
 from gncodegen.ir.gn.gradient import GRADIENTS
 from gncodegen.ir.gn.masked import MASKED
+from gncodegen.ir.gn.matrices import MatrixProduct
 from gncodegen.ir.gn.pointwise import POINTWISE, Loss
 from gncodegen.ir.gn.sparse import SparseProduct
 from gncodegen.ir.gn.storage import STORAGE
@@ -22,6 +23,7 @@ OPERATIONS: dict[str, type[GnOperation]] = {
         FoldedParameters,
         *POINTWISE,
         SparseProduct,
+        MatrixProduct,
         *ELEMENTWISE,
         *MASKED,
         *GRADIENTS,

@@ -32,7 +32,7 @@ class Elementwise(GnOperation):
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:
         _expect_function(values, len(operands))
-        return (Tensor(_broadcast(operands), operands[0].dtype),)
+        return (Tensor(broadcast(operands), operands[0].dtype),)
 
     def gradient(self, builder: Builder, cotangents: Cotangents) -> Cotangents:
         (dy,) = cotangents
@@ -45,7 +45,7 @@ class Elementwise(GnOperation):
                 continue
             attributes = {"function": self.attribute("function"), "operand": place}
             whole = builder.insert(ElementwiseGradient((*self.operands, dy), attributes, self.layers)).results[0]
-            found.append(_summed(builder, whole, shape_of(operand), self.layers))
+            found.append(summed(builder, whole, shape_of(operand), self.layers))
         return found
 
 
@@ -64,7 +64,7 @@ class ElementwiseGradient(GnOperation):
         expect(0 <= place < len(given), f"operand = {place} of {len(given)}")
         function = values.text("function")
         expect(not arithmetic(function, len(given)).flat(place), f"{function!r} has no gradient for operand {place}")
-        shape = _broadcast(tuple(given))
+        shape = broadcast(tuple(given))
         expect(shape == dy.shape, f"dy is {shape_text(dy)}; the operands give {list(shape)}")
         return (dy,)
 
@@ -76,7 +76,7 @@ def _expect_function(values: Values, operands: int) -> None:
         raise VerifyException(str(error)) from error
 
 
-def _broadcast(operands: tuple[Tensor, ...]) -> tuple[int, ...]:
+def broadcast(operands: tuple[Tensor, ...]) -> tuple[int, ...]:
     """The shape that all operands repeat to."""
     rank = max(len(operand.shape) for operand in operands)
     result = [1] * rank
@@ -91,7 +91,7 @@ def _broadcast(operands: tuple[Tensor, ...]) -> tuple[int, ...]:
     return tuple(result)
 
 
-def _summed(builder: Builder, value: SSAValue, shape: tuple[int, ...], layers: tuple[str, ...]) -> SSAValue:
+def summed(builder: Builder, value: SSAValue, shape: tuple[int, ...], layers: tuple[str, ...]) -> SSAValue:
     """The sums of `value` over the axes along which an operand of this shape repeats."""
     whole = shape_of(value)
     own = (1,) * (len(whole) - len(shape)) + shape

@@ -12,6 +12,7 @@ from gncodegen.kernels.cuda import (
     fully_connected,
     loss,
     masked_norm,
+    matrices,
     movement,
     normalization,
     pooling,
@@ -32,6 +33,7 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **movement.PLANS,
     **loss.PLANS,
     **masked_norm.PLANS,
+    **matrices.PLANS,
     **update.PLANS,
 }
 """Op → its plan."""

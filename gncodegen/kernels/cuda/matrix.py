@@ -41,14 +41,9 @@ def product_plan(problem: Problem, describe: Callable[[Problem], Product]) -> Pl
     moved = sum(tensor.bytes for tensor in (*problem.operands, *(workspaces or problem.results)))
     writes = tuple(range(len(slots) - len(outputs), len(slots)))
     grid = product.tiles(tiling.tile) * tiling.shares if stored.count else 0
-    numbers = {"depth": product.depth, "segment": tiling.segment} if product.free else {"rows": product.rows}
-    if not product.free and not single:
-        numbers["product"] = stored.count
+    numbers = _numbers(product, tiling, stored)
     schedule = _schedule(problem, product, tiling, stored.count, tuple(numbers))
-    order: tuple[int, ...] = ()
-    if not product.free and stored.count:
-        tile, repeats = tiling.tile, product.groups * product.phases * tiling.shares
-        order = Order(tile.rows, product.rows // stored.shape[0], -(-product.columns // tile.columns), repeats)
+    order = _order(product, tiling, stored) if not product.free and stored.count else ()
     values = tuple(numbers.values())
     main = Launch(schedule, slots, grid, writes, moved, product.flops, order=order, numbers=values)
     in_place = residual_in_place(product.epilogue)
@@ -62,6 +57,23 @@ def product_plan(problem: Problem, describe: Callable[[Problem], Product]) -> Pl
     return Plan((main, *adds), tuple(workspaces), in_place)
 
 
+def _numbers(product: Product, tiling: ProductTiling, stored: Tensor) -> dict[str, int]:
+    """What the kernel reads at run time; of many matrices the grid alone says how many there are."""
+    if product.many:
+        return {}
+    if product.free:
+        return {"depth": product.depth, "segment": tiling.segment}
+    return {"rows": product.rows} | ({} if tiling.shares == 1 else {"product": stored.count})
+
+
+def _order(product: Product, tiling: ProductTiling, stored: Tensor) -> Order:
+    """How blocks follow observations, which are among the matrices where there are many, else among the rows."""
+    if product.many:
+        return Order(1, product.many // stored.shape[0], product.tiles(tiling.tile) // product.many)
+    tile, repeats = tiling.tile, product.groups * product.phases * tiling.shares
+    return Order(tile.rows, product.rows // stored.shape[0], -(-product.columns // tile.columns), repeats)
+
+
 def _described(problem: Problem, describe: Callable[[Problem], Product]) -> Product:
     product = describe(problem)
     return replace(product, narrow=bool(stored_types(problem, c=product.slots[-1])))
@@ -69,6 +81,8 @@ def _described(problem: Problem, describe: Callable[[Problem], Product]) -> Prod
 
 def _without_observations(product: Product) -> Product:
     """The product, for a comparison of what kernels are specialised for."""
+    if product.many:
+        return replace(product, many=0, flops=0)
     return replace(product, depth=0, flops=0) if product.free else replace(product, rows=0, flops=0)
 
 
@@ -102,6 +116,7 @@ def _schedule(
         "right": product.right,
         "out_pixel": product.out_pixel,
         "sums": product.sums,
+        **({"many": True} if product.many else {}),
         **product.shape,
         **product.epilogue,
         **_stored_types(problem, product, shared),

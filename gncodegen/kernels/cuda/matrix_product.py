@@ -24,6 +24,7 @@ class Product:
         total: argument for the sums of A's rows or B's columns, "" = none; `sums` says which: "left" or "right".
         groups, phases: independent products in one launch.
         out_pixel: values from row to row of C.
+        many: matrices of A, B and C, where there are several; observations are among them, and not among the rows.
         free: whether the depth is cut as the machine likes; else by the depth alone, so that a batch slice has the
             same bits.
         narrow: whether C lies in 16 bits, so that no partial sum may lie there.
@@ -45,6 +46,7 @@ class Product:
     out_pixel: int
     groups: int = 1
     phases: int = 1
+    many: int = 0
     total: str = ""
     sums: str = ""
     free: bool = False
@@ -55,7 +57,13 @@ class Product:
 
     def tiles(self, tile: BlockTile) -> int:
         """Tiles of C."""
-        return -(-self.rows // tile.rows) * -(-self.columns // tile.columns) * self.groups * self.phases
+        return (
+            -(-self.rows // tile.rows)
+            * -(-self.columns // tile.columns)
+            * self.groups
+            * self.phases
+            * max(1, self.many)
+        )
 
 
 def stored_types(problem: Problem, **arguments: str) -> dict[str, Constant]:

@@ -104,6 +104,12 @@ def _parts(depth: int, parts: int, step: int) -> tuple[int, int]:
 def _cuts(product: Product, machine: Machine, tile: BlockTile) -> list[ProductTiling]:
     if not product.free:
         segment, segments = _segments(product.depth, 32)
+        if product.many:  # a block does all segments; where C lies in 16 bits, as one
+            return [
+                ProductTiling(tile, product.depth, 1, 1)
+                if product.narrow
+                else ProductTiling(tile, segment, segments, 1)
+            ]
         shares = {segments} if product.narrow else {1, segments}
         return [ProductTiling(tile, segment, segments, each) for each in sorted(shares)]
     blocks = max(1, product.tiles(tile))

@@ -79,6 +79,25 @@ def sparse_product(step: Step) -> Array:
     return Array(shape, {order: step.emit("MatMul", step.stored(order), step.constant("matrix", matrix))})
 
 
+def matrix_product(step: Step) -> Array:
+    """MatMul of matrices either way round."""
+    names = ("left_crosswise", "right_crosswise")
+    shapes = [array.shape for array in step.arrays]
+    tensors: list[str] = []
+    for index, (array, name) in enumerate(zip(step.arrays, names, strict=False)):
+        own = identity(array.rank)
+        turned = (*own[:-2], own[-1], own[-2])
+        tensors.append(step.stored(turned if step.attribute(name) else own, index))
+    if step.values:
+        constant = step.values[0]
+        tensors.append(step.parameter(0, np.swapaxes(constant, -1, -2) if step.attribute(names[1]) else constant))
+        shapes.append(constant.shape)
+    rows = shapes[0][-1 if step.attribute(names[0]) else -2]
+    columns = shapes[1][-2 if step.attribute(names[1]) else -1]
+    shape = (*np.broadcast_shapes(*(shape[:-2] for shape in shapes)), rows, columns)
+    return Array(shape, {identity(len(shape)): step.emit("MatMul", *tensors)})
+
+
 def concatenate(step: Step) -> Array:
     """Along the channels."""
     order = step.shared()
@@ -129,6 +148,7 @@ ROWS: Mapping[str, Row] = {
     "slice": Row(slice_, "Slice"),
     "pad": Row(pad, "Pad"),
     "sparse_product": Row(sparse_product, "MatMul"),
+    "matrix_product": Row(matrix_product, "MatMul"),
     "concatenate": Row(concatenate, "Concat"),
     "fully_connected": Row(fully_connected, "Gemm; MatMul and Add at each time step"),
 }

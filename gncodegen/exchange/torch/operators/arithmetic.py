@@ -1,4 +1,4 @@
-"""Functions of several operands, and matrix products with a constant."""
+"""Functions of several operands, and matrix products."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from gncodegen.exchange.construction import Unsupported
 from gncodegen.exchange.torch.call import Array, Call, Row, require, row
 
 
@@ -50,17 +49,19 @@ def linear(call: Call) -> Array:
 
 
 def product(call: Call) -> Array:
-    """A product of two arrays, one of them a constant matrix."""
+    """A product of two arrays; one may be a constant."""
     factors = [call.first, call.get("other", call.get("mat2"))]
     known = [call.known(factor) for factor in factors]
     # A constant may have axes of extent 1 in front, as bmm wants them.
     given = [
-        factor if array is None else array.reshape(array.shape[max(array.ndim - 2, 0) :])
+        factor if array is None or set(array.shape[:-2]) - {1} else array.reshape(array.shape[max(array.ndim - 2, 0) :])
         for factor, array in zip(factors, known, strict=True)
-        if array is None or array.ndim <= 2 or set(array.shape[:-2]) == {1}
     ]
-    if len(given) < 2 or all(array is None for array in known) or any(a is not None and a.ndim < 2 for a in known):
-        raise Unsupported("its operands are both computed at run time, or one is no matrix; allowed: a constant matrix")
+    vector = known[1] is not None and known[1].ndim == 1
+    if vector and call.rank(factors[0]) > 1:
+        return call.emit(
+            "ReduceSum", call.emit("Mul", factors[0], factors[1]), axes=[call.rank(factors[0]) - 1], keepdims=0
+        )
     return call.emit("MatMul", *given)
 
 
@@ -68,6 +69,14 @@ def product_and_sum(call: Call) -> Array:
     """Beta · self + alpha · mat1 · mat2."""
     alpha, beta = float(call.get("alpha", 1)), float(call.get("beta", 1))
     return call.emit("Gemm", call["mat1"], call["mat2"], call["self"], alpha=alpha, beta=beta)
+
+
+def product_of_many_and_sum(call: Call) -> Array:
+    """Beta · self + alpha · batch1 · batch2, for each of many matrices."""
+    found = call.emit("MatMul", call["batch1"], call["batch2"])
+    beta = float(call.get("beta", 1))
+    scaled = _scaled(call, found, float(call.get("alpha", 1)))
+    return scaled if beta == 0 else call.emit("Add", scaled, _scaled(call, call["self"], beta))
 
 
 def added(operator: str) -> Callable[[Call], Array]:
@@ -103,6 +112,7 @@ OPERATORS: Mapping[str, Row] = {
     "addmm": row(product_and_sum, "Gemm"),
     "mm": row(product, "MatMul"),
     "bmm": row(product, "MatMul"),
+    "baddbmm": row(product_of_many_and_sum, "MatMul", "Mul", "Add"),
     "einsum": row(lambda call: call.emit("Einsum", *call["tensors"], equation=call["equation"]), "Einsum"),
-    "matmul": row(product, "MatMul"),
+    "matmul": row(product, "MatMul", "Mul", "ReduceSum"),
 }
