@@ -114,7 +114,7 @@ class Form(Generic[P]):
                 return self._on_gpu(given)
             x = as_array(x, f"{self.name}: x")
         if given.elementwise:
-            shape, order, extents = x.shape, FLAT, (1, x.size)
+            shape, order, extents = x.shape, FLAT, (1, x.size) if x.size else (0, 1)
         else:
             order = order_of(given.data_format, x.ndim, self.name)
             x = x if order.batched else x[None]
@@ -172,7 +172,7 @@ class _Call(NamedTuple):
             return dy
         array = as_array(dy, "dy")
         if self.shape is not None:
-            return array.reshape(1, -1)
+            return array.reshape(self.x.shape)
         return self._inner(array, axis_order(self.order.letters, "B" + self.ready.size.format))
 
     def targets(self, given: Any) -> NDArray[Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 import numpy as np
 
@@ -38,6 +39,18 @@ def layer_to_json(layer: Layer) -> dict[str, Any]:
     }
 
 
+def _written_duration(value: np.timedelta64) -> str:
+    unit, count = np.datetime_data(value)
+    return f"{value.astype(np.int64)} {count}{unit}"
+
+
+def _read_duration(text: str) -> np.timedelta64:
+    number, unit = text.split()
+    return np.timedelta64(int(number), unit)
+
+
+_MICROSECOND = timedelta(microseconds=1)
+
 _KINDS: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
     "bytes": (bytes, bytes.hex, bytes.fromhex),
     "decimal": (Decimal, str, Decimal),
@@ -46,6 +59,9 @@ _KINDS: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
     "date": (date, date.isoformat, date.fromisoformat),
     "time": (time, time.isoformat, time.fromisoformat),
     "datetime64": (np.datetime64, str, np.datetime64),
+    "timedelta64": (np.timedelta64, _written_duration, _read_duration),
+    "timedelta": (timedelta, lambda value: str(value // _MICROSECOND), lambda text: int(text) * _MICROSECOND),
+    "uuid": (UUID, str, UUID),
 }
 """Labels that JSON has no form for: kind → type, to text, from text. The first type that fits is taken."""
 

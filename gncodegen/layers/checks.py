@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, cast
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,13 +201,16 @@ def _shared(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items()))
 
 
-LABEL_KINDS = (str, bytes, int, float, Decimal, Fraction, date, time, np.datetime64)
+LABEL_KINDS = (
+    str, bytes, int, float, Decimal, Fraction, date, time, timedelta, UUID, np.datetime64, np.timedelta64
+)  # fmt: skip
 """What a class can be called by; a datetime is a date."""
 
 
 def _label(value: Any) -> Any:
-    # Dates stay NumPy's: their Python form depends on the unit.
-    label = value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
+    # Dates and durations stay NumPy's: their Python form depends on the unit.
+    numpys = isinstance(value, np.datetime64 | np.timedelta64)
+    label = value.item() if isinstance(value, np.generic) and not numpys else value
     require(isinstance(label, LABEL_KINDS) and label == label)  # noqa: PLR0124  NaN is the value unequal to itself
     return label
 
@@ -241,8 +245,8 @@ vector = Check(_vector, "a vector of real numbers, one per channel", "None")
 variances = Check(_variances, "a vector of numbers ≥ 0, one per channel", "None")
 shared = Check(_shared, "a mapping of learnables to those of other layers", '{"weights": "conv_1.weights"}')
 statistic = Check(_statistic, "an array of real numbers", "None")
-label = Check(_label, "a text, bytes, number or date", '"none"')
-labels = Check(_labels, "distinct texts, bytes, numbers or dates", '("cat", "dog")')
+label = Check(_label, "a text, bytes, number, date, duration or UUID", '"none"')
+labels = Check(_labels, "distinct texts, bytes, numbers, dates, durations or UUIDs", '("cat", "dog")')
 class_weights = Check(_class_weights, "a vector of finite numbers > 0, one per class", "(1.0, 2.0)")
 
 WEIGHT_INITIALIZERS = ("glorot", "he", "orthogonal", "narrow-normal", "zeros", "ones")

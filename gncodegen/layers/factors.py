@@ -27,11 +27,12 @@ def set_learn_rate_factor(target: Any, *arguments: Any) -> Any:
         graph = set_learn_rate_factor(graph, "gn1", "scale", 0)
 
     Args:
-        target: a layer; or an array of layers, a `LayerGraph` or a `Network`, followed by the layer's name.
+        target: a layer; or an array of layers, a `LayerGraph`, a `Network` or a trained network, followed by the
+            layer's name.
         arguments: the parameter's name, such as "weights", and the factor, ≥ 0.
 
     Returns:
-        The changed layer, array, graph or network.
+        The changed layer, array, graph or network; of a trained network its `Network`, with what was learned.
 
     Raises:
         LayerError: there is no such parameter, or the factor is negative.
@@ -78,6 +79,7 @@ def get_l2_factor(target: Any, *arguments: Any) -> float:
 
 def _get_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> float:
     *names, parameter = arguments
+    target = _layers(target)
     if not isinstance(target, Layer):
         layers = target if isinstance(target, Network) else _graph(target)
         if len(names) != 1:
@@ -90,13 +92,19 @@ def _get_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> float:
     return float(getattr(target, _property(target, factor, parameter)))
 
 
+def _layers(target: Any) -> Any:
+    """A trained or compiled network as its checked one, whose layers have the learned values."""
+    own = getattr(target, "network", None)
+    return own if isinstance(own, Network) else target
+
+
 def _graph(target: Any) -> LayerGraph:
     if isinstance(target, (list, tuple)):
         return LayerGraph(cast("list[Layer]", target))
     if isinstance(target, LayerGraph):
         return target
     raise LayerError(
-        f"target = {shown(target)}; allowed: a layer, a list of layers, a LayerGraph or a Network; "
+        f"target = {shown(target)}; allowed: a layer, a list of layers, a LayerGraph, a Network or a trained network; "
         'write set_learn_rate_factor(layer, "scale", 0)'
     )
 
@@ -104,7 +112,7 @@ def _graph(target: Any) -> LayerGraph:
 def _set_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> Any:
     if isinstance(target, Layer):
         return _changed(target, factor, *arguments)
-    name, *rest = arguments
+    target, (name, *rest) = _layers(target), arguments
     if isinstance(target, (list, tuple)):
         graph = _graph(target)
         named = [layer.name for layer in name_layers(target)]

@@ -47,6 +47,29 @@ def label_array(labels: Any, size: tuple[int, ...], where: str) -> tuple[NDArray
     )
 
 
+def categories(labels: Any, count: int, ignored: Any) -> tuple[Any, ...] | None:
+    """The categories of a pandas categorical in their own order: all of them, or those that occur, where they are K.
+
+    Args:
+        labels: as for `label_array`.
+        count: K.
+        ignored: the label that is no class, or None.
+
+    Returns:
+        None where labels are no categorical, or have another number of categories.
+    """
+    column = labels.iloc[:, 0] if getattr(labels, "ndim", 0) == 2 and hasattr(labels, "iloc") else labels
+    found = getattr(getattr(column, "dtype", None), "categories", None)
+    if found is None or not len(column):
+        return None
+    every = without(found.to_numpy().tolist(), ignored)
+    if len(every) == count:
+        return tuple(every)
+    seen = set(np.asarray(column).tolist())
+    used = tuple(each for each in every if each in seen)
+    return used if len(used) == count else None
+
+
 def _array(labels: Any, where: str) -> NDArray[Any]:
     if on_gpu(labels):
         return as_array(labels, f"{where}: labels")
@@ -56,6 +79,11 @@ def _array(labels: Any, where: str) -> NDArray[Any]:
         raise ArrayError(
             f"{where}: labels are no array ({error}); allowed: one label for each sample; give them as one flat list"
         ) from error
+    if array.dtype.kind in "US" and array.ndim == 1 and isinstance(labels, (list, tuple)):
+        kinds = {type(each) for each in labels}  # of which NumPy makes texts
+        if not any(all(issubclass(kind, text) for kind in kinds) for text in (str, bytes)):
+            named = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise ArrayError(f"{where}: labels of kinds {named}; allowed: one sortable kind; turn them all into text")
     if array.dtype.kind in "cV":
         raise ArrayError(f"{where}: labels of type {array.dtype}; allowed: one sortable kind; turn them into text")
     return array
@@ -81,7 +109,7 @@ def encoded(labels: NDArray[Any], where: str) -> tuple[list[Any], NDArray[np.int
             raise ArrayError(f"{where}: labels that are {error}; allowed: one sortable kind; use numbers") from error
         return list(places), np.array(codes, np.int64).reshape(labels.shape)
     found, codes = np.unique(labels, return_inverse=True)
-    # Dates stay NumPy's: their Python form depends on the unit.
+    # Dates and durations stay NumPy's: their Python form depends on the unit.
     distinct: list[Any] = list(found) if found.dtype.kind in "mM" else found.tolist()
     _refuse_undefined(distinct, where)
     return distinct, codes.reshape(labels.shape).astype(np.int64, copy=False)
@@ -116,7 +144,7 @@ def classes_of(distinct: Sequence[Any], count: int, where: str) -> tuple[Any, ..
         return tuple(range(count))
     if kinds := sorted({type(value).__name__ for value in distinct if not isinstance(value, LABEL_KINDS)}):
         raise ArrayError(
-            f"{where}: labels of kind {', '.join(kinds)}; allowed: texts, bytes, numbers and dates; "
+            f"{where}: labels of kind {', '.join(kinds)}; allowed: texts, bytes, numbers, dates, durations and UUIDs; "
             "turn them into text, as with labels.astype(str)"
         )
     try:

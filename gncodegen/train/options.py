@@ -180,7 +180,7 @@ class TrainingOptions:
     output_fcn: Annotated[Any, Check(_functions, "None, a callable or a list of callables", "None")] = None
     detect_anomaly: Annotated[bool, flag] = False
     plots: Annotated[Literal["none", "training-progress"], one_of("none", "training-progress")] = "none"
-    seed: Annotated[int | None, optional(integer_from(0, "an int ≥ 0", "0"))] = None
+    seed: Annotated[int | None, optional(integer_from(0, "an int from 0 to 2⁶³ − 1", "0"))] = None
 
     def __post_init__(self) -> None:
         for name, (check, default) in _checks().items():

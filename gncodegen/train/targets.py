@@ -16,6 +16,7 @@ from gncodegen.runtime.arrays import as_array
 from gncodegen.runtime.sequences import is_listed, listed, padded
 from gncodegen.train.labels import (
     IGNORED,
+    categories,
     classes_of,
     encoded,
     indices_of,
@@ -220,7 +221,8 @@ def class_targets(
 
     Args:
         labels: (N, *positions) of any sortable kind, class indices 0 … K−1, or one-hot rows (N, *positions, K).
-        classes: the K labels in the order of the outputs, or None: the sorted distinct labels.
+        classes: the K labels in the order of the outputs, or None: the categories of a pandas categorical in their
+            order, or the sorted distinct labels.
         size: (*positions, K), the size of one output.
         where: the output layer, as messages name it.
         ignored: the label of samples and positions that do not count, or None.
@@ -228,6 +230,8 @@ def class_targets(
     Raises:
         ArrayError: the labels do not fit K classes.
     """
+    if classes is None:
+        classes = categories(labels, size[-1], ignored)
     array, are_rows = label_array(labels, size, where)
     if are_rows:
         named = tuple(range(size[-1])) if classes is None else tuple(classes)

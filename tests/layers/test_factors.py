@@ -1,5 +1,6 @@
 """Factors changed by name."""
 
+import numpy as np
 import pytest
 
 import gncodegen as gnc
@@ -25,6 +26,16 @@ def test_of_arrays_graphs_and_networks(classifier, residual):
     assert changed.connections == residual.connections
     network = set_l2_factor(Network.build(classifier), "bn", "scale", 0)
     assert network.parameters["bn.scale"].l2_factor == 0
+
+
+def test_of_a_compiled_network():
+    """Its layers come with the values they have."""
+    layers = [gnc.FeatureInputLayer(3), gnc.FullyConnectedLayer(2, name="fc"), gnc.RegressionLayer()]
+    net, _ = gnc.train_network(np.ones((4, 3)), np.ones((4, 2)), layers, gnc.training_options(verbose=False))
+    changed = set_learn_rate_factor(net, "fc", "weights", 0)
+    assert get_learn_rate_factor(changed, "fc", "weights") == 0
+    assert get_learn_rate_factor(net, "fc", "weights") == 1
+    np.testing.assert_array_equal(changed["fc"].layer.weights, net.compiled.parameters["fc.weights"])
 
 
 def test_are_read_back(classifier, residual):

@@ -1,7 +1,11 @@
 """Arrays and graphs become checked networks."""
 
 import json
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from hypothesis import strategies as st
 
 import gncodegen as gnc
 from gncodegen.errors import ArrayError, LayerError, NetworkError
+from gncodegen.layers.archive import layer_from_json, layer_to_json
 from gncodegen.layers.base import Size
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
@@ -152,6 +157,20 @@ def test_json_of_every_property():
     ]
     network = Network.build(layers)
     assert through_json(network) == network
+
+
+def test_json_of_labels_of_every_kind():
+    labels = (
+        "a", b"\x00b", 3, 0.5, Decimal("0.10"), Fraction(1, 3), date(2020, 1, 2), datetime(2020, 1, 2, 3), time(4, 5),
+        timedelta(days=-1, microseconds=7), UUID(int=9), np.datetime64("2020-01-02T03", "h"),
+        np.timedelta64(-7, "25m"),
+    )  # fmt: skip
+    for label in labels:
+        layer = gnc.ClassificationLayer(classes=(label,))
+        (read,) = layer_from_json(json.loads(json.dumps(layer_to_json(layer))), {}).classes
+        assert (read, type(read)) == (label, type(label))
+        if isinstance(label, np.generic):
+            assert read.dtype == label.dtype
 
 
 def test_json_drops_callables_that_values_replace():

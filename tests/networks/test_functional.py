@@ -251,3 +251,8 @@ def test_arrays_of_a_gpu(stub):
             functional.groupnorm(there, 2, GpuArray(stub, offset), scale)
     finally:
         prepared.cache_clear()
+
+
+def test_an_empty_array_stays_empty():
+    for shape in ((0,), (0, 3), (2, 0, 4)):
+        assert gnc.functional.relu(np.zeros(shape)).shape == shape

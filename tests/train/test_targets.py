@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from gncodegen.errors import ArrayError
 from gncodegen.train.targets import class_targets, response_targets
 
 DAYS = np.array(["2020-01-01", "2021-01-01", "2022-01-01"], "datetime64[D]")
+LASTED = np.array([90, 91, 5000], "timedelta64[25m]")
 WHERE = "layer 6 'classoutput'"
 
 
@@ -32,6 +34,9 @@ WHERE = "layer 6 'classoutput'"
         ([Decimal(2), Decimal("0.5"), Decimal(3)], (Decimal("0.5"), Decimal(2), Decimal(3)), [1, 0, 2]),
         ([date(2, 1, 1), date(1, 1, 1), date(3, 1, 1)], (date(1, 1, 1), date(2, 1, 1), date(3, 1, 1)), [1, 0, 2]),
         (DAYS[[1, 0, 2]], tuple(DAYS), [1, 0, 2]),
+        (LASTED[[1, 0, 2]], tuple(LASTED), [1, 0, 2]),
+        ([timedelta(2), timedelta(1), timedelta(3)], (timedelta(1), timedelta(2), timedelta(3)), [1, 0, 2]),
+        ([UUID(int=2), UUID(int=1), UUID(int=3)], (UUID(int=1), UUID(int=2), UUID(int=3)), [1, 0, 2]),
     ],
 )
 def test_automatic_classes(labels, classes, indices):
@@ -78,7 +83,9 @@ def test_given_numbers_are_labels_not_indices():
         (np.ma.masked_equal([0, 1, 2], 1), None, "masked labels"),
         ([[0, 1], [2]], None, "labels are no array"),
         ([1j, 2, 3], None, "complex128"),
-        (np.array([1, 2, 3], "timedelta64[s]"), None, "labels of kind timedelta64"),
+        ([0, "a", 1.5], None, "labels of kinds float, int, str"),
+        ([b"a", "b", b"c"], None, "labels of kinds bytes, str"),
+        (np.array([object(), 1], object)[:1], None, "labels of kind object"),
     ],
 )
 def test_refused(labels, classes, words):
@@ -101,6 +108,26 @@ def test_responses():
 def test_wrong_responses(responses):
     with pytest.raises(ArrayError, match=r"allowed: real numbers \((N, 2|bool, int, float)\)"):
         response_targets(responses, (2,), WHERE)
+
+
+def test_categories_keep_their_order():
+    """As in the reference: those of a categorical are the classes; such as do not occur may be left out."""
+    pandas = pytest.importorskip("pandas")
+    small = pandas.CategoricalDtype(["low", "mid", "high"])
+    for labels in (pandas.Categorical(["mid", "low", "high"], dtype=small), pandas.Series(["mid", "low"], dtype=small)):
+        found = class_targets(labels, None, (3,), WHERE)
+        assert found.classes == ("low", "mid", "high")
+        assert found.indices[:2].tolist() == [1, 0]
+    frame = pandas.DataFrame({"y": pandas.Series(["mid", "low"], dtype=small)})
+    assert class_targets(frame, None, (2,), WHERE).classes == ("low", "mid")
+    assert class_targets(frame, None, (2,), WHERE, "high").classes == ("low", "mid")
+    assert class_targets(frame, ("mid", "low"), (2,), WHERE).indices.tolist() == [0, 1]
+    numbers = pandas.Series([7, 3, 7], dtype=pandas.CategoricalDtype([7, 3]))
+    assert class_targets(numbers, None, (2,), WHERE).indices.tolist() == [0, 1, 0]
+    with pytest.raises(ArrayError, match="2 distinct labels for 4 outputs"):
+        class_targets(frame, None, (4,), WHERE)
+    with pytest.raises(ArrayError, match="undefined labels"):
+        class_targets(pandas.Series(["mid", None], dtype=small), None, (3,), WHERE)
 
 
 def test_labels_of_pandas():
