@@ -172,7 +172,7 @@ class _Call(NamedTuple):
             return dy
         array = as_array(dy, "dy")
         if self.shape is not None:
-            return array.reshape(self.x.shape)
+            return array.reshape(1, -1)
         return self._inner(array, axis_order(self.order.letters, "B" + self.ready.size.format))
 
     def targets(self, given: Any) -> NDArray[Any]:
