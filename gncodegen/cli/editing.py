@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 FOLDER = "gncodegen-overrides"
@@ -35,7 +36,8 @@ def run(given: Namespace) -> None:
     from gncodegen.overrides import copy_of
 
     folder = given.override or environment().override or FOLDER
-    given.override = None  # what is copied is the generated kernel
-    kernel = kernel_named(compiled_network(given.file, chosen(given)), given.kernel)
+    with TemporaryDirectory() as nothing:
+        given.override = nothing  # what is copied is the generated kernel, whatever the folder holds, if it is there
+        kernel = kernel_named(compiled_network(given.file, chosen(given)), given.kernel)
     print(copy_of(kernel.file, Path(folder)))
     print(f"Edit it, then compile with GNCODEGEN_OVERRIDE={folder}", file=sys.stderr)

@@ -88,6 +88,17 @@ def test_debug_tells_more_at_each_level(file, capsys, monkeypatch):
         assert len(more.splitlines()) >= len(less.splitlines())
 
 
+def test_edit_in_a_folder_that_is_not_there_or_holds_a_wrong_kernel(file, tmp_path):
+    folder = tmp_path / "new" / "folder"
+    environment = os.environ | {"GNCODEGEN_OVERRIDE": str(folder)}
+    for name in ("group_norm_1", "update_1"):
+        command = [sys.executable, "-m", "gncodegen", "edit", name, "--file", file]
+        found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        path = Path(found.stdout.strip())
+        assert path.parent == folder
+        path.write_text("def kernel(tile, argv):\n    pass\n")
+
+
 def test_edit(file, tmp_path, capsys):
     assert run("edit", "group_norm_1", "--file", file, "--override", tmp_path / "edited") == 0
     captured = capsys.readouterr()
