@@ -13,6 +13,7 @@ from gncodegen.emulator.checks.order import BlockOrder
 from gncodegen.emulator.checks.traffic import Traffic
 from gncodegen.emulator.interpreter import Interpreter
 from gncodegen.emulator.isa.executable import Executable
+from gncodegen.emulator.ptx.module import Module
 from gncodegen.emulator.state.configuration import Extents, LaunchConfiguration
 from gncodegen.emulator.state.memory import DeviceMemory
 from gncodegen.emulator.state.observer import Observer
@@ -43,6 +44,7 @@ def run(
     cooperative: bool = False,
     dynamic_shared: int = 0,
     checks: bool = True,
+    agreeing: bool = False,
     budget: int = BUDGET,
     traffic: Traffic | None = None,
 ) -> Statistics:
@@ -58,6 +60,7 @@ def run(
         cooperative: whether all blocks are resident at once, so that they may wait for each other.
         dynamic_shared: bytes of dynamic shared memory a block.
         checks: whether to look for uninitialised reads and races; bounds, alignment and barriers are always checked.
+        agreeing: whether threads may store the same value to one place by one instruction, as kernels of Triton do.
         budget: instructions after which a wave counts as hanging.
         traffic: where to count the bytes of global accesses, if anywhere.
 
@@ -71,8 +74,9 @@ def run(
     if len(arguments) != len(module.parameters):
         raise EmulationFault(f"{len(arguments)} arguments for {len(module.parameters)} parameters", kernel=module.entry)
     configuration = LaunchConfiguration(
-        module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks, extents
-    )
+        module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks, extents,
+        agreeing,
+    )  # fmt: skip
     observers = [*(_observers(configuration) if checks else ()), *([traffic] if traffic else ())]
     step = grid if cooperative else max(LANES // (block * cluster), 1) * cluster
     time = waves = 0
@@ -96,10 +100,16 @@ def _observers(configuration: LaunchConfiguration) -> list[Observer]:
     within = BarrierIntervals(memory.bytes.size, granule, memory.describe, apart=True)
     if configuration.grid == 1:
         return [within]
-    if configuration.cooperative or configuration.cluster > 1:
+    if configuration.cooperative or configuration.cluster > 1 or _publishes(configuration.module):
         sizes = configuration.grid, configuration.block, configuration.cluster
         return [VectorClocks(memory, granule, *sizes), within]
     return [BlockOrder(memory, granule), within]
+
+
+def _publishes(module: Module) -> bool:
+    """Whether a block can say to others that it has written: by a fence, or an atomic that releases."""
+    words = {"fence", "membar", "release", "acq_rel"}
+    return any(not words.isdisjoint(step.instruction.opcode) for step in module.steps)
 
 
 def _watch(wave: Wave, observers: Sequence[Observer]) -> None:

@@ -2,7 +2,8 @@
 
 Accesses are only noted; when a block's interval ends, those to bytes that someone wrote are compared. Threads of one
 warp are ordered by what synchronises them (bar.warp.sync, shfl.sync and the other .sync instructions). Strong accesses
-(volatile, relaxed, acquire, release, atomic) race with weak ones only, and order nothing within their block.
+(volatile, relaxed, acquire, release, atomic) race with weak ones only, and order nothing within their block. Threads
+that store the same value to one place by one instruction race, unless the launch says that they may (`agreeing`).
 
 In shared memory the blocks of a cluster are compared with each other; in global memory each block is looked at alone,
 and `order` and `clocks` compare the blocks.
@@ -115,6 +116,9 @@ class BarrierIntervals(Observer):
         for number, access in enumerate(accesses):
             place = self._granules(access)
             row, column = np.nonzero(np.isin(place, contested))
+            if access.agreed:  # of lanes that store the same value at once, one counts
+                first = np.unique(place[row, column], return_index=True)[1]
+                row, column = row[first], column[first]
             lanes = access.lanes[row]
             same = np.ones_like(lanes)
             flags = (same * access.write, same * access.strong, same * number)

@@ -1,7 +1,8 @@
 """Races between blocks in global memory, over a whole launch.
 
 An address written by one block may not be touched by another. Strong accesses (volatile, relaxed, acquire, release,
-atomic) race with weak ones only. `clocks.VectorClocks` adds what orders the blocks of a cooperative or cluster launch.
+atomic) race with weak ones only. `clocks.VectorClocks` adds what orders the blocks of a cooperative or cluster launch,
+or of one whose kernel publishes what it wrote.
 """
 
 from __future__ import annotations

@@ -67,7 +67,9 @@ def write_bytes(
         place = offsets >> shift
         if strong and not wave.progress:
             wave.progress = bool((region.data.view(kind)[place] != data[chosen]).any())
-        region.data.view(kind)[place] = data[chosen]
+        values = data[chosen]
+        region.data.view(kind)[place] = values
         if region.ready is not None:
             region.ready.view(kind)[place] = _READY[nbytes]
-        region.note(wave, offsets, nbytes, lanes, write=True, strong=strong)
+        agreed = wave.configuration.agreeing and bool((region.data.view(kind).take(place) == values).all())
+        region.note(wave, offsets, nbytes, lanes, write=True, strong=strong, agreed=agreed)

@@ -26,7 +26,8 @@ class LaunchConfiguration:
 
     Attributes: `grid` blocks of `block` threads in clusters of `cluster` blocks, `dynamic_shared` bytes a block;
     `cooperative`: all blocks are resident at once; `checks`: uninitialised reads and races are looked for; `extents`,
-    of the grid and of a block along x, y and z.
+    of the grid and of a block along x, y and z; `agreeing`: threads may store the same value to one place by one
+    instruction.
     """
 
     module: Module
@@ -39,6 +40,7 @@ class LaunchConfiguration:
     dynamic_shared: int
     checks: bool
     extents: tuple[Extents, Extents]
+    agreeing: bool = False
 
     @property
     def shared_bytes(self) -> int:

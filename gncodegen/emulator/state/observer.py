@@ -19,15 +19,16 @@ class Access:
     """One instruction's accesses to a region: each active lane touches `nbytes` from its offset on.
 
     `strong`: the access is volatile, relaxed, acquire, release or atomic. `time` and `pc` say when and by what.
+    `agreed`: lanes that write the same bytes write the same values there.
     """
 
-    __slots__ = ("_span", "active", "nbytes", "offsets", "pc", "strong", "time", "write")
+    __slots__ = ("_span", "active", "agreed", "nbytes", "offsets", "pc", "strong", "time", "write")
 
     def __init__(
         self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool
     ) -> None:
         self.offsets, self.nbytes, self.active, self.write, self.strong = offsets, nbytes, active, write, strong
-        self.time, self.pc = threads.time, threads.pc
+        self.time, self.pc, self.agreed = threads.time, threads.pc, False
         self._span: tuple[int, int] | None = None
 
     @property

@@ -36,11 +36,20 @@ class Region:
         return f"{self.name} byte {offset}"
 
     def note(
-        self, threads: Threads, offsets: Offsets, nbytes: int, active: ActiveLanes, *, write: bool, strong: bool = False
+        self,
+        threads: Threads,
+        offsets: Offsets,
+        nbytes: int,
+        active: ActiveLanes,
+        *,
+        write: bool,
+        strong: bool = False,
+        agreed: bool = False,
     ) -> None:
         """Tell the observers of an access."""
         if self.observers:
             access = Access(threads, offsets, nbytes, active, write=write, strong=strong)
+            access.agreed = agreed
             for one in self.observers:
                 one.access(threads, access)
 
