@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -187,7 +187,8 @@ class Schedule:
         shape: the problem's extents and options, by the names the template uses.
         tiles: the blocking choices, by the names the template uses. CUDA launches read `threads` (per block), and,
             where present, `blocks_per_processor` (a compiler hint that caps registers), `dynamic_shared` (bytes),
-            `cluster` (blocks) and `cooperative` (all blocks are resident at once).
+            `cluster` (blocks, or which of `numbers` says how many) and `cooperative` (all blocks are resident at
+            once).
         numbers: what the kernel reads at run time because it depends on the number of observations, by the names that
             the template uses; Launch.numbers has the values. On a GPU they are its last parameters.
     """
@@ -206,6 +207,14 @@ class Schedule:
     def constants(self) -> dict[str, Constant]:
         """Everything the template may name, besides dtype."""
         return {**self.shape, **self.tiles}
+
+    def cluster(self, numbers: Sequence[int] = ()) -> int:
+        """Blocks of a cluster, under the values of `numbers` that a launch has; 1 = there are none."""
+        blocks = self.tiles.get("cluster", 1)
+        if isinstance(blocks, str):
+            return int(dict(zip(self.numbers, numbers, strict=False)).get(blocks, 1))
+        assert isinstance(blocks, int)
+        return blocks
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -52,10 +52,10 @@ REDUCED = [
     ("channel", (3, 7, 1001), 1),
     ("channel", (130, 2, 10), 2),
     ("batch-spatial", (16, 12, 12, 24), 24),
-    ("batch-spatial", (37, 3, 5, 6), 3),
+    ("batch-spatial", (37, 3, 5, 6), 6),
     ("batch-spatial", (700, 20), 20),
-    ("batch-spatial", (1, 1, 32), 1),
-    ("batch-spatial", (9, 6, 4096), 1),
+    ("batch-spatial", (5, 1, 32), 32),
+    ("batch-spatial", (9, 6, 4096), 4096),
 ]
 
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from support.targets import EMULATED, WITH_CUDA
 
 import gncodegen as gnc
 from gncodegen.targets.cpu.host import machine
 
 COUNTS = (1, 2, 3, 7, 16, 33, 64, 100)
 MOST = max(COUNTS)
-LIKE = "networks/test_batch_sizes.py::test_training_has_the_bits_of_programs_for_each_count"
 
 
 def normalized(filters, name):
@@ -133,13 +133,13 @@ def compiled_files(net):
 
 
 @pytest.mark.full(like="networks/test_batch_sizes.py::test_each_count_has_the_bits_of_single_observations")
-@pytest.mark.parametrize(
-    "count", [7, *(pytest.param(n, marks=pytest.mark.full(like=LIKE)) for n in COUNTS if n not in (7, 64))]
-)
-def test_training_has_the_bits_of_programs_for_each_count(count):
+@pytest.mark.parametrize("count", [n for n in COUNTS if n != 64])
+@pytest.mark.parametrize("target", ["cpu", pytest.param(EMULATED, marks=WITH_CUDA)])
+def test_training_has_the_bits_of_programs_for_each_count(target, count):
     """Kernels for 64 do any number up to it; few are made anew for more."""
-    x, t = drawn(gnc.compile(TRAINED, batch_size=64)), np.arange(MOST) % 5
-    net, alone = gnc.compile(TRAINED, batch_size=64), gnc.compile(TRAINED, batch_size=count)
+    settings = {"target": target, "emulate": target != "cpu"}
+    net, alone = (gnc.compile(TRAINED, batch_size=n, **settings) for n in (64, count))
+    x, t = drawn(net), np.arange(MOST) % 5
     for name in ("loss", "gradients", "train_step", "evaluate"):
         net.lowered(name, 64)
     before = compiled_files(net)
@@ -147,6 +147,6 @@ def test_training_has_the_bits_of_programs_for_each_count(count):
     for name, value in expected.items():
         np.testing.assert_array_equal(given[name], value, err_msg=name)
     made = compiled_files(net) - before
-    # Batch normalization of few values joins fewer rows to a step, which has as many as fill vectors.
-    allowed = ("group_norm",) if count < 7 * machine().lanes("float32") // 8 else ()
+    # On a CPU batch normalization of few values joins fewer rows to a step, which has as many as fill vectors.
+    allowed = ("group_norm",) if target == "cpu" and count < 7 * machine().lanes("float32") // 8 else ()
     assert all(name.startswith(allowed) for name in made) or count > 64, made

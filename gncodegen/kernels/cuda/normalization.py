@@ -10,7 +10,7 @@ from gncodegen.kernels.cuda.elementwise import by_columns
 from gncodegen.kernels.cuda.normalization_panel import Panel
 from gncodegen.kernels.cuda.normalization_tiers import Tier, choose_tier, shares
 from gncodegen.kernels.epilogue import fused, norm_epilogue
-from gncodegen.kernels.normalization import view
+from gncodegen.kernels.normalization import over_batch, view
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Plan, Problem, Schedule, Tensor, computed_in
 
 PARAMETERS = ("mean", "variance", "scale", "offset")
@@ -21,19 +21,15 @@ WARPS, STEPS = 32, 8
 
 
 def _tier(problem: Problem, held: int) -> Tier:
-    """The tier for the shape of the problem's model; `held` tensors stay on chip."""
-    x, (observations, *shape) = problem.operands[0], view(problem)
+    """The tier for the problem, of kernels for its model; `held` tensors stay on chip."""
+    x, model = problem.operands[0], problem.modelled
     item, registers = ITEM_SIZE[x.dtype], 2 if x.dtype == "float64" else 1
-    modelled = view(problem.modelled)
-    # Where statistics are over a batch, its rows are those of one observation.
-    chosen_for = modelled if list(modelled[1:]) == shape and modelled[0] else view(problem)
-    tier = choose_tier(*chosen_for, item, held * registers, problem.machine)
-    return tier.of(observations)
-
-
-def _numbers(panel: Panel) -> dict[str, int]:
-    """What kernels read at run time: how many panels there are, where a block does several."""
-    return {"panels": panel.panels} if panel.members > 1 else {}
+    if not model.operands[0].count or model.operands[0].shape[1:] != x.shape[1:]:
+        model = problem
+    batch = model.operands[0].shape[0]
+    tier = choose_tier(view(model), batch, item, held * registers, problem.machine, over_batch(problem))
+    observations, rows, *_ = view(problem)
+    return tier.of(observations, rows, problem.machine)
 
 
 def _order(problem: Problem, panel: Panel, tiles: int = 0) -> Order:
@@ -62,13 +58,16 @@ def _schedule(problem: Problem, tier: Tier, template: str, phase: str, **more: C
     for name in ("scale", "offset"):
         item = ITEM_SIZE[str(shape[f"{name}_dtype"])]
         tiles[f"{name}_access"] = min(tier.panel.lanes, problem.machine.vector_bytes // item)
+    if tier.panel.counted:
+        tiles["spread"] = tier.kind != "resident"
     if phase == "spread":
+        cluster = "parts" if tier.panel.counted else tier.panel.parts
         tiles["meeting"] = tier.kind
-        tiles |= {"cluster": tier.panel.parts} if tier.kind == "cluster" else {"cooperative": True}
+        tiles |= {"cluster": cluster} if tier.kind == "cluster" else {"cooperative": True}
     tiles |= more
     if tier.panel.wide and phase != "join":
         template = f"{template}_wide"
-    return problem.schedule(template, dtype, shape=shape, tiles=tiles, numbers=_numbers(tier.panel))
+    return problem.schedule(template, dtype, shape=shape, tiles=tiles, numbers=tier.panel.numbers)
 
 
 def _launches(problem: Problem, tier: Tier, pattern: Launch) -> list[Launch]:
@@ -77,6 +76,7 @@ def _launches(problem: Problem, tier: Tier, pattern: Launch) -> list[Launch]:
     return [
         replace(
             pattern, grid=panels * panel.parts, first=first * panel.parts, order=_order(problem, panel),
+            numbers=tuple(panel.numbers.values()),
             bytes=pattern.bytes * panels // panel.panels, flops=pattern.flops * panels // panel.panels,
         )
         for first, panels in tier.waves
@@ -118,7 +118,7 @@ def _group_norm(problem: Problem) -> Plan:
         schedule = _schedule(problem, tier, "group_norm", "whole")
         launch = Launch(
             schedule, slots, tier.panel.grid, writes, moved + again * x.bytes, flops,
-            order=_order(problem, tier.panel), numbers=tuple(_numbers(tier.panel).values()),
+            order=_order(problem, tier.panel), numbers=tuple(tier.panel.numbers.values()),
         )  # fmt: skip
         return Plan((launch,))
     partials = _moments(problem, tier, 3)
@@ -148,8 +148,8 @@ def _join_tiles(tier: Tier) -> dict[str, Constant]:
 
 def _joins(problem: Problem, tier: Tier, pattern: Launch) -> list[Launch]:
     """One launch for each wave, a tile for each panel."""
-    order = _order(problem, tier.panel, 1)
-    return [replace(pattern, grid=panels, first=first, order=order) for first, panels in tier.waves]
+    order, numbers = _order(problem, tier.panel, 1), tuple(tier.panel.numbers.values())
+    return [replace(pattern, grid=panels, first=first, order=order, numbers=numbers) for first, panels in tier.waves]
 
 
 def _group_norm_gradient(problem: Problem) -> Plan:
@@ -167,8 +167,7 @@ def _group_norm_gradient(problem: Problem) -> Plan:
     def launch(phase: str, slots: tuple[str, ...], bytes_: int, count: int, **more: Constant) -> Launch:
         schedule = _schedule(problem, tier, "group_norm_gradient", phase, **more)
         written = tuple(i for i, slot in enumerate(slots) if slot.startswith(("result", "workspace")))
-        numbers = tuple(_numbers(panel).values())
-        return Launch(schedule, slots, panel.grid, written, bytes_, count, numbers=numbers)
+        return Launch(schedule, slots, panel.grid, written, bytes_, count, numbers=tuple(panel.numbers.values()))
 
     if tier.kind == "resident":
         again = (3 if residual else 2) * x.bytes if panel.wide else 0  # wide groups are read for the sums, and for dx
@@ -237,15 +236,16 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     """dx, dscale, doffset from x, dy, mean, variance, scale, offset: x and dy are read once."""
     x, machine = problem.operands[0], problem.machine
     item, channels = ITEM_SIZE[x.dtype], x.shape[-1]
-    panel = shares(x.count // channels, channels, item, 4 if x.dtype == "float64" else 2, machine)
+    held = 4 if x.dtype == "float64" else 2
+    panel = shares(x.count // channels, x.shape[0], channels, item, held, machine)
     partial = Tensor((panel.parts, 2, channels), _real(problem))
     shape: dict[str, Constant] = {**panel.shape(), **norm_epilogue(problem), **_parameter_types(problem, 2)}
-    tiles = panel.tiles()
+    tiles = panel.tiles() | {"spread": True}
     for name, tensor in zip(PARAMETERS, problem.operands[2:6], strict=True):
         tiles[f"{name}_access"] = min(panel.lanes, machine.vector_bytes // ITEM_SIZE[tensor.dtype])
-    schedule = problem.schedule("channel_normalize_gradient", x.dtype, shape=shape, tiles=tiles)
-    slots = (*(f"operand{i}" for i in range(6)), "workspace0", "result0")
-    main = Launch(schedule, slots, panel.grid, (6, 7), 3 * x.bytes, 6 * x.count)
+    schedule = problem.schedule("channel_normalize_gradient", x.dtype, shape=shape, tiles=tiles, numbers=panel.numbers)
+    slots, numbers = (*(f"operand{i}" for i in range(6)), "workspace0", "result0"), tuple(panel.numbers.values())
+    main = Launch(schedule, slots, panel.grid, (6, 7), 3 * x.bytes, 6 * x.count, numbers=numbers)
     return Plan((main, _added(problem, partial)), workspaces=(partial,))
 
 

@@ -7,11 +7,11 @@ run of elements, in wide rows of lcm(C, lanes).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import gcd, lcm
+from functools import cached_property
+from math import lcm
 
-from gncodegen.kernels.schedule import Constant, Machine
+from gncodegen.kernels.schedule import Constant
 
 WARP = 32
 QUARTER_REGISTERS = 16 << 10
@@ -53,8 +53,11 @@ class Panel:
         row_step: wide rows that the threads of a panel read at a time.
         parts: blocks that share one panel.
         members: panels that one block does, each with its own threads.
+        item: bytes of an element.
         held: registers per element, over all tensors a thread holds.
         resident_threads: threads that a multiprocessor holds at once.
+        counted: accesses of one thread, where kernels read how many rows there are: blocks are as many as that takes.
+            0 = rows are constant, and threads have as many accesses as PARTS blocks take.
     """
 
     observations: int
@@ -67,8 +70,20 @@ class Panel:
     row_step: int
     parts: int
     members: int
+    item: int
     held: int
     resident_threads: int
+    counted: int = 0
+
+    def of(self, observations: int, rows: int) -> Panel:
+        """The panel for other numbers; rows may differ only where they are counted."""
+        panel = replace(self, observations=observations, rows=rows)
+        return replace(panel, parts=max(1, ceiling(panel.wide_rows, self.share_rows))) if self.counted else panel
+
+    @property
+    def shared(self) -> bool:
+        """Whether blocks may share a panel."""
+        return self.parts > 1 or self.counted > 0
 
     @property
     def group_channels(self) -> int:
@@ -90,7 +105,7 @@ class Panel:
         """Blocks of threads."""
         return ceiling(self.panels * self.parts, self.members)
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Elements of a wide row of a panel."""
         return lcm(self.channels, self.lanes) if self.flat else self.block_channels
@@ -100,7 +115,7 @@ class Panel:
         """Elements from one wide row to the next."""
         return self.width if self.flat else self.channels
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Threads side by side."""
         return self.width // self.lanes
@@ -110,7 +125,7 @@ class Panel:
         """Threads of a panel with work."""
         return self.columns * self.row_step
 
-    @property
+    @cached_property
     def panel_threads(self) -> int:
         """Threads of a panel."""
         return ceiling(self.active, WARP) * WARP
@@ -125,10 +140,10 @@ class Panel:
         """Wide rows of a panel."""
         return ceiling(self.rows * self.channels, self.stride)
 
-    @property
+    @cached_property
     def share_rows(self) -> int:
         """Wide rows of one block's share; the last may have fewer."""
-        return ceiling(self.wide_rows, self.parts)
+        return self.counted * self.row_step or ceiling(self.wide_rows, self.parts)
 
     @property
     def share(self) -> int:
@@ -140,7 +155,7 @@ class Panel:
         """Elements from the last share's begin to the observation's end."""
         return self.rows * self.channels - (self.parts - 1) * self.share
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Accesses of one thread."""
         return ceiling(self.share_rows, self.row_step)
@@ -148,7 +163,7 @@ class Panel:
     @property
     def guarded(self) -> int:
         """How many of them, the last ones, may lie outside."""
-        if self.active < self.panel_threads:
+        if self.counted or self.active < self.panel_threads:
             return self.steps
         return self.steps - self.last_share // (self.stride * self.row_step)
 
@@ -216,15 +231,15 @@ class Panel:
         """Whether every thread adds up its channels' sums itself, and shuffles reach the whole group."""
         return self.direct and self.table_group == 1 and self.table_rows * self.lanes <= 64
 
-    @property
+    @cached_property
     def registers(self) -> int:
         """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
         guards = self.guarded * self.lanes * self.held + (64 if self.guarded > MANY_GUARDS else 0)
-        gathered, waits = 32 if self.mixed else 0, 8 if self.parts > 1 else 0
+        gathered, waits = 32 if self.mixed else 0, 8 if self.shared else 0
         other = OTHER_REGISTERS + HELD_REGISTERS * self.held
         return ceiling(self.data + other + guards + gathered + waits, 8) * 8
 
-    @property
+    @cached_property
     def blocks_per_processor(self) -> int:
         """Blocks of a multiprocessor that registers and threads allow: each of its four quarters holds whole warps."""
         # Fewer than four where a thread needs about 96 or more, a third of them data: memory stays busy by the bytes
@@ -237,16 +252,17 @@ class Panel:
         """Whether the templates are those of wide groups."""
         return False
 
-    def fits(self, item: int) -> bool:
+    @property
+    def fits(self) -> bool:
         """Whether registers and shared memory suffice."""
-        table = self.members * self.table_rows * max(self.table_columns, self.width) * max(4, item)
+        table = self.members * self.table_rows * max(self.table_columns, self.width) * max(4, self.item)
         # 32-bit indices count within a share.
         narrow = (self.steps + 1) * self.row_step * self.stride < 1 << 32
         warps = ceiling(self.threads, 4 * WARP)
         registers = warps * WARP * self.registers <= QUARTER_REGISTERS
-        most = MOST_DATA if self.parts == 1 else MOST_SHARED_DATA
+        most = MOST_SHARED_DATA if self.shared else MOST_DATA
         whole = self.threads <= MOST_THREADS and registers and self.data <= most
-        sums = max(self._forward_sums, self._gradient_sums) * max(4, item)
+        sums = max(self._forward_sums, self._gradient_sums) * max(4, self.item)
         return whole and table <= TABLE_BYTES and sums <= SHARED_BYTES and narrow and self.last_share > 0
 
     @property
@@ -263,15 +279,36 @@ class Panel:
 
     def shape(self) -> dict[str, Constant]:
         """The constants of the problem."""
-        return {
-            "rows": self.rows,
+        shape: dict[str, Constant] = {
             "channels": self.channels,
             "groups": self.groups,
             "group_channels": self.group_channels,
-            "group_count": float(self.rows * self.group_channels),
             "share_count": float(self.share // self.channels * self.group_channels),
+        }
+        if self.counted:
+            return shape
+        return {
+            "rows": self.rows,
+            **shape,
+            "group_count": float(self.rows * self.group_channels),
             "last_count": float(self.last_share // self.channels * self.group_channels),
         }
+
+    @property
+    def cut(self) -> dict[str, Constant]:
+        """The constants of the cut into shares."""
+        cut: dict[str, Constant] = {"share": self.share, "counted": self.counted > 0}
+        if self.counted:
+            return cut | {"observation": 0}
+        constant = {"parts": self.parts, "spread": self.parts > 1, "last_share": self.last_share}
+        return cut | constant | {"observation": self.rows * self.channels}
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """What kernels read at run time."""
+        if self.counted:
+            return {"parts": self.parts, "last_share": self.last_share, "rows": self.rows}
+        return {"panels": self.panels} if self.members > 1 else {}
 
     def tiles(self) -> dict[str, Constant]:
         """The constants of the blocking."""
@@ -286,15 +323,12 @@ class Panel:
             "steps": self.steps,
             "guarded": self.guarded,
             "members": self.members,
-            "parts": self.parts,
             "blocks": self.blocks,
             "block_channels": self.block_channels,
             "block_groups": self.block_channels // self.group_channels,
-            "observation": self.rows * self.channels,
             "stride": self.stride,
             "step": self.stride * self.row_step,
-            "share": self.share,
-            "last_share": self.last_share,
+            **self.cut,
             "width": self.width,
             "row_distances": self.row_distances,
             "column_distances": self.column_distances,
@@ -312,47 +346,3 @@ class Panel:
             "direct": self.direct,
             "direct_channels": self.direct_channels,
         }
-
-
-def _accesses(rows: int, channels: int, item: int, machine: Machine) -> Iterator[tuple[int, bool]]:
-    """(lanes, flat), the widest access first; observations begin at multiples of rows · channels."""
-    widest = machine.vector_bytes // item
-    lanes = gcd(channels, widest)
-    if lanes < widest:
-        flat = gcd(rows * channels, widest)
-        if flat > lanes:
-            yield flat, True
-    yield lanes, False
-
-
-def panels(
-    observations: int, rows: int, channels: int, groups: int, item: int, held: int, machine: Machine, parts: int
-) -> Iterator[Panel]:
-    """Every way to panel the observations that fits, each panel over `parts` blocks."""
-    for lanes, flat in _accesses(rows, channels, item, machine):
-        unit = channels if flat else lcm(channels // groups, lanes)
-        for times in range(1, channels // unit + 1):
-            if channels % (unit * times) == 0:
-                width = unit * times
-                first = Panel(
-                    observations, rows, channels, groups, lanes, flat, width, 1, parts, 1, held, machine.threads
-                )
-                yield from _threads(first, item)
-
-
-def _threads(first: Panel, item: int) -> Iterator[Panel]:
-    """The numbers of threads of a panel that fit, one for each number of steps, and of panels where they are small."""
-    columns = first.columns
-    unit = WARP // columns if WARP % columns == 0 else 1
-    found: set[int] = set()
-    for steps in range(1, MOST_DATA // (first.lanes * first.held) + 1):
-        row_step = ceiling(ceiling(first.share_rows, steps), unit) * unit
-        panel = replace(first, row_step=row_step)
-        if row_step in found or not panel.fits(item):
-            continue
-        found.add(row_step)
-        yield panel
-        for members in (2, 4, 8) if first.parts == 1 else ():
-            more = replace(panel, members=members)
-            if panel.panels % members == 0 and more.threads <= 256 and more.fits(item):
-                yield more

@@ -6,6 +6,7 @@ It reads its elements again for each of its passes; they mostly lie in L2 then.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import gcd
 
 from gncodegen.kernels.cuda.normalization_panel import WARP, Panel, ceiling
@@ -28,7 +29,7 @@ class WidePanel(Panel):
         """Threads of a block."""
         return min(MOST_WIDE_THREADS, ceiling(self.columns, WARP) * WARP)
 
-    @property
+    @cached_property
     def blocks_per_processor(self) -> int:
         """Blocks of a multiprocessor: 64 registers for each of 1024 threads, or 128 for a gradient in float64."""
         return min(16, (1024 if self.held < 4 else 512) // self.threads)
@@ -46,13 +47,10 @@ class WidePanel(Panel):
             "lanes": self.lanes,
             "step": self.threads * self.lanes,
             "warps": self.threads // WARP,
-            "parts": self.parts,
             "blocks": self.blocks,
             "block_channels": self.block_channels,
             "block_groups": 1,
-            "observation": self.rows * self.channels,
-            "share": self.share,
-            "last_share": self.last_share,
+            **self.cut,
         }
 
 
@@ -73,7 +71,7 @@ def wide_panel(
     group_channels = channels // groups
     lanes = gcd(group_channels, machine.vector_bytes // max(4, item))  # eight halves would be eight float32 registers
     panel = WidePanel(
-        observations, rows, channels, groups, lanes, False, group_channels, 1, 1, 1, held, machine.threads
+        observations, rows, channels, groups, lanes, False, group_channels, 1, 1, 1, item, held, machine.threads
     )
     accesses = ceiling(panel.columns, panel.threads)
     most = max(1, MOST_ACCESSES // accesses)

@@ -47,7 +47,7 @@ def launch_emulated(
         block=int(tiles["threads"]),  # pyright: ignore[reportArgumentType]
         arguments=list(arguments),
         memory=memory,
-        cluster=int(tiles.get("cluster", 1)),  # pyright: ignore[reportArgumentType]
+        cluster=schedule.cluster(arguments[len(arguments) - len(schedule.numbers) :]),
         cooperative=bool(tiles.get("cooperative", False)),
         dynamic_shared=int(tiles.get("dynamic_shared", 0)),  # pyright: ignore[reportArgumentType]
         checks=checks,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from support.execution import executor, modelled, problem_of
@@ -16,6 +18,7 @@ WINDOW = {"stride": (1, 1), "dilation": (1, 1), "padding": (1, 1, 1, 1), "groups
 def arrays(n):
     """Op → operands, results, attributes, for n observations of shapes whose best kernels change with n."""
     x, dy = (np.random.default_rng(seed).standard_normal((n, 12, 12, 8)).astype(np.float32) for seed in range(2))
+    v = np.linspace(0.5, 1.5, 8, dtype=np.float32)
     flat, out = x.reshape(n, -1), dy[:, :5, :8].reshape(n, -1)
     return {
         "convolution_weight_gradient": ((x, dy), [((3, 3, 8, 8), "float32"), ((8,), "float32")], WINDOW),
@@ -26,7 +29,32 @@ def arrays(n):
             (flat, out), [((out.shape[1], flat.shape[1]), "float32"), ((out.shape[1],), "float32")], {"bias": True}
         ),
         "bias_gradient": ((dy,), [((8,), "float32")], {}),
+        **norms("group_norm", x, dy, n, 4, "spatial-channel"),
+        **norms("wide_group_norm", *(a[:, 0, :3].repeat(576, 2) for a in (x, dy)), n, 1, "spatial-channel"),
+        **norms("batch_norm", x, dy, 1, 8, "batch-spatial"),
+        **norms("flat_batch_norm", x[:, 0, :, :6].copy(), dy[:, 0, :, :6].copy(), 1, 6, "batch-spatial"),
+        "channel_normalize_gradient": (
+            (x, dy, v, v, v, v), [(x.shape, "float32"), ((8,), "float32"), ((8,), "float32")],
+            {"epsilon": 1e-5, "activation": "relu"},
+        ),
     }  # fmt: skip
+
+
+def norms(name, x, dy, observations, groups, reduced):
+    """A normalization and its gradient."""
+    c = x.shape[-1]
+    v, statistics = np.linspace(0.5, 1.5, c, dtype=np.float32), np.full((observations, groups, 3), 0.5, np.float32)
+    given = {"groups": groups, "epsilon": 1e-5, "activation": "relu", "alpha": 0.0, "reduced": reduced}
+    y, parameter = (x.shape, "float32"), ((c,), "float32")
+    return {
+        name: ((x, v, v), [y, (statistics.shape, "float32")], given),
+        f"{name}_gradient": ((x, dy, v, v, statistics), [y, parameter, parameter], given),
+    }
+
+
+def op_of(name):
+    """The op that a name begins with another word of."""
+    return re.sub("^(grouped|wide|flat)_", "", name).replace("batch_norm", "group_norm")
 
 
 OPS = tuple(arrays(1))
@@ -35,7 +63,7 @@ OPS = tuple(arrays(1))
 def planned(name, n, batch):
     operands, results, attributes = arrays(n)[name]
     given = [(a.shape, str(a.dtype)) for a in operands]
-    problem = problem_of(name.removeprefix("grouped_"), given, results, attributes, machine(TARGET, cores=CORES))
+    problem = problem_of(op_of(name), given, results, attributes, machine(TARGET, cores=CORES))
     return catalog.plan(modelled(problem, batch))
 
 
@@ -52,7 +80,7 @@ def test_no_number_up_to_the_batch_size_needs_another_kernel(name):
 @pytest.mark.parametrize(("name", "n"), [(name, n) for n in (7, 1, 33) for name in OPS])
 def test_bits_depend_on_the_number_of_observations_alone(name, n):
     operands, results, attributes = arrays(n)[name]
-    op, execute = name.removeprefix("grouped_"), executor(TARGET)
+    op, execute = op_of(name), executor(TARGET)
     expected = execute(op, operands, results, attributes, cores=CORES)
     for batch in (1, 40, 300):
         found = execute(op, operands, results, attributes, cores=CORES, batch=batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -47,9 +48,10 @@ def test_resident(execute: Execute, only, shape, groups, target):
 def test_a_last_block_with_fewer_panels(execute: Execute, monkeypatch):
     """Kernels for an even number of observations do an odd one."""
 
-    def fixed(observations, *given):
-        cut = next(cut for cut in tiers.panels(2 * observations, *given, 1) if cut.members == 2 and cut.blocks == 1)
-        return tiers.Tier("resident", cut, cut.panels).of(observations)
+    def fixed(view, batch, item, held, on, counted):
+        found = (cut.of(2 * batch, view[1]) for cut in tiers.panels(*view[1:], item, held, on, 1))
+        cut = next(replace(cut, members=2) for cut in found if cut.blocks == 1)
+        return tiers.Tier("resident", cut, cut.panels)
 
     monkeypatch.setattr(normalization, "choose_tier", fixed)
     check(execute, (3, 2, 2, 16), 4, "float32", "relu", residual=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.execution import problem_of
@@ -26,17 +28,13 @@ SMALL = [
 
 @pytest.mark.parametrize(("shape", "groups", "members"), few(diagonal(SMALL, [2, 4, 8]), 2))
 def test_several_observations_of_a_block(execute: Execute, monkeypatch, shape, groups, members):
-    every, used = normalization_tiers.panels, []
+    def fixed(view, batch, item, held, on, counted):
+        found = (replace(cut, members=members) for cut in normalization_tiers.panels(*view[1:], item, held, on, 1))
+        cut = next(cut for cut in found if cut.fits and cut.threads <= 256).of(*view[:2])
+        return normalization_tiers.Tier("resident", cut, cut.panels)
 
-    def some(*given):
-        found = [cut for cut in every(*given) if cut.members == members]
-        used.extend(found)
-        return found
-
-    monkeypatch.setattr(normalization_tiers, "panels", some)
-    monkeypatch.setattr(normalization_tiers, "wide_panel", lambda *given: pytest.fail("no such cut"))
+    monkeypatch.setattr(normalization, "choose_tier", fixed)
     check(execute, shape, groups, "float32", "relu", machine("sm_80"))
-    assert used
 
 
 def test_the_planner_gives_a_block_several_small_observations():
@@ -57,8 +55,8 @@ def test_the_planner_gives_a_block_several_small_observations():
 def test_a_missing_meeting_is_found(execute: Execute, monkeypatch, kind, target, meeting):
     """Blocks that read the partials of others before these are known to be written."""
 
-    def fixed(*given):
-        cut = next(normalization_tiers.panels(*given, 3))
+    def fixed(view, batch, item, held, on, counted):
+        cut = next(normalization_tiers.panels(*view[1:], item, held, on, 3)).of(*view[:2])
         return normalization_tiers.Tier(kind, cut, cut.panels)
 
     whole = render.render

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from support.cuda_kernels import check_static
@@ -81,20 +79,18 @@ KINDS = [
 @pytest.mark.few
 @pytest.mark.parametrize(("kind", "target", "shape", "groups", "reduced"), few(KINDS, 2))
 def test_a_slice_of_the_batch_keeps_its_bits(execute, monkeypatch, kind, target, shape, groups, reduced):
-    """Within one tier and cut, y, statistics and dx of an observation do not depend on the others.
+    """Within one tier, y, statistics and dx of an observation do not depend on the others.
 
-    The planner is free to cut another batch size differently, so without the same cut they may differ in the last bits;
     dscale and doffset are sums over the batch; and reduced="batch-spatial" makes the batch one observation.
     """
     from gncodegen.kernels.cuda import normalization, normalization_tiers
 
-    def fixed(observations, rows, channels, groups, item, held, on):
+    def fixed(view, batch, item, held, on, counted):
         if kind == "wide":
-            cut = normalization_tiers.wide_panel(1, rows, channels, groups, item, held, on)
+            cut = normalization_tiers.wide_panel(1, *view[1:], item, held, on)
         else:
-            parts = 1 if kind == "resident" else 3
-            cut = next(normalization_tiers.panels(1, rows, channels, groups, item, held, on, parts))
-        cut = replace(cut, observations=observations)
+            cut = next(normalization_tiers.panels(*view[1:], item, held, on, 1 if kind == "resident" else 3))
+        cut = cut.of(*view[:2])
         named = kind if kind != "wide" else "resident" if cut.parts == 1 else "split"
         return normalization_tiers.Tier(named, cut, cut.panels)
 

@@ -128,7 +128,7 @@ class Gpu:
         """Loads a cubin."""
         self.enter()
         handle = cuda.load(source.read(".cubin"), entry(source.path), source.beside(".cubin"))
-        cuda.allow(handle, self.number, _tile(schedule, "dynamic_shared"), _tile(schedule, "cluster"))
+        cuda.allow(handle, self.number, _tile(schedule, "dynamic_shared"), schedule.cluster())
         if not schedule.tiles.get("cooperative", False):
             return LoadedKernel(source, schedule, handle)
         each = cuda.resident_blocks(handle, _tile(schedule, "threads"), _tile(schedule, "dynamic_shared"))
@@ -313,7 +313,8 @@ class _Prepared:
 def _configured(launch: DeviceLaunch) -> tuple[Any, Any, list[Any]]:
     """LoadedKernel, launch options and arguments, as cuda.core takes them: addresses are ints."""
     schedule = launch.kernel.schedule
-    threads, shared, cluster = (_tile(schedule, name) for name in ("threads", "dynamic_shared", "cluster"))
+    threads, shared = (_tile(schedule, name) for name in ("threads", "dynamic_shared"))
+    cluster = schedule.cluster(launch.numbers)
     cooperative = bool(schedule.tiles.get("cooperative", False))
     config = cuda.launch_config(launch.grid, threads, shared, cluster, cooperative)
     arguments = arguments_of(launch.addresses, launch.first, launch.numbers)
