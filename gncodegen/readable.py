@@ -142,6 +142,8 @@ class Readable:
 
         Of a training over several ranks all call it for a step; the averages over ranks stand in it, and in its trace.
         On a GPU calls are timed by events, launched one by one; the whole run beside it is the graph that runs use.
+        On a CPU a run that notes its times takes about 2 µs more with 20 calls: a clock is read 40 ns a call, and what
+        it writes is found anew. Of runs over 70 µs that is under 3 %; `seconds` is of runs that note nothing.
 
         Returns:
             The profile. The network learns nothing from it.

@@ -35,6 +35,12 @@ class ClassificationLayer(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.ignore_label is not None and self.classes != "auto" and self.ignore_label in self.classes:
+            raise self._refusal(
+                f"ignore_label = {self.ignore_label!r}, which is one of classes",
+                "a label that is no class",
+                f"leave {self.ignore_label!r} out of classes",
+            )
         counts = self._counts()
         if len(set(counts.values())) > 1:
             raise self._refusal(

@@ -29,6 +29,13 @@ def moments(
     Source: T. F. Chan, G. H. Golub, R. J. LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
     Variances, 1979.
     """
+    with np.errstate(invalid="ignore"):  # of infinities; the statistics say so themselves
+        return _moments(x, axes, deviation)
+
+
+def _moments(
+    x: NDArray[Any], axes: tuple[int, ...], deviation: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     shift = _shift(x, len(axes))
     width = x[0].size
     mean, squares, count = np.zeros(width), np.zeros(width), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
 from functools import partial
@@ -39,6 +40,7 @@ from gncodegen.passes.shapes import Shapes
 from gncodegen.passes.storage import Storage
 from gncodegen.process import trace
 from gncodegen.process.trace import tell
+from gncodegen.tables import any_of, near
 
 
 def pipeline(
@@ -173,6 +175,8 @@ def run_pipeline(text: str, spec: str, name: str = "<text>", machine: Machine | 
             if isinstance(error, CompileError):
                 raise
             reason = "" if isinstance(error, StopIteration) else f": {error}"
-            raise CompileError(f"pipeline {shown(spec)}{reason}; passes: {', '.join(PASSES)}") from error
+            close = [near(name, PASSES)[0] for name in re.findall(r"(?:^|[,}])\s*([\w-]+)", spec) if name not in PASSES]
+            cure = f"; write {any_of(dict.fromkeys(close))}" if close else ""
+            raise CompileError(f"pipeline {shown(spec)}{reason}; passes: {', '.join(PASSES)}{cure}") from error
     run(module, passes)
     return print_module(module)

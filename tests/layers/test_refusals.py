@@ -102,6 +102,10 @@ PROPERTIES = [
     ),
     (lambda: gnc.FeatureInputLayer(3, normalization_dimension="row"), ["normalization_dimension = 'row'", '"element"']),
     (lambda: gnc.ClassificationLayer(classes=["a", "a"]), ["classes = ['a', 'a']", "distinct"]),
+    (
+        lambda: gnc.ClassificationLayer(classes=["a", "void"], ignore_label="void"),
+        ["ignore_label = 'void', which is one of classes", "leave 'void' out of classes"],
+    ),
     (lambda: gnc.ClassificationLayer(class_weights=[1, 0]), ["class_weights = [1, 0]", "> 0"]),
     (
         lambda: gnc.ClassificationLayer(classes=["a", "b"], class_weights=[1]),

@@ -61,7 +61,8 @@ def test_stages_on_text_are_the_stages_of_lowering() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("fusee", r"Unrecognized passes: \['fusee'\]; passes: shapes, canonicalize"),
+        ("fusee", r"Unrecognized passes: \['fusee'\]; passes: shapes, canonicalize.*; write 'fuse'$"),
+        ("canonicalise{synchronize=true},dce,fuze", r"write 'canonicalize' or 'fuse'$"),
         ("fuse{foo=1}", "foo"),
         ("layout{data_format=1}", "Incompatible types"),
         ("fuse,{", "Expected pass name"),

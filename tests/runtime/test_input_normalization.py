@@ -8,6 +8,7 @@ import reference as ref
 from support.targets import EMULATED, WITH_CUDA
 
 import gncodegen as gnc
+from gncodegen.layers.statistics import moments
 
 METHODS = {
     "zerocenter": ("mean",),
@@ -114,3 +115,11 @@ def test_a_memory_map_is_normalized_part_by_part(tmp_path):
     tracemalloc.stop()
     np.testing.assert_array_equal(again[:100], y)
     assert peak < x.nbytes / 8
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinities_give_statistics_without_a_warning_of_numpy():
+    x = np.array([[1.0, np.inf], [2.0, 3.0]])
+    mean, deviation = moments(x, (0,))
+    assert (mean[0], deviation[0]) == (1.5, 0.5)
+    assert not np.isfinite([mean[1], deviation[1]]).any()
