@@ -29,7 +29,7 @@ TORCHVISION = ("densenet121", "efficientnet_b0", "shufflenet_v2_x0_5")
 EXTENT = 128
 
 
-def _without_operators(torch: Any) -> None:
+def without_operators(torch: Any) -> None:
     """Lets torchvision be imported where its library does not fit torch's build: no model here calls its operators."""
     register = torch.library.register_fake
 
@@ -63,6 +63,17 @@ def _made(kind: str, name: str) -> tuple[Any, tuple[int, ...]]:
     return torchvision.models.get_model(name, weights=None), (3, EXTENT, EXTENT)
 
 
+def with_statistics(module: Any) -> Any:
+    """The module in evaluation mode, with drawn running statistics, as a trained network has them."""
+    import torch
+
+    for part in module.eval().modules():
+        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+            part.running_mean.normal_(0, 0.1)
+            part.running_var.uniform_(0.5, 1.5)
+    return module
+
+
 def row(kind: str, name: str) -> dict[str, Any]:
     """What one architecture becomes."""
     import torch
@@ -71,10 +82,7 @@ def row(kind: str, name: str) -> dict[str, Any]:
 
     torch.manual_seed(0)
     module, shape = _made(kind, name)
-    for part in module.eval().modules():
-        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):  # as a trained network has them
-            part.running_mean.normal_(0, 0.1)
-            part.running_var.uniform_(0.5, 1.5)
+    with_statistics(module)
     x = torch.randn(1, *shape)
     start = perf_counter()
     graph = gnc.from_torch(module, (x,))
@@ -101,7 +109,7 @@ def main() -> None:
     given = parser.parse_args()
     import torch
 
-    _without_operators(torch)
+    without_operators(torch)
     rows: list[dict[str, Any]] = []
     for kind, names in (("torchvision", TORCHVISION), ("timm", TIMM), ("segmentation-models-pytorch", SEGMENTATION)):
         for name in names:

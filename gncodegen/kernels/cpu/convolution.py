@@ -16,6 +16,7 @@ from gncodegen.kernels.cpu import convolution_weights, partials
 from gncodegen.kernels.cpu.convolution_channelwise import correlate_channelwise, is_channelwise
 from gncodegen.kernels.cpu.correlation import (
     LONGEST_SUM,
+    PREFETCHED_ROWS,
     Blocking,
     Correlation,
     bands_of,
@@ -26,7 +27,7 @@ from gncodegen.kernels.cpu.correlation import (
     is_pointwise,
     panels_of,
 )
-from gncodegen.kernels.cpu.register_tiles import even_parts
+from gncodegen.kernels.cpu.register_tiles import LINE, even_parts
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
 from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
 from gncodegen.kernels.schedule import (
@@ -35,6 +36,7 @@ from gncodegen.kernels.schedule import (
     STACK_BYTES,
     Constant,
     Launch,
+    Machine,
     Order,
     Plan,
     Plans,
@@ -74,6 +76,13 @@ def _shape(work: Correlation) -> dict[str, Constant]:
         **per_axis(work.axes, "low", "span", "stride", "dilation"),
         **({} if single else per_axis(work.axes, "offsets")),
     }
+
+
+def _prefetching(work: Correlation, machine: Machine, width: int, dots: bool) -> dict[str, Constant]:
+    """How far in front of the products their weights are asked for, in values; 0 where a block of them stays in L1."""
+    item = ITEM_SIZE[work.dtype]
+    stays = dots or work.products * width * item <= machine.l1 // 2
+    return {"prefetch_distance": 0 if stays else PREFETCHED_ROWS * width, "line": LINE // item}
 
 
 def _phase_starts(work: Correlation) -> tuple[int, ...]:
@@ -147,6 +156,7 @@ def _blocked(
         "copies": copies,
         "flat": flat,
         "whole": whole,
+        **_prefetching(work, machine, width, dots),
         **({} if work.phases == 1 else {"phase_starts": starts}),
         **partials.constants(problem),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -11,7 +11,13 @@ from gncodegen.kernels.schedule import ITEM_SIZE, Machine
 from gncodegen.kernels.window_axis import Axes, Axis
 
 BAND_BYTES = 128 << 10
-"""Most of the input that a tile keeps at hand, in L2 and on its stack; twice that where the weights do not fit L2."""
+"""Most of the input that a tile keeps at hand, in L2 and on its stack, beside what it writes."""
+
+HEAVY_BAND_SHARE = 0.5
+"""Share of L2 for it beside heavy weights."""
+
+FILTER_SHARE = 0.5
+"""Share of L2 up to which weights stay there from one band to the next; those of more bytes are heavy."""
 
 SHORT_RUN = 9
 """Up to so many neighbouring products LLVM unrolls the loop over them, and needs registers besides the accumulators."""
@@ -21,6 +27,9 @@ SHORT_RUN_SHARE = 2
 
 STREAM_BYTES = 8
 """Bytes per cycle that a core reads from the cache behind L2."""
+
+PREFETCHED_ROWS = 12
+"""Rows of packed weights by which prefetches are ahead: some 150 cycles, the latency of the cache behind L2."""
 
 LONGEST_SUM = 512
 """Products that an accumulator sums in one go; longer sums are sums of such sums, for accuracy."""
@@ -145,23 +154,31 @@ def blockings(work: Correlation, machine: Machine, parts: int = 0) -> Iterator[B
         return
     known: set[tuple[int, int, int]] = set()
     panels = panels_of(work, machine)
-    bands = range(parts, parts + 1) if parts else bands_of(work, machine, panels)
+    bands = [parts] if parts else _band_counts(work, machine, panels)
     for _, blocking in sorted(_candidates(work, machine, panels, bands), key=lambda entry: entry[0]):
         tile = (blocking.tile_rows, blocking.tile_columns, blocking.vectors)
         if tile not in known:
             known.add(tile)
-            yield _shared(work, machine, blocking)
+            yield blocking
 
 
-def _shared(work: Correlation, machine: Machine, best: Blocking) -> Blocking:
-    """The blocking with its output channels cut into shares, where there is work for more tiles."""
-    blocks = work.groups * best.group_blocks(work, machine.lanes(work.dtype, work.filters))
-    tiles = work.images * best.bands * best.panels
-    wanted = min(-(-ENOUGH_TILES // tiles), -(-work.flops // (tiles * SMALL_WORK)))
-    if _heavy(work, machine):
-        # A share of the filters stays in L2 from one observation to the next.
-        wanted = max(wanted, -(-work.weight_bytes // (machine.l2 // 2)))
-    return replace(best, shares=max(1, min(blocks, wanted)))
+def _share_counts(work: Correlation, machine: Machine, blocking: Blocking) -> set[int]:
+    """The shares worth trying that output channels are cut into: for enough tiles, and for shares that stay in L2."""
+    blocks = work.groups * blocking.group_blocks(work, machine.lanes(work.dtype, work.filters))
+    tiles = work.images * blocking.bands * blocking.panels
+    busy = min(-(-ENOUGH_TILES // tiles), -(-work.flops // (tiles * SMALL_WORK)))
+    staying = -(-work.weight_bytes // int(FILTER_SHARE * machine.l2))
+    return {max(1, min(blocks, wanted)) for wanted in (busy, max(busy, staying))}
+
+
+def _streaming(work: Correlation, machine: Machine, blocking: Blocking) -> float:
+    """Estimated cycles of all observations that filters take from behind L2.
+
+    Once for each core where a share of them stays in L2 while a core does its bands, else for each band.
+    """
+    tiles = work.images * blocking.bands * blocking.panels
+    stays = work.weight_bytes <= blocking.shares * FILTER_SHARE * machine.l2
+    return (min(tiles, ENOUGH_TILES) if stays else tiles) * work.weight_bytes / STREAM_BYTES
 
 
 def few_filters(work: Correlation, machine: Machine) -> bool:
@@ -172,13 +189,13 @@ def few_filters(work: Correlation, machine: Machine) -> bool:
 
 
 def _heavy(work: Correlation, machine: Machine) -> bool:
-    """Whether the filters are so far beyond L2 that streaming them for each band costs more than copying x again."""
-    return work.weight_bytes > 2 * machine.l2
+    """Whether the filters do not stay in L2 from one band to the next, so that fewer bands pay."""
+    return work.weight_bytes > FILTER_SHARE * machine.l2
 
 
 def _room(work: Correlation, machine: Machine) -> int:
     """Bytes of input that a tile may keep at hand."""
-    return BAND_BYTES * (2 if _heavy(work, machine) else 1)
+    return int(HEAVY_BAND_SHARE * machine.l2) if _heavy(work, machine) else BAND_BYTES
 
 
 def panels_of(work: Correlation, machine: Machine) -> int:
@@ -189,19 +206,33 @@ def panels_of(work: Correlation, machine: Machine) -> int:
 
 
 def bands_of(work: Correlation, machine: Machine, panels: int) -> range:
-    """The numbers of bands worth trying: from the fewest that stay at hand."""
+    """The numbers of bands worth trying where bands alone are to keep the cores busy."""
+    wanted = min(-(-ENOUGH_TILES // (work.images * panels)), work.flops // (work.images * panels * SMALL_WORK))
+    return _from(work, min(max(_fewest_bands(work, machine, panels), wanted), work.rows.positions))
+
+
+def _band_counts(work: Correlation, machine: Machine, panels: int) -> list[int]:
+    """The numbers of bands worth trying: from the fewest that stay at hand, and from enough for all cores."""
+    return sorted({*_from(work, _fewest_bands(work, machine, panels)), *bands_of(work, machine, panels)})
+
+
+def _fewest_bands(work: Correlation, machine: Machine, panels: int) -> int:
+    """The fewest bands that stay at hand."""
     width = work.columns.read(-(-work.columns.positions // panels))
     line = width * work.depth.span * work.pixel * ITEM_SIZE[work.dtype]
     highest = max(1, (_room(work, machine) // line - work.rows.span) // work.rows.stride + 1)
-    fewest = -(-work.rows.positions // highest)
-    if not _heavy(work, machine):
-        wanted = min(-(-ENOUGH_TILES // (work.images * panels)), work.flops // (work.images * panels * SMALL_WORK))
-        fewest = min(max(fewest, wanted), work.rows.positions)
+    return -(-work.rows.positions // highest)
+
+
+def _from(work: Correlation, fewest: int) -> range:
+    """The numbers of bands from so many up that are tried."""
     return range(fewest, min(fewest + 4, work.rows.positions) + 1)
 
 
-def _candidates(work: Correlation, machine: Machine, panels: int, numbers: range) -> Iterator[tuple[float, Blocking]]:
-    """(estimated cycles of one image, blocking) of those that fit the registers, in such numbers of bands."""
+def _candidates(
+    work: Correlation, machine: Machine, panels: int, numbers: Iterable[int]
+) -> Iterator[tuple[float, Blocking]]:
+    """(estimated cycles, blocking) of those that fit the registers, in such numbers of bands."""
     lanes = machine.lanes(work.dtype, work.filters)
     column_parts = even_parts(work.columns.positions, panels)
     narrowest = min(work.columns.outputs // work.columns.step or 1, *column_parts)
@@ -224,11 +255,11 @@ def _candidates(work: Correlation, machine: Machine, panels: int, numbers: range
                     crossed = dots and tile_rows > 1 < tile_columns
                     if crossed or not fits(pixels, vectors, machine) or pixels * vectors > most:
                         break
-                    blocking = Blocking(tile_rows, tile_columns, vectors, bands, panels, 1)
-                    cycles = _cycles(work, machine, blocking, row_parts, column_parts, blocks)
-                    if _heavy(work, machine):
-                        cycles += bands * panels * work.weight_bytes / STREAM_BYTES
-                    yield cycles, blocking
+                    alone = Blocking(tile_rows, tile_columns, vectors, bands, panels, 1)
+                    for shares in _share_counts(work, machine, alone):
+                        blocking = replace(alone, shares=shares)
+                        cycles = _cycles(work, machine, blocking, row_parts, column_parts, blocks)
+                        yield work.images * cycles + _streaming(work, machine, blocking), blocking
 
 
 def _cycles(
@@ -248,7 +279,7 @@ def _cycles(
         steps /= machine.lanes(work.dtype)
     store = work.phases * (10 + 2 * pixels * blocking.vectors)
     line = work.depth.span * work.columns.read(work.columns.positions) * work.pixel
-    copied = blocking.bands * work.rows.read(max(row_parts)) * line
+    copied = blocking.shares * blocking.bands * work.rows.read(max(row_parts)) * line
     multiply = down * across * blocks * (steps * step_cycles(pixels, blocking.vectors, machine) + store)
     return multiply + (0 if inside(work) else copied / 6)
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation
-from gncodegen.kernels.cpu.register_tiles import block_vectors, even_parts, row_counts, step_cycles
+from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, FILTER_SHARE, PREFETCHED_ROWS, Correlation
+from gncodegen.kernels.cpu.register_tiles import LINE, block_vectors, even_parts, row_counts, step_cycles
 from gncodegen.kernels.epilogue import added_slots, residual_in_place
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_axis import extents, per_axis
@@ -233,20 +233,26 @@ def _fastest(this: _Winograd, heights: Sequence[int], patches: int) -> int:
 
 def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
     """Filters to points; then blocks of patches, past which the filters stream."""
-    channels = this.work.channels
+    channels, machine, item = this.work.channels, this.problem.machine, ITEM_SIZE[this.work.dtype]
     most = max(even_parts(this.patches, blocks), default=1)
+    piece = 0 if channels <= LONGEST_SUM else -(-channels // -(-channels // LONGEST_SUM))
+    filter_step = channels * this.width + STEP_PADDING
+    buffer = Tensor((this.filter_blocks * this.points * filter_step,), this.work.dtype)
+    stays = buffer.bytes <= FILTER_SHARE * machine.l2
     tiles: dict[str, Constant] = {
         "tile_rows": tile_rows,
         "blocks": blocks,
-        "piece": 0 if channels <= LONGEST_SUM else -(-channels // -(-channels // LONGEST_SUM)),
+        "piece": piece,
+        "prefetch_distance": 0 if stays else PREFETCHED_ROWS * this.width,
+        "line": LINE // item,
+        "filter_step": filter_step,
         "point_step": most * channels + STEP_PADDING,
         "product_step": most * this.width + STEP_PADDING,
     }
-    buffer = Tensor((this.filter_blocks * this.points * channels * this.width,), this.work.dtype)
     # Where there are fewer blocks than cores, several tiles transform the same patches for different filters.
-    tiles["shares"] = shares = max(1, min(this.filter_blocks, this.problem.machine.cores // max(blocks, 1)))
+    tiles["shares"] = shares = max(1, min(this.filter_blocks, machine.cores // max(blocks, 1)))
     channel_shares = max(1, min(channels // this.lanes, -(-ENOUGH_TILES // this.filter_blocks)))
-    tiling: dict[str, Constant] = {"shares": channel_shares}
+    tiling: dict[str, Constant] = {"shares": channel_shares, "filter_step": filter_step}
     schedule = this.schedule("winograd_filters", this.filter_shape, tiling, dtype=this.work.dtype)
     moved = this.problem.operands[1].bytes + buffer.bytes
     filters = Launch(schedule, ("operand1", "workspace0"), this.filter_blocks * channel_shares, (1,), moved)
@@ -291,6 +297,8 @@ def _heavy(this: _Winograd, parts: int, tile_rows: int) -> Plan:
         "tile_rows": tile_rows,
         "parts": parts,
         "piece": piece,
+        "line": LINE // ITEM_SIZE[this.work.dtype],
+        "filter_step": piece * this.width + STEP_PADDING,
         "point_step": step,
         "product_step": -(-most // tile_rows) * tile_rows * this.width + STEP_PADDING,
     }
