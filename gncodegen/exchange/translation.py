@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from gncodegen.errors import NetworkError
 from gncodegen.exchange.construction import Construction, Unsupported, Value
+from gncodegen.exchange.displaced import MOVEMENTS, Displaced, Found, displaced
 from gncodegen.exchange.node import MANY, Batching, Node, Operand, Step
 from gncodegen.exchange.operators import OPERATORS
 from gncodegen.exchange.patterns import recognised
@@ -95,7 +96,7 @@ class _Translation:
 
     def __post_init__(self) -> None:
         self._construction = Construction()
-        self._known: dict[str, Operand | None] = dict(self.source.constants)
+        self._known: dict[str, Found | None] = dict(self.source.constants)
         self._producers = {name: step for step in self.source.steps for name in step.outputs}
         self._reads: dict[str, Sequence[str]] = {}
         self._faults: list[tuple[Sequence[str], str]] = []
@@ -114,6 +115,12 @@ class _Translation:
             self.issues.append(
                 f"{source.importer}: output {constant[0]!r} is a constant; allowed: outputs of the inputs"
             )
+        for name in source.outputs:
+            if isinstance(self._known.get(name), Displaced):
+                self.issues.append(
+                    f"{source.importer}: output {name!r} has observations in another axis than the first; allowed: the "
+                    "first; transpose it"
+                )
         values = [value for value in map(self._known.get, source.outputs) if isinstance(value, Value)]
         return None if self.issues else self._construction.returning(values, source.outputs)
 
@@ -128,19 +135,24 @@ class _Translation:
             return None
         return construction.input(name, extents, self.batching.batched)
 
-    def _step(self, step: Step) -> Sequence[Operand | None]:
+    def _step(self, step: Step) -> Sequence[Found | None]:
         """What the step's outputs stand for; None where that is not known, since something is not supported."""
         operands = tuple(self._known.get(name) if name else None for name in step.inputs)
         missing = any(operand is None and name for operand, name in zip(operands, step.inputs, strict=True))
         self._reads |= dict.fromkeys(step.outputs, step.inputs)
         construction = self._construction.titled(step.title)
         try:
-            node = Node(step, operands, self.source.opset, self.batching, construction)
-            whole = recognised(node, self._known, self._producers)
+            plain = tuple(None if isinstance(operand, Displaced) else operand for operand in operands)
+            node = Node(step, plain, self.source.opset, self.batching, construction)
+            whole = (
+                None
+                if any(isinstance(each, Displaced) for each in operands)
+                else recognised(node, self._plain, self._producers)
+            )
             if whole:
                 value, self._reads[step.outputs[0]] = whole
                 return [value]
-            results = [None] * len(step.outputs) if missing else self._converted(node)
+            results = [None] * len(step.outputs) if missing else self._converted(node, operands)
             construction.change(step.title, step.finish)
         except Unsupported as reason:
             self._fault(step.outputs, step, str(reason))
@@ -154,30 +166,42 @@ class _Translation:
             self._fault(others, step, f"its outputs {', '.join(others)}; allowed: the first {len(results)}")
         return results
 
+    @property
+    def _plain(self) -> Mapping[str, Operand | None]:
+        """What names stand for, for patterns, which find no displaced arrays."""
+        return cast("Mapping[str, Operand | None]", self._known)
+
     def _fault(self, outputs: Sequence[str], step: Step, reason: str) -> None:
         """Notes what is an issue if the source's outputs need one of these arrays."""
         issue = f"{self.source.importer}: node {step.number} {step.title!r} ({step.kind}): {reason}"
         self._faults.append((outputs, issue))
 
-    def _converted(self, node: Node) -> Sequence[Operand]:
+    def _converted(self, node: Node, operands: Sequence[Found | None]) -> Sequence[Found]:
         """The outputs of a step whose operands are all there: computed now, or by layers."""
         step = node.step
         if step.refusal:
             raise Unsupported(step.refusal)
-        if step.operator in ("Shape", "Size") and isinstance(node.operands[0], Value):
-            return [_shape_of(node)]
+        if step.operator in ("Shape", "Size") and isinstance(operands[0], (Value, Displaced)):
+            return [_shape_of(node, operands[0])]
+        if any(isinstance(operand, Displaced) for operand in operands):
+            return displaced(node, operands)
         if not any(isinstance(operand, Value) for operand in node.operands):
             return self.source.fold(step, [entry for entry in node.operands if not isinstance(entry, Value)])
         row = OPERATORS.get(step.operator)
         if row is None:
             raise Unsupported("no layer computes it; allowed: the operators of docs/exchange.md")
-        return row.convert(node)
+        try:
+            return row.convert(node)
+        except Unsupported:
+            if not self.batching.batched or step.operator not in MOVEMENTS:
+                raise
+            return displaced(node, operands)
 
 
-def _shape_of(node: Node) -> np.ndarray[Any, Any]:
-    shape = np.array(node.shape(node.value()), np.int64)
+def _shape_of(node: Node, array: Value | Displaced) -> np.ndarray[Any, Any]:
+    shape = np.array(array.shape if isinstance(array, Displaced) else node.shape(array), np.int64)
     if node.step.operator == "Size":
-        if MANY in shape:
+        if any(extent % MANY == 0 for extent in shape):
             raise Unsupported("it counts the elements of all observations")
         return np.asarray(shape.prod())
     return shape[node.attributes.get("start", 0) : node.attributes.get("end")]

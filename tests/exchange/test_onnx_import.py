@@ -36,7 +36,7 @@ def test_every_unsupported_node_is_listed() -> None:
     nodes = [
         helper.make_node("Det", ["x"], ["a"], name="first"),
         helper.make_node("Relu", ["a"], ["b"], name="behind"),
-        helper.make_node("Einsum", ["x", "x"], ["c"], name="second", equation="bij,bjk->bik"),
+        helper.make_node("Einsum", ["x", "x"], ["c"], name="second", equation="bij,bjk->ik"),
     ]
     with pytest.raises(NetworkError) as caught:
         gnc.from_onnx(model_of(nodes, {"x": ["N", 4, 4]}, {"b": ["N"], "c": ["N"]}))
@@ -315,7 +315,7 @@ def test_einsum(equation, constant, result) -> None:
     np.testing.assert_allclose(got, ReferenceEvaluator(model).run(None, {"x": x})[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("equation", ["nab,bc->ab", "nab,nb->na", "nab,ab->nab", "nab,cd->nabcd", "...b,bc->...c"])
+@pytest.mark.parametrize("equation", ["nab,bc->ab", "nab,nb->na", "nab,cd->nabcd", "...b,bc->...c"])
 def test_equations_of_other_kinds_are_refused(equation) -> None:
     node = helper.make_node("Einsum", ["x", "w"], ["y"], equation=equation)
     model = model_of([node], {"x": ["N", 3, 3]}, {"y": None}, {"w": np.ones((3, 3), np.float32)})

@@ -25,9 +25,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = dict[tuple[str, str], Array]
 """(kind, name) → array, for arguments and results."""
 
-CROSSWISE = ("left_crosswise", "right_crosswise")
-"""Which of the factors of a product are transposed."""
-
 WITH_HYPERPARAMETERS = ("dropout", "update", "gradient_norms", "accumulate")
 
 
@@ -285,8 +282,7 @@ def evaluate(op: str, o: Sequence[Array], a: Mapping[str, Any], h: Array) -> Seq
         case "slice":
             return [np.take(o[0], range(a["start"], a["start"] + a["length"]), a.get("axis", -1))]
         case "matrix_product":
-            first, second = (np.swapaxes(x, -1, -2) if a.get(name) else x for x, name in zip(o, CROSSWISE, strict=True))
-            return [first @ second]
+            return [ref.matrix_product(*o, first=a.get("left_crosswise"), second=a.get("right_crosswise"))[0]]
         case "sparse_product":
             return [_sparse_product(o[0], a)]
         case "reshape":

@@ -14,6 +14,7 @@ from gncodegen.exchange.binding import Elements, places, share
 from gncodegen.exchange.translation import Source, translated
 from gncodegen.layers.archive import layer_arrays
 from gncodegen.layers.joining import ElementwiseLayer
+from gncodegen.layers.matrices import MatrixProductLayer
 
 if TYPE_CHECKING:
     from gncodegen.layers.base import Layer, Parameter
@@ -56,4 +57,4 @@ def _content(array: NDArray[Any]) -> bytes:
 
 def _is_shared(layer: Layer, parameter: Parameter, _: NDArray[np.int64]) -> bool:
     """All weights; constants in formulas only where they are learned."""
-    return not isinstance(layer, ElementwiseLayer) or parameter.learn_rate_factor > 0
+    return not isinstance(layer, (ElementwiseLayer, MatrixProductLayer)) or parameter.learn_rate_factor > 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gncodegen.exchange.operators import (
     arithmetic,
+    attention,
     elementwise,
     logic,
     movement,
@@ -22,6 +23,7 @@ OPERATORS: Mapping[str, Operator] = {
     **windows.OPERATORS,
     **normalization.OPERATORS,
     **products.OPERATORS,
+    **attention.OPERATORS,
     **elementwise.OPERATORS,
     **arithmetic.OPERATORS,
     **logic.OPERATORS,

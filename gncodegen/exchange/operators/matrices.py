@@ -31,19 +31,19 @@ def multiplied(construction: Construction, first: Operand, second: Operand) -> V
         assert isinstance(first, Value)
         return _by_constant(construction, first, second)
     if not isinstance(first, Value):  # c · x = (xᵀ · cᵀ)ᵀ
-        turned = _by_constant(construction, _turned(construction, second), np.swapaxes(first, -1, -2))
-        return _turned(construction, turned)
+        found = _by_constant(construction, _value_turned(construction, second), np.swapaxes(first, -1, -2))
+        return _value_turned(construction, found)
     rank = max(first.rank, second.rank)
     pair = [construction.raised(value, rank) for value in (first, second)]
     shape = _shape(pair[0].shape, pair[1].shape)
     swapped = (*range(rank - 2), rank - 1, rank - 2)
     # A matrix that lies the other way round is read that way.
-    turned = [swapped in value.places and tuple(range(rank)) not in value.places for value in pair]
+    others = [swapped in value.places and tuple(range(rank)) not in value.places for value in pair]
     sources = [
         construction.stored(value, swapped if other else tuple(range(rank)))
-        for value, other in zip(pair, turned, strict=True)
+        for value, other in zip(pair, others, strict=True)
     ]
-    added = construction.add(gnc.MatrixProductLayer(turned[0], turned[1]), *sources)
+    added = construction.add(gnc.MatrixProductLayer(others[0], others[1]), *sources)
     return Value(shape, {tuple(range(rank)): added})
 
 
@@ -52,13 +52,17 @@ def _by_constant(
 ) -> Value:
     raised = construction.raised(value, max(value.rank, constant.ndim))
     shape = _shape(raised.shape, constant.shape)
-    layer = gnc.MatrixProductLayer(constant=constant, constant_learn_rate_factor=1.0)
+    layer = gnc.MatrixProductLayer(constant=constant)
     identity = tuple(range(raised.rank))
     return Value(shape, {identity: construction.add(layer, construction.stored(raised, identity))})
 
 
-def _turned(construction: Construction, value: Value) -> Value:
+def turned(construction: Construction, operand: Operand) -> Operand:
     """With its last two axes the other way round."""
+    return _value_turned(construction, operand) if isinstance(operand, Value) else np.swapaxes(operand, -1, -2)
+
+
+def _value_turned(construction: Construction, value: Value) -> Value:
     return construction.permuted(value, (*range(value.rank - 2), value.rank - 1, value.rank - 2))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 import gncodegen as gnc
@@ -80,35 +79,25 @@ def joined_along(construction: Construction, values: Sequence[Value], axis: int)
 
 
 def concat(node: Node) -> Value:
-    """Along any axis but that of observations; where constants stand, arrays are padded and the constants added."""
-    values = [operand for operand in node.operands if isinstance(operand, Value)]
-    axis = node.axis(int(node.attributes.get("axis", 1)), values[0].rank)
-    if len(values) == len(node.operands):
-        return joined_along(node.construction, values, axis)
-    parts: list[tuple[Value, list[int]]] = []
-    places: list[tuple[int, NDArray[Any]]] = []
-    end, front = 0, 0
+    """Along any axis but that of observations; a constant is added to zeros, so that it is a parameter of its own."""
+    first = next(operand for operand in node.operands if isinstance(operand, Value))
+    axis = node.axis(int(node.attributes.get("axis", 1)), first.rank)
+    parts: list[Value] = []
     for index, operand in enumerate(node.operands):
         if isinstance(operand, Value):
-            parts.append((operand, [front, 0]))
-            end, front = end + operand.shape[axis], 0
-            continue
-        constant = node.own(node.constant(index), values[0])
-        places.append((end, constant))
-        end += constant.shape[axis]
-        if parts:
-            parts[-1][1][1] += constant.shape[axis]
+            parts.append(operand)
         else:
-            front += constant.shape[axis]
-    padded = [
-        node.construction.along(value, axis, gnc.PaddingLayer((0, 0, *sides))) if any(sides) else value
-        for value, sides in parts
-    ]
-    joined = joined_along(node.construction, padded, axis)
-    added = np.zeros(joined.shape)
-    for begin, constant in places:
-        np.moveaxis(added, axis, 0)[begin : begin + constant.shape[axis]] = np.moveaxis(constant, axis, 0)
-    return node.construction.with_constant("add", joined, added)
+            parts.append(_held(node.construction, first, axis, node.own(node.constant(index), first)))
+    return joined_along(node.construction, parts, axis)
+
+
+def _held(construction: Construction, value: Value, axis: int, constant: NDArray[Any]) -> Value:
+    """A constant as an array of as many observations as a value has, whose other axes it shares."""
+    extent = value.shape[axis]
+    one = construction.along(value, axis, gnc.CropLayer((0, 0, 0, extent - 1))) if extent > 1 else value
+    # No number is less than itself, and none that is not one, either.
+    zeros = construction.joined([one, one], gnc.ElementwiseLayer("less"))
+    return construction.with_constant("add", zeros, constant)
 
 
 def blocks(layer: Callable[..., Layer]) -> Callable[[Node], Value]:
@@ -132,5 +121,5 @@ OPERATORS: Mapping[str, Operator] = {
     "Transpose": single(transpose, "nothing, or Permute where an array is read in another order"),
     "DepthToSpace": single(blocks(gnc.DepthToSpaceLayer), "DepthToSpace"),
     "SpaceToDepth": single(blocks(gnc.SpaceToDepthLayer), "SpaceToDepth"),
-    "Concat": single(concat, "DepthConcatenation; Padding and Elementwise for constants"),
+    "Concat": single(concat, "DepthConcatenation; Crop and Elementwise for constants"),
 }

@@ -14,6 +14,7 @@ from gncodegen.exchange.binding import Elements, places, share
 from gncodegen.exchange.torch.framework import framework
 from gncodegen.layers.factors import set_learn_rate_factor
 from gncodegen.layers.joining import ElementwiseLayer
+from gncodegen.layers.matrices import MatrixProductLayer
 
 if TYPE_CHECKING:
     from gncodegen.exchange.torch.capture import Captured
@@ -79,7 +80,7 @@ def bound(found: Captured, translate: Translate) -> LayerGraph:
     for key, index in found_places.items():
         name, _, parameter = key.rpartition(".")
         layer, learned = graph[name], own.learned(index)
-        if isinstance(layer, ElementwiseLayer) and learned:
+        if isinstance(layer, (ElementwiseLayer, MatrixProductLayer)) and learned:
             graph.replace(name, replace(layer, constant_learn_rate_factor=1.0))
         elif not learned and parameter in _learnable(layer):
             graph.replace(name, set_learn_rate_factor(layer, parameter, 0.0))

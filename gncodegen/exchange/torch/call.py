@@ -31,11 +31,13 @@ class Writer:
         constants: known arrays by name.
         shapes: of the arrays that the graph has, `MANY` for the observations.
         stacks: what an array is a stack of, and along which axis.
+        conditions: the computed arrays of truth values.
     """
 
     steps: list[Step] = field(default_factory=list[Step])
     constants: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     shapes: dict[str, Extents] = field(default_factory=dict[str, Extents])
+    conditions: set[str] = field(default_factory=set[str])
     stacks: dict[str, tuple[Sequence[Array], int]] = field(default_factory=dict[str, tuple[Sequence[Array], int]])
 
     def constant(self, value: Any, name: str = "") -> Array:

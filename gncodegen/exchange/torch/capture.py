@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,17 @@ def captured(module: Any, example_inputs: Any) -> Captured:
     return Captured(list(program.graph.nodes), values, {k: v for k, v in own.items() if v in tensors}, inputs, results)
 
 
+@contextmanager
+def _by_operators(torch: Any) -> Generator[None]:
+    """Attention of modules by its operators, and not as one call that shows nothing of them."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def _exported(torch: Any, module: Any, examples: tuple[Any, ...]) -> Any:
     """The ExportedProgram, with free first axes if that goes, else of the examples as they are."""
     examples = tuple(x.detach().clone() for x in examples)  # one tensor in two places would be one input
@@ -92,7 +104,7 @@ def _exported(torch: Any, module: Any, examples: tuple[Any, ...]) -> Any:
         if x.dim():
             free[x] = {0: torch.export.Dim.AUTO}
     failure: Exception | None = None
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _by_operators(torch):
         warnings.simplefilter("ignore")  # of torch about torch
         for arrays, shapes in ((several, free), (examples, None)):
             try:

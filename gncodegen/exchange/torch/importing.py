@@ -134,7 +134,8 @@ class _Walk:
             return None
 
         def one(extent: Any) -> Any:  # what is the same for all observations is made for one
-            return 1 if isinstance(extent, int) and extent == MANY else extent
+            many = type(extent) is int and extent >= MANY and extent % MANY == 0
+            return extent // MANY if many else extent
 
         def given(argument: Any) -> Any:
             value = self._of(argument)
@@ -160,6 +161,8 @@ class _Walk:
         made = (made,) if isinstance(made, Array) else made
         for name, result in zip(made, results, strict=False):
             self.writer.shapes[name] = _shape(result)
+            if str(result.dtype) == "torch.bool":
+                self.writer.conditions.add(name)
         return made if several else made[0]
 
     @staticmethod

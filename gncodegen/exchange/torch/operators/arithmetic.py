@@ -79,6 +79,18 @@ def product_of_many_and_sum(call: Call) -> Array:
     return scaled if beta == 0 else call.emit("Add", scaled, _scaled(call, call["self"], beta))
 
 
+def attention(call: Call) -> Array:
+    """Softmax(scale · query · keyᵀ + mask) · value."""
+    mask = call.get("attn_mask")
+    if isinstance(mask, Array) and mask in call.writer.conditions:
+        mask = call.emit("Log", mask)  # 1 and 0 to 0 and -∞
+    scale = call.get("scale")
+    return call.emit(
+        "Attention", call["query"], call["key"], call["value"], mask, additive=1, dropout=float(call["dropout_p"]),
+        is_causal=int(call["is_causal"]), **({} if scale is None else {"scale": float(scale)}),
+    )  # fmt: skip
+
+
 def added(operator: str) -> Callable[[Call], Array]:
     """The conversion of self + value · f(tensor1, tensor2)."""
 
@@ -113,6 +125,7 @@ OPERATORS: Mapping[str, Row] = {
     "mm": row(product, "MatMul"),
     "bmm": row(product, "MatMul"),
     "baddbmm": row(product_of_many_and_sum, "MatMul", "Mul", "Add"),
+    "scaled_dot_product_attention": row(attention, "Attention", "Log"),
     "einsum": row(lambda call: call.emit("Einsum", *call["tensors"], equation=call["equation"]), "Einsum"),
     "matmul": row(product, "MatMul", "Mul", "ReduceSum"),
 }
