@@ -25,6 +25,7 @@ MOST_SHARED_DATA = 48
 """The same where blocks share panels, since joining their sums takes registers too."""
 
 MANY_GUARDS = 8
+COUNTED_GUARDS = 16
 OTHER_REGISTERS = 32
 HELD_REGISTERS = 16
 """Registers of one thread besides, and more for each tensor: addresses, scale, offset, statistics."""
@@ -235,6 +236,7 @@ class Panel:
     def registers(self) -> int:
         """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
         guards = self.guarded * self.lanes * self.held + (64 if self.guarded > MANY_GUARDS else 0)
+        guards = COUNTED_GUARDS if self.counted else guards  # all alike: the assembler keeps no more alive over them
         gathered, waits = 32 if self.mixed else 0, 8 if self.shared else 0
         other = OTHER_REGISTERS + HELD_REGISTERS * self.held
         return ceiling(self.data + other + guards + gathered + waits, 8) * 8
