@@ -37,6 +37,9 @@ LONGEST_SUM = 512
 ENOUGH_TILES = 16
 """Tiles that keep the cores of a large machine busy; below it a launch is split further."""
 
+TAIL = 2.0
+"""Tiles in whose time cores are idle at the end of a launch: half a tile for each of four cores."""
+
 SMALL_WORK = 1 << 20
 """Floating-point operations that one tile may do without being split."""
 
@@ -259,7 +262,8 @@ def _candidates(
                     for shares in _share_counts(work, machine, alone):
                         blocking = replace(alone, shares=shares)
                         cycles = _cycles(work, machine, blocking, row_parts, column_parts, blocks)
-                        yield work.images * cycles + _streaming(work, machine, blocking), blocking
+                        cycles = work.images * cycles + _streaming(work, machine, blocking)
+                        yield cycles * (1 + TAIL / (work.images * bands * panels * shares)), blocking
 
 
 def _cycles(
