@@ -236,7 +236,8 @@ class Panel:
     def registers(self) -> int:
         """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
         guards = self.guarded * self.lanes * self.held + (64 if self.guarded > MANY_GUARDS else 0)
-        guards = COUNTED_GUARDS if self.counted else guards  # all alike: the assembler keeps no more alive over them
+        if self.counted and self.item < 8:  # all alike: the assembler keeps no more alive over them
+            guards = COUNTED_GUARDS
         gathered, waits = 32 if self.mixed else 0, 8 if self.shared else 0
         other = OTHER_REGISTERS + HELD_REGISTERS * self.held
         return ceiling(self.data + other + guards + gathered + waits, 8) * 8
