@@ -111,6 +111,7 @@ def reductions(x):
 def parts(x):
     y = torch.cat(x.chunk(4, 2)[::-1], 2) + torch.cat(torch.split(x, [1, 2, 3], 1)[::-1], 1) + sum(x.unbind(1))[:, None]
     y = y + x.flip(2, 3) + torch.roll(x, (2, -1), (1, 2)) + x[:, 0, :, 3:4].unsqueeze(1) + x.select(1, -1)[:, None]
+    y = y + x.cumsum(1) + x.tile(2, 1)[:, :, :8] + torch.cumsum(x, -1)
     return y, x[:, 1:5:2, :-1, ...], x.narrow(2, 1, 3), torch.stack([x, x * 2], 1), x.permute(0, 2, 3, 1).flatten(1)
 
 

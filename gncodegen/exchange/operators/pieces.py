@@ -9,6 +9,7 @@ import numpy as np
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.node import MANY, Node, Operand
+from gncodegen.exchange.operators.movement import joined_along
 from gncodegen.exchange.operators.products import mapped
 from gncodegen.exchange.operators.reduction import without
 from gncodegen.exchange.operators.row import Operator, single
@@ -71,6 +72,23 @@ def gather(node: Node) -> Value:
     return part if places.ndim else without(node, part, (axis,))
 
 
+def cumulated(node: Node) -> Value:
+    """Sums of the elements up to each place along one axis, of those from it on, or without its own."""
+    value = node.value()
+    axis = node.axis(int(node.constant(1).item()), value.rank)
+    summed = np.tril(np.ones((value.shape[axis],) * 2), -1 if node.attributes.get("exclusive", 0) else 0)
+    return mapped(node.construction, value, axis, summed.T if node.attributes.get("reverse", 0) else summed)
+
+
+def tiled(node: Node) -> Value:
+    """The whole array so many times along each axis."""
+    value, counts = node.value(), [int(n) for n in node.constant(1).ravel()]
+    for place, count in enumerate(counts):
+        if count > 1:
+            value = joined_along(node.construction, [value] * count, node.axis(place, value.rank))
+    return value
+
+
 def pad(node: Node) -> Value:
     """Constants, mirrored or repeated elements at the ends of axes; negative numbers cut off."""
     value, mode = node.value(), node.attributes.get("mode", "constant")
@@ -96,5 +114,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Slice": single(slice_, "Crop; Convolution with a window of 1 where the step is not 1"),
     "Split": Operator(split, "Crop"),
     "Gather": single(gather, "Crop, or Convolution with a window of 1"),
+    "CumSum": single(cumulated, "Convolution with a window of 1"),
+    "Tile": single(tiled, "DepthConcatenation"),
     "Pad": single(pad, "Padding, Crop"),
 }

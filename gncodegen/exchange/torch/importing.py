@@ -130,7 +130,8 @@ class _Walk:
     def _constant(self, node: Any) -> Any:
         """The result of a node that depends on no values of inputs, by torch; None where it draws random numbers."""
         torch = framework("from_torch")
-        if torch.Tag.nondeterministic_seeded in node.target.tags:
+        seeded = torch.Tag.nondeterministic_seeded in node.target.tags
+        if seeded and (_arguments(node, self._of) or {}).get("dropout_p", 1):
             return None
 
         def one(extent: Any) -> Any:  # what is the same for all observations is made for one

@@ -50,6 +50,13 @@ def repeated(call: Call) -> Array:
     return call.reshape(between, call.shape)
 
 
+def tiled(call: Call) -> Array:
+    """The whole array so many times along its last axes."""
+    counts = [int(n) for n in call["dims"]]
+    require(len(counts) <= call.rank(call.first), f"dims = {counts}", f"up to {call.rank(call.first)}, one per axis")
+    return call.emit("Tile", call.first, np.asarray([1] * (call.rank(call.first) - len(counts)) + counts, np.int64))
+
+
 def interleaved(call: Call) -> Array:
     """Each element so many times along one axis, one beside the other."""
     count, extents = call["repeats"], list(call.shape_of(call.first))
@@ -240,6 +247,7 @@ OPERATORS: Mapping[str, Row] = {
     "copy": row(lambda call: call.emit("Expand", call["src"], np.asarray(call.shape, np.int64)), "Expand"),
     "repeat_interleave": row(interleaved, "Reshape", "Expand"),
     "index": row(indexed, "Gather"),
+    "tile": row(tiled, "Tile"),
     "repeat": row(repeated, "Reshape", "Expand"),
     "cat": row(joined, "Concat"),
     "stack": row(stacked, "Reshape", "Concat"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from gncodegen.exchange.torch.call import Array, Call, Row, require, row
 
 
@@ -61,6 +63,11 @@ def cosine_similarity(call: Call) -> Array:
     return call.emit("ReduceSum", call.emit("Mul", *units), axes=[axis], keepdims=0)
 
 
+def cumulated(call: Call) -> Array:
+    """Sums of the elements up to each place along one axis."""
+    return call.emit("CumSum", call.first, np.asarray(call.axis(call["dim"], call.first)))
+
+
 def _variance(call: Call, keep: bool) -> Array:
     """Mean((x - mean)²), times n / (n - correction)."""
     axes, correction = _axes(call), call.get("correction", 1)
@@ -103,6 +110,7 @@ OPERATORS: Mapping[str, Row] = {
     "linalg_vector_norm": row(norm, "ReduceL1", "ReduceL2"),
     "norm": row(norm, "ReduceL1", "ReduceL2"),
     "cosine_similarity": row(cosine_similarity, "ReduceL2", "Max", "Div", "Mul", "ReduceSum"),
+    "cumsum": row(cumulated, "CumSum"),
     "var": row(variance, "ReduceMean", "Sub", "Pow"),
     "std": row(deviation, "ReduceMean", "Sub", "Pow", "Sqrt"),
     "var_mean": row(variance_and_mean, "ReduceMean", "Sub", "Pow"),
