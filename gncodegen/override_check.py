@@ -1,8 +1,8 @@
 """The check of a kernel that a user edited, before it is used.
 
 It runs alone, on drawn operands of the compiled shapes. Its reference is the generated kernel in float64, or, where its
-template does not follow and on CUDA, the generated kernel itself. On the CPU it runs on poisoned memory between guards,
-the first time in a process of its own; on CUDA in the emulator.
+template does not follow, on CUDA and of 16 bits, the generated kernel itself. On the CPU it runs on poisoned memory
+between guards, the first time in a process of its own; on CUDA in the emulator.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gncodegen.kernels.program import Buffer, Call, Program
 from gncodegen.kernels.schedule import COMPUTED_IN
 from gncodegen.kernels.store import Source
 from gncodegen.options import CompileOptions
+from gncodegen.runtime.arrays import loaded, numpy_type, stored
 from gncodegen.runtime.backend import Backend, Key, PersistentBuffers
 from gncodegen.runtime.checking import CheckedExecutor, GuardedExecutor
 from gncodegen.runtime.host_backend import HostBackend
@@ -41,6 +42,9 @@ DRAWS = ((1.0, 0.0), (0.01, 0.0), (1.0, 100.0))
 
 ROUNDING = 8
 """Units of rounding that an edited kernel may be off by, beside four times the error of the generated one."""
+
+STORED_EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""By type of 16 bits: the distance of neighbours as a share of the smaller; rounding another way moves by one."""
 
 IMPOSSIBLE = 1e20
 """No result of drawn operands is larger."""
@@ -114,7 +118,6 @@ class Check:
 
     def run(self) -> Override:
         """Compiles it, and compares it with the reference for each different call."""
-        self._refuse_half()
         self._write()
         cuda = self._schedule.family == "cuda"
         backend = row_of(self._options.target).open(replace(self._options, emulate=True)) if cuda else self._backend
@@ -130,7 +133,7 @@ class Check:
                     self._mark(base, self._base(call, arrays, backend))
                 reference = base if cuda else self._in_float64(call, arrays, base)
                 found = self._guarded(self.edited, call, arrays, backend, edited=True)
-                error, generated_error = self._compare(found, base, reference)
+                error, generated_error = self._compare(call, found, base, reference)
                 errors.append(error)
                 own.append(generated_error)
             if not cuda:
@@ -139,13 +142,18 @@ class Check:
         files.keep(self._record, json.dumps(asdict(override)).encode())
         return override
 
-    def _refuse_half(self) -> None:
-        stored = {self._program.buffers[index].dtype for call in self._calls for index in call.arguments}
-        if half := sorted(stored & COMPUTED_IN.keys()):
-            raise CheckError(
-                f"{self._label} ({self._path}): it reads or writes {half[0]}, of which there is no reference; allowed: "
-                "kernels of float32 and float64 arrays; edit that of dtype='float32', or remove the file"
-            )
+    @property
+    def _half(self) -> bool:
+        """Whether it reads or writes 16 bits, of which there is no kernel in float64."""
+        return any(
+            self._program.buffers[index].dtype in COMPUTED_IN for call in self._calls for index in call.arguments
+        )
+
+    def _rounding(self, call: Call, name: str) -> float:
+        """What an element may be off by, beside the generated kernel's error: stored in 16 bits, a unit of those."""
+        dtype = self._program.buffers[call.arguments[int(name.removeprefix("slot"))]].dtype
+        computed = ROUNDING * float(np.finfo(COMPUTED_IN.get(dtype, dtype)).eps)
+        return computed + STORED_EPS.get(dtype, 0.0)
 
     def _survives(self, call: Call, arrays: Arrays) -> None:
         """Runs the edited kernel in a process of its own, which far accesses end.
@@ -190,8 +198,7 @@ class Check:
             buffer, kind = self._program.buffers[index], self._program.buffers[self._program.root(index)].kind
             if slot in call.writes or kind == "hyperparameters":
                 continue
-            dtype = np.dtype(buffer.dtype)
-            if dtype.kind != "f":
+            if numpy_type(COMPUTED_IN.get(buffer.dtype, buffer.dtype)).kind != "f":
                 values: Any = np.zeros(buffer.shape)
             elif kind in ("input", "parameter", "arena", "constant", "cotangent"):
                 values = random.normal(mean if kind in ("input", "arena") else 0.0, scale, buffer.shape)
@@ -201,7 +208,7 @@ class Check:
                 values = np.eye(buffer.shape[-1])[random.integers(buffer.shape[-1], size=buffer.shape[:-1])]
             else:
                 values = random.uniform(0.5, 1.5, buffer.shape)
-            found[f"slot{slot}"] = np.asarray(values, dtype)
+            found[f"slot{slot}"] = stored(np.asarray(values), buffer.dtype)
         return found
 
     def _alone(self, call: Call, wide: bool) -> Program:
@@ -229,13 +236,17 @@ class Check:
         else:  # the emulator always checks
             runner = backend.runner(program, files, persistent)
         given: dict[Key, NDArray[Any]] = {
-            ("input", name): array.astype(program.buffers[program.arguments["input", name]].dtype)
+            ("input", name): array.astype(numpy_type(program.buffers[program.arguments["input", name]].dtype))
             for name, array in arrays.items()
         }
         try:
             with backend.lock:
                 runner.run(given)
-                results = {key: np.array(runner.result(key)) for key in program.arguments if key[0] == "output"}
+                results = {
+                    key: loaded(np.asarray(runner.result(key)), program.buffers[index].dtype)
+                    for key, index in program.arguments.items()
+                    if key[0] == "output"
+                }
         except (CheckError, EmulationFault) as error:
             if not edited:
                 raise
@@ -257,7 +268,7 @@ class Check:
 
     def _in_float64(self, call: Call, arrays: Arrays, base: Arrays) -> Arrays:
         """The results of the generated kernel in float64; its own where the template does not follow."""
-        if self._schedule.dtype == "float64":
+        if self._schedule.dtype == "float64" or self._half:
             return base
         try:
             (source,) = self._backend.target.write([replace(self._schedule, dtype="float64")])
@@ -270,7 +281,7 @@ class Check:
         close = all(_error(base[name], found[name]) < 1e-3 for name in base)
         return found if close else base
 
-    def _compare(self, found: Arrays, base: Arrays, reference: Arrays) -> tuple[float, float]:
+    def _compare(self, call: Call, found: Arrays, base: Arrays, reference: Arrays) -> tuple[float, float]:
         """The largest errors of the edited and of the generated kernel.
 
         Raises:
@@ -280,7 +291,7 @@ class Check:
         for name, right in reference.items():
             error, generated = _error(found[name], right), _error(base[name], right)
             worst, own = max(worst, error), max(own, generated)
-            allowed = 4 * generated + ROUNDING * float(np.finfo(base[name].dtype).eps)
+            allowed = 4 * generated + self._rounding(call, name)
             if not error <= allowed:
                 index = _first_beyond(found[name], right, allowed)
                 place, value = ", ".join(map(str, index)), found[name][index]

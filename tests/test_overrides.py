@@ -111,13 +111,38 @@ def test_one_that_does_not_compile_names_the_users_file(folder):
     assert str(path) in str(caught.value)
 
 
+def edit_half(folder, dtype, after, target=CPU):
+    layers, choices = [*LAYERS, gnc.FullyConnectedLayer(3)], target | {"dtype": dtype}
+    generated = gnc.compile(layers, **choices).kernels["group_norm_1"]
+    assert dtype in generated.source
+    path = copy_of(generated.file, folder)
+    head, kernel = path.read_text().split("def kernel", 1)
+    assert "EPSILON" in kernel
+    path.write_text(f"{head}def kernel{kernel.replace('EPSILON', after)}")
+    return lambda: gnc.compile(layers, **choices, override=folder), path
+
+
+@pytest.mark.full(like="test_overrides.py::test_one_that_is_right_is_used_and_shown")
+@pytest.mark.parametrize("target", [CPU, CUDA], ids=["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_one_of_16_bits_that_is_right_is_used(folder, dtype, target):
+    compiled_half, path = edit_half(folder, dtype, "(EPSILON + 0.0)", target)
+    kernel = compiled_half().kernels["group_norm_1"]
+    assert "(EPSILON + 0.0)" in kernel.source
+    assert kernel.override.path == str(path)
+    assert kernel.override.error <= override_check.STORED_EPS[dtype]
+    assert "edited: " in repr(kernel)
+
+
 @pytest.mark.full(like="test_overrides.py::test_another_epsilon_is_refused_with_numbers")
-def test_kernels_of_16_bits_are_refused(folder):
-    layers, choices = [*LAYERS, gnc.FullyConnectedLayer(3)], CPU | {"dtype": "bfloat16"}
-    path = copy_of(gnc.compile(layers, **choices).kernels["group_norm_1"].file, folder)
-    path.write_text(f"{path.read_text()}# another one\n")
-    with pytest.raises(CheckError, match="it reads or writes bfloat16, of which there is no reference; allowed: "):
-        gnc.compile(layers, **choices, override=folder)
+@pytest.mark.parametrize("target", [CPU, CUDA], ids=["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_another_epsilon_is_refused_of_16_bits(folder, dtype, target):
+    compiled_half, _ = edit_half(folder, dtype, "4 * EPSILON", target)
+    with pytest.raises(
+        CheckError, match=r"edited kernel group_norm_1 .*: argument \d at \[.*\] is .*, and the reference "
+    ):
+        compiled_half()
 
 
 def test_a_folder_that_is_not_there(folder):

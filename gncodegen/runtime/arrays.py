@@ -28,6 +28,21 @@ def numpy_type(dtype: str) -> np.dtype[Any]:
     return np.dtype("uint16" if dtype == "bfloat16" else dtype)
 
 
+def stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Values as they lie in memory: of bfloat16 the bits, to nearest even."""
+    if dtype != "bfloat16":
+        return np.asarray(values, dtype)
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))) >> 16).astype(np.uint16)
+
+
+def loaded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """The values of what lies in memory: float32 of 16 bits, and a copy of other types."""
+    if dtype == "bfloat16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype("float32" if dtype == "float16" else dtype)
+
+
 def aligned(shape: tuple[int, ...] | int, dtype: DTypeLike, *, zeroed: bool = True) -> NDArray[Any]:
     """A C-contiguous array, of zeros or uninitialised, whose first element lies on a 64-byte boundary."""
     allocate = np.zeros if zeroed else np.empty

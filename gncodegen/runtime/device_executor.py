@@ -15,6 +15,7 @@ from gncodegen.errors import TargetError
 from gncodegen.kernels.program import OUTPUT_KINDS, Buffer, Program, Reduction
 from gncodegen.parallel.averaging import Averaging
 from gncodegen.process import forks
+from gncodegen.runtime.arrays import numpy_type
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.execution import Execution, Key
 from gncodegen.runtime.state import Values
@@ -238,7 +239,7 @@ class DeviceExecutor(Execution):
     def result(self, key: Key) -> NDArray[Any]:
         """A result of the last run, on the host."""
         buffer = self._outputs[key]
-        array = np.empty(buffer.shape, buffer.dtype)
+        array = np.empty(buffer.shape, numpy_type(buffer.dtype))
         self._device.download(self._staged_outputs.allocation.addresses[label(key)], array)
         return array
 

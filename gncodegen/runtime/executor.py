@@ -14,7 +14,7 @@ from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program, Reduction
 from gncodegen.parallel.averaging import Averaging
 from gncodegen.process import forks
 from gncodegen.process.signals import imported
-from gncodegen.runtime.arrays import address_of, lasting
+from gncodegen.runtime.arrays import address_of, lasting, numpy_type
 from gncodegen.runtime.execution import Execution, Key
 from gncodegen.runtime.state import Values
 
@@ -206,7 +206,7 @@ class Executor(Execution):
             if key[0] not in OUTPUT_KINDS:
                 raise KeyError(f"the run needs an array for {key}")
             buffer = self.program.buffers[self.free[key]]
-            self._results[key] = lasting(buffer.shape, buffer.dtype)
+            self._results[key] = lasting(buffer.shape, numpy_type(buffer.dtype))
         return self._results[key]
 
     @property
