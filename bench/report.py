@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -35,29 +36,59 @@ def picture(records: dict[str, Any]) -> None:
     figure.savefig(DOCS / "results.svg", metadata={"Date": None})
 
 
-def table(record: dict[str, Any]) -> list[str]:
-    """The rows of one CPU, in milliseconds."""
-    rows = record["results"]["rows"]
-    names = list(dict.fromkeys(name for row in rows for name in row["milliseconds"]))
+Row = tuple[str, str, dict[str, float]]
+"""A network, a call, and contender → milliseconds."""
+
+
+def networks(results: Any) -> list[Row]:
+    """Rows of bench/networks.py."""
+    return [(row["net"], f"{CALLS[row['what']]}, {row['batch']}", row["milliseconds"]) for row in results["rows"]]
+
+
+def published(cpu: str) -> list[tuple[dict[str, Any], list[Row]]]:
+    """(record, rows) of networks that others published, as far as they were measured on a CPU."""
+    readers: dict[str, Callable[[Any], Row]] = {
+        "large-networks": lambda row: (row["network"], f"{CALLS[row['what']]}, {row['batch']}", row["milliseconds"]),
+        "light-models": lambda row: (row["model"], f"prediction, {row['batch']}", row["milliseconds"]),
+        "clients": lambda row: ("cosmic-conn", f"prediction, 1 of {row['size']}²", row["milliseconds"]),
+    }
+    found = [(recorded(name).get(cpu), read) for name, read in readers.items()]
+    return [(record, list(map(read, record["results"]["rows"]))) for record, read in found if record]
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Milliseconds, and how many times as long the best peer takes."""
+    names = list(dict.fromkeys(name for _, _, times in rows for name in times))
     lines = ["| ms | | " + " | ".join(names) + " | best peer ÷ ours |", "|" + "---|" * (len(names) + 3)]
-    for row in rows:
-        cells = " | ".join(f"{row['milliseconds'][n]:.3g}" if n in row["milliseconds"] else "" for n in names)
-        lines.append(f"| {row['net']} | {CALLS[row['what']]}, {row['batch']} | {cells} | {row['ratio']:.2f} × |")
+    for net, call, times in rows:
+        cells = " | ".join(f"{times[name]:.3g}" if name in times else "" for name in names)
+        best = min(time for name, time in times.items() if not name.startswith("gncodegen"))
+        lines.append(f"| {net} | {call} | {cells} | {best / times['gncodegen']:.2f} × |")
     return lines
+
+
+def section(record: dict[str, Any], rows: list[Row]) -> list[str]:
+    """Where and how rows were measured, and their table."""
+    where = record["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    return [
+        f"{where['cpu']}, {where['cores']} cores. `{where['command']}`, {where['date'][:10]}.",
+        f"Python {where['python']}, {versions}.",
+        "",
+        *table(rows),
+        "",
+    ]
 
 
 def page(records: dict[str, Any]) -> None:
     """All figures, with versions, command and date."""
     lines = ["# Networks against PyTorch and ONNX Runtime", "", "Written by `python bench/report.py`.", ""]
     for cpu, record in records.items():
-        where = record["environment"]
-        versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-        lines += [
-            f"## {cpu}",
-            "",
-            f"{where['cpu']}, {where['cores']} cores. `{where['command']}`, {where['date'][:10]}.",
-        ]
-        lines += [f"Python {where['python']}, {versions}.", "", *table(record), ""]
+        lines += [f"## {cpu}", "", *section(record, networks(record["results"]))]
+        if others := published(cpu):
+            lines += ["### Networks that others published", ""]
+        for record_of_others, rows in others:
+            lines += section(record_of_others, rows)
     (DOCS / "results.md").write_text("\n".join(lines), encoding="utf-8")
 
 
