@@ -47,7 +47,10 @@ def asked(monkeypatch, target, validated):
     return found
 
 
-@pytest.mark.parametrize("target", ["cpu", pytest.param(EMULATED, marks=[WITH_CUDA, pytest.mark.full("cuda")])])
+LIKE = "kernels/cuda/test_batch_sizes.py::test_no_number_up_to_the_batch_size_needs_another_kernel"
+
+
+@pytest.mark.parametrize("target", ["cpu", pytest.param(EMULATED, marks=[WITH_CUDA, pytest.mark.full(like=LIKE)])])
 def test_each_kernel_once_and_none_for_an_odd_last_part(monkeypatch, target):
     whole, odd = (asked(monkeypatch, target, validated) for validated in (32, 37))
     assert set(odd) == set(whole)
