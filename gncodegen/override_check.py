@@ -152,8 +152,10 @@ class Check:
     def _rounding(self, call: Call, name: str) -> float:
         """What an element may be off by, beside the generated kernel's error: stored in 16 bits, a unit of those."""
         dtype = self._program.buffers[call.arguments[int(name.removeprefix("slot"))]].dtype
-        computed = ROUNDING * float(np.finfo(COMPUTED_IN.get(dtype, dtype)).eps)
-        return computed + STORED_EPS.get(dtype, 0.0)
+        computed = np.dtype(COMPUTED_IN.get(dtype, dtype))
+        if computed.kind != "f":  # whole numbers are not rounded
+            return 0.0
+        return ROUNDING * float(np.finfo(computed).eps) + STORED_EPS.get(dtype, 0.0)
 
     def _survives(self, call: Call, arrays: Arrays) -> None:
         """Runs the edited kernel in a process of its own, which far accesses end.
