@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -44,18 +45,12 @@ def predictions(module: Any, images: Any, threads: int) -> tuple[Any, dict[str, 
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     calls["ONNX Runtime"] = lambda: session.run(None, {"x": x})[0]
     for name, kind in (("NCHW", torch.contiguous_format), ("channels-last", torch.channels_last)):
-        calls[f"PyTorch {name}"] = _in_torch(_copy(module).to(memory_format=kind), images.to(memory_format=kind))
+        calls[f"PyTorch {name}"] = _in_torch(deepcopy(module).to(memory_format=kind), images.to(memory_format=kind))
     wanted = np.asarray(calls["gncodegen"]())
     for name, call in calls.items():
         difference = np.abs(np.asarray(call()) - wanted).max() / np.abs(wanted).max()
         assert difference <= TOLERANCE, f"{name} predicts other scores: off by {difference:.1e}"
     return compiled, {name: {"predict": call} for name, call in calls.items()}
-
-
-def _copy(module: Any) -> Any:
-    from copy import deepcopy
-
-    return deepcopy(module)
 
 
 def _in_torch(module: Any, images: Any) -> Call:
@@ -82,7 +77,7 @@ def steps(module: Any, images: Any) -> tuple[Any, dict[str, dict[str, Call]]]:
     calls: dict[str, Call] = {"gncodegen": lambda: compiled.train_step(x, labels)}
 
     def in_torch(kind: Any) -> Call:
-        twin, inputs = _copy(module).to(memory_format=kind).train(), images.to(memory_format=kind)
+        twin, inputs = deepcopy(module).to(memory_format=kind).train(), images.to(memory_format=kind)
         optimizer = torch.optim.SGD(twin.parameters(), lr=RATE, momentum=0.9, weight_decay=L2)
 
         def step() -> float:
