@@ -16,7 +16,6 @@ from gncodegen.kernels.cpu import convolution_weights, partials
 from gncodegen.kernels.cpu.convolution_channelwise import correlate_channelwise, is_channelwise
 from gncodegen.kernels.cpu.correlation import (
     LONGEST_SUM,
-    PREFETCHED_ROWS,
     Blocking,
     Correlation,
     bands_of,
@@ -27,7 +26,7 @@ from gncodegen.kernels.cpu.correlation import (
     is_pointwise,
     panels_of,
 )
-from gncodegen.kernels.cpu.register_tiles import LINE, even_parts
+from gncodegen.kernels.cpu.register_tiles import even_parts, prefetching
 from gncodegen.kernels.cpu.winograd import correlate_winograd, patch_output
 from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
 from gncodegen.kernels.schedule import (
@@ -36,7 +35,6 @@ from gncodegen.kernels.schedule import (
     STACK_BYTES,
     Constant,
     Launch,
-    Machine,
     Order,
     Plan,
     Plans,
@@ -76,13 +74,6 @@ def _shape(work: Correlation) -> dict[str, Constant]:
         **per_axis(work.axes, "low", "span", "stride", "dilation"),
         **({} if single else per_axis(work.axes, "offsets")),
     }
-
-
-def _prefetching(work: Correlation, machine: Machine, width: int, dots: bool) -> dict[str, Constant]:
-    """How far in front of the products their weights are asked for, in values; 0 where a block of them stays in L1."""
-    item = ITEM_SIZE[work.dtype]
-    stays = dots or work.products * width * item <= machine.l1 // 2
-    return {"prefetch_distance": 0 if stays else PREFETCHED_ROWS * width, "line": LINE // item}
 
 
 def _phase_starts(work: Correlation) -> tuple[int, ...]:
@@ -130,7 +121,7 @@ def _blocked(
         transposed: whether filters and channels change places.
         epilogue: what is done to results.
     """
-    machine, dots = problem.machine, few_filters(work, problem.machine)
+    machine, dots, item = problem.machine, few_filters(work, problem.machine), ITEM_SIZE[work.dtype]
     lanes = machine.lanes(work.dtype, None if dots else work.filters)
     width = work.filters if dots else blocking.vectors * lanes
     group_blocks = blocking.group_blocks(work, lanes)
@@ -156,7 +147,7 @@ def _blocked(
         "copies": copies,
         "flat": flat,
         "whole": whole,
-        **_prefetching(work, machine, width, dots),
+        **prefetching(width, item, dots or work.products * width * item <= machine.l1 // 2),
         **({} if work.phases == 1 else {"phase_starts": starts}),
         **partials.constants(problem),
     }
@@ -165,10 +156,10 @@ def _blocked(
         rows = work.rows.read(max(even_parts(work.rows.positions, blocking.bands), default=1))
         volume: dict[str, Constant] = {} if work.depth.absent else {"scratch_rows": rows}
         scratch = work.depth.span * rows * columns * work.pixel
-        if scratch * ITEM_SIZE[work.dtype] > STACK_BYTES:
+        if scratch * item > STACK_BYTES:
             raise CompileError(
                 f"its windows span {work.depth.span}×{work.rows.span}×{work.columns.span} pixels of {work.pixel} "
-                f"channels, and one row of them needs {scratch * ITEM_SIZE[work.dtype]:,} bytes beside the padding; "
+                f"channels, and one row of them needs {scratch * item:,} bytes beside the padding; "
                 f"allowed: up to {STACK_BYTES:,}; make filter_size, dilation_factor or the channels smaller"
             )
         tiles |= {**volume, "scratch_columns": columns, "scratch": scratch}

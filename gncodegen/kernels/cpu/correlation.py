@@ -28,9 +28,6 @@ SHORT_RUN_SHARE = 2
 STREAM_BYTES = 8
 """Bytes per cycle that a core reads from the cache behind L2."""
 
-PREFETCHED_ROWS = 12
-"""Rows of packed weights by which prefetches are ahead: some 150 cycles, the latency of the cache behind L2."""
-
 LONGEST_SUM = 512
 """Products that an accumulator sums in one go; longer sums are sums of such sums, for accuracy."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cpu.bias import column_sums
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
-from gncodegen.kernels.cpu.register_tiles import even_parts, filled, fits, step_cycles, vector_counts
+from gncodegen.kernels.cpu.register_tiles import even_parts, filled, fits, product_tile, step_cycles, vector_counts
 from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, computed_in
 
@@ -104,19 +104,8 @@ def _product(
     if large:
         row_shares = _kept_in_l2(row_shares, rows, rows * depth * item, machine)
     row_parts = even_parts(rows, row_shares)
-
-    def cycles(tile: tuple[int, int]) -> float:
-        down, across = sum(-(-part // tile[0]) for part in row_parts), -(-columns // (tile[1] * lanes))
-        return down * across * (depth * step_cycles(*tile, machine) + 2 * tile[0] * tile[1])
-
-    widest = max(1, columns // lanes // column_shares)
-    sizes = (
-        (tile_rows, vectors)
-        for tile_rows in range(1, max(min(row_parts), 1) + 1)
-        for vectors in vector_counts(min(columns, widest * lanes), machine, dtype)
-        if fits(tile_rows, vectors, machine)
-    )
-    tile_rows, vectors = min(sizes, key=cycles)
+    counts = vector_counts(min(columns, max(1, columns // lanes // column_shares) * lanes), machine, dtype)
+    tile_rows, vectors = product_tile(row_parts, columns, depth, lanes, counts, machine)
     column_shares = max(1, min(column_shares, columns // (vectors * lanes)))
     if large and summed:  # a share's rows of a are packed for each share of columns
         column_shares = min(column_shares, -(-ENOUGH_TILES // row_shares))

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
-from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
+from gncodegen.kernels.cpu.register_tiles import even_parts, product_tile, vector_counts
 from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.matrix_product import Matrices, matrices
+from gncodegen.kernels.matrix_product import matrices
 from gncodegen.kernels.schedule import (
     ITEM_SIZE,
     STACK_BYTES,
     Constant,
     Launch,
-    Machine,
     Order,
     Plan,
     Problem,
@@ -35,7 +34,8 @@ def _matrix_product(problem: Problem) -> Plan:
     together = max(1, min(TILE_WORK // max(1, rows * columns * depth), -(-model.count // ENOUGH_TILES)))
     row_shares = max(1, min(-(-ENOUGH_TILES // max(1, model.count)), rows * columns * depth // TILE_WORK, rows // 4))
     row_parts = even_parts(rows, row_shares)
-    tile_rows, vectors = _register_tile(found, row_parts, lanes, machine, dtype)
+    counts = [n for n in vector_counts(columns // lanes * lanes, machine, dtype) if n * lanes <= columns]
+    tile_rows, vectors = product_tile(row_parts, columns, depth, lanes, counts, machine)
     width, item = vectors * lanes, ITEM_SIZE[computed_in(dtype)]
     # A block of B's columns is copied where it lies crosswise, or where lines of B would share few sets of the cache.
     large = depth * columns * item > machine.l1 and min(row_parts) >= 4 * tile_rows
@@ -68,25 +68,6 @@ def _matrix_product(problem: Problem) -> Plan:
         order=order, numbers=(found.count,),
     )  # fmt: skip
     return Plan((launch,))
-
-
-def _register_tile(
-    found: Matrices, row_parts: tuple[int, ...], lanes: int, machine: Machine, dtype: str
-) -> tuple[int, int]:
-    """Rows and vectors of the register tile: the fewest cycles for all of them."""
-    columns, depth = found.columns, found.depth
-
-    def cycles(tile: tuple[int, int]) -> float:
-        down, across = sum(-(-part // tile[0]) for part in row_parts), -(-columns // (tile[1] * lanes))
-        return down * across * (depth * step_cycles(*tile, machine) + 2 * tile[0] * tile[1])
-
-    sizes = (
-        (tile_rows, vectors)
-        for tile_rows in range(1, max(min(row_parts), 1) + 1)
-        for vectors in vector_counts(columns // lanes * lanes, machine, dtype)
-        if vectors * lanes <= columns and fits(tile_rows, vectors, machine)
-    )
-    return min(sizes, key=cycles)
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {"matrix_product": _matrix_product}

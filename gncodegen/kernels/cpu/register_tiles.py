@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 
-from gncodegen.kernels.schedule import Machine
+from gncodegen.kernels.schedule import Constant, Machine
 
 LINE = 64
 """Bytes of a line of the caches."""
@@ -21,6 +22,9 @@ Those often touch two lines, come from L2 one by one, and some CPUs start no mor
 LATENCY = 4.5
 """Cycles until a multiply-add's result can be added to again: 4, and what a late load adds now and then."""
 
+
+PREFETCHED_ROWS = 12
+"""Rows of packed weights by which prefetches are ahead: some 150 cycles, the latency of the cache behind L2."""
 
 FROM_MEMORY = 32
 """Bytes of a vector from which a CPU's vector instructions read an operand from memory, as those of AVX do.
@@ -39,6 +43,39 @@ def step_cycles(rows: int, vectors: int, machine: Machine) -> float:
     """Cycles of one outer-product update: the slowest of multiplying, loading and waiting for the previous update."""
     loads = LOADS if machine.vector_bytes < LINE else LOADS / 2
     return max(rows * vectors / MULTIPLIERS, (rows + vectors) / loads, LATENCY)
+
+
+def product_tile(
+    row_parts: Sequence[int], columns: int, depth: int, lanes: int, vectors: Iterable[int], machine: Machine
+) -> tuple[int, int]:
+    """Rows and vectors of the register tile that takes a product the least estimated cycles.
+
+    Args:
+        row_parts: rows of each part that the result is cut into.
+        columns: of the result.
+        depth: products of one value of it.
+        lanes: of a vector.
+        vectors: numbers of them to choose from.
+        machine: with the registers.
+    """
+
+    def cycles(tile: tuple[int, int]) -> float:
+        down, across = sum(-(-part // tile[0]) for part in row_parts), -(-columns // (tile[1] * lanes))
+        return down * across * (depth * step_cycles(*tile, machine) + 2 * tile[0] * tile[1])
+
+    sizes = product(range(1, max(min(row_parts), 1) + 1), vectors)
+    return min((tile for tile in sizes if fits(*tile, machine)), key=cycles)
+
+
+def prefetching(width: int, item: int, stays: bool) -> dict[str, Constant]:
+    """The constants of prefetches of packed weights, in values; none where the weights stay in a cache near enough.
+
+    Args:
+        width: weights of a row.
+        item: bytes of a weight.
+        stays: whether they do.
+    """
+    return {"prefetch_distance": 0 if stays else PREFETCHED_ROWS * width, "line": LINE // item}
 
 
 def row_counts(vectors: int, machine: Machine) -> list[int]:

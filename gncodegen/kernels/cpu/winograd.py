@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, FILTER_SHARE, PREFETCHED_ROWS, Correlation
-from gncodegen.kernels.cpu.register_tiles import LINE, block_vectors, even_parts, row_counts, step_cycles
+from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, FILTER_SHARE, Correlation
+from gncodegen.kernels.cpu.register_tiles import LINE, block_vectors, even_parts, prefetching, row_counts, step_cycles
 from gncodegen.kernels.epilogue import added_slots, residual_in_place
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, Schedule, Tensor
 from gncodegen.kernels.window_axis import extents, per_axis
@@ -233,18 +233,16 @@ def _fastest(this: _Winograd, heights: Sequence[int], patches: int) -> int:
 
 def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
     """Filters to points; then blocks of patches, past which the filters stream."""
-    channels, machine, item = this.work.channels, this.problem.machine, ITEM_SIZE[this.work.dtype]
+    channels, machine = this.work.channels, this.problem.machine
     most = max(even_parts(this.patches, blocks), default=1)
     piece = 0 if channels <= LONGEST_SUM else -(-channels // -(-channels // LONGEST_SUM))
     filter_step = channels * this.width + STEP_PADDING
     buffer = Tensor((this.filter_blocks * this.points * filter_step,), this.work.dtype)
-    stays = buffer.bytes <= FILTER_SHARE * machine.l2
     tiles: dict[str, Constant] = {
         "tile_rows": tile_rows,
         "blocks": blocks,
         "piece": piece,
-        "prefetch_distance": 0 if stays else PREFETCHED_ROWS * this.width,
-        "line": LINE // item,
+        **prefetching(this.width, ITEM_SIZE[this.work.dtype], buffer.bytes <= FILTER_SHARE * machine.l2),
         "filter_step": filter_step,
         "point_step": most * channels + STEP_PADDING,
         "product_step": most * this.width + STEP_PADDING,
