@@ -20,7 +20,7 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from networks import Call, measure
+from networks import Call, measure, onnx_session, torch_prediction
 from record import save
 
 PACKAGE = "cosmic-conn==0.6.1"
@@ -71,7 +71,7 @@ def contenders(model: Any, size: int, threads: int) -> tuple[dict[str, dict[str,
     for kind in (torch.contiguous_format, torch.channels_last):
         name = "PyTorch NCHW" if kind == torch.contiguous_format else "PyTorch channels-last"
         own, images = model.to(memory_format=kind), x.contiguous(memory_format=kind)
-        calls[name] = _inference(torch, own, images)
+        calls[name] = torch_prediction(own, images)
         model = trained()
     if find_spec("onnxruntime") and find_spec("onnxscript"):
         calls["ONNX Runtime"] = _in_onnx_runtime(torch, model, x, threads)
@@ -84,23 +84,11 @@ def contenders(model: Any, size: int, threads: int) -> tuple[dict[str, dict[str,
     return {name: {"predict": call} for name, call in calls.items()}, errors
 
 
-def _inference(torch: Any, model: Any, images: Any) -> Call:
-    def predict() -> object:
-        with torch.inference_mode():
-            return model(images)
-
-    return predict
-
-
 def _in_onnx_runtime(torch: Any, model: Any, x: Any, threads: int) -> Call:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "net.onnx"
         torch.onnx.export(model, (x,), str(path), input_names=["x"], dynamo=True, verbose=False)
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnx_session(str(path), threads)
     given = {"x": x.numpy()}
     return lambda: session.run(None, given)[0]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from architectures import with_statistics, without_operators
-from networks import L2, RATE, Call, measure
+from networks import L2, RATE, Call, measure, onnx_session, torch_prediction, torch_step
 from record import save
 
 BATCHES = (1, 8)
@@ -28,7 +28,6 @@ TOLERANCE = 1e-5
 
 def predictions(module: Any, images: Any, threads: int) -> tuple[Any, dict[str, dict[str, Call]]]:
     """Our network, and contender → its call, of images (N, 3, 224, 224)."""
-    import onnxruntime
     import torch
     from translate import onnx_file
 
@@ -38,29 +37,18 @@ def predictions(module: Any, images: Any, threads: int) -> tuple[Any, dict[str, 
     compiled = gnc.compile(graph, training=False, batch_size=len(images))
     x = images.numpy()
     calls: dict[str, Call] = {"gncodegen": lambda: compiled.predict(x)}
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
         path = onnx_file(module, images, Path(folder) / "net.onnx")
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnx_session(str(path), threads)
     calls["ONNX Runtime"] = lambda: session.run(None, {"x": x})[0]
     for name, kind in (("NCHW", torch.contiguous_format), ("channels-last", torch.channels_last)):
-        calls[f"PyTorch {name}"] = _in_torch(deepcopy(module).to(memory_format=kind), images.to(memory_format=kind))
+        twin, inputs = deepcopy(module).to(memory_format=kind), images.to(memory_format=kind)
+        calls[f"PyTorch {name}"] = torch_prediction(twin, inputs)
     wanted = np.asarray(calls["gncodegen"]())
     for name, call in calls.items():
         difference = np.abs(np.asarray(call()) - wanted).max() / np.abs(wanted).max()
         assert difference <= TOLERANCE, f"{name} predicts other scores: off by {difference:.1e}"
     return compiled, {name: {"predict": call} for name, call in calls.items()}
-
-
-def _in_torch(module: Any, images: Any) -> Call:
-    import torch
-
-    def call() -> object:
-        with torch.inference_mode():
-            return module(images)
-
-    return call
 
 
 def steps(module: Any, images: Any) -> tuple[Any, dict[str, dict[str, Call]]]:
@@ -76,21 +64,10 @@ def steps(module: Any, images: Any) -> tuple[Any, dict[str, dict[str, Call]]]:
     x, targets = images.numpy(), torch.tensor(labels)
     calls: dict[str, Call] = {"gncodegen": lambda: compiled.train_step(x, labels)}
 
-    def in_torch(kind: Any) -> Call:
+    for layout, kind in (("NCHW", torch.contiguous_format), ("channels-last", torch.channels_last)):
         twin, inputs = deepcopy(module).to(memory_format=kind).train(), images.to(memory_format=kind)
         optimizer = torch.optim.SGD(twin.parameters(), lr=RATE, momentum=0.9, weight_decay=L2)
-
-        def step() -> float:
-            optimizer.zero_grad(set_to_none=True)
-            loss = torch.nn.functional.cross_entropy(twin(inputs), targets)
-            loss.backward()
-            optimizer.step()
-            return loss.item()
-
-        return step
-
-    calls["PyTorch NCHW"] = in_torch(torch.contiguous_format)
-    calls["PyTorch channels-last"] = in_torch(torch.channels_last)
+        calls[f"PyTorch {layout}"] = torch_step(twin, optimizer, inputs, targets)
     first = {name: call() for name, call in calls.items()}
     assert np.ptp(list(first.values())) <= 1e-4, f"other losses: {first}"
     return compiled, {name: {"step": call} for name, call in calls.items()}

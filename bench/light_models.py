@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from networks import Call, measure
+from networks import Call, measure, onnx_session
 from record import save
 
 
@@ -40,7 +40,6 @@ def _images(shape: tuple[int, ...]) -> Any:
 def _in_onnx_runtime(path: Path, batch: int, threads: int) -> Call:
     """ONNX Runtime's call, of the model with its batch axis set free, also where it is reshaped."""
     import onnx
-    import onnxruntime
     from onnx import numpy_helper
 
     model = onnx.load(path)
@@ -54,9 +53,7 @@ def _in_onnx_runtime(path: Path, batch: int, threads: int) -> Call:
         if each.name in shapes and (shape := numpy_helper.to_array(each).copy())[0] == 1:
             shape[0] = 0  # as it comes in
             each.CopyFrom(numpy_helper.from_array(shape, each.name))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model.SerializeToString(), threads)
     given = {entry.name: _images((batch, *(dim.dim_value for dim in entry.type.tensor_type.shape.dim[1:])))}
     session.run(None, given)
     return lambda: session.run(None, given)[0]

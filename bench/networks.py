@@ -59,6 +59,13 @@ def in_torch(compiled: Any, net: Any, batch: int, channels_last: bool, compiles:
     images = torch.tensor(x).permute(0, 3, 1, 2).contiguous(memory_format=kind)
     targets = torch.tensor(labels)
     run = torch.compile(model) if compiles else model
+    predict = torch_prediction(lambda x: torch.softmax(run(x), dim=1), images)
+    return {"step": torch_step(run, optimizer, images, targets), "predict": predict}
+
+
+def torch_step(run: Any, optimizer: Any, images: Any, targets: Any) -> Call:
+    """A training step of a module in PyTorch; it gives the loss."""
+    import torch
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -67,11 +74,27 @@ def in_torch(compiled: Any, net: Any, batch: int, channels_last: bool, compiles:
         optimizer.step()
         return loss.item()
 
+    return step
+
+
+def torch_prediction(run: Any, images: Any) -> Call:
+    """A prediction of a module in PyTorch."""
+    import torch
+
     def predict() -> object:
         with torch.inference_mode():
-            return torch.softmax(run(images), dim=1)
+            return run(images)
 
-    return {"step": step, "predict": predict}
+    return predict
+
+
+def onnx_session(model: str | bytes, threads: int) -> Any:
+    """ONNX Runtime's session of a file or of a model's bytes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def in_jax(compiled: Any, net: Any, batch: int) -> dict[str, Call]:
@@ -104,17 +127,14 @@ def in_jax(compiled: Any, net: Any, batch: int) -> dict[str, Call]:
 
 def in_onnx(compiled: Any, net: Any, batch: int, threads: int) -> dict[str, Call]:
     """ONNX Runtime's prediction."""
-    import onnxruntime
     import torch
     from translate import Model, onnx_file
 
     images = torch.tensor(net.data(batch)[0]).permute(0, 3, 1, 2).contiguous()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
         model = torch.nn.Sequential(Model(compiled), torch.nn.Softmax(1)).eval()
         path = onnx_file(model, images, Path(folder) / "net.onnx")
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnx_session(str(path), threads)
     given = {"x": images.numpy()}
     return {"predict": lambda: session.run(None, given)}
 
