@@ -71,6 +71,8 @@ def written() -> str:
         "- In training mode dropout is a layer; in evaluation mode it is gone. Batch norms are layers in both:",
         "  compiled for training they take the statistics of the batch.",
         "- Parameters that `requires_grad` is not set for, and buffers, are not learned.",
+        "- What a module computes from parameters alone, as weight norm does, is computed once: the result is learned where it",
+        "  is a layer's weights, and else a constant. One warning names these parameters.",
         "- `F.local_response_norm` comes as its parts, not as LRN; `torch.logsumexp` as ReduceLogSumExp, in its stable",
         "  form. `F.pixel_unshuffle` is a SpaceToDepth whose channels are numbered column-first (mode CRD), which",
         "  only DepthToSpace has in ONNX.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,33 @@ def test_what_is_learned_and_what_is_not() -> None:
     assert graph["mul"].constant_learn_rate_factor == 1
     assert graph["add"].constant_learn_rate_factor == 0
     assert graph["convolution"].weight_learn_rate_factor == 0
+
+
+class Computed(nn.Module):
+    """Weights, a bias and a factor that are computed from parameters alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))
+        self.rate, self.unread = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        return self.first(x) * nn.functional.softplus(self.rate)
+
+
+def test_what_is_computed_from_parameters_alone_is_told() -> None:
+    module, x = Computed(), torch.zeros(2, 4)
+    with pytest.warns(UserWarning, match="these tensors are not learned") as told:
+        gnc.from_torch(module, x)
+    (warning,) = told
+    assert warning.filename == __file__
+    names = "'rate', 'first.parametrizations.weight.original0', 'first.parametrizations.weight.original1': what"
+    assert names in str(warning.message)
+    torch.nn.utils.parametrize.remove_parametrizations(module.first, "weight")
+    module.rate.requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gnc.from_torch(module, x)
 
 
 def test_every_unsupported_node_is_listed() -> None:

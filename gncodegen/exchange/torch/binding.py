@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from gncodegen.errors import NetworkError
 from gncodegen.exchange.binding import Elements, places, share
 from gncodegen.exchange.torch.framework import framework
+from gncodegen.exchange.translation import reached
 from gncodegen.layers.factors import set_learn_rate_factor
 from gncodegen.layers.joining import ElementwiseLayer
 from gncodegen.layers.matrices import MatrixProductLayer
@@ -68,6 +70,8 @@ class Tensors:
 def bound(found: Captured, translate: Translate) -> LayerGraph:
     """The graph of a module, in which a tensor is one parameter, and is learned as the module says.
 
+    Warns of tensors that are to be learned, and of which layers have only what is computed from them.
+
     Args:
         found: the module.
         translate: makes the graph of the tensors' values.
@@ -84,6 +88,7 @@ def bound(found: Captured, translate: Translate) -> LayerGraph:
             graph.replace(name, replace(layer, constant_learn_rate_factor=1.0))
         elif not learned and parameter in _learnable(layer):
             graph.replace(name, set_learn_rate_factor(layer, parameter, 0.0))
+    _tell_of_computed(found, own, found_places.values())
     apart = share(graph, own.elements, found_places, lambda layer, parameter, index: own.learned(index))
     if apart:
         raise NetworkError(
@@ -94,6 +99,29 @@ def bound(found: Captured, translate: Translate) -> LayerGraph:
             ]
         )
     return graph
+
+
+def _tell_of_computed(found: Captured, own: Tensors, kept: Iterable[NDArray[np.int64]]) -> None:
+    """One warning that names the tensors that the results depend on, are to be learned, and have no place in a layer."""
+    read = {node.name for node in reached(found.results, lambda node: node.all_input_nodes)}
+    wanted = {id(found.tensors[key]) for key in found.names if key in read and found.tensors[key].requires_grad}
+    there = np.zeros(own.elements.values.size, bool)
+    for index in kept:
+        there[index] = True
+    lost = [
+        name
+        for tensor, name, start in zip(own.tensors, own.elements.names, own.elements.starts, strict=False)
+        if id(tensor) in wanted and tensor.numel() and not there[start : start + tensor.numel()].any()
+    ]
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        warnings.warn(
+            f"from_torch: {', '.join(map(repr, lost[:3]))}{more}: what the module computes from parameters alone is "
+            "computed once, here. Layers have the result: as weights it is learned itself, else it stays as it is; "
+            "these tensors are not learned. For weight_norm call remove_parametrizations first; train the others in "
+            "PyTorch; after requires_grad_(False) on them nothing is said",
+            stacklevel=4,
+        )
 
 
 def _learnable(layer: Any) -> set[str]:
