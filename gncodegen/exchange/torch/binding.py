@@ -102,7 +102,7 @@ def bound(found: Captured, translate: Translate) -> LayerGraph:
 
 
 def _tell_of_computed(found: Captured, own: Tensors, kept: Iterable[NDArray[np.int64]]) -> None:
-    """One warning that names the tensors that the results depend on, are to be learned, and have no place in a layer."""
+    """One warning that names the tensors that are read, are to be learned, and have no place in a layer."""
     read = {node.name for node in reached(found.results, lambda node: node.all_input_nodes)}
     wanted = {id(found.tensors[key]) for key in found.names if key in read and found.tensors[key].requires_grad}
     there = np.zeros(own.elements.values.size, bool)
