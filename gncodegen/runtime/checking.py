@@ -25,9 +25,13 @@ GUARD = 4096
 """Bytes before and behind each buffer."""
 
 _PAYLOAD = {
-    "float16": (np.uint16, 0x3C0), "float32": (np.uint32, 0x780000), "float64": (np.uint64, 0xF000000000000),
+    "float16": (np.uint16, 0x7FC0), "bfloat16": (np.uint16, 0x7FF8), "float32": (np.uint32, 0x7FF80000),
+    "float64": (np.uint64, 0x7FFF000000000000),
 }  # fmt: skip
-"""Bits of a NaN's payload that are all set in poison, also after a conversion to the other type and back."""
+"""Bits that are all set in poison, also after a conversion to another type and back: a NaN's, four of its payload."""
+
+_WORD = {2: (np.uint16, 0xFFF8), 4: (np.uint32, 0xFFFF0000)}
+"""Bytes of an element → poison, whose other bits are each buffer's own."""
 
 _numbers = count()
 
@@ -37,11 +41,14 @@ class Guarded:
 
     Args:
         size: in bytes, without the guards.
+        dtype: of the elements, each of which is poison.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, dtype: str) -> None:
         self._whole = aligned(size + 2 * GUARD, np.uint8)
-        word = np.array([0xFFFF0000 | next(_numbers) & 0xFFFF], np.uint32)
+        self._step = min(4, numpy_type(dtype).itemsize)
+        kind, bits = _WORD[max(2, self._step)]
+        word = np.array([bits | next(_numbers) & (~bits & np.iinfo(kind).max)], kind)
         self._poison = np.resize(word.view(np.uint8), self._whole.size)
         self._whole[:] = self._poison
         self.memory = self._whole[GUARD : GUARD + size]
@@ -56,17 +63,16 @@ class Guarded:
         changed = self._whole != self._poison
         before, behind = np.flatnonzero(changed[:GUARD]), np.flatnonzero(changed[-GUARD:])
         if before.size:
-            return f"{GUARD - int(before[-1]) // 4 * 4} bytes before its start"
-        return f"{int(behind[0]) // 4 * 4} bytes behind its end" if behind.size else ""
+            return f"{GUARD - int(before[-1]) // self._step * self._step} bytes before its start"
+        return f"{int(behind[0]) // self._step * self._step} bytes behind its end" if behind.size else ""
 
 
-def is_poisoned(array: NDArray[Any]) -> bool:
-    """Whether an array of floats holds poison."""
-    if str(array.dtype) not in _PAYLOAD:
+def is_poisoned(array: NDArray[Any], dtype: str) -> bool:
+    """Whether an array of this element type, as `numpy_type` has it, holds poison."""
+    if dtype not in _PAYLOAD:
         return False
-    word, payload = _PAYLOAD[str(array.dtype)]
-    bits = np.ascontiguousarray(array).view(word)
-    return bool(np.any(np.isnan(array) & (bits & word(payload) == payload)))
+    word, payload = _PAYLOAD[dtype]
+    return bool(np.any(np.ascontiguousarray(array).view(word) & word(payload) == payload))
 
 
 class CheckedExecutor(Executor):
@@ -88,7 +94,8 @@ class CheckedExecutor(Executor):
             for key, index in program.arguments.items()
         }
         used = set(map(int, self._roots))
-        places = {i: Guarded(given[i].nbytes if i in given else program.buffers[i].bytes) for i in used}
+        sizes = {i: given[i].nbytes if i in given else program.buffers[i].bytes for i in used}
+        places = {i: Guarded(size, program.buffers[i].dtype) for i, size in sizes.items()}
         if not hoisted:
             places |= self._constant_memory
         self._constant_memory = {i: place for i, place in places.items() if program.buffers[i].kind == "constant"}
@@ -97,20 +104,21 @@ class CheckedExecutor(Executor):
         for index in given.keys() & arrays.keys():
             if program.buffers[index].kind not in OUTPUT_KINDS:
                 arrays[index][...] = given[index]
-        clean = not any(is_poisoned(arrays[index]) for index in given.keys() & arrays.keys() if self._is_read(index))
+        read = [i for i in given.keys() & arrays.keys() if program.buffers[i].kind not in OUTPUT_KINDS]
+        clean = not any(self._is_poisoned(i, arrays[i]) for i in read)
         written = self._run_all(places, arrays, hoisted, count)
         for index in given.keys() & written.keys():
             # Rows behind those that count depend on observations that were not computed.
             counted = arrays[index][:count] if count < program.batch_size else arrays[index]
-            if self.complete and clean and is_poisoned(counted):
+            if self.complete and clean and self._is_poisoned(index, counted):
                 raise CheckError(
                     f"{written[index]}: {program.buffers[index].kind} {program.buffers[index].name!r} depends on "
                     "memory that nobody wrote, or beyond a buffer's end; this is a fault of gncodegen"
                 )
             given[index][...] = arrays[index]
 
-    def _is_read(self, index: int) -> bool:
-        return self.program.buffers[index].kind not in OUTPUT_KINDS
+    def _is_poisoned(self, index: int, array: NDArray[Any]) -> bool:
+        return is_poisoned(array, self.program.buffers[index].dtype)
 
     def _argument(self, arguments: Mapping[Key, NDArray[Any]], key: Key) -> NDArray[Any]:
         array = arguments.get(key)
@@ -145,7 +153,7 @@ class CheckedExecutor(Executor):
                         "this is a fault of gncodegen"
                     )
             roots = [self.program.root(call.arguments[slot]) for slot in call.writes]
-            if not first and any(is_poisoned(arrays[root]) for root in roots):
+            if not first and any(self._is_poisoned(root, arrays[root]) for root in roots):
                 first = label
             blamed |= dict.fromkeys(roots, first or label)
         return blamed

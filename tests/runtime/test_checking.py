@@ -16,13 +16,14 @@ from gncodegen.cache import files
 from gncodegen.errors import CheckError
 from gncodegen.kernels.program import Buffer, Call, Program
 from gncodegen.kernels.schedule import Schedule
+from gncodegen.runtime.arrays import loaded, numpy_type, stored
 from gncodegen.runtime.checking import CheckedExecutor, Guarded, is_poisoned
 from gncodegen.runtime.executor import Arena
 from gncodegen.targets.cpu import objects, vector
 from gncodegen.targets.cpu.compile import compile_source
 
 HEAD = "from gncodegen.targets.cpu.intrinsics import float32, local, opaque, pointer\n\n\ndef kernel(tile, argv):\n"
-COPY = """    x = pointer(argv, 0, float32)
+COPY = f"""{HEAD}    x = pointer(argv, 0, float32)
     y = pointer(argv, 1, float32)
     for i in range(8):
         y[i] = x[i] * float32(2)
@@ -42,14 +43,14 @@ FAULTS = {
 NAMES = (("input", "x"), ("arena", ""), ("output", "y"))
 
 
-def executor(folder: Path, first: str, second: str) -> CheckedExecutor:
+def executor(folder: Path, first: str, second: str, dtype: str = "float32") -> CheckedExecutor:
     """Input → kernel "good" → arena → kernel "bad" → output, 8 values each."""
-    sources = {name: files.write(folder / f"{name}.py", (HEAD + body).encode()) for name, body in
+    sources = {name: files.write(folder / f"{name}.py", body.encode()) for name, body in
                (("good", first), ("bad", second))}  # fmt: skip
     for path in sources.values():
         compile_source(path)
-    schedule = Schedule("op", "template", "cpu", "float32")
-    buffers = tuple(Buffer(kind, name, (8,), "float32") for kind, name in NAMES)
+    schedule = Schedule("op", "template", "cpu", dtype)
+    buffers = tuple(Buffer(kind, name, (8,), dtype) for kind, name in NAMES)
     calls = (Call("good", (0, 1), (1,), 1, layers=("layer_a",)), Call("bad", (1, 2), (1,), 1, layers=("layer_b",)))
     program = Program("predict", {"good": schedule, "bad": schedule}, buffers, calls, 64)
     return CheckedExecutor(program, dict(zip(sources, objects.link(sources.values()), strict=True)), Arena(), {})
@@ -86,14 +87,45 @@ def test_the_kernel_that_read_is_named(tmp_path):
         run.run({("input", "x"): np.ones(8, np.float32)})
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_poison_is_known_from_other_nans(dtype):
-    poison = Guarded(64).array((64 // np.dtype(dtype).itemsize,), dtype)
-    assert is_poisoned(poison)
-    assert is_poisoned(poison * 3 - 1)
-    assert is_poisoned(poison.astype("float64").astype(dtype))
+    kind = numpy_type(dtype)
+    for each in Guarded(64, dtype).array((64 // kind.itemsize,), dtype):
+        poison = np.array([each])
+        assert is_poisoned(poison, dtype)
+        assert is_poisoned(loaded(poison, dtype), "float32" if kind.itemsize == 2 else dtype)
+        assert is_poisoned(loaded(poison, dtype) * 3 - 1, "float32" if kind.itemsize == 2 else dtype)
+        assert is_poisoned(loaded(poison, dtype).astype("float64"), "float64")
+        assert is_poisoned(stored(loaded(poison, dtype).astype("float64"), dtype), dtype)
     with np.errstate(invalid="ignore"):
-        assert not is_poisoned(np.array([np.nan, np.inf, 0, 1, -np.inf], dtype) * 0)
+        others = np.array([np.nan, np.inf, 0, 1, -np.inf]) * 0
+    assert not is_poisoned(stored(others, dtype), dtype)
+
+
+NARROW_COPY = HEAD.replace("float32, local", "bfloat16, float32, load, local, store").removesuffix("\n") + """
+    x = pointer(argv, 0, bfloat16)
+    y = pointer(argv, 1, bfloat16)
+    for i in range(8):
+        store(y, i, load(x, i, 1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (NARROW_COPY.replace("8", "7"), "bad of layer_b: output 'y' depends on memory that nobody wrote"),
+        (NARROW_COPY.replace("load(x, i,", "load(x, i + 1,"), "bad of layer_b: output 'y' depends on memory"),
+        (NARROW_COPY.replace("8", "9"), "bad of layer_b wrote 0 bytes behind its end: output 'y'"),
+        (NARROW_COPY.replace("(y, i,", "(y, i - 1,"), "bad of layer_b wrote 2 bytes before its start: output 'y'"),
+    ],
+)
+def test_seeded_faults_in_16_bits_are_found(tmp_path, body, message):
+    x = stored(np.arange(1, 9), "bfloat16")
+    run = executor(tmp_path, NARROW_COPY, NARROW_COPY, "bfloat16")
+    run.run({("input", "x"): x})
+    np.testing.assert_array_equal(run.result(("output", "y")), x)
+    with pytest.raises(CheckError, match=message):
+        executor(tmp_path / "wrong", NARROW_COPY, body, "bfloat16").run({("input", "x"): x})
 
 
 STEP = """

@@ -17,7 +17,7 @@ def run(case: Case) -> list[np.ndarray[Any, Any]]:
     """The results of an op."""
     places, arrays = {}, {"hyperparameters": case.hyperparameters}
     for name, tensor, value in case.buffers():
-        places[name] = Guarded(tensor.bytes)
+        places[name] = Guarded(tensor.bytes, tensor.dtype)
         arrays[name] = places[name].array(tensor.shape, "uint16" if tensor.dtype == "bfloat16" else tensor.dtype)
         if value is not None:
             arrays[name][...] = value
