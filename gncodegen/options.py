@@ -22,6 +22,7 @@ from gncodegen.kernels.program import STEPS
 from gncodegen.kernels.schedule import Machine, computed_in
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.checks import Check, flag, integer_from, optional, require, shown
+from gncodegen.layers.frozen import freeze
 from gncodegen.targets.registry import MATH, check, row_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -178,6 +179,7 @@ class CompileOptions:
     )
 
     def __post_init__(self) -> None:
+        freeze(type(self), OptionsError, "options of a network that is compiled", "write compile(…, {name}={value})")
         for each in fields(self):
             check, given = option(each).check, getattr(self, each.name)
             try:

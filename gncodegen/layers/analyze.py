@@ -90,10 +90,13 @@ class Analysis:
     Args:
         rows: one per layer, in the order of the array.
         issues: every fault found, one message each; empty where the network is sound.
+        unsized: the layers, as messages name them, whose inputs have no known size because of a fault before them: what
+            is wrong with them at any size is told, what depends on it is not.
     """
 
     rows: tuple[Row, ...]
     issues: tuple[str, ...]
+    unsized: tuple[str, ...] = ()
 
     @property
     def total_learnables(self) -> int:
@@ -118,15 +121,27 @@ class Analysis:
             "bytes": self.total_bytes,
             "flops": self.total_flops,
             "issues": list(self.issues),
+            "unsized": list(self.unsized),
         }
 
     def __str__(self) -> str:
-        return "\n".join([str(self.table), self.summary, *(f"  {issue}" for issue in self.issues)])
+        return "\n".join([str(self.table), self.summary, *(f"  {issue}" for issue in self.issues), *self._open])
 
     @property
     def html(self) -> str:
         """The same in HTML."""
-        return "".join([self.table.html, *(f"<p>{escape(text)}</p>" for text in (self.summary, *self.issues))])
+        return "".join(
+            [self.table.html, *(f"<p>{escape(text)}</p>" for text in (self.summary, *self.issues, *self._open))]
+        )
+
+    @property
+    def _open(self) -> tuple[str, ...]:
+        """What could not be looked at, in a sentence."""
+        if not self.unsized:
+            return ()
+        first, more = self.unsized[0], len(self.unsized) - 1
+        named = f"{first} and {more} behind it" if more else first
+        return (f"  The sizes that reach {named} are not known: what depends on them was not checked.",)
 
     def _repr_html_(self) -> str:
         return self.html
@@ -154,7 +169,9 @@ def analyze_network(layers: object, *, require_output: bool = True) -> Analysis:
     """
     examination = examine(layers, require_output=require_output)
     return Analysis(
-        tuple(_row(examination, position) for position in range(len(examination.placed))), examination.issues
+        tuple(_row(examination, position) for position in range(len(examination.placed))),
+        examination.issues,
+        tuple(p.label for p in examination.unsized) if examination.issues else (),
     )
 
 

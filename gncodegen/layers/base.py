@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import LayerError
 from gncodegen.layers.checks import Check, Initializer, Shared, shown, text
+from gncodegen.layers.frozen import freeze
 
 Attribute = int | float | bool | str | tuple[int, ...] | tuple[float, ...]
 
@@ -123,6 +124,7 @@ class Layer:
     """Output layers compute the loss; their last operation takes the targets as second operand."""
 
     def __post_init__(self) -> None:
+        freeze(type(self), LayerError, "a layer", "write dataclasses.replace(layer, {name}={value})")
         for name, check in _checks(type(self)):
             self._settle(name, check)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gncodegen.errors import LayerError
 from gncodegen.layers.activations import SoftmaxLayer
+from gncodegen.layers.assumed import look
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.layers.sequences import Masking, masking
 from gncodegen.layers.wiring import UNKNOWN, Placed, Wired, free_name, wire
@@ -37,6 +38,11 @@ class Examination:
     sizes: dict[int, Size]
     issues: tuple[str, ...]
 
+    @property
+    def unsized(self) -> tuple[Placed, ...]:
+        """The layers whose inputs have no known size yet."""
+        return tuple(p for position, p in enumerate(self.placed) if self.input_sizes(position) is None)
+
     def input_sizes(self, position: int) -> tuple[Size, ...] | None:
         """The sizes of a layer's inputs; None where one is unknown."""
         sizes = [self.sizes.get(UNKNOWN if source is None else source) for source in self.placed[position].sources]
@@ -61,7 +67,7 @@ def examine(layers: object, *, require_output: bool = True) -> Examination:
         *_input_layers(placed, several=graph),
         *_output_layers(placed, require_output),
         *_open_inputs(placed),
-        *_unused_outputs(placed, outputs if graph else outputs[:1]),
+        *_unused_outputs(placed, outputs if graph else outputs[-1:]),
         *_cycles(placed, set(range(len(placed))) - set(order)),
         *_losses(placed),
         *_sizes(examination),
@@ -198,28 +204,15 @@ def _losses(placed: Sequence[Placed]) -> Iterator[str]:
 
 
 def _sizes(examination: Examination) -> Iterator[str]:
-    """Fills in the sizes in order, and tells what does not fit; a layer after an unknown size is not looked at."""
+    """Fills in the sizes in order, and tells what does not fit; behind a fault, what does not whatever comes."""
+    possible: dict[int, tuple[Size, ...]] = {}
     for position in examination.order:
         p = examination.placed[position]
-        inputs = examination.input_sizes(position)
-        if inputs is None:
-            continue
-        try:
-            size = p.layer.output_size(inputs)
-            examination.sizes[position] = size
-            for error in (*p.layer.shape_errors(inputs), *_wrong_shapes(p, inputs)):
-                yield f"{p.label}: {error}"
-        except LayerError as error:
-            yield f"{p.label}: {error}"
-
-
-def _wrong_shapes(p: Placed, inputs: tuple[Size, ...]) -> Iterator[str]:
-    for parameter in p.layer.parameters(inputs):
-        if parameter.value is not None and parameter.value.shape != parameter.shape:
-            yield (
-                f"{parameter.name} has shape {parameter.value.shape}; allowed: {parameter.shape} for the input "
-                f"{inputs[0]}; give an array of that shape"
-            )
+        finding = look(p.layer, [possible.get(UNKNOWN if source is None else source, ()) for source in p.sources])
+        possible[position] = finding.sizes
+        if len(finding.sizes) == 1:
+            examination.sizes[position] = finding.sizes[0]
+        yield from (f"{p.label}: {fault}" for fault in finding.faults)
 
 
 def _shared(examination: Examination) -> Iterator[str]:

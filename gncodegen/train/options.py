@@ -28,6 +28,7 @@ from gncodegen.layers.checks import (
     require,
     shown,
 )
+from gncodegen.layers.frozen import freeze
 from gncodegen.parallel.collective import TIMEOUT
 from gncodegen.parallel.environments import ENVIRONMENTS
 
@@ -183,6 +184,7 @@ class TrainingOptions:
     seed: Annotated[int | None, optional(integer_from(0, "an int from 0 to 2⁶³ − 1", "0"))] = None
 
     def __post_init__(self) -> None:
+        freeze(type(self), OptionsError, "training options", "write training_options(…, {name}={value})")
         for name, (check, default) in _checks().items():
             given = getattr(self, name)
             object.__setattr__(self, name, _accepted(name, given, check, default))

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 import gncodegen as gnc
 from gncodegen.layers.analyze import analyze_network
 from gncodegen.layers.base import Size
@@ -88,12 +90,14 @@ def test_all_issues_at_once():
         "layer 3 'conv_2': num_channels = 3, but the input 8×8×1 (SSC) has 1 channels",
         "layer 4 'gn1': 64 channels do not split into 5 groups; divisors are 1, 2, 4, 8, 16, 32, 64",
         "layer 4 'gn1': scale has shape (1,); allowed: (64,)",
+        "layer 6 'maxpool_1': a window of 9×9 does not fit the input 6×6×64",
+        "layer 8 'classoutput': 5 classes, but its input 4 (C) has 4 channels",
     ]
     for start in expected:
         assert any(issue.startswith(start) for issue in analysis.issues), start
     assert len(analysis.issues) == len(expected)
     assert analysis.rows[5].activations is None
-    assert "8 issues" in str(analysis)
+    assert "10 issues" in str(analysis)
 
 
 def test_never_raises():
@@ -116,3 +120,79 @@ def test_a_transposed_convolution_is_a_row_like_others():
     assert row.learnables == {"weights": (2, 3, 7, 3), "bias": (7,)}
     assert analysis.total_learnables == 2 * 3 * 7 * 3 + 7
     assert analysis.issues == ()
+
+
+SMALL = gnc.ImageInputLayer((8, 8, 3))
+WIDE = gnc.Convolution2dLayer(9, 64)
+BEHIND = {
+    "a window that does not fit": (
+        [SMALL, WIDE, gnc.GroupNormalizationLayer(5)],
+        ["layer 3 'groupnorm_1': 64 channels"],
+    ),
+    "through layers that leave channels alone": (
+        [SMALL, WIDE, gnc.ReluLayer(), gnc.MaxPooling2dLayer(2), gnc.GroupNormalizationLayer(4, scale=[1.0])],
+        ["layer 5 'groupnorm_1': scale has shape (1,); allowed: (64,) for the input of unknown size"],
+    ),
+    "two layers that do not fit": (
+        [SMALL, WIDE, gnc.Convolution2dLayer(3, 8, num_channels=63), gnc.GroupNormalizationLayer(3)],
+        ["layer 3 'conv_2': num_channels = 63, but the input of unknown size", "layer 4 'groupnorm_1': 8 channels"],
+    ),
+    "behind what makes one size of all": (
+        [SMALL, WIDE, gnc.FullyConnectedLayer(10), gnc.GroupNormalizationLayer(3), gnc.MaxPooling2dLayer(2)],
+        ["layer 4 'groupnorm_1': 10 channels", "layer 5 'maxpool_1': the input 10 (C) has 0 spatial axes"],
+    ),
+    "behind what is no layer": (
+        [SMALL, gnc.ReluLayer, gnc.Convolution2dLayer(3, 64), gnc.GroupNormalizationLayer(5)],
+        ["layer 4 'groupnorm_1': 64 channels"],
+    ),
+    "without an input layer": (
+        [gnc.Convolution2dLayer(3, 64), gnc.GroupNormalizationLayer(5), gnc.GroupNormalizationLayer(7)],
+        ["layer 2 'groupnorm_1': 64 channels do not split into 5", "layer 3 'groupnorm_2': 64 channels"],
+    ),
+    "the other axes": (
+        [gnc.FeatureInputLayer(10), gnc.Convolution2dLayer(3, 64), gnc.GroupNormalizationLayer(5)],
+        ["layer 3 'groupnorm_1': 64 channels"],
+    ),
+    "nothing that holds for all sizes": ([SMALL, WIDE, gnc.MaxPooling2dLayer(9), gnc.CropLayer((9, 9, 9, 9))], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BEHIND)
+def test_faults_behind_a_layer_of_unknown_size(case):
+    layers, expected = BEHIND[case]
+    analysis = analyze_network(layers, require_output=False)
+    behind = [issue for issue in analysis.issues if any(issue.startswith(start) for start in expected)]
+    assert len(behind) == len(expected)
+    assert len(analysis.issues) == len(expected) + 1
+    assert not any(number in issue for issue in analysis.issues for number in ("720", "1440"))
+    assert analysis.unsized
+    assert f"The sizes that reach {analysis.unsized[0]}" in str(analysis).splitlines()[-1]
+    assert analysis.data()["unsized"] == list(analysis.unsized)
+    assert "The sizes that reach" in analysis.html
+
+
+def test_inputs_of_joins_stand_for_each_other():
+    """What an addition's known input has, the other one must have, too; a concatenation's need not."""
+    for join, expected in ((gnc.AdditionLayer(2), 2), (gnc.DepthConcatenationLayer(2), 1)):
+        layers = [SMALL, gnc.Convolution2dLayer(3, 64), join, gnc.GroupNormalizationLayer(5)]
+        issues = analyze_network(layers, require_output=False).issues
+        assert len(issues) == expected
+        assert "'in2' is not connected" in issues[0]
+    graph = LayerGraph([SMALL, gnc.Convolution2dLayer(3, 64, name="a"), gnc.AdditionLayer(2, name="add"),
+                        gnc.GroupNormalizationLayer(5)])  # fmt: skip
+    graph.add([gnc.Convolution2dLayer(5, 64, name="b")]).connect("imageinput", "b").connect("b", "add/in2")
+    issues = analyze_network(graph, require_output=False).issues
+    assert [issue.split(":")[0] for issue in issues] == ["layer 3 'add'", "layer 4 'groupnorm_1'"]
+
+
+def test_a_sound_network_has_no_unknown_sizes(classifier):
+    assert analyze_network(classifier).unsized == ()
+
+
+def test_a_layer_of_other_hands_may_fail_at_sizes_that_nobody_gave():
+    class Strange(gnc.ReluLayer):
+        def output_size(self, inputs):
+            return Size("C", (inputs[0].shape[3],))
+
+    analysis = analyze_network([SMALL, WIDE, Strange(), gnc.GroupNormalizationLayer(7)], require_output=False)
+    assert len(analysis.issues) == 1

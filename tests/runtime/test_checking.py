@@ -102,12 +102,15 @@ def test_poison_is_known_from_other_nans(dtype):
     assert not is_poisoned(stored(others, dtype), dtype)
 
 
-NARROW_COPY = HEAD.replace("float32, local", "bfloat16, float32, load, local, store").removesuffix("\n") + """
+NARROW_COPY = (
+    HEAD.replace("float32, local", "bfloat16, float32, load, local, store").removesuffix("\n")
+    + """
     x = pointer(argv, 0, bfloat16)
     y = pointer(argv, 1, bfloat16)
     for i in range(8):
         store(y, i, load(x, i, 1))
 """
+)
 
 
 @pytest.mark.parametrize(

@@ -178,14 +178,20 @@ def test_best_validation_loss_needs_validation_data():
     training_options("sgdm", output_network="best-validation-loss", validation_data=(np.zeros(1), np.zeros(1)))
 
 
-def test_options_are_frozen():
-    options = training_options("sgdm")
-    with pytest.raises(AttributeError):
-        options.momentum = 0.5  # pyright: ignore[reportAttributeAccessIssue]
-
-
 @pytest.mark.parametrize("functions", [print, [print], (print, repr)])
 def test_output_functions_become_a_tuple(functions):
     options = training_options("sgdm", output_fcn=functions)
     assert isinstance(options.output_fcn, tuple)
     assert options.output_fcn[0] is print
+
+
+def test_options_are_frozen():
+    options = training_options("sgdm")
+    with pytest.raises(
+        OptionsError, match=r"momentum = 0.5 set on training options; .* training_options\(…, momentum=0.5\)"
+    ):
+        options.momentum = 0.5  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(OptionsError, match=r"max_epoch = 3 .* training_options\(…, max_epochs=3\)"):
+        options.max_epoch = 3  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(OptionsError, match="seed deleted from training options"):
+        del options.seed
