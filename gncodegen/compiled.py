@@ -148,6 +148,7 @@ class Compiled(Readable):
         """The outputs for x, and the gradient of Σ dy·y for every learnable and input, under the names of `gradients`.
 
         Needs no output layer: a vector-Jacobian product, with which a network is one part of a larger computation.
+        An input that is read as places only, such as those of an embedding, has no gradient.
 
         Args:
             x: N observations; of several inputs a tuple or a mapping by name.

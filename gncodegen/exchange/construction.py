@@ -92,10 +92,10 @@ class Construction:
         self._title = title
         return self
 
-    def input(self, name: str, shape: tuple[int, ...], batched: bool) -> Value:
+    def input(self, name: str, shape: tuple[int, ...], batched: bool, whole: bool) -> Value:
         """An array that the network takes, in the source's order of axes."""
         self._title = name
-        added = self.add(TensorInputLayer(shape, batched))
+        added = self.add(TensorInputLayer(shape, batched, whole))
         return Value(shape, {tuple(range(len(shape))): added})
 
     def add(self, layer: Layer, *sources: str, title: str = "") -> str:

@@ -340,12 +340,14 @@ STEPS: Mapping[str, Run] = {
         for name in table
         if name not in _NOT_ALIKE
     },
-    **dict.fromkeys(("Softmax", "LogSoftmax", "LayerNormalization", "LpNormalization"), _along),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax", "LayerNormalization", "LpNormalization"), _along),
     **dict.fromkeys(("MatMul", "Gemm"), _product),
     **dict.fromkeys(("Split", "Gather"), _parted),
     "Slice": _sliced,
     "Concat": _joined,
     "Attention": _attended,
-    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"), _reduced),
+    **dict.fromkeys(
+        ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd"), _reduced
+    ),
 }
 """Operators that are computed where observations are not the first axis."""

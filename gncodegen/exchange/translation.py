@@ -39,6 +39,7 @@ class Source:
         constants: known arrays by name.
         opset: version of ONNX's default operator set, in which the steps are said.
         fold: computes a step of constants.
+        whole: names of inputs that are whole numbers.
     """
 
     importer: str
@@ -48,6 +49,7 @@ class Source:
     constants: Mapping[str, NDArray[Any]]
     opset: int
     fold: Callable[[Step, Sequence[NDArray[Any] | None]], Sequence[NDArray[Any]]]
+    whole: frozenset[str] = frozenset()
 
 
 @np.errstate(all="ignore")  # a model's numbers may be infinite
@@ -133,7 +135,7 @@ class _Translation:
                 f"write shapes={{{name!r}: (None, 3, 224, 224)}}"
             )
             return None
-        return construction.input(name, extents, self.batching.batched)
+        return construction.input(name, extents, self.batching.batched, name in self.source.whole)
 
     def _step(self, step: Step) -> Sequence[Found | None]:
         """What the step's outputs stand for; None where that is not known, since something is not supported."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Places = NDArray[np.float64]
+    Method = Callable[["Resampling", Places, int, float], Places]
 
 COORDINATES: Mapping[str, Callable[[Any, int, float, float], Any]] = {
     "half-pixel": lambda i, n, m, scale: (i + 0.5) / scale - 0.5,
@@ -37,29 +38,37 @@ CUBIC = -0.75
 """The parameter a of the cubic kernel, as ONNX, PyTorch and OpenCV have it."""
 
 
-def _nearest(how: Resampling, places: Places, n: int) -> Places:
+def _tent(x: Places, a: float) -> Places:
+    return np.clip(1 - x, 0, 1)
+
+
+def _keys(x: Places, a: float) -> Places:
+    """The cubic kernel (Keys, 1981)."""
+    near, far = ((a + 2) * x - (a + 3)) * x * x + 1, a * (((x - 5) * x + 8) * x - 4)
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+def _nearest(how: Resampling, places: Places, n: int, scale: float) -> Places:
     return np.eye(n)[np.clip(ROUNDING[how.rounding](places), 0, n - 1).astype(int)]
 
 
-def _linear(how: Resampling, places: Places, n: int) -> Places:
-    places = np.clip(places, 0, n - 1)
-    low = np.minimum(np.floor(places).astype(int), max(n - 2, 0))
-    fraction = (places - low)[:, None]
-    return np.eye(n)[low] * (1 - fraction) + np.eye(n)[np.minimum(low + 1, n - 1)] * fraction
+def _by_kernel(kernel: Callable[[Places, float], Places], reach: int) -> Method:
+    """The weights that a kernel has at the distances to inputs; outside stand the first and the last, or nothing."""
+
+    def weights(how: Resampling, places: Places, n: int, scale: float) -> Places:
+        shrunk = min(scale, 1.0) if how.antialias else 1.0
+        low, most = np.floor(places).astype(int), ceil(reach / shrunk)
+        found, rows = np.zeros((len(places), n)), np.arange(len(places))
+        for tap in range(1 - most, most + 1):
+            share = kernel(np.abs(low + tap - places) * shrunk, how.coefficient)
+            inside = (low + tap >= 0) & (low + tap < n)
+            found[rows, np.clip(low + tap, 0, n - 1)] += share * (inside | (not how.exclude_outside))
+        return found / found.sum(1, keepdims=True) if how.antialias or how.exclude_outside else found
+
+    return weights
 
 
-def _cubic(how: Resampling, places: Places, n: int) -> Places:
-    """Four inputs each, the first or the last one for those outside (Keys, 1981)."""
-    low = np.floor(places).astype(int)
-    found = np.zeros((len(places), n))
-    for tap in (-1, 0, 1, 2):
-        x = np.abs(places - low - tap)
-        near, far = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1, CUBIC * (((x - 5) * x + 8) * x - 4)
-        found += np.eye(n)[np.clip(low + tap, 0, n - 1)] * np.where(x <= 1, near, far)[:, None]
-    return found
-
-
-def _area(how: Resampling, places: Places, n: int) -> Places:
+def _area(how: Resampling, places: Places, n: int, scale: float) -> Places:
     """Output i is the mean of the inputs that i … i + 1 of the m outputs cover, in whole or in part."""
     m = len(places)
     inputs = np.arange(n)
@@ -67,13 +76,13 @@ def _area(how: Resampling, places: Places, n: int) -> Places:
     return covered / covered.sum(1, keepdims=True)
 
 
-METHODS: Mapping[str, Callable[[Resampling, Places, int], Places]] = {
+METHODS: Mapping[str, Method] = {
     "nearest": _nearest,
-    "linear": _linear,
-    "cubic": _cubic,
+    "linear": _by_kernel(_tent, 1),
+    "cubic": _by_kernel(_keys, 2),
     "area": _area,
 }
-"""The weights (m, n) of n inputs in outputs at m places."""
+"""The weights (m, n) of n inputs in outputs at m places, m = scale · n."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +93,22 @@ class Resampling:
         method: a row of METHODS.
         coordinates: a row of COORDINATES.
         rounding: a row of ROUNDING, which "nearest" uses.
+        antialias: where there are fewer outputs, "linear" and "cubic" are as much wider.
+        exclude_outside: they weigh inputs alone, and not the first and the last beyond the ends.
+        coefficient: the parameter a of "cubic".
     """
 
     method: str
     coordinates: str
     rounding: str
+    antialias: bool = False
+    exclude_outside: bool = False
+    coefficient: float = CUBIC
 
     def matrix(self, n: int, m: int, scale: float) -> NDArray[np.float64]:
         """The weights (m, n) of n inputs in each of m outputs."""
         places = COORDINATES[self.coordinates](np.arange(m, dtype=np.float64), n, n * scale, scale)
-        return METHODS[self.method](self, places, n)
+        return METHODS[self.method](self, places, n, scale)
 
 
 def along(matrix: NDArray[np.float64], axis: int) -> Operation:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from gncodegen.errors import LayerError
 from gncodegen.layers.base import Layer, Operation, Size
-from gncodegen.layers.checks import one_of, optional, per_axis, positive_int, positive_number
+from gncodegen.layers.checks import finite_number, flag, one_of, optional, per_axis, positive_int, positive_number
 from gncodegen.layers.geometry import per_axis as one_per_axis
-from gncodegen.layers.resampling import COORDINATES, METHODS, ROUNDING, Resampling, along, is_identity
+from gncodegen.layers.resampling import COORDINATES, CUBIC, METHODS, ROUNDING, Resampling, along, is_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,12 +23,16 @@ class ResizeLayer(Layer):
     Args:
         extents: of the output, one int or one per axis; None = as `scale` says.
         scale: output extent = floor(scale · input extent), one number or one per axis; None = as `extents` says.
-        method: "nearest"; along each axis "linear", which is bilinear for images, or "cubic" with a = -0.75; or "area":
+        method: "nearest"; along each axis "linear", which is bilinear for images, or "cubic"; or "area":
             the mean of the inputs that an output covers, as adaptive average pooling has it.
         geometric_transform_mode: where output i lies among the inputs. "half-pixel": (i + ½) / scale - ½;
             "asymmetric": i / scale; "align-corners": first on first and last on last; "half-pixel-symmetric" and
             "half-pixel-or-first": half_pixel_symmetric and pytorch_half_pixel of ONNX.
         nearest_rounding_mode: "round" (half goes up), "floor", "ceil" or "round-half-down".
+        antialias: to fewer outputs, "linear" and "cubic" take as many more inputs: their kernels are 1 / scale wider.
+        exclude_outside: near the ends their kernels weigh the inputs that there are; else the first and the last
+            input go on beyond the ends.
+        cubic_coefficient: the parameter a of "cubic", -0.5 in Pillow.
 
     Raises:
         LayerError: both or neither of extents and scale are given; or, when the network is built, the input has
@@ -41,6 +45,9 @@ class ResizeLayer(Layer):
     method: Annotated[str, one_of(*METHODS)] = "nearest"
     geometric_transform_mode: Annotated[str, one_of(*COORDINATES)] = "half-pixel"
     nearest_rounding_mode: Annotated[str, one_of(*ROUNDING)] = "round"
+    antialias: Annotated[bool, flag] = False
+    exclude_outside: Annotated[bool, flag] = False
+    cubic_coefficient: Annotated[float, finite_number] = CUBIC
     kind: ClassVar[str] = "resize"
     rank: ClassVar[int]
 
@@ -78,7 +85,10 @@ class ResizeLayer(Layer):
         return Size(inputs[0].format, tuple(shape))
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
-        how = Resampling(self.method, self.geometric_transform_mode, self.nearest_rounding_mode)
+        how = Resampling(
+            self.method, self.geometric_transform_mode, self.nearest_rounding_mode,
+            self.antialias, self.exclude_outside, self.cubic_coefficient,
+        )  # fmt: skip
         matrices = ((axis, how.matrix(n, m, scale)) for axis, n, m, scale in self._axes(inputs[0]))
         return tuple(along(matrix, axis + 1) for axis, matrix in matrices if not is_identity(matrix))
 

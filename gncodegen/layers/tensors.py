@@ -31,10 +31,12 @@ class TensorInputLayer(Layer):
     Args:
         shape: extents of one observation; () = one number each.
         batched: False = the array has no axis of observations: it is one observation.
+        whole: the array holds whole numbers, as the places of an embedding are.
     """
 
     shape: Annotated[tuple[int, ...], _SHAPE]
     batched: Annotated[bool, flag] = True
+    whole: Annotated[bool, flag] = False
     kind: ClassVar[str] = "input"
     numbered: ClassVar[bool] = False
     is_input: ClassVar[bool] = True

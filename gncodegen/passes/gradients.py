@@ -129,7 +129,8 @@ class Gradients(ModulePass):
         tape = differentiate(function)
         returned = results(function)
         for value, slot in slots(function):
-            if slot.kind in ("parameter", "input"):
+            # What is made of an input by functions without a slope, such as places, has no derivative.
+            if slot.kind == "parameter" or (slot.kind == "input" and tape.total(value) is not None):
                 # Of several inputs each is told by its layer; "/" keeps it apart from "layer.parameter".
                 own = "input" if slot.name == "x" else f"input/{slot.name}"
                 name = own if slot.kind == "input" else slot.name

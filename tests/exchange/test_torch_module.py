@@ -187,3 +187,29 @@ def test_what_has_no_place_in_the_module(flat) -> None:
     other = gnc.compile(layers, training=False, batch_size=3, dtype="float64")
     with pytest.raises(NetworkError, match="is no input of an imported graph"):
         gnc.to_state_dict(other, module)
+
+
+class Words(nn.Module):
+    """The mean of rows of a table, and a product."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.last = nn.Embedding(9, 4), nn.Linear(4, 3)
+
+    def forward(self, places):
+        return self.last(self.table(places).mean(1))
+
+
+def test_places_are_whole_numbers_and_their_table_is_learned() -> None:
+    module, places = seeded(Words()).float(), torch.tensor([[0, 8, 3], [3, 3, 1]])
+    compiled = gnc.compile(gnc.from_torch(module, places), training=False, batch_size=2)
+    own = compiled.as_torch_module()
+    for given in (places, places.float()):
+        torch.testing.assert_close(own(given), module(places))
+    for each in (own, module):
+        (each(places) ** 2).sum().backward()
+        torch.optim.SGD(each.parameters(), 0.5).step()
+    assert torch.allclose(module(places), own(places), atol=1e-6)
+    back = Words()
+    gnc.to_state_dict(compiled, back)
+    torch.testing.assert_close(back.state_dict(), module.state_dict())

@@ -51,7 +51,7 @@ def products(x):
     return (
         w @ x,
         torch.einsum("nab,ca->nbc", x, w),
-        torch.einsum("cab,nab->nc", w.view(-1, 3, 1) * w[:1, 0:1], x[..., :1]),
+        torch.einsum("cab,nab->nc", w.view(-1, 3, 1) + w[:1, 0:1], x[..., :1]),
     )
 
 
@@ -65,6 +65,21 @@ def products_of_arrays(x, y, z):
         torch.baddbmm(z[:, :, :1], z, z.mT, beta=2, alpha=0.5), mixed, torch.einsum("nab,nb->na", z, z[:, 0]),
         torch.einsum("nhad,hcd->nhac", x, w), x @ w[0, 0], torch.matmul(y.mT.unsqueeze(2), x.mT.unsqueeze(2)),
     )  # fmt: skip
+
+
+class Places(nn.Module):
+    """Rows of tables, and elements of lines, at places that are computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.form = nn.Embedding(7, 3), nn.Bilinear(3, 4, 5)
+
+    def forward(self, x, y):
+        """X (N, 4), y (N, 5)."""
+        places = (x * 3).abs().long().clamp(max=3)
+        rows = self.table(places) + self.table.weight[places - 4]
+        chosen = y.gather(1, places) + F.one_hot(places, 5).to(x.dtype).sum(1)[:, 1:]
+        return rows, chosen, y[:, torch.tensor([[0, 1], [4, -1]])], self.form(x[:, :3], y[:, 1:])
 
 
 def conditions(x):
@@ -88,6 +103,7 @@ def conditions(x):
         + F.softshrink(x)
         + F.hardshrink(x)
     )
+    y = y + (x * 3).long() + (x > 0.1).int() * x
     return y, torch.exp(x.masked_fill(row > 0, -torch.inf)), above.to(x.dtype).sum(1), F.threshold(x, 0.5, 0.2)
 
 
@@ -105,6 +121,7 @@ def reductions(x):
     y = y + x.var((1, 2), keepdim=True) + x.std(1, unbiased=False, keepdim=True) + x.logsumexp(1, keepdim=True)
     y = y + x.norm(dim=1, keepdim=True) + x.max(dim=1, keepdim=True)[0] + torch.var_mean(x, 1, keepdim=True)[0]
     y = y + torch.stack([x, x * 2]).sum(0) + torch.stack([x, x * 3], 1).mean(1) + torch.stack([x, -x]).amax(0)
+    y = y + x.prod(2, keepdim=True)
     return y + F.normalize(x, dim=1) + F.softmax(x, 1) + F.log_softmax(x, -1), x.mean(-1).flatten(1)
 
 
@@ -138,7 +155,8 @@ def pools(x):
     y = y + F.avg_pool2d(x, 3, 2, 1, count_include_pad=False) + F.avg_pool2d(x, 3, 2, ceil_mode=True)
     y = y + F.adaptive_avg_pool2d(x, (4, 2)).mean((2, 3), keepdim=True) + F.adaptive_avg_pool2d(x, 1)
     y = y + F.avg_pool2d(x, 3, 2, 1, divisor_override=5)
-    return y + F.adaptive_max_pool2d(x, 1), F.max_pool1d(x.flatten(2), 2)
+    z = F.max_pool2d(x, 3, 2, 1, dilation=2, ceil_mode=True) + F.avg_pool2d(x, 3, 2, 1, ceil_mode=True)[..., :4, :4]
+    return y + F.adaptive_max_pool2d(x, 1), F.max_pool1d(x.flatten(2), 2), z
 
 
 def sizes(x):
@@ -148,6 +166,8 @@ def sizes(x):
     z = z + F.adaptive_avg_pool2d(x, (5, 3)) + F.interpolate(x, size=(5, 3), mode="bicubic")
     corners = F.interpolate(x, scale_factor=1.7, mode="bicubic", align_corners=True)
     # In float arithmetic 7 · (61 / 7) is less than 61.
+    for mode in ("bilinear", "bicubic"):
+        z = z + F.interpolate(x, size=(5, 3), mode=mode, antialias=True)
     return y, z + F.interpolate(x, size=(5, 3), mode="nearest-exact"), corners, F.interpolate(x[..., :7], (2, 61))
 
 
@@ -216,9 +236,10 @@ CASES = {
     ),
     "more products": (Call(products), (2, 3, 4)),
     "products of arrays": (Call(products_of_arrays), (2, 2, 4, 3), (2, 2, 3, 5), (2, 4, 3)),
+    "places": (Places(), (2, 4), (2, 5)),
     "without effect": (Call(convolutions, nn.Dropout(0.5), nn.Identity(), nn.Softmin(1), nn.Flatten()), (2, 3, 4)),
 }  # fmt: skip
-KEPT = ("activations", "conditions", "placed", "parts", "norms", "products of arrays")
+KEPT = ("activations", "conditions", "placed", "parts", "norms", "products of arrays", "places")
 
 
 @pytest.mark.few

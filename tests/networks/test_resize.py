@@ -11,7 +11,10 @@ from support.targets import TARGETS
 import gncodegen as gnc
 
 DRAW = np.random.default_rng(0)
-WORDS = {"method": "method", "geometric_transform_mode": "coordinates", "nearest_rounding_mode": "rounding"}
+WORDS = {
+    "method": "method", "geometric_transform_mode": "coordinates", "nearest_rounding_mode": "rounding",
+    "antialias": "antialias", "exclude_outside": "exclude_outside", "cubic_coefficient": "a",
+}  # fmt: skip
 CASES = [
     ("SSC", (3, 5, 2), {"extents": (7, 4), "method": "linear"}),
     ("SSC", (3, 5, 2), {"scale": 2}),
@@ -23,6 +26,10 @@ CASES = [
         ("SC", (5, 3), {"scale": 3, "method": "linear"}),
         ("SSC", (5, 4, 2), {"extents": (3, 7), "method": "area"}),
         ("SSC", (4, 5, 2), {"extents": (7, 3), "method": "cubic", "geometric_transform_mode": "align-corners"}),
+        ("SSC", (7, 6, 2), {"scale": (0.4, 1.5), "method": "linear", "antialias": True}),
+        ("SSC", (9, 5, 2), {"extents": (4, 2), "method": "cubic", "antialias": True, "exclude_outside": True,
+                            "cubic_coefficient": -0.5}),
+        ("SSC", (3, 4, 2), {"extents": (7, 6), "method": "cubic", "exclude_outside": True}),
         ("SSSC", (2, 3, 2, 2), {"extents": (3, 2, 4), "method": "linear"}),
         ("TSSC", (2, 3, 2, 2), {"scale": 2, "method": "linear"}),
     ]),

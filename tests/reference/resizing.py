@@ -38,19 +38,29 @@ def _shares(place: float, inputs: int, method: str, rounding: str) -> list[tuple
     """The inputs that an output at this place takes, and how much of each."""
     if method == "nearest":
         return [(min(max(_round(place, rounding), 0), inputs - 1), 1.0)]
-    if method == "cubic":
-        low = math.floor(place)
-        return [(min(max(j, 0), inputs - 1), _keys(abs(place - j))) for j in range(low - 1, low + 3)]
     place = min(max(place, 0), inputs - 1)
     low = math.floor(place)
     high = min(low + 1, inputs - 1)
     return [(low, 1 - (place - low)), (high, place - low)]
 
 
-def _keys(x: float, a: float = -0.75) -> float:
-    """The cubic kernel of Keys (1981), at a distance of up to 2."""
+def _filtered(
+    place: float, inputs: int, method: str, width: float, exclude_outside: bool, a: float
+) -> list[tuple[int, float]]:
+    """The inputs around this place that a kernel of this width weighs, their shares adding up to 1."""
+    everywhere = range(-8 * inputs, 9 * inputs)
+    weights = [(j, _keys(abs(j - place) / width, a) if method == "cubic" else max(0.0, 1 - abs(j - place) / width))
+               for j in everywhere if not exclude_outside or 0 <= j < inputs]  # fmt: skip
+    total = sum(weight for _, weight in weights)
+    return [(min(max(j, 0), inputs - 1), weight / total) for j, weight in weights if weight]
+
+
+def _keys(x: float, a: float) -> float:
+    """The cubic kernel of Keys (1981)."""
     if x <= 1:
         return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    if x >= 2:
+        return 0.0
     return a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
 
 
@@ -69,6 +79,9 @@ def resize(
     method: str = "nearest",
     coordinates: str = "half-pixel",
     rounding: str = "round",
+    antialias: bool = False,
+    exclude_outside: bool = False,
+    a: float = -0.75,
 ) -> tuple[Array, Backward]:
     """x with other extents along some axes, one after another."""
     shares = []
@@ -79,6 +92,9 @@ def resize(
         places = [_place(i, inputs, outputs, scale, coordinates) for i in range(outputs)]
         if method == "area":
             taken_by = [_covered(i, inputs, outputs) for i in range(outputs)]
+        elif method == "cubic" or antialias or exclude_outside:
+            width = max(1.0, 1 / scale) if antialias else 1.0
+            taken_by = [_filtered(place, inputs, method, width, exclude_outside, a) for place in places]
         else:
             taken_by = [_shares(place, inputs, method, rounding) for place in places]
         shares.append((axis, inputs, taken_by))

@@ -44,6 +44,8 @@ def from_onnx(model: Any, shapes: Mapping[str, Sequence[int | None]] | None = No
 
 def _source(model: Model) -> Source:
     """The model as steps."""
+    from onnx import TensorProto  # noqa: PLC0415
+
     protos = list(model.graph.node)
 
     def folded(step: Step, operands: Sequence[NDArray[Any] | None]) -> Sequence[NDArray[Any]]:
@@ -51,7 +53,9 @@ def _source(model: Model) -> Source:
 
     steps = [_step(proto, number) for number, proto in enumerate(protos, 1)]
     outputs = [entry.name for entry in model.graph.output]
-    return Source("from_onnx", steps, model.inputs, outputs, model.constants, model.opset, folded)
+    kinds = {entry.name: entry.type.tensor_type.elem_type for entry in model.graph.input}
+    whole = frozenset(name for name, kind in kinds.items() if kind in (TensorProto.INT32, TensorProto.INT64))
+    return Source("from_onnx", steps, model.inputs, outputs, model.constants, model.opset, folded, whole)
 
 
 def _step(proto: Any, number: int) -> Step:

@@ -22,6 +22,7 @@ OLDEST_OPSET = 7
 """Before it, broadcasting was said by attributes."""
 
 FLOATS = ("float32", "float64")
+WHOLE = ("int32", "int64")
 
 UNCHECKED = "gncodegen"
 """A domain whose operators onnx.checker does not know, so that it looks at their names alone."""
@@ -80,7 +81,8 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
             raise _refused(
                 f"output {entry.name!r} is a condition", "outputs of floats", "put a Cast to float behind it"
             )
-    inputs = {entry.name: _shape(onnx, entry) for entry in proto.graph.input if entry.name not in constants}
+    given = [entry for entry in proto.graph.input if entry.name not in constants]
+    inputs = {entry.name: _shape(onnx, entry, proto.graph) for entry in given}
     for name, shape in (shapes or {}).items():
         if name not in inputs:
             raise _refused(f"shapes names {name!r}", f"inputs of the model: {', '.join(inputs)}", "correct the name")
@@ -187,15 +189,28 @@ def _array(onnx: Any, tensor: Any) -> NDArray[Any]:
 _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
-def _shape(onnx: Any, entry: Any) -> Shape:
-    """The shape of an input; raises NetworkError for anything but float tensors."""
+PLACES = {"Gather", "GatherElements"}
+"""Operators whose second input is places."""
+
+
+def _is_of_places(graph: Any, name: str) -> bool:
+    """Whether an input is read as places, or made floats or conditions of, and nothing else."""
+    readers = [node for node in graph.node if name in node.input]
+    return all(
+        node.op_type == "Cast" or (node.op_type in PLACES and list(node.input).index(name) == 1) for node in readers
+    )
+
+
+def _shape(onnx: Any, entry: Any, graph: Any) -> Shape:
+    """The shape of an input; raises NetworkError for anything but tensors of floats and of places."""
     kind = entry.type.tensor_type
     if not entry.type.HasField("tensor_type"):
         raise _refused(f"input {entry.name!r} is no tensor", "dense tensors of floats")
     known = kind.elem_type in onnx.TensorProto.DataType.values() and kind.elem_type
     name = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name if known else "unknown"
-    if name not in FLOATS:
-        raise _refused(f"input {entry.name!r} is of type {name}", " and ".join(FLOATS), "convert the model")
+    if name not in FLOATS and not (name in WHOLE and _is_of_places(graph, entry.name)):
+        allowed = f"{' and '.join(FLOATS)}; {' and '.join(WHOLE)} as places of {' and '.join(sorted(PLACES))}"
+        raise _refused(f"input {entry.name!r} is of type {name}", allowed, "convert the model")
     if not kind.HasField("shape"):
         raise _refused(
             f"input {entry.name!r} has no shape", "a shape", f"write shapes={{{entry.name!r}: (None, 3, 224, 224)}}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gncodegen.exchange.operators import (
+    along,
     arithmetic,
     attention,
     elementwise,
@@ -30,6 +31,7 @@ OPERATORS: Mapping[str, Operator] = {
     **reduction.OPERATORS,
     **movement.OPERATORS,
     **pieces.OPERATORS,
+    **along.OPERATORS,
     **resizing.OPERATORS,
 }
 """Operator of the default domain → how it becomes layers."""

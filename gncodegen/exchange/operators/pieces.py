@@ -11,7 +11,6 @@ from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.node import MANY, Node, Operand
 from gncodegen.exchange.operators.movement import joined_along
 from gncodegen.exchange.operators.products import mapped
-from gncodegen.exchange.operators.reduction import without
 from gncodegen.exchange.operators.row import Operator, single
 
 MODES = {"constant": "constant", "reflect": "symmetric-exclude-edge", "edge": "replicate"}
@@ -57,29 +56,6 @@ def split(node: Node) -> Sequence[Operand]:
     return [taken(node, value, axis, range(end - size, end)) for end, size in zip(ends.tolist(), sizes, strict=True)]
 
 
-def gather(node: Node) -> Value:
-    """The elements at constant places along one axis."""
-    value, places = node.value(), node.constant(1)
-    axis = node.axis(int(node.attributes.get("axis", 0)), value.rank)
-    extent = value.shape[axis]
-    if places.ndim > 1 or np.any(places >= extent) or np.any(places < -extent):
-        raise Unsupported(f"indices of shape {places.shape}; allowed: one number or a vector, within the axis")
-    indices = np.atleast_1d(places % extent).tolist()
-    if indices == list(range(indices[0], indices[0] + len(indices))):
-        part = taken(node, value, axis, range(indices[0], indices[0] + len(indices)))
-    else:
-        part = mapped(node.construction, value, axis, np.eye(extent)[indices])
-    return part if places.ndim else without(node, part, (axis,))
-
-
-def cumulated(node: Node) -> Value:
-    """Sums of the elements up to each place along one axis, of those from it on, or without its own."""
-    value = node.value()
-    axis = node.axis(int(node.constant(1).item()), value.rank)
-    summed = np.tril(np.ones((value.shape[axis],) * 2), -1 if node.attributes.get("exclusive", 0) else 0)
-    return mapped(node.construction, value, axis, summed.T if node.attributes.get("reverse", 0) else summed)
-
-
 def tiled(node: Node) -> Value:
     """The whole array so many times along each axis."""
     value, counts = node.value(), [int(n) for n in node.constant(1).ravel()]
@@ -113,8 +89,6 @@ def pad(node: Node) -> Value:
 OPERATORS: Mapping[str, Operator] = {
     "Slice": single(slice_, "Crop; Convolution with a window of 1 where the step is not 1"),
     "Split": Operator(split, "Crop"),
-    "Gather": single(gather, "Crop, or Convolution with a window of 1"),
-    "CumSum": single(cumulated, "Convolution with a window of 1"),
     "Tile": single(tiled, "DepthConcatenation"),
     "Pad": single(pad, "Padding, Crop"),
 }

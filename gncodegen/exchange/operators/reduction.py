@@ -45,7 +45,7 @@ def without(node: Node, value: Value, axes: tuple[int, ...]) -> Value:
     return Value(tuple(value.shape[axis] for axis in kept), {named: node.construction.add(layer, source)})
 
 
-def _axes(node: Node, value: Value) -> tuple[int, ...] | None:
+def reduced_axes(node: Node, value: Value) -> tuple[int, ...] | None:
     """The axes to reduce; None where there are none, which hands the array on."""
     given = node.integers(1, "axes")
     if not given:
@@ -62,7 +62,7 @@ def reduction(function: str, before: str = "", after: str = "") -> Callable[[Nod
 
     def convert(node: Node) -> Value:
         value, construction = node.value(), node.construction
-        axes = _axes(node, value)
+        axes = reduced_axes(node, value)
         if before:
             value = construction.alike(value, gnc.UnaryLayer(before))
         result = value if axes is None else reduced(node, value, axes, function)
@@ -91,7 +91,7 @@ def log_softmax(node: Node) -> Value:
 def log_sum_exp(node: Node) -> Value:
     """Max + ln Σ exp(x - max)."""
     value, construction = node.value(), node.construction
-    axes = _axes(node, value)
+    axes = reduced_axes(node, value)
     if axes is None:
         return value
     most = reduced(node, value, axes, "maximum")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import floor, prod
 from typing import Any
+
+import numpy as np
 
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
@@ -38,27 +40,33 @@ def _properties(node: Node) -> dict[str, Any]:
     if mode not in METHODS or transformation not in COORDINATES:
         allowed = f"{', '.join(METHODS)}, with {', '.join(COORDINATES)}"
         raise Unsupported(f"mode = {mode}, coordinate_transformation_mode = {transformation}; allowed: {allowed}")
-    coefficient = node.attributes.get("cubic_coeff_a", CUBIC)
-    if mode == "cubic" and (coefficient != CUBIC or node.attributes.get("exclude_outside", 0)):
-        raise Unsupported(f"cubic_coeff_a = {coefficient}, or exclude_outside; allowed: {CUBIC}, with those outside")
     rounding = node.attributes.get("nearest_mode", "round_prefer_floor" if default == "half_pixel" else "floor")
     return {
         "method": mode,
         "geometric_transform_mode": COORDINATES[transformation],
         "nearest_rounding_mode": NEAREST[rounding],
+        "antialias": bool(node.attributes.get("antialias", 0)),
+        "exclude_outside": bool(node.attributes.get("exclude_outside", 0)),
+        "cubic_coefficient": float(node.attributes.get("cubic_coeff_a", CUBIC)),
     }
+
+
+POLICIES: Mapping[str, Callable[[Iterable[float]], float]] = {"not_larger": min, "not_smaller": max}
+"""keep_aspect_ratio_policy → which of the scales that the sizes ask for all axes get."""
 
 
 def _targets(node: Node, value: Value) -> list[tuple[int, int, float | None]]:
     """Axis, new extent, and scale where that is what was given, of every axis that is resized."""
-    if node.attributes.get("antialias", 0) or node.attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Unsupported("antialias, or a keep_aspect_ratio_policy; allowed: neither")
     whole = range(value.rank + node.batching.skipped)
     axes = [int(axis) % len(whole) for axis in node.attributes.get("axes", whole)]
     resize = node.step.operator == "Resize" and node.opset >= 11
     scales: Any = node.constant(2 if resize else 1) if node.has(2 if resize else 1) else node.attributes.get("scales")
     sizes = node.constant(3) if resize and node.has(3) else None
     shape = node.shape(value)
+    policy = POLICIES.get(node.attributes.get("keep_aspect_ratio_policy", "stretch"))
+    if sizes is not None and len(sizes) and policy:
+        scale = policy(int(m) / shape[axis] for m, axis in zip(sizes, axes, strict=True))
+        sizes = np.asarray([floor(scale * shape[axis] + 0.5) for axis in axes])
     found: list[tuple[int, int, float | None]] = []
     for place, axis in enumerate(axes):
         n = shape[axis]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.node import Node
 from gncodegen.exchange.operators.arithmetic import with_constant
+from gncodegen.exchange.operators.elementwise import LARGEST
 from gncodegen.exchange.operators.movement import joined_along
 from gncodegen.exchange.operators.pieces import taken
 from gncodegen.exchange.operators.row import Operator, single
@@ -141,45 +143,102 @@ def _cropping(node: Node, window: Sequence[int], stride: Sequence[int]) -> tuple
     return tuple(sides), tuple(missing)
 
 
-def _window(node: Node) -> tuple[tuple[int, ...], dict[str, Any]]:
-    """The window of a pool, and its stride and padding."""
-    rank = len(_spatial(node))
-    window = node.per_axis("kernel_shape", rank, 1)
-    stride, dilation = node.per_axis("strides", rank, 1), node.per_axis("dilations", rank, 1)
-    if set(dilation) != {1}:
-        raise Unsupported(f"dilations = {dilation}; allowed: 1")
-    pads = list(_pads(node, window, stride, dilation))
-    if node.attributes.get("ceil_mode", 0):
-        pads = _ceiled(_spatial(node), window, stride, pads)
-    return window, {"stride": stride, "padding": tuple(pads)}
+@dataclass(frozen=True)
+class Pool:
+    """The windows of a pool.
+
+    Args:
+        window, stride, dilation: one number per axis.
+        padding: what the model says, (before, after) axis by axis.
+        sides: the same with what ceil_mode adds.
+    """
+
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...]
+    sides: tuple[int, ...]
+
+    @staticmethod
+    def of(node: Node) -> Pool:
+        """Those of a step."""
+        rank = len(_spatial(node))
+        window = node.per_axis("kernel_shape", rank, 1)
+        stride, dilation = node.per_axis("strides", rank, 1), node.per_axis("dilations", rank, 1)
+        padding = sides = _pads(node, window, stride, dilation)
+        if node.attributes.get("ceil_mode", 0):
+            sides = tuple(_ceiled(_spatial(node), tuple(map(window_span, window, dilation)), stride, padding))
+        return Pool(window, stride, dilation, padding, sides)
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether the elements of a window lie apart."""
+        return set(self.dilation) != {1}
+
+    def layer(self, stem: str, **properties: Any) -> Any:
+        """The layer of windows without holes."""
+        layer = _layer(stem, len(self.window))
+        return layer(self.window, stride=self.stride, padding=self.sides, **properties)
+
+    def joined(self, node: Node, value: Value, function: str, fill: float) -> Value:
+        """A function of the elements of every window, axis by axis, of shifted arrays; outside stands `fill`."""
+        construction, rank = node.construction, len(self.window)
+        for axis, (size, distance) in enumerate(zip(self.window, self.dilation, strict=True)):
+            sides = self.sides[2 * axis : 2 * axis + 2]
+            if any(sides):
+                value = construction.along(value, axis + 1, gnc.PaddingLayer((0, 0, *sides), value=fill))
+            count = value.shape[axis + 1] - window_span(size, distance) + 1
+            starts = range(0, size * distance, distance)
+            parts = [taken(node, value, axis + 1, range(start, start + count)) for start in starts]
+            if size > 1:
+                value = construction.joined(parts, gnc.ElementwiseLayer(function, size))
+        if set(self.stride) == {1}:
+            return value
+        layer = _layer("MaxPooling", rank)((1,) * rank, stride=self.stride)
+        return construction.channels_last(value, lambda _: layer)
+
+    def counts(self, extents: Sequence[int], counted: bool) -> NDArray[np.float64]:
+        """The elements of every window that count, (1, *positions); padding counts too where `counted`."""
+        found = np.ones((1,) * (len(extents) + 1))
+        for axis, n in enumerate(extents):
+            before, after = self.padding[2 * axis : 2 * axis + 2]
+            span = window_span(self.window[axis], self.dilation[axis])
+            count = (n + sum(self.sides[2 * axis : 2 * axis + 2]) - span) // self.stride[axis] + 1
+            starts = np.arange(count)[:, None] * self.stride[axis]
+            places = starts + np.arange(self.window[axis]) * self.dilation[axis]
+            low, high = (0, before + n + after) if counted else (before, before + n)
+            there = ((places >= low) & (places < high)).sum(1)
+            found = found * there.reshape(1, *(-1 if own == axis else 1 for own in range(len(extents))))
+        return found
 
 
-def _ceiled(extents: Sequence[int], window: Sequence[int], stride: Sequence[int], pads: Sequence[int]) -> list[int]:
+def _ceiled(extents: Sequence[int], spans: Sequence[int], stride: Sequence[int], pads: Sequence[int]) -> list[int]:
     """Padding with which as many windows fit as ceil_mode wants: those that begin inside or in the front padding."""
     sides: list[int] = []
-    for axis, (n, size, step) in enumerate(zip(extents, window, stride, strict=True)):
+    for axis, (n, span, step) in enumerate(zip(extents, spans, stride, strict=True)):
         before, after = pads[2 * axis], pads[2 * axis + 1]
-        count = -(-(n + before + after - size) // step) + 1
+        count = -(-(n + before + after - span) // step) + 1
         if (count - 1) * step >= n + before:
             count -= 1
-        sides += (before, max(after, (count - 1) * step + size - n - before))
+        sides += (before, max(after, (count - 1) * step + span - n - before))
     return sides
 
 
 def max_pool(node: Node) -> Value:
     """The maximum of every window."""
-    window, shared = _window(node)
-    layer = _layer("MaxPooling", len(window))(window, **shared)
-    return node.construction.channels_last(node.value(), lambda _: layer)
+    pool = Pool.of(node)
+    if pool.has_holes:
+        return pool.joined(node, node.value(), "maximum", -LARGEST)
+    return node.construction.channels_last(node.value(), lambda _: pool.layer("MaxPooling"))
 
 
 def average_pool(node: Node) -> Value:
     """The mean of every window."""
-    window, shared = _window(node)
-    counted = bool(node.attributes.get("count_include_pad", 0))
-    if counted and node.attributes.get("ceil_mode", 0):
-        raise Unsupported("count_include_pad with ceil_mode; allowed: one of them")
-    layer = _layer("AveragePooling", len(window))(window, padding_value=0.0 if counted else "mean", **shared)
+    pool, counted = Pool.of(node), bool(node.attributes.get("count_include_pad", 0))
+    if pool.has_holes or (counted and pool.sides != pool.padding):  # which has windows that padding counts in, in part
+        total = pool.joined(node, node.value(), "add", 0.0)
+        return node.construction.with_constant("multiply", total, 1 / pool.counts(_spatial(node), counted))
+    layer = pool.layer("AveragePooling", padding_value=0.0 if counted else "mean")
     return node.construction.channels_last(node.value(), lambda _: layer)
 
 
@@ -191,8 +250,10 @@ def power_pool(node: Node) -> Value:
     if node.step.operator == "GlobalLpPool":
         window, layer = _spatial(node), _layer("GlobalAveragePooling", len(_spatial(node)))()
     else:
-        window, shared = _window(node)
-        layer = _layer("AveragePooling", len(window))(window, padding_value=0.0, **shared)
+        pool = Pool.of(node)
+        if pool.has_holes:
+            return with_constant(node, "power", pool.joined(node, powers, "add", 0.0), np.asarray(1 / power))
+        window, layer = pool.window, pool.layer("AveragePooling", padding_value=0.0)
     means = construction.channels_last(powers, lambda _: layer)
     total = construction.with_constant("multiply", means, np.asarray(float(np.prod(window))))
     return with_constant(node, "power", total, np.asarray(1 / power))
@@ -208,9 +269,9 @@ def global_pool(node: Node) -> Value:
 OPERATORS: Mapping[str, Operator] = {
     "Conv": single(convolution, "Convolution, GroupedConvolution"),
     "ConvTranspose": single(transposed_convolution, "TransposedConvolution"),
-    "MaxPool": single(max_pool, "MaxPooling"),
-    "AveragePool": single(average_pool, "AveragePooling"),
-    "LpPool": single(power_pool, "Unary, AveragePooling, Elementwise"),
+    "MaxPool": single(max_pool, "MaxPooling; Padding, Crop and Elementwise for windows with holes"),
+    "AveragePool": single(average_pool, "AveragePooling; Padding, Crop and Elementwise for windows with holes"),
+    "LpPool": single(power_pool, "Unary, AveragePooling, Elementwise; the same for windows with holes"),
     "GlobalLpPool": single(power_pool, "Unary, GlobalAveragePooling, Elementwise"),
     "GlobalAveragePool": single(global_pool, "GlobalAveragePooling"),
     "GlobalMaxPool": single(global_pool, "GlobalMaxPooling"),

@@ -35,26 +35,29 @@ def examples_of(example_inputs: Any) -> tuple[Any, ...]:
     """The example inputs, one tensor each.
 
     Raises:
-        NetworkError: something is no tensor of floats.
+        NetworkError: something is no tensor of floats or of whole numbers.
     """
     torch = framework("from_torch")
     examples = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
+    known = (torch.float32, torch.float64, torch.int32, torch.int64)
     for number, example in enumerate(examples, 1):
-        if not isinstance(example, torch.Tensor) or example.dtype not in (torch.float32, torch.float64):
+        if not isinstance(example, torch.Tensor) or example.dtype not in known:
             given = getattr(example, "dtype", type(example).__name__)
-            issue = f"from_torch: example input {number} is {given}; allowed: tensors of float32 or float64; convert it"
+            allowed = "tensors of float32 or float64, or of int32 or int64 as places"
+            issue = f"from_torch: example input {number} is {given}; allowed: {allowed}; convert it"
             raise NetworkError([issue])
     if not examples:
         raise NetworkError(["from_torch: no example input; allowed: one tensor for each input; give a tuple of them"])
     return examples
 
 
-def captured(module: Any, example_inputs: Any) -> Captured:
+def captured(module: Any, example_inputs: Any, free: bool = True) -> Captured:
     """The computation of a module, whose first axes are left open where the module does not fix them.
 
     Args:
         module: an nn.Module, in training or evaluation mode.
         example_inputs: a tensor, or a tuple of tensors.
+        free: False = all axes are as those of the examples.
 
     Raises:
         NetworkError: it is no module, or torch.export cannot trace it.
@@ -66,7 +69,7 @@ def captured(module: Any, example_inputs: Any) -> Captured:
         issue = f"from_torch: the module is {type(module).__name__}; allowed: an nn.Module; make one"
         raise NetworkError([issue])
     examples = examples_of(example_inputs)
-    program = _exported(torch, module, examples)
+    program = _exported(torch, module, examples, free)
     signature = program.graph_signature
     kinds = torch.export.graph_signature.InputKind
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
@@ -94,19 +97,19 @@ def _by_operators(torch: Any) -> Generator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _exported(torch: Any, module: Any, examples: tuple[Any, ...]) -> Any:
+def _exported(torch: Any, module: Any, examples: tuple[Any, ...], free: bool) -> Any:
     """The ExportedProgram, with free first axes if that goes, else of the examples as they are."""
     examples = tuple(x.detach().clone() for x in examples)  # one tensor in two places would be one input
     # One observation would be taken for a fact of the module.
     several = tuple(x.repeat(2, *[1] * (x.dim() - 1)) if x.dim() and x.shape[0] == 1 else x for x in examples)
-    free = torch.export.ShapesCollection()
+    open_ = torch.export.ShapesCollection()
     for x in several:
         if x.dim():
-            free[x] = {0: torch.export.Dim.AUTO}
+            open_[x] = {0: torch.export.Dim.AUTO}
     failure: Exception | None = None
     with warnings.catch_warnings(), torch.no_grad(), _by_operators(torch):
         warnings.simplefilter("ignore")  # of torch about torch
-        for arrays, shapes in ((several, free), (examples, None)):
+        for arrays, shapes in ((several, open_), (examples, None))[not free :]:
             try:
                 program = torch.export.export(module, arrays, dynamic_shapes=shapes, strict=False)
                 return program.run_decompositions({})

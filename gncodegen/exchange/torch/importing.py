@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,15 @@ def from_torch(module: Any, example_inputs: Any) -> LayerGraph:
     """A layer graph of a PyTorch module, whose layers carry the weights.
 
     The graph takes and returns arrays in the module's own order of axes, such as (N, C, H, W), for any number N of
-    observations, whatever the example has. A tensor that the module reads in several places is one parameter. In
-    training mode dropout is a layer; in evaluation mode it is gone. Batch norms are layers in both.
+    observations, whatever the example has. A module that computes along its first axis, as one that takes (T, N, C), is
+    taken as one observation of the example's shapes; a warning says so. A tensor that the module reads in several
+    places is one parameter. In training mode dropout is a layer; in evaluation mode it is gone. Batch norms are layers
+    in both.
 
     Args:
         module: an nn.Module of float32 or float64 tensors.
-        example_inputs: a tensor, or a tuple of tensors, that the module can be called with.
+        example_inputs: a tensor, or a tuple of tensors, that the module can be called with. What is whole numbers here,
+            such as the places of an embedding, the network takes as whole numbers or as floats.
 
     Raises:
         NetworkError: the module cannot be traced, or has nodes that no layer covers; `issues` names every one of them.
@@ -46,7 +50,26 @@ def from_torch(module: Any, example_inputs: Any) -> LayerGraph:
     Source: torch.export; ATen operator schemas.
     """
     found = captured(module, example_inputs)
-    return bound(found, lambda tensors: translated(source(found, tensors)))
+    try:
+        return bound(found, lambda tensors: translated(source(found, tensors)))
+    except NetworkError as error:
+        graph = _one_observation(module, example_inputs)
+        if graph is None:
+            raise
+        warnings.warn(
+            f"from_torch: the module is taken as one observation of the example's shapes, since {error.issues[0]}",
+            stacklevel=2,
+        )
+        return graph
+
+
+def _one_observation(module: Any, example_inputs: Any) -> LayerGraph | None:
+    """The graph of a module that computes along its first axis, as one with time in front; None where that fails."""
+    try:
+        whole = captured(module, example_inputs, free=False)
+        return bound(whole, lambda tensors: translated(source(whole, tensors)))
+    except NetworkError:
+        return None
 
 
 def source(found: Captured, tensors: Mapping[str, Any]) -> Source:
@@ -61,12 +84,17 @@ def source(found: Captured, tensors: Mapping[str, Any]) -> Source:
             raise NetworkError([f"from_torch: output {node.name!r} is a condition; allowed: floats; return x.float()"])
     walk = _Walk(found, tensors)
     outputs = [walk.output(node) for node in found.results]
-    return Source("from_torch", walk.writer.steps, walk.inputs, outputs, walk.writer.constants, OPSET, _refuse)
+    whole = frozenset(node.name for node in found.inputs if not node.meta["val"].dtype.is_floating_point)
+    return Source("from_torch", walk.writer.steps, walk.inputs, outputs, walk.writer.constants, OPSET, _refuse, whole)
 
 
 def _refuse(step: Step, operands: Sequence[NDArray[Any] | None]) -> Sequence[NDArray[Any]]:
     """A step of constants: torch computed all that it can already."""
     raise Unsupported(f"{step.operator} of constants; allowed: at least one array computed at run time")
+
+
+OF_BITS = {form.format(name) for form in ("__{}__", "bitwise_{}") for name in ("and", "or", "xor", "not")}
+"""Operators that are those of conditions where they get conditions."""
 
 
 class _Walk:
@@ -172,6 +200,8 @@ class _Walk:
         try:
             if _name(node) == "add" and str(node.meta["val"].dtype) == "torch.bool":
                 raise Unsupported("a sum of conditions; allowed: one of floats; write a | b, or a.float() + b")
+            if _name(node) in OF_BITS and str(node.meta["val"].dtype) != "torch.bool":
+                raise Unsupported("bits of whole numbers; allowed: conditions")
             if row is None:
                 raise Unsupported(
                     "no layer computes it; allowed: the operators of docs/exchange.md; write the module with those, or "

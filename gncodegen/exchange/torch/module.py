@@ -42,6 +42,8 @@ class CompiledModule(torch.nn.Module):
             )
             raise NetworkError([issue])
         self.compiled, self._versions = compiled, dict[str, int]()
+        layers = [node.layer for node in compiled.network.inputs]
+        self._whole = {number for number, layer in enumerate(layers) if getattr(layer, "whole", False)}
         self._by_mode = any(
             isinstance(node.layer, (DropoutLayer, BatchNormalizationLayer)) for node in compiled.network.nodes
         )
@@ -57,6 +59,7 @@ class CompiledModule(torch.nn.Module):
     def forward(self, *inputs: Any) -> Any:
         """The network's outputs: N observations of every input, in the source's order of axes."""
         wanted = getattr(torch, self.compiled.options.array_dtype)
+        inputs = tuple(x.to(wanted) if number in self._whole and _is_whole(x) else x for number, x in enumerate(inputs))
         for number, x in enumerate(inputs, 1):
             if not isinstance(x, torch.Tensor) or x.dtype != wanted or x.device.type != "cpu":
                 given = f"{x.dtype} on {x.device}" if isinstance(x, torch.Tensor) else type(x).__name__
@@ -132,16 +135,22 @@ class _Kernels(torch.autograd.Function):
         )
         nodes = compiled.network.inputs
         names = [f"input/{node.name}" if count > 1 else "input" for node in nodes] + module._learned()
-        found = [
-            torch.from_dlpack(np.ascontiguousarray(gradients[name])).reshape(tensor.shape)
-            for name, tensor in zip(names, tensors, strict=True)
-        ]
+        found = [_shaped(gradients.get(name), tensor) for name, tensor in zip(names, tensors, strict=True)]
         return (None, None, None, *found)
 
 
 def _outputs(module: CompiledModule, mode: bool, inputs: Any) -> Any:
     arrays = tuple(map(_array, inputs))
     return module.compiled.forward(*arrays) if mode else module.compiled.predict(*arrays)
+
+
+def _shaped(gradient: NDArray[Any] | None, tensor: Any) -> Any:
+    """A gradient as a tensor; None where there is none."""
+    return None if gradient is None else torch.from_dlpack(np.ascontiguousarray(gradient)).reshape(tensor.shape)
+
+
+def _is_whole(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and x.dtype in (torch.int32, torch.int64)
 
 
 def _array(tensor: Any) -> NDArray[Any]:

@@ -40,7 +40,7 @@ def to_state_dict(net: Any, module: Any) -> dict[str, Any]:
     torch = framework("to_state_dict")
     compiled = getattr(net, "compiled", net)
     network: Network = compiled.network
-    found = captured(module, _examples(torch, network, module))
+    found = captured(module, _examples(torch, network, module), free=_is_batched(network))
 
     def translate(tensors: Mapping[str, Any]) -> LayerGraph:
         return translated(source(found, tensors))
@@ -73,11 +73,16 @@ def to_state_dict(net: Any, module: Any) -> dict[str, Any]:
     return module.state_dict()
 
 
+def _is_batched(network: Network) -> bool:
+    """Whether its arrays have an axis of observations."""
+    return all(getattr(node.layer, "batched", True) for node in network.inputs)
+
+
 def _examples(torch: Any, network: Network, module: Any) -> tuple[Any, ...]:
     """Zeros of the shapes that the network takes."""
     floats = [tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()]
     dtype = torch.float64 if torch.float64 in floats else torch.float32
-    shapes: list[tuple[int, ...]] = []
+    examples: list[Any] = []
     for node in network.inputs:
         layer = node.layer
         if not isinstance(layer, TensorInputLayer):
@@ -86,5 +91,6 @@ def _examples(torch: Any, network: Network, module: Any) -> tuple[Any, ...]:
                 "made; import the module with from_torch first"
             )
             raise NetworkError([issue])
-        shapes.append((2, *layer.shape) if layer.batched else layer.shape)
-    return tuple(torch.zeros(shape, dtype=dtype) for shape in shapes)
+        shape = (2, *layer.shape) if layer.batched else layer.shape
+        examples.append(torch.zeros(shape, dtype=torch.int64 if layer.whole else dtype))
+    return tuple(examples)

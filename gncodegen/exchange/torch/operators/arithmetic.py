@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gncodegen.exchange.construction import Unsupported
 from gncodegen.exchange.torch.call import Array, Call, Row, require, row
 
 
@@ -79,6 +80,29 @@ def product_of_many_and_sum(call: Call) -> Array:
     return scaled if beta == 0 else call.emit("Add", scaled, _scaled(call, call["self"], beta))
 
 
+def sum_of_products(call: Call) -> Array:
+    """Beta · self + alpha · Σ batch1 · batch2, over the products of many matrices."""
+    count, rows, depth = call.shape_of(call["batch1"])
+    columns = call.shape_of(call["batch2"])[-1]
+    wide = call.reshape(call.emit("Transpose", call["batch1"], perm=[1, 0, 2]), (rows, count * depth))
+    found = call.emit("MatMul", wide, call.reshape(call["batch2"], (count * depth, columns)))
+    scaled, beta = _scaled(call, found, float(call.get("alpha", 1))), float(call.get("beta", 1))
+    return scaled if beta == 0 else call.emit("Add", scaled, _scaled(call, call["self"], beta))
+
+
+def form(call: Call) -> Array:
+    """X1 · weight · x2 + bias for each output's own weight: the product with x1, then the sum over x2."""
+    weight = call.known(call["weight"])
+    if weight is None:
+        raise Unsupported("its weights are computed at run time; allowed: constants")
+    outputs, first, second = weight.shape
+    half = call.emit("MatMul", call["input1"], weight.transpose(1, 0, 2).reshape(first, -1))
+    apart = call.reshape(half, (*call.shape_of(call["input1"])[:-1], outputs, second))
+    other = call.reshape(call["input2"], (*call.shape_of(call["input2"])[:-1], 1, second))
+    found = call.emit("ReduceSum", call.emit("Mul", apart, other), axes=[len(call.shape)], keepdims=0)
+    return found if call.get("bias") is None else call.emit("Add", found, call["bias"])
+
+
 def attention(call: Call) -> Array:
     """Softmax(scale · query · keyᵀ + mask) · value."""
     mask = call.get("attn_mask")
@@ -125,6 +149,8 @@ OPERATORS: Mapping[str, Row] = {
     "mm": row(product, "MatMul"),
     "bmm": row(product, "MatMul"),
     "baddbmm": row(product_of_many_and_sum, "MatMul", "Mul", "Add"),
+    "addbmm": row(sum_of_products, "Transpose", "Reshape", "MatMul", "Mul", "Add"),
+    "bilinear": row(form, "MatMul", "Reshape", "Mul", "ReduceSum", "Add"),
     "scaled_dot_product_attention": row(attention, "Attention", "Log"),
     "einsum": row(lambda call: call.emit("Einsum", *call["tensors"], equation=call["equation"]), "Einsum"),
     "matmul": row(product, "MatMul", "Mul", "ReduceSum"),

@@ -111,11 +111,14 @@ def dropout(call: Call) -> list[Array]:
 
 
 def cast(call: Call) -> Array:
-    """Nothing between floats and conditions."""
+    """Nothing between floats and conditions; whole numbers are floats without a fraction."""
     kind = str(call.get("dtype", "torch.float32"))
     if kind == "torch.bool":
         return call.emit("Not", call.emit("Equal", call.first, 0.0))
-    require(kind in ("torch.float32", "torch.float64"), f"dtype = {kind}", "torch.float32, torch.float64, torch.bool")
+    if kind in ("torch.int64", "torch.int32"):
+        return truncated(call)
+    allowed = ("torch.float32", "torch.float64", "torch.int64", "torch.int32", "torch.bool")
+    require(kind in allowed, f"dtype = {kind}", ", ".join(allowed))
     return call.emit("Identity", call.first)
 
 
@@ -171,8 +174,8 @@ OPERATORS: Mapping[str, Row] = {
     "_prelu_kernel": row(prelu, "PRelu"),
     "dropout": row(lambda call: dropout(call)[0], "Dropout"),
     "native_dropout": row(dropout, "Dropout"),
-    "_to_copy": row(cast, "Identity", "Equal", "Not"),
-    "to": row(cast, "Identity", "Equal", "Not"),
+    "_to_copy": row(cast, "Identity", "Equal", "Not", "Sign", "Abs", "Floor", "Mul"),
+    "to": row(cast, "Identity", "Equal", "Not", "Sign", "Abs", "Floor", "Mul"),
     "glu": row(gated, "Split", "Sigmoid", "Mul"),
     "softmax": along("Softmax"),
     "_softmax": along("Softmax"),

@@ -147,15 +147,31 @@ def selected(call: Call) -> Array:
 
 
 def indexed(call: Call) -> Array:
-    """Those at constant places along one axis."""
+    """Those at places along one axis."""
     given = [(axis, index) for axis, index in enumerate(call["indices"]) if index is not None]
     require(len(given) == 1, f"indices along {len(given)} axes", "along one")
     ((axis, index),) = given
     places = call.known(index)
-    require(
-        places is not None and places.dtype.kind in "iu", "indices computed at run time, or a mask", "constant places"
-    )
-    return call.emit("Gather", call.first, places, axis=axis)
+    mask = index in call.writer.conditions if places is None else places.dtype.kind not in "iu"
+    require(not mask, "a mask as index", "places; torch.where keeps the shape")
+    return call.emit("Gather", call.first, index if places is None else places, axis=axis)
+
+
+def looked_up(call: Call) -> Array:
+    """The rows of a table at places."""
+    return call.emit("Gather", call["weight"], call["indices"], axis=0)
+
+
+def one_hot(call: Call) -> Array:
+    """1 at the place that an element names along a new last axis, else 0."""
+    count = int(call["num_classes"])
+    require(count > 0, f"num_classes = {count}", "how many there are")
+    return call.emit("Gather", np.eye(count), call.first, axis=0)
+
+
+def gathered(call: Call) -> Array:
+    """For each place along one axis the element of the same line that it names."""
+    return call.emit("GatherElements", call.first, call["index"], axis=call.axis(call["dim"], call.first))
 
 
 def flipped(call: Call) -> Array:
@@ -260,6 +276,9 @@ OPERATORS: Mapping[str, Row] = {
     "narrow": row(narrowed, "Slice"),
     "select": row(selected, "Gather"),
     "index_select": row(selected, "Gather"),
+    "embedding": row(looked_up, "Gather"),
+    "one_hot": row(one_hot, "Gather"),
+    "gather": row(gathered, "GatherElements"),
     "flip": row(flipped, "Slice"),
     "roll": row(rolled, "Slice", "Concat"),
     "pad": row(padded(), "Pad"),

@@ -106,6 +106,7 @@ OPERATORS: Mapping[str, Row] = {
     "amin": row(reduction("ReduceMin"), "ReduceMin", "Min"),
     "max": row(extreme("ReduceMax"), "ReduceMax", "Max"),
     "min": row(extreme("ReduceMin"), "ReduceMin", "Min"),
+    "prod": row(reduction("ReduceProd"), "ReduceProd"),
     "logsumexp": row(reduction("ReduceLogSumExp"), "ReduceLogSumExp"),
     "linalg_vector_norm": row(norm, "ReduceL1", "ReduceL2"),
     "norm": row(norm, "ReduceL1", "ReduceL2"),
