@@ -162,7 +162,7 @@ class Bundle:
 
 def digest() -> str:
     """Of the sources that Programs and kernels follow from."""
-    from gncodegen.kernels.render import template_digest
+    from gncodegen.kernels.templates import template_digest
     from gncodegen.specification import sources_digest
 
     sources = sources_digest("layers", "kernels", "ir", "passes"), template_digest(), intrinsics_digest()

@@ -10,7 +10,6 @@ from pathlib import Path
 from gncodegen.cache import files
 from gncodegen.kernels.explanation import explanation
 from gncodegen.kernels.program import Program
-from gncodegen.kernels.render import render
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
 from gncodegen.lowering import Lowered
@@ -52,8 +51,11 @@ class CompiledKernel:
     @property
     def source(self) -> str:
         """The generated Python source: as it was rendered, whatever lies in its file."""
-        content = files.read(self.file.path)
-        return render(self.schedule) if content is None else content.decode()
+        if (content := files.read(self.file.path)) is not None:
+            return content.decode()
+        from gncodegen.kernels.render import render  # noqa: PLC0415  a warm start renders nothing
+
+        return render(self.schedule)
 
     @property
     def explanation(self) -> str:

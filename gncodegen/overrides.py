@@ -8,7 +8,6 @@ from pathlib import Path
 from gncodegen.environment import environment
 from gncodegen.errors import OptionsError
 from gncodegen.kernels.program import Program
-from gncodegen.kernels.render import render
 from gncodegen.kernels.store import Source
 from gncodegen.options import CompileOptions
 from gncodegen.override_check import Check, Override
@@ -32,6 +31,8 @@ def edited(program: Program, sources: Sequence[Source], options: CompileOptions)
         if (options.override or environment().override) and path.is_file():
             content = path.read_bytes()
         elif templates:
+            from gncodegen.kernels.render import render  # noqa: PLC0415  a warm start renders nothing
+
             path = Path(templates) / schedule.family / f"{schedule.template}.py.jinja"
             content = render(schedule, Path(templates)).encode()
         else:

@@ -10,8 +10,8 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from gncodegen.errors import NetworkError
-from gncodegen.kernels.render import template_digest
 from gncodegen.kernels.schedule import Machine
+from gncodegen.kernels.templates import template_digest
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from gncodegen.cache import files
 from gncodegen.cache.folder import root
 from gncodegen.kernels import catalog
-from gncodegen.kernels.render import template_digest
 from gncodegen.kernels.schedule import Problem
+from gncodegen.kernels.templates import template_digest
 from gncodegen.passes.lower import Lowering
 from gncodegen.runtime.backend import Backend, PersistentBuffers
 from gncodegen.runtime.timing import Case, seconds

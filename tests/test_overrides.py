@@ -10,7 +10,7 @@ import pytest
 import gncodegen as gnc
 from gncodegen import override_check, overrides
 from gncodegen.errors import CheckError, CompileError, OptionsError
-from gncodegen.kernels.render import template_folder
+from gncodegen.kernels.templates import template_folder
 from gncodegen.overrides import copy_of
 from gncodegen.report import html
 

@@ -16,7 +16,7 @@ USE = """
 import numpy as np
 import gncodegen as gnc
 from gncodegen.data import digits
-from gncodegen.kernels.render import template_folder
+from gncodegen.kernels.templates import template_folder
 
 layers = [gnc.ImageInputLayer((4, 4, 2), normalization="none"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer()]
 x = np.arange(64, dtype=np.float32).reshape(2, 4, 4, 2)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import gncodegen
-from gncodegen.kernels.render import template_folder
+from gncodegen.kernels.templates import template_folder
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "new-layer.md"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from gncodegen.kernels.render import template_folder
 from gncodegen.kernels.schedule import Schedule
+from gncodegen.kernels.templates import template_folder
 
 
 def explanation(schedule: Schedule) -> str:

@@ -5,7 +5,6 @@ Line statements are `#: if bias`, comments `##`, and `{{ n }}` only ever stands 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from gncodegen.errors import CompileError
 from gncodegen.kernels import activations, arithmetic
 from gncodegen.kernels.hyperparameters import device_slot, slot
 from gncodegen.kernels.schedule import COMPUTED_IN, Constant, Schedule, computed_in
+from gncodegen.kernels.templates import template_folder
 
 ENTRY = "def kernel(tile, argv):\n"
 """Where the function of a CPU's template begins."""
@@ -43,16 +43,6 @@ def _literal(value: object) -> Markup:
     if isinstance(value, Markup):
         return Markup(value.strip())
     return Markup(str(value) if isinstance(value, (Identifier, jinja2.Undefined)) else repr(value))
-
-
-@cache
-def template_folder() -> Path:
-    """The folder of templates: inside the installed package, else the checkout's."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "templates", package.parent / "templates"):
-        if folder.is_dir():
-            return folder
-    raise CompileError(f"no templates beside {package}; reinstall gncodegen")
 
 
 def segments(width: int, vector: int, most: int = 4) -> list[tuple[int, int, int]]:
@@ -114,15 +104,6 @@ def _environment(folder: Path | None) -> jinja2.Environment:
     for formula in (activations.forward, activations.gradient, activations.activated, arithmetic.elementwise):
         environment.globals[formula.__name__] = _expression(formula)  # pyright: ignore[reportArgumentType]
     return environment
-
-
-@cache
-def template_digest() -> str:
-    """A digest of all template files: a changed template is a changed compiler."""
-    digest = hashlib.sha256()
-    for path in sorted(template_folder().rglob("*.jinja")):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def render(schedule: Schedule, folder: Path | None = None) -> str:

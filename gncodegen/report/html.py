@@ -19,7 +19,8 @@ from pygments.token import Comment, Keyword, Name, Number, String
 from gncodegen.inspection import CompiledKernel
 from gncodegen.ir.changes import by_layer, changes
 from gncodegen.ir.printing import Line
-from gncodegen.kernels.render import page, template_folder
+from gncodegen.kernels.render import page
+from gncodegen.kernels.templates import template_folder
 from gncodegen.layers.network import Node
 from gncodegen.passes.pipeline import STAGES
 from gncodegen.process.waiting import Waiting

@@ -12,7 +12,7 @@ import gncodegen
 from gncodegen.errors import CompileError
 from gncodegen.kernels import activations
 from gncodegen.kernels.activations import ACTIVATIONS, Activation
-from gncodegen.kernels.render import template_folder
+from gncodegen.kernels.templates import template_folder
 from gncodegen.passes.pipeline import run_pipeline
 
 ROW = Activation(

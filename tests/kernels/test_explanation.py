@@ -7,8 +7,8 @@ import re
 import pytest
 
 from gncodegen.kernels.explanation import explanation
-from gncodegen.kernels.render import template_folder
 from gncodegen.kernels.schedule import Schedule
+from gncodegen.kernels.templates import template_folder
 
 TEMPLATES = sorted(
     (folder, path.name.removesuffix(".py.jinja"))

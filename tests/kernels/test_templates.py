@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from gncodegen.kernels.render import template_folder
+from gncodegen.kernels.templates import template_folder
 
 TEMPLATES = sorted(template_folder().rglob("*.jinja"))
 

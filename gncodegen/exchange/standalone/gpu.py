@@ -10,8 +10,8 @@ from gncodegen.errors import OptionsError
 from gncodegen.exchange.standalone.program import Standalone, standalone
 from gncodegen.exchange.standalone.weights import write_arrays
 from gncodegen.kernels.program import Call
-from gncodegen.kernels.render import template_folder
 from gncodegen.kernels.schedule import Schedule
+from gncodegen.kernels.templates import template_folder
 from gncodegen.saving import written_beside
 
 if TYPE_CHECKING:

@@ -13,17 +13,22 @@ from typing import Any
 
 from gncodegen.errors import TargetError
 from gncodegen.process import forks
-from gncodegen.process.signals import imported
+from gncodegen.process.signals import Uninterrupted, imported
+from gncodegen.targets.cpu.openmp import openmp_threads
 from gncodegen.targets.cpu.threads import cores, starting
 
 
 @cache
 def numba_threads() -> Any:
-    """Numba's module of threads, which it starts then.
+    """Numba's module of threads, or its threads alone, which are started then.
 
     Raises:
         TargetError: NUMBA_THREADING_LAYER names some that are not here.
     """
+    with Uninterrupted():
+        if (alone := openmp_threads()) is not None:
+            _home.append(os.getpid())
+            return alone
     parallel: Any = imported("numba.np.ufunc.parallel")
     try:
         with starting():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -46,24 +46,29 @@ def quota(root: Path = ROOT) -> int:
     return max(1, -int(-min(limits) // 1)) if limits else 0
 
 
+def openmp_pool() -> Any:
+    """Numba's module of OpenMP threads."""
+    return import_module("numba.np.ufunc.omppool")
+
+
 @contextmanager
-def starting() -> Generator[None, None, None]:
+def starting(pool: Callable[[], Any] = openmp_pool) -> Generator[None, None, None]:
     """While Numba starts its threads: OpenMP's own number of threads and the environment are put back.
 
     Numba sets the number for everybody who shares the library, such as PyTorch. GNU OpenMP reads how long to wait from
-    the environment, when it is loaded.
+    the environment, when it is loaded, which `pool` does.
     """
     patient = "GOMP_SPINCOUNT" not in os.environ and "OMP_WAIT_POLICY" not in os.environ
     if patient:
         os.environ["GOMP_SPINCOUNT"] = SPINS
     try:
-        library: Any = ctypes.CDLL(import_module("numba.np.ufunc.omppool").__file__)
+        library: Any = ctypes.CDLL(pool().__file__)
         before = library.omp_get_max_threads()
     except (ImportError, OSError, AttributeError):  # Numba has other threads
         library, before = None, 0
     finally:
         if patient:
-            del os.environ["GOMP_SPINCOUNT"]
+            os.environ.pop("GOMP_SPINCOUNT", None)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ import sys
 import pytest
 from support import control_groups
 
+from gncodegen.targets.cpu.openmp import TBB, is_library
 from gncodegen.targets.cpu.threads import quota
 
 V1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
@@ -66,3 +67,61 @@ def test_other_libraries_keep_their_threads_and_the_environment_stays(threads):
         environment.pop(name, None)
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["3", "0", "True"], done.stderr
+
+
+WARM = """
+import ctypes, os, sys
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+
+folder = Path(find_spec("numba").submodule_search_locations[0]) / "np" / "ufunc"
+openmp = ctypes.CDLL(PathFinder.find_spec("omppool", [str(folder)]).origin)
+openmp.omp_set_num_threads(3)
+before = dict(os.environ)
+import numpy as np
+import gncodegen as gnc
+
+layers = [gnc.ImageInputLayer((32, 32, 8), normalization="none"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer()]
+net = gnc.compile(layers, batch_size=64)
+x = np.random.default_rng(0).standard_normal((64, 32, 32, 8)).astype(np.float32)
+y = net.predict(x)
+loaded = sorted({"numba", "jinja2", "xdsl"} & set(sys.modules))
+print(openmp.omp_get_max_threads(), dict(os.environ) == before, *loaded)
+
+import numba
+
+@numba.njit(parallel=True)
+def total(values):
+    result = 0.0
+    for i in numba.prange(len(values)):
+        result += values[i]
+    return result
+
+print(total(np.ones(1000)), numba.config.NUMBA_NUM_THREADS - numba.get_num_threads(), np.array_equal(net.predict(x), y))
+"""
+
+
+def run_warm(**settings):
+    """What `WARM` prints, of its second run: words of each line."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("NUMBA_")} | settings
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        environment.pop(name, None)
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", WARM], env=environment, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def test_a_warm_start_runs_on_all_threads_without_numba_and_leaves_numba_its_own():
+    pytest.importorskip("numba.np.ufunc.omppool", reason="Numba has no OpenMP here")
+    if is_library(TBB):
+        pytest.skip("Numba takes its threads from TBB here")
+    assert run_warm() == [["3", "True"], ["1000.0", "0", "True"]]
+
+
+def test_numba_starts_its_threads_where_it_is_set_to_something():
+    pytest.importorskip("numba.np.ufunc.omppool", reason="Numba has no OpenMP here")
+    assert run_warm(NUMBA_NUM_THREADS="1") == [["3", "True", "numba"], ["1000.0", "0", "True"]]
