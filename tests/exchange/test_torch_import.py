@@ -81,15 +81,17 @@ def test_what_is_learned_and_what_is_not() -> None:
 
 
 class Computed(nn.Module):
-    """Weights, a bias and a factor that are computed from parameters alone."""
+    """Weights and a factor that are computed from parameters alone, parts of others; some are not read."""
 
     def __init__(self):
         super().__init__()
         self.first = torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))
         self.rate, self.unread = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+        self.halves, self.places = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(9, 3))
 
     def forward(self, x):
-        return self.first(x) * nn.functional.softplus(self.rate)
+        y = self.first(x) * nn.functional.softplus(self.rate)
+        return y + self.halves[0] + self.halves[1].exp() + self.places[7]
 
 
 def test_what_is_computed_from_parameters_alone_is_told() -> None:
@@ -98,10 +100,11 @@ def test_what_is_computed_from_parameters_alone_is_told() -> None:
         gnc.from_torch(module, x)
     (warning,) = told
     assert warning.filename == __file__
-    names = "'rate', 'first.parametrizations.weight.original0', 'first.parametrizations.weight.original1': what"
+    names = "'rate', 'halves', 'first.parametrizations.weight.original0' and 1 more: what"
     assert names in str(warning.message)
     torch.nn.utils.parametrize.remove_parametrizations(module.first, "weight")
     module.rate.requires_grad_(False)
+    module.halves.requires_grad_(False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gnc.from_torch(module, x)

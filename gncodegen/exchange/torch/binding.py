@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from gncodegen.errors import NetworkError
 from gncodegen.exchange.binding import Elements, places, share
 from gncodegen.exchange.torch.framework import framework
 from gncodegen.exchange.translation import reached
+from gncodegen.layers.archive import layer_arrays
 from gncodegen.layers.factors import set_learn_rate_factor
 from gncodegen.layers.joining import ElementwiseLayer
 from gncodegen.layers.matrices import MatrixProductLayer
@@ -21,6 +21,9 @@ from gncodegen.layers.matrices import MatrixProductLayer
 if TYPE_CHECKING:
     from gncodegen.exchange.torch.capture import Captured
     from gncodegen.layers.graph import LayerGraph
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Key of a layer's array → its values."""
 
 Translate = Callable[[Mapping[str, Any]], "LayerGraph"]
 """Values by placeholder → the graph."""
@@ -67,14 +70,15 @@ class Tensors:
         return all(self.tensors[owner].requires_grad for owner in self.elements.owners(index))
 
 
-def bound(found: Captured, translate: Translate) -> LayerGraph:
+def bound(found: Captured, translate: Translate) -> tuple[LayerGraph, list[str]]:
     """The graph of a module, in which a tensor is one parameter, and is learned as the module says.
-
-    Warns of tensors that are to be learned, and of which layers have only what is computed from them.
 
     Args:
         found: the module.
         translate: makes the graph of the tensors' values.
+
+    Returns:
+        the graph, and the names of tensors that are to be learned, and of which layers have what is computed from them.
 
     Raises:
         NetworkError: layers read a tensor that is learned in ways of which no two can be one array.
@@ -88,7 +92,7 @@ def bound(found: Captured, translate: Translate) -> LayerGraph:
             graph.replace(name, replace(layer, constant_learn_rate_factor=1.0))
         elif not learned and parameter in _learnable(layer):
             graph.replace(name, set_learn_rate_factor(layer, parameter, 0.0))
-    _tell_of_computed(found, own, found_places.values())
+    held = {key: array for layer in graph for key, array in layer_arrays(layer).items()}
     apart = share(graph, own.elements, found_places, lambda layer, parameter, index: own.learned(index))
     if apart:
         raise NetworkError(
@@ -98,30 +102,44 @@ def bound(found: Captured, translate: Translate) -> LayerGraph:
                 for name, key, other in apart
             ]
         )
-    return graph
+    return graph, _computed_from(found, own, found_places.values(), held, translate)
 
 
-def _tell_of_computed(found: Captured, own: Tensors, kept: Iterable[NDArray[np.int64]]) -> None:
-    """One warning that names the tensors that are read, are to be learned, and have no place in a layer."""
-    read = {node.name for node in reached(found.results, lambda node: node.all_input_nodes)}
-    wanted = {id(found.tensors[key]) for key in found.names if key in read and found.tensors[key].requires_grad}
+def _computed_from(
+    found: Captured, own: Tensors, kept: Iterable[NDArray[np.int64]], held: Arrays, translate: Translate
+) -> list[str]:
+    """The tensors that are to be learned, with elements that are in no layer and change what layers have."""
+    torch = framework("from_torch")
     there = np.zeros(own.elements.values.size, bool)
     for index in kept:
         there[index] = True
-    lost = [
-        name
-        for tensor, name, start in zip(own.tensors, own.elements.names, own.elements.starts, strict=False)
-        if id(tensor) in wanted and tensor.numel() and not there[start : start + tensor.numel()].any()
-    ]
-    if lost:
-        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        warnings.warn(
-            f"from_torch: {', '.join(map(repr, lost[:3]))}{more}: what the module computes from parameters alone is "
-            "computed once, here. Layers have the result: as weights it is learned itself, else it stays as it is; "
-            "these tensors are not learned. For weight_norm call remove_parametrizations first; train the others in "
-            "PyTorch; after requires_grad_(False) on them nothing is said",
-            stacklevel=4,
-        )
+    nodes = {node.name for node in reached(found.results, lambda node: node.all_input_nodes)}
+    read = {id(found.tensors[key]) for key in found.names if key in nodes}
+    names: list[str] = []
+    for tensor, name, start in zip(own.tensors, own.elements.names, own.elements.starts, strict=False):
+        part = torch.from_numpy(there[start : start + tensor.numel()].reshape(tuple(tensor.shape)))
+        if not tensor.requires_grad or id(tensor) not in read or part.all():
+            continue
+        if not part.any():
+            names.append(name)
+        else:  # what is in no layer may also be read by nothing, as the end of a table of positions
+            other = torch.where(part, tensor, 1.5 * tensor + 0.25).detach()
+            values = {key: other if each is tensor else each for key, each in found.tensors.items()}
+            if _differs(held, values, translate):
+                names.append(name)
+    return names
+
+
+def _differs(held: Arrays, values: Mapping[str, Any], translate: Translate) -> bool:
+    """Whether the graph of other values has other arrays."""
+    try:
+        graph = translate(values)
+    except NetworkError:  # what a node does depends on them
+        return True
+    arrays = {key: array for layer in graph for key, array in layer_arrays(layer).items()}
+    return arrays.keys() != held.keys() or any(
+        not np.array_equal(array, held[key], equal_nan=True) for key, array in arrays.items()
+    )
 
 
 def _learnable(layer: Any) -> set[str]:

@@ -49,27 +49,33 @@ def from_torch(module: Any, example_inputs: Any) -> LayerGraph:
 
     Source: torch.export; ATen operator schemas.
     """
-    found = captured(module, example_inputs)
     try:
-        return bound(found, lambda tensors: translated(source(found, tensors)))
+        graph, computed = _imported(module, example_inputs, free=True)
     except NetworkError as error:
-        graph = _one_observation(module, example_inputs)
-        if graph is None:
-            raise
+        try:
+            graph, computed = _imported(module, example_inputs, free=False)
+        except NetworkError:
+            raise error from None
         warnings.warn(
             f"from_torch: the module is taken as one observation of the example's shapes, since {error.issues[0]}",
             stacklevel=2,
         )
-        return graph
+    if computed:
+        more = f" and {len(computed) - 3} more" if len(computed) > 3 else ""
+        warnings.warn(
+            f"from_torch: {', '.join(map(repr, computed[:3]))}{more}: what the module computes from parameters alone "
+            "is computed once, here. Layers have the result: as weights it is learned itself, else it stays as it is; "
+            "these tensors are not learned. For weight_norm call remove_parametrizations first; train the others in "
+            "PyTorch; after requires_grad_(False) on them nothing is said",
+            stacklevel=2,
+        )
+    return graph
 
 
-def _one_observation(module: Any, example_inputs: Any) -> LayerGraph | None:
-    """The graph of a module that computes along its first axis, as one with time in front; None where that fails."""
-    try:
-        whole = captured(module, example_inputs, free=False)
-        return bound(whole, lambda tensors: translated(source(whole, tensors)))
-    except NetworkError:
-        return None
+def _imported(module: Any, example_inputs: Any, free: bool) -> tuple[LayerGraph, list[str]]:
+    """As `bound`; with `free` of any number of observations, else of the example's shapes."""
+    found = captured(module, example_inputs, free)
+    return bound(found, lambda tensors: translated(source(found, tensors)))
 
 
 def source(found: Captured, tensors: Mapping[str, Any]) -> Source:
