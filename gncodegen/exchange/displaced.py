@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gncodegen.exchange.construction import Construction, Unsupported, Value
 from gncodegen.exchange.node import MANY, Node, Operand
 from gncodegen.exchange.operators import OPERATORS, arithmetic, elementwise, logic
+from gncodegen.exchange.operators.movement import RESHAPES
 
 OBSERVATIONS = -1
 """What stands for the axis of observations."""
@@ -98,11 +99,12 @@ def _transposed(node: Node, array: Displaced) -> Found:
     return _placed(node.construction, array.value, tuple(array.groups[axis] for axis in order))
 
 
-def _reshaped(node: Node, array: Displaced, target: Sequence[int]) -> Found:
+def _reshaped(node: Node, array: Displaced) -> Found:
     """The same elements in another shape: parts of axes are split and joined, in order."""
+    target = RESHAPES[node.step.operator](node, array.shape)
     total, known = prod(array.shape), prod(extent for extent in target if extent != -1)
     target = [total // max(known, 1) if extent == -1 else extent for extent in target]
-    parts = [extent for group in array.extents for extent in group if extent != 1]
+    parts = _runs(array)
     refusal = Unsupported(f"it reshapes {array.shape} to {tuple(target)}, {MANY} observations, which mixes them")
     groups: list[tuple[int, ...]] = []
     own: list[int] = []
@@ -120,8 +122,6 @@ def _reshaped(node: Node, array: Displaced, target: Sequence[int]) -> Found:
                 raise refusal
             if part == MANY:
                 group.append(OBSERVATIONS)
-            elif group and group[-1] != OBSERVATIONS:  # parts side by side are one
-                own[-1] *= part
             else:
                 group.append(len(own))
                 own.append(part)
@@ -134,37 +134,20 @@ def _reshaped(node: Node, array: Displaced, target: Sequence[int]) -> Found:
     return _placed(node.construction, node.construction.reshaped(array.value, tuple(own)), tuple(groups))
 
 
-def _to_shape(node: Node, array: Displaced) -> Found:
-    target = [int(n) for n in node.integers(1, "shape") or ()]
-    if not node.attributes.get("allowzero", 0):
-        target = [array.shape[axis] if n == 0 and axis < len(array.shape) else n for axis, n in enumerate(target)]
-    return _reshaped(node, array, target)
-
-
-def _squeezed(node: Node, array: Displaced) -> Found:
-    given = node.integers(1, "axes")
-    axes = {axis % len(array.shape) for axis in given} if given else {a for a, n in enumerate(array.shape) if n == 1}
-    return _reshaped(node, array, [n for axis, n in enumerate(array.shape) if axis not in axes])
-
-
-def _unsqueezed(node: Node, array: Displaced) -> Found:
-    given = node.integers(1, "axes") or ()
-    rank, extents = len(array.shape) + len(given), iter(array.shape)
-    axes = {axis % rank for axis in given}
-    return _reshaped(node, array, [1 if axis in axes else next(extents) for axis in range(rank)])
-
-
-def _flattened(node: Node, array: Displaced) -> Found:
-    axis = int(node.attributes.get("axis", 1)) % (len(array.shape) + 1)
-    return _reshaped(node, array, [prod(array.shape[:axis]), prod(array.shape[axis:])])
+def _runs(array: Displaced) -> list[int]:
+    """The extents of its parts, those side by side as one; `MANY` for the observations."""
+    found: list[int] = []
+    for extent in (extent for group in array.extents for extent in group if extent != 1):
+        if MANY in (extent, *found[-1:]) or not found:
+            found.append(extent)
+        else:
+            found[-1] *= extent
+    return found
 
 
 MOVEMENTS: Mapping[str, Callable[[Node, Displaced], Found]] = {
     "Transpose": _transposed,
-    "Reshape": _to_shape,
-    "Squeeze": _squeezed,
-    "Unsqueeze": _unsqueezed,
-    "Flatten": _flattened,
+    **dict.fromkeys(RESHAPES, _reshaped),
 }
 """Operators that put observations elsewhere, or back."""
 
@@ -233,7 +216,11 @@ def _alike(node: Node, operands: Sequence[Found | None], first: Displaced) -> li
 
 def _along(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
     """Along one axis, or along all from it on."""
-    axis = _axis(first, int(node.attributes.get("axis", -1)))
+    onward = node.step.operator == "LayerNormalization" or (node.opset < 13 and node.step.operator != "LpNormalization")
+    given = int(node.attributes.get("axis", 1 if node.opset < 13 and onward else -1))
+    for behind in range(given % len(first.groups), len(first.groups)) if onward else ():
+        _axis(first, behind)
+    axis = _axis(first, given)
     return _run(node, [first.value, *_constants(operands[1:])], first.groups, axis=axis)
 
 
@@ -283,6 +270,7 @@ def _sliced(node: Node, operands: Sequence[Found | None], first: Displaced) -> l
     """Parts along several axes."""
     _constants(operands[1:])
     starts, ends, axes, steps = (node.integers(place, "") or () for place in range(1, 5))
+    axes = axes or tuple(range(len(starts)))
     bounds = [
         (start, end, _axis(first, axis), step)
         for start, end, axis, step in zip(starts, ends, axes, steps or (1,) * len(axes), strict=True)

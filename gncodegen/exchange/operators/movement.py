@@ -15,44 +15,50 @@ from gncodegen.exchange.operators.row import Operator, single
 from gncodegen.layers.base import Layer
 
 
-def reshape(node: Node) -> Value:
+def _to_constant(node: Node, shape: tuple[int, ...]) -> list[int]:
     """To a constant shape; 0 keeps an extent."""
-    value, shape = node.value(), node.shape(node.value())
     target = [int(n) for n in node.integers(1, "shape") or ()]
-    if not node.attributes.get("allowzero", 0):
-        target = [shape[i] if n == 0 and i < len(shape) else n for i, n in enumerate(target)]
-    return node.construction.reshaped(value, node.observation(target, prod(value.shape)))
+    if node.attributes.get("allowzero", 0):
+        return target
+    return [shape[axis] if n == 0 and axis < len(shape) else n for axis, n in enumerate(target)]
 
 
-def flatten(node: Node) -> Value:
+def _to_matrix(node: Node, shape: tuple[int, ...]) -> list[int]:
     """To a matrix whose rows are the axes before `axis`."""
-    value, shape = node.value(), node.shape(node.value())
     axis = int(node.attributes.get("axis", 1))
     axis += len(shape) if axis < 0 else 0
-    if node.batching.batched and axis != 1:
-        raise Unsupported(f"axis = {axis}, which mixes observations; allowed: 1")
-    rows = (prod(shape[:axis]),) if not node.batching.batched else ()
-    return node.construction.reshaped(value, (*rows, prod(shape[axis:])))
+    return [prod(shape[:axis]), prod(shape[axis:])]
 
 
-def squeeze(node: Node) -> Value:
+def _without_ones(node: Node, shape: tuple[int, ...]) -> list[int]:
     """Without axes of extent 1."""
-    value = node.value()
-    axes = node.integers(1, "axes")
-    if axes is None:
-        own = tuple(axis for axis, extent in enumerate(value.shape) if extent == 1)
-    else:
-        own = node.axes(axes, value.rank)
-    return node.construction.reshaped(value, tuple(n for axis, n in enumerate(value.shape) if axis not in own))
+    given = node.integers(1, "axes")
+    axes = {axis % len(shape) for axis in given} if given else {axis for axis, n in enumerate(shape) if n == 1}
+    return [n for axis, n in enumerate(shape) if axis not in axes]
 
 
-def unsqueeze(node: Node) -> Value:
+def _with_ones(node: Node, shape: tuple[int, ...]) -> list[int]:
     """With more axes of extent 1."""
+    given, extents = node.integers(1, "axes") or (), iter(shape)
+    rank = len(shape) + len(given)
+    axes = {axis % rank for axis in given}
+    return [1 if axis in axes else next(extents) for axis in range(rank)]
+
+
+RESHAPES: Mapping[str, Callable[[Node, tuple[int, ...]], list[int]]] = {
+    "Reshape": _to_constant,
+    "Flatten": _to_matrix,
+    "Squeeze": _without_ones,
+    "Unsqueeze": _with_ones,
+}
+"""Operators that keep the order of elements: (step, shape) → the shape of the result, that of observations too."""
+
+
+def reshape(node: Node) -> Value:
+    """The same elements in the shape that the operator says."""
     value = node.value()
-    axes = node.integers(1, "axes") or ()
-    rank = value.rank + len(axes)
-    own, extents = node.axes(axes, rank), iter(value.shape)
-    return node.construction.reshaped(value, tuple(1 if axis in own else next(extents) for axis in range(rank)))
+    target = RESHAPES[node.step.operator](node, node.shape(value))
+    return node.construction.reshaped(value, node.observation(target, prod(value.shape)))
 
 
 def transpose(node: Node) -> Value:
@@ -114,10 +120,7 @@ def blocks(layer: Callable[..., Layer]) -> Callable[[Node], Value]:
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "Reshape": single(reshape, "Reshape"),
-    "Flatten": single(flatten, "Reshape"),
-    "Squeeze": single(squeeze, "Reshape"),
-    "Unsqueeze": single(unsqueeze, "Reshape"),
+    **{operator: single(reshape, "Reshape") for operator in RESHAPES},
     "Transpose": single(transpose, "nothing, or Permute where an array is read in another order"),
     "DepthToSpace": single(blocks(gnc.DepthToSpaceLayer), "DepthToSpace"),
     "SpaceToDepth": single(blocks(gnc.SpaceToDepthLayer), "SpaceToDepth"),
