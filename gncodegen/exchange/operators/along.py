@@ -26,17 +26,36 @@ def cumulated(node: Node) -> Value:
     return mapped(node.construction, value, axis, summed.T if node.attributes.get("reverse", 0) else summed)
 
 
+def _of_maximum(node: Node, value: Value, axis: int, last: bool = False) -> Value:
+    """1 at the first maximum along one axis, or at the last, else 0."""
+    most = reduced(node, value, (axis,), "maximum")
+    there = node.construction.joined([value, most], gnc.ElementwiseLayer("equal"))
+    others = np.tril(np.ones((value.shape[axis],) * 2), -1)
+    before = mapped(node.construction, there, axis, others.T if last else others)
+    return combined(node, "multiply", [there, with_constant(node, "equal", before, np.zeros(()))])
+
+
 def hardmax(node: Node) -> Value:
     """1 at the first maximum along one axis, else 0; before opset 13 along all axes from it on."""
     value, old = node.value(), node.opset < 13
     axis = node.axis(int(node.attributes.get("axis", 1 if old else -1)), value.rank)
     if old:
         value = node.construction.reshaped(value, (*value.shape[:axis], prod(value.shape[axis:])))
-    most = reduced(node, value, (axis,), "maximum")
-    there = node.construction.joined([value, most], gnc.ElementwiseLayer("equal"))
-    earlier = mapped(node.construction, there, axis, np.tril(np.ones((value.shape[axis],) * 2), -1))
-    first = with_constant(node, "equal", earlier, np.zeros(()))
-    return node.construction.reshaped(combined(node, "multiply", [there, first]), node.value().shape)
+    return node.construction.reshaped(_of_maximum(node, value, axis), node.value().shape)
+
+
+def place_of_extreme(node: Node) -> Value:
+    """Where along one axis the maximum or minimum is: Σ place · hardmax."""
+    value, construction = node.value(), node.construction
+    axis = node.axis(int(node.attributes.get("axis", 0)), value.rank)
+    if node.step.operator == "ArgMin":
+        value = construction.alike(value, gnc.UnaryLayer("negative"))
+    there = _of_maximum(node, value, axis, bool(node.attributes.get("select_last_index", 0)))
+    places = np.arange(float(value.shape[axis])).reshape(-1, *(1,) * (value.rank - 1 - axis))
+    found = reduced(node, construction.with_constant("multiply", there, places), (axis,), "sum")
+    # The sum is a mean times a number, which rounds.
+    found = construction.alike(found, gnc.UnaryLayer("round"))
+    return found if node.attributes.get("keepdims", 1) else without(node, found, (axis,))
 
 
 def product(node: Node) -> Value:
@@ -140,6 +159,10 @@ def _without_axis(shape: Sequence[int], axis: int) -> tuple[int, ...]:
 OPERATORS: Mapping[str, Operator] = {
     "CumSum": single(cumulated, "Convolution with a window of 1"),
     "Hardmax": single(hardmax, "GlobalMaxPooling, Elementwise, Convolution with a window of 1"),
+    **{
+        f"Arg{name}": single(place_of_extreme, "as Hardmax, then GlobalAveragePooling, Elementwise, Unary(round)")
+        for name in ("Max", "Min")
+    },
     "ReduceProd": single(product, "Crop, Multiplication"),
     "Gather": single(gather, "Crop, or Convolution with a window of 1; with Elementwise where places are computed"),
     "GatherElements": single(gather_elements, "Elementwise, MatrixProduct"),

@@ -34,14 +34,25 @@ def reduction(operator: str) -> Callable[[Call], Array]:
 
 
 def extreme(operator: str) -> Callable[[Call], list[Array] | Array]:
-    """The largest or least over an axis, where it stands being no result; or of two arrays."""
+    """The largest or least over an axis, and where it stands; or of two arrays."""
     elementwise = operator.removeprefix("Reduce")
 
     def convert(call: Call) -> list[Array] | Array:
         if "other" in call.arguments:
             return call.emit(elementwise, call.first, call["other"])
         found = _reduced(call, operator, call.first, bool(call.get("keepdim", False)))
-        return [found] if call.results > 1 else found
+        return [found, place(f"Arg{elementwise}")(call)] if call.results > 1 else found
+
+    return convert
+
+
+def place(operator: str) -> Callable[[Call], Array]:
+    """The conversion of where the largest or least stands along an axis."""
+
+    def convert(call: Call) -> Array:
+        require(call.get("dim") is not None, "no dim, which mixes observations", "an axis")
+        axis, keep = call.axis(call["dim"], call.first), int(bool(call.get("keepdim", False)))
+        return call.emit(operator, call.first, axis=axis, keepdims=keep)
 
     return convert
 
@@ -104,8 +115,10 @@ OPERATORS: Mapping[str, Row] = {
     "sum": row(reduction("ReduceSum"), "ReduceSum", "Sum"),
     "amax": row(reduction("ReduceMax"), "ReduceMax", "Max"),
     "amin": row(reduction("ReduceMin"), "ReduceMin", "Min"),
-    "max": row(extreme("ReduceMax"), "ReduceMax", "Max"),
-    "min": row(extreme("ReduceMin"), "ReduceMin", "Min"),
+    "max": row(extreme("ReduceMax"), "ReduceMax", "ArgMax", "Max"),
+    "min": row(extreme("ReduceMin"), "ReduceMin", "ArgMin", "Min"),
+    "argmax": row(place("ArgMax"), "ArgMax"),
+    "argmin": row(place("ArgMin"), "ArgMin"),
     "prod": row(reduction("ReduceProd"), "ReduceProd"),
     "logsumexp": row(reduction("ReduceLogSumExp"), "ReduceLogSumExp"),
     "linalg_vector_norm": row(norm, "ReduceL1", "ReduceL2"),
