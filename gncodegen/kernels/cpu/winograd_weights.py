@@ -7,6 +7,8 @@ The patches are cut into a number of parts that depends on the shapes only, and 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
+from math import inf
 
 from gncodegen.kernels.cpu.bias import column_sums
 from gncodegen.kernels.cpu.correlation import Correlation
@@ -17,7 +19,13 @@ from gncodegen.kernels.window_axis import extents, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
 SHARE = 64
-"""About how many channels, and filters, a tile does: more repeat fewer transforms, but need more of L2."""
+"""About how many channels, and filters, a tile does at most: more repeat fewer transforms, but need more of L2."""
+
+SMALLER_SHARES: tuple[int, ...] = (SHARE, SHARE // 2, SHARE // 4)
+"""About how many they may be, so that there is a tile for each core."""
+
+TRANSFORM_CYCLES, SUM_CYCLES = 4, 1
+"""Of a vector of points that a tile makes, and of one of sums that it adds to in L2."""
 
 POINTS_SHARE = 0.6
 """Share of L2 for the points of x and dy."""
@@ -27,6 +35,12 @@ PART_PATCHES = 96
 
 MOST_PARTS = 16
 """Most parts."""
+
+BENEFIT = 0.85
+"""Smaller shares must be estimated to take less than this part of the time of the largest."""
+
+MOST_CHOICES = 4
+"""Plans that are worth a measurement."""
 
 REDUCE_SHAPE = ("channels", "filters")
 REDUCE_TILES = (
@@ -59,33 +73,61 @@ def winograd_weight_gradient(
     if _parts(window, output) > 1 >= _parts(model, output):  # whose kernel has no second one to add parts
         model = window
     # As many at a time as when kernels are for these observations alone.
-    _, own = _constants(problem.machine, window, output, SHARE)
-    at_once = min(-(-_patches(window, output) // _parts(window, output)), int(own["room"]))  # pyright: ignore[reportArgumentType]
-    shape, tiles = _constants(problem.machine, model, output, SHARE)
-    if at_once > int(tiles["room"]):  # pyright: ignore[reportArgumentType]
+    machine, largest = problem.machine, (SHARE, SHARE)
+    _, own = _constants(machine, window, output, largest)
+    at_once = min(-(-_patches(window, output) // _parts(window, output)), _number(own, "room"))
+    _, tiles = _constants(machine, model, output, largest)
+    if at_once > _number(tiles, "room"):
         model = window
-        shape, tiles = _constants(problem.machine, model, output, SHARE)
-    room, known = int(tiles["room"]), {_size(tiles)}  # pyright: ignore[reportArgumentType]
-    yield _plan(problem, window, shape, tiles, at_once)
-    for share in (2 * SHARE, SHARE // 2):
-        shape, tiles = _constants(problem.machine, model, output, share)
+        _, tiles = _constants(machine, model, output, largest)
+    room = _number(tiles, "room")
+    choices: dict[tuple[int, int], tuple[float, dict[str, Constant], dict[str, Constant]]] = {}
+    for shares in (*product(SMALLER_SHARES, SMALLER_SHARES), (2 * SHARE, 2 * SHARE)):
+        shape, tiles = _constants(machine, model, output, shares)
+        tiles |= {"room": room}
         size = _size(tiles)
-        if size not in known and (output + 2) ** 2 * room * sum(size) * ITEM_SIZE[window.dtype] <= MOST_SCRATCH:
-            known.add(size)
-            yield _plan(problem, window, shape, tiles | {"room": room}, at_once)
+        if size not in choices and (output + 2) ** 2 * room * sum(size) * ITEM_SIZE[window.dtype] <= MOST_SCRATCH:
+            cycles = _cycles(machine, model, tiles) if max(shares) <= SHARE else inf
+            choices[size] = cycles * (BENEFIT if shares == largest else 1.0), shape, tiles
+    for _, shape, tiles in sorted(choices.values(), key=lambda choice: choice[0])[:MOST_CHOICES]:
+        yield _plan(problem, window, shape, tiles, at_once)
+
+
+def _cycles(machine: Machine, window: WindowProblem, tiles: dict[str, Constant]) -> float:
+    """Estimated cycles of the products and transforms, on all cores."""
+    output, lanes, rows = _number(tiles, "output"), _number(tiles, "lanes"), _number(tiles, "tile_rows")
+    vectors, room = _number(tiles, "vectors"), _number(tiles, "room")
+    channels, filters = _size(tiles)
+    parts = _parts(window, output)
+    count = parts * _number(tiles, "channel_shares") * _number(tiles, "filter_shares")
+    patches = -(-_patches(window, output) // parts)
+    blocks = -(-channels // rows) * -(-filters // (vectors * lanes))
+    each = (
+        patches * blocks * (step_cycles(rows, vectors, machine) + 0.5)
+        + patches * TRANSFORM_CYCLES * (channels + filters) / lanes
+        + -(-patches // room) * SUM_CYCLES * blocks * rows * vectors
+    )
+    return -(-count // machine.cores) * (output + 2) ** 2 * each
+
+
+def _number(tiles: dict[str, Constant], name: str) -> int:
+    """A constant that is a number."""
+    found = tiles[name]
+    assert isinstance(found, int)
+    return found
 
 
 def _size(tiles: dict[str, Constant]) -> tuple[int, int]:
     """Channels and filters of a tile."""
-    return int(tiles["share_channels"]), int(tiles["share_filters"])  # pyright: ignore[reportArgumentType]
+    return _number(tiles, "share_channels"), _number(tiles, "share_filters")
 
 
 def _plan(
     problem: Problem, window: WindowProblem, shape: dict[str, Constant], tiles: dict[str, Constant], at_once: int
 ) -> Plan:
     """The launches of one choice of constants, for so many patches at once."""
-    parts, partial = _parts(window, int(tiles["output"])), int(tiles["partial"])  # pyright: ignore[reportArgumentType]
-    shares = int(tiles["channel_shares"]) * int(tiles["filter_shares"])  # pyright: ignore[reportArgumentType]
+    parts, partial = _parts(window, _number(tiles, "output")), _number(tiles, "partial")
+    shares = _number(tiles, "channel_shares") * _number(tiles, "filter_shares")
     dtype = window.dtype
     numbers = {"batch": window.batch, "parts": parts, "at_once": at_once}
     x = problem.operands[0]
@@ -115,14 +157,14 @@ def _plan(
 
 
 def _constants(
-    machine: Machine, window: WindowProblem, output: int, share: int
+    machine: Machine, window: WindowProblem, output: int, shares: tuple[int, int]
 ) -> tuple[dict[str, Constant], dict[str, Constant]]:
-    """Shape and tile constants, for tiles of about `share` channels and filters."""
+    """Shape and tile constants, for tiles of about so many channels and filters."""
     lanes, work = machine.lanes(window.dtype), _forward(window)
     vectors = block_vectors(window.filters, machine, window.dtype)
     width, points = vectors * lanes, (output + 2) ** 2
-    channel_shares, share_channels = _shares(window.channels, lanes, share)
-    filter_shares, share_filters = _shares(window.filters, width, share)
+    channel_shares, share_channels = _shares(window.channels, lanes, shares[0])
+    filter_shares, share_filters = _shares(window.filters, width, shares[1])
     patch_bytes = points * (share_channels + share_filters) * ITEM_SIZE[window.dtype]
     # At most as many as a part has; of fewer observations, a part can have more.
     patches, parts = _patches(window, output), _parts(window, output)

@@ -62,11 +62,12 @@ def take_part(worker: Any, table: Any) -> None:
         if shared:
             for turn in range(workers):
                 owner = (worker + turn) % workers
-                tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
-                while tile < grid * (owner + 1) // workers:
-                    call(function, first + tile, argv)
-                    finished += 1
-                    tile = grid * owner // workers + fetch_add(begun + owner * LINE, 1)
+                begin, end, counter = grid * owner // workers, grid * (owner + 1) // workers, begun + owner * LINE
+                while begin + fetch(counter) < end:  # many cores may read a line at once, one at a time may change it
+                    tile = begin + fetch_add(counter, 1)
+                    if tile < end:
+                        call(function, first + tile, argv)
+                        finished += 1
             if finished > 0 and fetch_add(done, finished) + finished == grid:
                 note(table, launch + 1)
         turns, patience = 0, 0 if worker == 0 else PATIENCE
