@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gncodegen.layers.archive import layer_arrays
 from gncodegen.layers.network import Network
+from gncodegen.layers.sharing import Reading, order_between
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +95,7 @@ def places(elements: Elements, graph: LayerGraph, numbered: LayerGraph) -> dict[
 def share(
     graph: LayerGraph, elements: Elements, found: Places, learned: Callable[[Layer, Parameter, NDArray[np.int64]], bool]
 ) -> list[tuple[str, str, str]]:
-    """Makes arrays of the same elements in the same order one parameter, in place.
+    """Makes arrays of the same elements one parameter, which is read in several orders of axes, in place.
 
     Args:
         graph: the layers.
@@ -121,9 +122,11 @@ def share(
                 keys.append(key)
             elif owner >= 0 and np.array_equal(found[keys[owner]], index):
                 shared[parameter.name] = keys[owner]
+            elif owner >= 0 and (order := order_between(found[keys[owner]], index)):
+                shared[parameter.name] = Reading(keys[owner], order).text
             else:
                 apart.append((elements.name(int(index.flat[0])), key, keys[int(owners[index].max())]))
         if shared:
             layer: Any = graph[node.name]
-            graph.replace(node.name, replace(layer, shared=shared, **dict.fromkeys(shared)))
+            graph.replace(node.name, replace(layer, shared=shared, **dict.fromkeys(shared.keys() - layer.shaping)))
     return apart

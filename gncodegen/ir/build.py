@@ -15,6 +15,7 @@ from gncodegen.ir.function import Slot, add_arguments, set_results
 from gncodegen.ir.gn import HYPERPARAMETERS, OPERATIONS, GnOperation
 from gncodegen.ir.gn.base import shape_text
 from gncodegen.ir.gn.elementwise import Elementwise
+from gncodegen.ir.gn.pointwise import Reshape, Transpose
 from gncodegen.ir.values import Value, Values, encode, tensor_of, tensor_type
 from gncodegen.kernels.program import STEPS
 from gncodegen.kernels.schedule import Tensor
@@ -133,7 +134,7 @@ class _Construction:
         chain = node.layer.operations(node.input_sizes)
         for position, link in enumerate(chain):
             again = inputs if link.with_inputs else ()
-            operands = [*values, *again, *(self.parameters[node.key(name)] for name in link.parameters)]
+            operands = [*values, *again, *(self._read(node, name) for name in link.parameters)]
             if node.layer.is_output and position == len(chain) - 1:
                 assert target is not None
                 operands.append(target)
@@ -150,6 +151,15 @@ class _Construction:
         if not node.layer.is_output and given != wanted:
             raise CompileError(f"{node.label}: its ops give {shape_text(given)}; its size is {shape_text(wanted)}")
         return values[0]
+
+    def _read(self, node: Node, parameter: str) -> SSAValue:
+        """A parameter as the layer reads it."""
+        reading, layers = node.reading(parameter), (node.name,)
+        value = self.parameters[reading.key]
+        if not reading.order:
+            return value
+        turned = self._inserted(Transpose((value,), {"permutation": reading.order}, layers))
+        return self._inserted(Reshape((turned,), {"shape": node.shape(parameter)}, layers))
 
     def _inserted(self, operation: GnOperation) -> SSAValue:
         assert self.block.last_op is not None

@@ -111,7 +111,8 @@ class Layer:
     Args:
         name: the layer's name; "" = one is made when the network is built.
         shared: learnables that are another layer's, such as {"weights": "conv_1.weights"}: one array with the values,
-            factors and place of that layer, whose gradient is the sum over all uses.
+            factors and place of that layer, whose gradient is the sum over all uses. "fc_1.weights[1, 0]" is read with
+            its axes in this order.
     """
 
     name: Annotated[str, text] = ""
@@ -119,6 +120,8 @@ class Layer:
     kind: ClassVar[str] = "layer"
     numbered: ClassVar[bool] = True
     """Whether the first automatic name has a number too: "conv_1", but "softmax"."""
+    shaping: ClassVar[frozenset[str]] = frozenset()
+    """Learnables whose values give the layer its shape: they stay where the array is another layer's."""
     is_input: ClassVar[bool] = False
     is_output: ClassVar[bool] = False
     """Output layers compute the loss; their last operation takes the targets as second operand."""

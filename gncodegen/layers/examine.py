@@ -12,6 +12,7 @@ from gncodegen.layers.activations import SoftmaxLayer
 from gncodegen.layers.assumed import look
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.layers.sequences import Masking, masking
+from gncodegen.layers.sharing import Reading
 from gncodegen.layers.wiring import UNKNOWN, Placed, Wired, free_name, wire
 
 if TYPE_CHECKING:
@@ -232,11 +233,11 @@ def _shared(examination: Examination) -> Iterator[str]:
             given = f"{p.label}: shared = {{{name!r}: {key!r}}}"
             if name not in own:
                 yield f"{given}; allowed: {', '.join(own) or 'nothing'}, the layer's learnables; correct the name"
-            elif shapes.get(key) != own[name].shape:
+            elif not Reading.of(key).fits(shapes.get(Reading.of(key).key), own[name].shape):
                 fitting = [other for other, shape in shapes.items() if shape == own[name].shape]
                 allowed = ", ".join(fitting) or "none here"
                 yield f"{given}; allowed: learnables of shape {own[name].shape}: {allowed}; correct the key"
-            elif own[name].value is not None:
+            elif own[name].value is not None and name not in p.layer.shaping:
                 yield f"{given} beside a value of its own; allowed: one of both; leave out {name}"
 
 

@@ -86,6 +86,7 @@ class ElementwiseLayer(Layer):
     constant_learn_rate_factor: Factor = 0.0
     constant_l2_factor: Factor = 1.0
     kind: ClassVar[str] = "elementwise"
+    shaping: ClassVar[frozenset[str]] = frozenset({"constant"})
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
         constants = () if self.constant is None else (self.constant,)

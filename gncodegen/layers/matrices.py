@@ -32,6 +32,7 @@ class MatrixProductLayer(Layer):
     constant_learn_rate_factor: Factor = 0.0
     constant_l2_factor: Factor = 1.0
     kind: ClassVar[str] = "matrixproduct"
+    shaping: ClassVar[frozenset[str]] = frozenset({"constant"})
 
     @property
     def num_inputs(self) -> int:

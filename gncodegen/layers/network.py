@@ -17,6 +17,7 @@ from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.initializers import initialize
 from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.sequences import Mask, Masking, maskings
+from gncodegen.layers.sharing import Reading
 from gncodegen.layers.wiring import LayerArray, Placed, Wired
 
 if TYPE_CHECKING:
@@ -63,7 +64,21 @@ class Node:
 
     def key(self, parameter: str) -> str:
         """The key of an array that the layer reads: "conv_1.weights", that of another layer where it is shared."""
-        return dict(self.layer.shared).get(parameter, f"{self.name}.{parameter}")
+        return self.reading(parameter).key
+
+    def reading(self, parameter: str) -> Reading:
+        """The array that the layer reads as this parameter, and in which order."""
+        text = dict(self.layer.shared).get(parameter)
+        return Reading(f"{self.name}.{parameter}") if text is None else Reading.of(text)
+
+    def shape(self, parameter: str) -> tuple[int, ...]:
+        """The shape of a parameter, its own or a shared one."""
+        return next(each.shape for each in self.layer.parameters(self.input_sizes) if each.name == parameter)
+
+    def array(self, parameter: str, values: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """A parameter's values as the layer reads them, of all by their keys."""
+        reading = self.reading(parameter)
+        return reading.read(np.asarray(values[reading.key]), self.shape(parameter))
 
 
 @dataclass(frozen=True, repr=False)

@@ -50,7 +50,7 @@ def written() -> str:
         f"Opset {OLDEST_OPSET} and newer, arrays of {' and '.join(FLOATS)}, and whole numbers as places of a Gather.",
         "The first axis is that of observations, and prediction takes any number of them.",
         "Weights must be constants of the model. What follows from constants is computed when the model is imported.",
-        "An initializer that several layers have as their weights, in the same order, is one parameter.",
+        "An initializer that several layers have as their weights, in any order of axes, is one parameter.",
         "An operator or an attribute that no layer covers is an error that lists every such node.",
         "",
         f"Subgraphs that exporters write for one layer become that layer again: {patterns}.",

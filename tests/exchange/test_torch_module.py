@@ -190,19 +190,21 @@ def test_what_has_no_place_in_the_module(flat) -> None:
 
 
 class Words(nn.Module):
-    """The mean of rows of a table, and a product."""
+    """The mean of rows of a table, and its products with all rows; a gain in two places."""
 
     def __init__(self):
         super().__init__()
-        self.table, self.last = nn.Embedding(9, 4), nn.Linear(4, 3)
+        self.table, self.last = nn.Embedding(9, 4), nn.Linear(4, 9)
+        self.last.weight, self.gain = self.table.weight, nn.Parameter(torch.rand(4))
 
     def forward(self, places):
-        return self.last(self.table(places).mean(1))
+        return self.last(torch.tanh(self.table(places).mean(1) * self.gain) * self.gain)
 
 
 def test_places_are_whole_numbers_and_their_table_is_learned() -> None:
     module, places = seeded(Words()).float(), torch.tensor([[0, 8, 3], [3, 3, 1]])
     compiled = gnc.compile(gnc.from_torch(module, places), training=False, batch_size=2)
+    assert sum(each.learn_rate_factor > 0 for each in compiled.network.parameters.values()) == 3
     own = compiled.as_torch_module()
     for given in (places, places.float()):
         torch.testing.assert_close(own(given), module(places))

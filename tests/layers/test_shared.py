@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import gncodegen as gnc
@@ -40,9 +41,20 @@ def test_it_is_written_and_read() -> None:
     assert again["first"].key("weights") == "first.weights"
 
 
+def test_its_axes_may_be_in_another_order() -> None:
+    turned = gnc.Network.build(layers(shared={"weights": "first.weights[1, 0, 3, 2]"}))
+    assert turned["second"].reading("weights").order == (1, 0, 3, 2)
+    values = turned.initial_values(np.random.default_rng(0))
+    found = turned["second"].array("weights", values)
+    np.testing.assert_array_equal(found, values["first.weights"].transpose(1, 0, 3, 2))
+    text = str(build_module(turned, "loss", batch_size=2))
+    assert text.count("gn.transpose") == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"shared": {"weights": "first.weights[0, 1]"}}, r"allowed: learnables of shape \(3, 3, 4, 4\): first.weights"),
         ({"shared": {"scale": "first.weights"}}, r"shared = \{'scale': 'first.weights'\}; allowed: weights, bias"),
         ({"shared": {"weights": "third.weights"}}, r"allowed: learnables of shape \(3, 3, 4, 4\): first.weights"),
         ({"shared": {"weights": "first.bias"}}, r"allowed: learnables of shape \(3, 3, 4, 4\): first.weights"),

@@ -171,7 +171,7 @@ class _Drawing:
         return arrays[0]
 
     def _step(self, node: Node, operation: Operation, arrays: tuple[Array, ...], title: str) -> Step:
-        values = tuple(np.asarray(self.values[node.key(name)]) for name in operation.parameters)
+        values = tuple(node.array(name, self.values) for name in operation.parameters)
         return Step(self.emission, node, operation, arrays, values, title)
 
     def _input(self, node: Node) -> Array:

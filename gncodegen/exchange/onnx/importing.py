@@ -27,7 +27,7 @@ def from_onnx(model: Any, shapes: Mapping[str, Sequence[int | None]] | None = No
     The graph takes and returns arrays in the model's own order of axes. The first axis is that of observations, and
     prediction takes any number of them, whatever the model says there. A model that computes along its first axis, and
     whose shapes are all known, is taken as one observation. An initializer that several layers have as their weights,
-    in the same order, is one parameter.
+    in any order of axes, is one parameter.
 
     Args:
         model: the path of a file, the bytes of one, or an onnx.ModelProto; opset 7 or newer.

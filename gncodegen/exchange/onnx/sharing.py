@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def with_shared_parameters(source: Source, graph: LayerGraph) -> LayerGraph:
-    """The graph in which an initializer is one parameter where layers read it in the same order.
+    """The graph in which an initializer is one parameter, in whatever order of axes layers read it.
 
     Args:
         source: the model.

@@ -81,7 +81,7 @@ def bound(found: Captured, translate: Translate) -> tuple[LayerGraph, list[str]]
         the graph, and the names of tensors that are to be learned, and of which layers have what is computed from them.
 
     Raises:
-        NetworkError: layers read a tensor that is learned in ways of which no two can be one array.
+        NetworkError: layers read other parts of a tensor that is learned, which cannot be one array.
     """
     graph, own = translate(found.tensors), Tensors.of(found)
     found_places = own.places(found, graph, translate)
@@ -97,8 +97,8 @@ def bound(found: Captured, translate: Translate) -> tuple[LayerGraph, list[str]]
     if apart:
         raise NetworkError(
             [
-                f"from_torch: {name!r} is read by {other!r} and by {key!r} in another order; allowed: the same array "
-                "in all places; call requires_grad_(False) on it, and it is a constant of each"
+                f"from_torch: {name!r} is read by {other!r} and by {key!r} in part; allowed: the same elements "
+                "in all places, in any order of axes; call requires_grad_(False) on it, and it is a constant of each"
                 for name, key, other in apart
             ]
         )
