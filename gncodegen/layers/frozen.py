@@ -27,11 +27,11 @@ def freeze(kind: type[Any], error: type[GncodegenError], what: str, cure: str) -
 
     def setting(self: Any, name: str, value: object) -> NoReturn:
         label = " ".join(filter(None, (kind.__name__, repr(own) if (own := getattr(self, "name", "")) else "")))
-        close = name if hasattr(self, name) else next(iter(get_close_matches(name, names, 1)), name)
-        written = cure.format(name=close, value=shown(value))
-        raise error(
-            f"{label}: {name} = {shown(value)} set on {what}; allowed: another one, since none changes; {written}"
-        )
+        close = name if hasattr(self, name) else next(iter(get_close_matches(name, names, 1)), "")
+        given = f"{label}: {name} = {shown(value)} set on {what}"
+        if not close or (hasattr(kind, name) and name not in names):
+            raise error(f"{given}; allowed: {', '.join(names)}, when it is made; {name} follows from them or is none")
+        raise error(f"{given}; allowed: another one, since none changes; {cure.format(name=close, value=shown(value))}")
 
     def deleting(self: Any, name: str) -> NoReturn:
         label = f"{kind.__name__}: {name}"
