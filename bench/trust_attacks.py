@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import random
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
 from support import mutations  # noqa: E402  what the tests use
+from support.drawn_networks import judge  # noqa: E402  what the tests use
 from support.states import damage, killed_at, state  # noqa: E402  what the tests use
 from trust_ranks import killed_ranks  # noqa: E402  beside it
 from trust_trainings import interrupted_trainings, killed_trainings  # noqa: E402  beside it
@@ -40,6 +42,9 @@ KILLS = 4
 
 LARGER = 40
 """Of so many cases one has the larger network."""
+
+CASES_A_NETWORK = 50
+"""Batches through each drawn network."""
 
 Counts = dict[str, int]
 Run = Callable[[int, int, Path], Counts]
@@ -350,12 +355,25 @@ def mutated(name: str) -> Run:
     """Mutated input of a reader: anything but a result or an error of the family is wrong."""
 
     def run(cases: int, seed: int, folder: Path) -> Counts:
+        gc.set_threshold(50_000, 20, 50)  # parsers make many small objects and little garbage: a quarter of the time
         ends, findings = mutations.run(mutations.ATTACKS[name], cases, seed)
         for finding, number in findings.items():
             print(f"{name}, seed {number}: {finding}", file=sys.stderr)
         return {"cases": cases, "wrong": cases - ends["accepted"] - ends["refused"]}
 
     return run
+
+
+def drawn_networks(cases: int, seed: int, folder: Path) -> Counts:
+    """A case is a batch through a drawn network, of which each has CASES_A_NETWORK, against the float64 oracle."""
+    wrong = 0
+    for first in range(0, cases, CASES_A_NETWORK):
+        try:
+            judge(seed + first, min(CASES_A_NETWORK, cases - first))
+        except (AssertionError, GncodegenError) as error:
+            print(f"drawn-networks, seed {seed + first}: {error}", file=sys.stderr)
+            wrong += 1
+    return {"cases": cases, "wrong": wrong}
 
 
 ATTACKS = (
@@ -371,7 +389,8 @@ ATTACKS = (
     Attack("killed-ranks", 20, 5, 900, killed_ranks),
     Attack("killed-trainings", 20, 10, 900, killed_trainings),
     Attack("interrupted-trainings", 20, 10, 900, interrupted_trainings),
-    Attack("mutated-ir", 100_000, 2_000, 1800, mutated("ir")),
+    Attack("mutated-ir", 100_000, 4_000, 1800, mutated("ir")),
+    Attack("drawn-networks", 100_000, 1_000, 1800, drawn_networks),
     Attack("mutated-onnx", 100_000, 10_000, 1800, mutated("onnx")),
 )
 

@@ -26,39 +26,55 @@ class Entry:
     """Files of one name with several suffixes: a kernel's source and compiled forms, a Program, a measurement.
 
     Args:
-        paths: the files.
+        folder: where they lie.
+        names: of the files.
         bytes: of all of them.
         used: when one of them was last written or read, to a day; seconds since 1970.
     """
 
-    paths: tuple[Path, ...]
+    folder: str
+    names: tuple[str, ...]
     bytes: int
     used: float
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files."""
+        return tuple(Path(self.folder, name) for name in self.names)
+
+    @property
     def kind(self) -> str:
         """The first folder that it lies in, such as "kernels/cpu-…"; "" in the cache's own."""
-        return str(self.paths[0].parent.relative_to(root())).removeprefix(".")
+        return os.path.relpath(self.folder, root()).removeprefix(".")
 
 
 def entries() -> list[Entry]:
     """All that the cache holds, the longest unused first."""
-    found: dict[Path, list[tuple[Path, os.stat_result]]] = {}
-    for path in _files(root()):
-        with suppress(OSError):  # gone meanwhile
-            facts = path.stat()
-            found.setdefault(path.with_suffix(""), []).append((path, facts))
-    made = [
-        Entry(tuple(p for p, _ in each), sum(s.st_size for _, s in each), max(s.st_mtime for _, s in each))
-        for each in found.values()
-    ]
+    made: list[Entry] = []
+    for folder, found_there in _folders(str(root())):
+        found: dict[str, list[tuple[str, os.stat_result]]] = {}
+        for file in found_there:
+            with suppress(OSError):  # gone meanwhile
+                facts = file.stat()
+                found.setdefault(os.path.splitext(file.name)[0], []).append((file.name, facts))  # noqa: PTH122  fast
+        made += [
+            Entry(folder, tuple(n for n, _ in each), sum(s.st_size for _, s in each), max(s.st_mtime for _, s in each))
+            for each in found.values()
+        ]
     return sorted(made, key=lambda entry: entry.used)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name != "locks"]
-        yield from (Path(place) / name for name in names)
+def _folders(folder: str) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """The cache's folders, each with its files; texts, since paths of tens of thousands of files take seconds."""
+    try:
+        with os.scandir(folder) as listed:
+            found = list(listed)
+    except OSError:  # gone meanwhile
+        return
+    yield folder, [entry for entry in found if not entry.is_dir()]
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False) and entry.name != "locks":
+            yield from _folders(entry.path)
 
 
 def clean(limit: int | None = None) -> int:
@@ -99,7 +115,8 @@ def clean_sometimes() -> None:
 
 def damaged() -> list[Path]:
     """Files that are not what was written, and those that a killed process left unfinished."""
-    return [path for path in _files(root()) if not files.is_whole(path)]
+    paths = (Path(file.path) for _, found in _folders(str(root())) for file in found)
+    return [path for path in paths if not files.is_whole(path)]
 
 
 def clear() -> None:

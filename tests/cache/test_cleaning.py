@@ -53,6 +53,18 @@ def test_a_file_that_goes_meanwhile_is_none(place):
     assert [len(entry.paths) for entry in cleaning.entries()] == [2]
 
 
+def test_links_to_folders_are_not_followed(place, tmp_path):
+    fill(place, 1, 10)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.txt").write_text("mine")
+    (place / "kernels" / "away").symlink_to(elsewhere)
+    assert [(entry.kind, sorted(entry.names)) for entry in cleaning.entries()] == [("kernels", ["k0.o", "k0.py"])]
+    cleaning.clean(0)
+    assert names(place) == ["away"]
+    assert (elsewhere / "mine.txt").exists()
+
+
 def test_cleaning_is_done_at_most_once_an_hour(place):
     fill(place, 3, 400_000)
     cleaning.clean_sometimes()

@@ -81,20 +81,39 @@ def assert_same_network(
     randomize(compiled)
     for name, value in (parameters or {}).items():
         compiled.parameters[name] = np.asarray(value)
+    t, gradients = assert_same_results(
+        compiled, nodes, x, t, tolerance, floor, loss=loss, loss_options=loss_options, training=training
+    )
+    if finite_differences or (finite_differences is None and dtype == "float64"):
+        assert_gradients_are_slopes(compiled, x, t, gradients)
+    return compiled
+
+
+def assert_same_results(
+    compiled: Any,
+    nodes: Sequence[ref.Node],
+    x: NDArray[Any],
+    t: ArrayLike | None,
+    tolerance: float,
+    floor: float = 1e-2,
+    *,
+    loss: Any = ref.half_squared_error,
+    loss_options: Mapping[str, Any] | None = None,
+    training: bool = False,
+) -> tuple[ArrayLike, Mapping[str, Any]]:
+    """Compares prediction, loss and gradients of one batch with those of the twin; returns targets and gradients."""
     twin = ref.ReferenceNetwork(nodes, dict(compiled.parameters), loss=loss, loss_options=loss_options)
     expected = twin.predict(x)
     assert_near(compiled.predict(x), expected, tolerance, "predict", floor)
     if t is None:
-        t = np.random.default_rng(5).standard_normal(expected.shape).astype(dtype)
+        t = np.random.default_rng(5).standard_normal(expected.shape).astype(x.dtype)
     assert_near(compiled.loss(x, t), twin.loss(x, t, training=training), tolerance, "loss", floor)
     gradients, right = compiled.gradients(x, t), twin.gradients(x, t, training=training)
     assert set(gradients) == set(right)
     for name, gradient in gradients.items():
         shape = x.shape if name == "input" else np.shape(compiled.parameters[name])
         assert_near(gradient, right[name].reshape(shape), tolerance, f"gradient of {name}", floor)
-    if finite_differences or (finite_differences is None and dtype == "float64"):
-        assert_gradients_are_slopes(compiled, x, t, gradients)
-    return compiled
+    return t, gradients
 
 
 def assert_gradients_are_slopes(compiled: Any, x: NDArray[Any], t: ArrayLike, gradients: Mapping[str, Any]) -> None:

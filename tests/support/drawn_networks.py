@@ -7,15 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import reference as ref
 
 import gncodegen as gnc
+from support.comparison import assert_same_results, randomize
 
 ACTIVATIONS: dict[str, tuple[Callable[[str], Any], dict[str, Any]]] = {
     "relu": (lambda name: gnc.ReluLayer(name=name), {"function": "relu"}),
     "leaky": (lambda name: gnc.LeakyReluLayer(0.3, name=name), {"function": "leaky-relu", "alpha": 0.3}),
     "tanh": (lambda name: gnc.TanhLayer(name=name), {"function": "tanh"}),
     "sigmoid": (lambda name: gnc.SigmoidLayer(name=name), {"function": "sigmoid"}),
+    "elu": (lambda name: gnc.EluLayer(0.7, name=name), {"function": "elu", "alpha": 0.7}),
+    "swish": (lambda name: gnc.SwishLayer(name=name), {"function": "swish"}),
+    "softplus": (lambda name: gnc.SoftplusLayer(name=name), {"function": "softplus"}),
+    "gelu": (lambda name: gnc.GeluLayer(name=name), {"function": "gelu"}),
+    "mish": (lambda name: gnc.MishLayer(name=name), {"function": "mish"}),
+    "softsign": (lambda name: gnc.SoftsignLayer(name=name), {"function": "softsign"}),
+    "hard swish": (lambda name: gnc.HardSwishLayer(name=name), {"function": "hard-swish"}),
+    "log sigmoid": (lambda name: gnc.LogSigmoidLayer(name=name), {"function": "log-sigmoid"}),
     "softmax": (lambda name: gnc.SoftmaxLayer(name=name), {}),
 }
 EXTENTS = (1, 2, 3, 5, 7, 8)
@@ -48,8 +58,9 @@ class DrawnNetwork:
     def grow(self) -> None:
         """One more layer that fits."""
         spatial, name = len(self.size) == 3, f"l{len(self.layers)}"
-        kinds = [self.normalization, self.activation, self.product]
-        self.draw.choice(kinds + [self.convolution, self.transposed, self.pooling, self.batch] * spatial)(name)
+        kinds = [self.normalization, self.activation, self.product, self.layer, self.local]
+        windows = [self.convolution, self.grouped, self.transposed, self.pooling, self.batch, self.whole]
+        self.draw.choice(kinds + windows * spatial)(name)
 
     def convolution(self, name: str) -> None:
         """A convolution of any stride, dilation and padding that leaves something."""
@@ -62,6 +73,39 @@ class DrawnNetwork:
             window, filters, stride=stride, dilation_factor=dilation, padding=options["padding"], name=name
         )
         self.add(layer, ref.convolution, ("weights", "bias"), **options)
+
+    def grouped(self, name: str) -> None:
+        """A convolution in groups, at times a channel each."""
+        window, count = self.draw.choice((1, 2, 3)), self.draw.choice((1, 2, 3))
+        groups = self.draw.choice([g for g in range(1, self.size[-1] + 1) if self.size[-1] % g == 0])
+        layer = gnc.GroupedConvolution2dLayer(window, count, groups, padding="same", name=name)
+        self.add(layer, ref.convolution, ("weights", "bias"), padding="same", groups=groups)
+
+    def whole(self, name: str) -> None:
+        """A pooling of all there is."""
+        kind, operation = self.draw.choice(
+            (
+                (gnc.GlobalAveragePooling2dLayer, ref.global_average_pool),
+                (gnc.GlobalMaxPooling2dLayer, ref.global_max_pool),
+            )
+        )
+        self.add(kind(name=name), operation)
+
+    def layer(self, name: str) -> None:
+        """A layer normalization."""
+        self.add(
+            gnc.LayerNormalizationLayer(epsilon=1e-2, name=name), ref.layer_norm, ("scale", "offset"), epsilon=1e-2
+        )
+
+    def local(self, name: str) -> None:
+        """A normalization across neighbouring channels."""
+        window = self.draw.choice((1, 2, 3, 5))
+        self.add(
+            gnc.CrossChannelNormalizationLayer(window, alpha=0.1, name=name),
+            ref.local_response,
+            window=window,
+            alpha=0.1,
+        )
 
     def transposed(self, name: str) -> None:
         """A transposed convolution."""
@@ -116,3 +160,34 @@ def drawn(draw: random.Random) -> DrawnNetwork:
         network.grow()
     network.layers.append(gnc.RegressionLayer(name="end"))
     return network
+
+
+BATCHES = (0, 1, 2, 3, 7, 13)
+SPREADS = ((1.0, 0.0), (1.0, 3.0), (0.01, 0.0), (30.0, 0.0))
+"""(scale, mean) of what flows in."""
+
+
+def judge(seed: int, cases: int) -> None:
+    """Compiles one drawn network in float64 and compares cases of it with the oracle.
+
+    A case is a batch of a drawn size, scale and mean with drawn parameters: prediction, loss and every gradient.
+
+    Raises:
+        AssertionError: a result is off, named with its case.
+    """
+    draw = random.Random(seed)
+    network = drawn(draw)
+    compiled = gnc.compile(network.layers, batch_size=draw.choice(BATCHES[1:]), training=True, dtype="float64", seed=0)
+    for number in range(cases):
+        batch, (scale, mean) = draw.choice(BATCHES), draw.choice(SPREADS)
+        x = np.random.default_rng([seed, number]).standard_normal((batch, *network.input_size)) * scale + mean
+        randomize(compiled, seed + number)
+        try:
+            if batch:
+                assert_same_results(compiled, network.nodes, x, None, 1e-10, training=True)
+            else:
+                assert np.shape(compiled.predict(x)) == (0, *network.size), "the shape of no results"
+        except AssertionError as error:
+            raise AssertionError(
+                f"case {number}, {batch} observations of scale {scale}, mean {mean}: {error}"
+            ) from error

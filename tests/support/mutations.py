@@ -195,12 +195,14 @@ PASSES = (
 
 
 @cache
-def _texts() -> tuple[str, ...]:
+def _texts() -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Texts, and how often each is drawn: a case of a long one takes longer, and has the same few changes."""
     from gncodegen.passes.lower import lower
     from support.networks import NETWORKS
 
     lowered = [lower(make(), "train_step", batch_size=2)[0] for make in NETWORKS.values()]
-    return tuple(stages[stage] for stages in lowered for stage in ("gn", "fuse", "memory"))
+    texts = tuple(stages[stage] for stages in lowered for stage in ("gn", "fuse", "memory"))
+    return texts, tuple(len(text) ** -2.0 for text in texts)
 
 
 def ir_text(draw: random.Random) -> None:
@@ -210,7 +212,7 @@ def ir_text(draw: random.Random) -> None:
     spec = draw.choice(PASSES)
     if draw.random() < 0.2:
         spec = mutated(draw, spec, ("{", "}", "=", ",", "1", "-1", '"', "true", "a", "[", "]", "vector_bytes=", "l2=0"))
-    run_pipeline(mutated(draw, draw.choice(_texts()), WORDS), spec)
+    run_pipeline(mutated(draw, draw.choices(*_texts())[0], WORDS), spec)
 
 
 @cache

@@ -11,7 +11,9 @@ from support.cuda_stub.abi import Status
 from support.cuda_stub.driver import STARTING
 
 import gncodegen as gnc
+from gncodegen import programs
 from gncodegen.errors import TargetError
+from gncodegen.kernels import store
 from gncodegen.targets.cuda import compile as cuda_compile
 from gncodegen.targets.cuda.device import cuda_python
 from gncodegen.targets.cuda.device.gpu import Gpu
@@ -42,7 +44,9 @@ class TestStart:
         with refused(r"cuda-core 0\.7 or later; given: 0\.4\.2; run `pip install --upgrade"):
             gnc.compile(LAYERS, "cuda")
 
-    def test_missing_compiler(self, monkeypatch):
+    def test_missing_compiler(self, monkeypatch, tmp_path):
+        for module in (store, programs):  # what is in a cache needs no compiler
+            monkeypatch.setattr(module, "root", lambda: tmp_path)
         monkeypatch.setattr(cuda_compile, "find_spec", lambda name: None)
         layers = [gnc.ImageInputLayer((7, 1, 5), normalization="none"), gnc.ReluLayer()]
         with refused(r"numba.cuda.*pip install 'gncodegen\[cuda\]'"):
