@@ -57,7 +57,8 @@ def _refuse_masks(compiled: Compiled) -> None:
         raise NetworkError(
             [
                 f'{node.label}: padding="mask", and files take no lengths of sequences; allowed: padding="none" and '
-                '"include"; export a network of the same values with padding="none", for sequences of full length'
+                f'"include"; export compile(net.graph.replace({node.name!r}, dataclasses.replace('
+                f'net.graph[{node.name!r}], padding="none")), …), which computes full-length sequences alike'
                 for node in masked
             ]
         )

@@ -11,6 +11,7 @@ from gncodegen.functional.prepared import kind
 from gncodegen.layers import activations
 from gncodegen.layers.activations import UNARY, ActivationLayer, SoftmaxLayer, UnaryLayer
 from gncodegen.layers.outputs import ClassificationLayer, RegressionLayer
+from gncodegen.layers.prelu import PreluLayer
 from gncodegen.runtime.arrays import as_array
 
 
@@ -18,6 +19,22 @@ from gncodegen.runtime.arrays import as_array
 def softmax(x: Any, *, data_format: str | None = None) -> Given:
     """y_c = exp(x_c) / Σ_j exp(x_j) over the C axis; arguments as of `groupnorm`."""
     return Given(kind(SoftmaxLayer), x, {}, data_format)
+
+
+@Form
+def prelu(x: Any, alpha: Any, *, data_format: str | None = None) -> Given:
+    """Y = x where x > 0, else alpha · x.
+
+    Args:
+        x: array with a C axis.
+        alpha: (C,), or (1,) for one slope of all channels.
+        data_format: as for `groupnorm`.
+
+    Returns:
+        array shaped like x.
+    """
+    slopes = "shared" if as_array(alpha, "prelu: alpha").size == 1 else "channel-wise"
+    return Given(kind(PreluLayer, slopes=slopes), x, {"alpha": alpha}, data_format)
 
 
 @Form

@@ -10,7 +10,7 @@ import numpy as np
 
 from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import axis_order, permutation
-from gncodegen.layers.inputs import InputLayer
+from gncodegen.layers.inputs import InputLayer, SequenceInputLayer
 from gncodegen.layers.network import Network
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.runtime.arrays import as_array
@@ -45,9 +45,14 @@ def checked_inputs(x: Any, node: Node, data_format: str) -> tuple[NDArray[Any], 
     others = array.shape[:axis] + array.shape[axis + 1 :]
     fits = array.ndim == len(wanted) and others == wanted[:axis] + wanted[axis + 1 :]
     if sequences is None and not fits:
+        cure = "reshape x, give data_format, or change the size of the input layer"
+        if isinstance(node.layer, SequenceInputLayer) and array.ndim == len(wanted):
+            cure = (
+                f"write min_length={array.shape[order.index('T')]} in the input layer, reshape x, or give data_format"
+            )
         raise ArrayError(
             f"{node.label}: x has shape {array.shape}; allowed: ({', '.join(map(str, wanted))}), in the order "
-            f"{order!r}; reshape x, give data_format, or change the size of the input layer"
+            f"{order!r}; {cure}"
         )
     if array.shape[axis] == 0:
         raise ArrayError(f"{node.label}: x holds no observation; allowed: at least one; give more data")

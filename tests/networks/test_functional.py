@@ -45,12 +45,13 @@ FORMS = {
     "maxpool": ((X, 2), {"stride": 2}, lambda x: ref.max_pool(x, window=(2, 2), stride=2)),
     "avgpool": ((X, 2), {}, lambda x: ref.average_pool(x, window=(2, 2))),
     "softmax": ((X,), {}, ref.softmax),
+    "prelu": ((X, SCALE), {}, lambda x, alpha: ref.elementwise("prelu", x, alpha)),
 }  # fmt: skip
 """Name → arguments, properties, and the oracle of the arrays among the arguments."""
 
 NAMES = {"groupnorm": "x offset scale", "convolution": "x weights bias", "transposed_convolution": "x weights bias"}
 NAMES |= dict.fromkeys(("instancenorm", "layernorm", "batchnorm"), "x offset scale")
-NAMES |= {"fullyconnect": "x weights bias"} | dict.fromkeys(("maxpool", "avgpool", "softmax"), "x")
+NAMES |= {"fullyconnect": "x weights bias", "prelu": "x alpha"} | dict.fromkeys(("maxpool", "avgpool", "softmax"), "x")
 
 
 def chosen(names, *default):

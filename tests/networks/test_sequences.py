@@ -325,8 +325,10 @@ def test_sequences_that_do_not_fit_are_refused(compiled, tmp_path):
             compiled.predict(x)
     with pytest.raises(gnc.LayerError, match="padding_direction"):
         gnc.SequenceInputLayer(3, padding="mask", padding_direction="left")
-    with pytest.raises(gnc.NetworkError, match="take no lengths"):
+    with pytest.raises(gnc.NetworkError, match=r"take no lengths.*net.graph\.replace\('sequenceinput'.*full-length"):
         compiled.export(tmp_path / "net.py")
+    with pytest.raises(gnc.ArrayError, match=r"\(2, 7, 3\); allowed: \(N, 1, 3\).* write min_length=7 in the input"):
+        gnc.train_network(np.ones((2, 7, 3)), [0, 1], [gnc.SequenceInputLayer(3), gnc.RegressionLayer()], options())
     x, y = labelled(3)
     with pytest.raises(gnc.ArrayError, match=r"x is a list of arrays of shapes .* padding=\"mask\" or \"include\""):
         gnc.train_network(x, y, labeller(padding="none"), options())
