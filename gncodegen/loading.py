@@ -20,7 +20,7 @@ from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.state import Hyperparameters
-from gncodegen.saving import PARTS, RECORD, NetworkState, is_part
+from gncodegen.saving import ENTRIES, PARTS, RECORD, NetworkState, is_part
 
 T = TypeVar("T")
 Shapes = Mapping[str, tuple[int, ...]]
@@ -121,6 +121,8 @@ def count(record: Mapping[str, Any], name: str) -> int:
 
 
 def _state(folder: Path, record: Mapping[str, Any], changes: Mapping[str, Any]) -> NetworkState:
+    if odd := sorted(record.keys() - ENTRIES):
+        raise MalformedError(f"{RECORD} has {', '.join(odd)[:80]}, which no save writes")
     options, steps = CompileOptions(**entry(record, "options", dict)), count(record, "steps")
     given: dict[str, Any] = entry(record, "hyperparameters", dict)
     numbers = Hyperparameters(options.solver, steps=steps, **given).values()

@@ -27,6 +27,8 @@ from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
 
 RECORD = "network.json"
+ENTRIES = frozenset({"network", "options", "hyperparameters", "steps", "trained", "files"})
+"""Of the record."""
 PARTS = ("arrays", "solver")
 """The files of arrays. The solver's are in one of their own, so that no layer's name can stand for one of them."""
 

@@ -82,6 +82,7 @@ def change_arrays(folder: Path, part: str, changes: dict[str, Any], rename: bool
         ({"network__outputs": 7}, "holds no saved network: TypeError"),
         ({"options__batch_size": 0}, "batch_size = 0; allowed: a positive int"),
         ({"options__speed": 1}, "holds no saved network: TypeError.*'speed'"),
+        ({"layers": [5]}, "network.json has layers, which no save writes"),
         ({"options": None}, "options = None, which is no dict"),
     ],
 )

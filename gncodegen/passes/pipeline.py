@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import field, fields, make_dataclass
 from functools import partial
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass, PassPipeline
@@ -150,6 +150,19 @@ def _planning_for(kind: type[ModulePass], machine: Machine | None) -> type[Modul
     return cast("type[ModulePass]", made)
 
 
+def _check_truth(passes: Sequence[ModulePass]) -> None:
+    """Refuses true and false as numbers, which xDSL takes, since Python's bool is an int."""
+    for step in passes:
+        for each in fields(step):
+            value = getattr(step, each.name)
+            if isinstance(value, bool) and "bool" not in str(each.type):
+                raise TypeError(f"{step.name}: {each.name} = {str(value).lower()}; allowed: {_type_name(each.type)}")
+
+
+def _type_name(of: Any) -> str:
+    return of.__name__ if isinstance(of, type) else str(of)
+
+
 def _timed(step: ModulePass, module: ModuleOp, seconds: float) -> str:
     return f"pass {step.name}: {1e3 * seconds:.1f} ms, {sum(1 for _ in module.walk())} ops"
 
@@ -171,6 +184,7 @@ def run_pipeline(text: str, spec: str, name: str = "<text>", machine: Machine | 
         try:
             known = {key: lambda kind=kind: _planning_for(kind, machine) for key, kind in PASSES.items()}
             passes = PassPipeline.parse_spec(known, spec).passes
+            _check_truth(passes)
         except (ValueError, TypeError, StopIteration, RuntimeError) as error:
             if isinstance(error, CompileError):
                 raise

@@ -73,6 +73,8 @@ def test_stages_on_text_are_the_stages_of_lowering() -> None:
         ("select{cores=-1}", "cores=-1}; allowed: a positive int"),
         ("prologue{l2=-5}", "l2=-5}; allowed: an int, 0 or more"),
         ("select{math=exact}", "math=exact}; allowed: float32, tf32, bf16"),
+        ("shapes{batch_size=true}", "shapes: batch_size = true; allowed: int"),
+        ("prologue{l2=false}", "prologue: l2 = false; allowed: int"),
         ("shapes{batch_size=-1}", "batch_size = -1; allowed: 0 to"),
         ("shapes{batch_size=99999999999999999999}", "batch_size = 9+; allowed: 0 to"),
     ],
