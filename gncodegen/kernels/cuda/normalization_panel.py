@@ -26,6 +26,9 @@ MOST_SHARED_DATA = 48
 
 MANY_GUARDS = 8
 COUNTED_GUARDS = 16
+COUNTED_TABLE = 16
+"""Registers of one thread where kernels read how many rows there are: for guards, and where warps add up the tables."""
+
 OTHER_REGISTERS = 32
 HELD_REGISTERS = 16
 """Registers of one thread besides, and more for each tensor: addresses, scale, offset, statistics."""
@@ -237,7 +240,7 @@ class Panel:
         """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
         guards = self.guarded * self.lanes * self.held + (64 if self.guarded > MANY_GUARDS else 0)
         if self.counted and self.item < 8:  # all alike: the assembler keeps no more alive over them
-            guards = COUNTED_GUARDS
+            guards = COUNTED_GUARDS + (0 if self.direct or self.mixed else COUNTED_TABLE)
         gathered, waits = 32 if self.mixed else 0, 8 if self.shared else 0
         other = OTHER_REGISTERS + HELD_REGISTERS * self.held
         return ceiling(self.data + other + guards + gathered + waits, 8) * 8
