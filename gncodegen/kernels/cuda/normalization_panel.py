@@ -26,8 +26,9 @@ MOST_SHARED_DATA = 48
 
 MANY_GUARDS = 8
 COUNTED_GUARDS = 16
-COUNTED_TABLE = 16
-"""Registers of one thread where kernels read how many rows there are: for guards, and where warps add up the tables."""
+COUNTED_ENTRIES = 16
+MANY_ENTRIES = 32
+"""Registers of one thread where kernels read how many rows there are: for guards, and for many entries of tables."""
 
 OTHER_REGISTERS = 32
 HELD_REGISTERS = 16
@@ -224,6 +225,11 @@ class Panel:
         return self.group_channels if self.mixed else self.group_columns // self.joined
 
     @property
+    def entries(self) -> int:
+        """Entries of a table that a thread reads at once, if it adds them up itself."""
+        return self.table_rows * max(self.table_group, self.values)
+
+    @property
     def direct(self) -> bool:
         """Whether every thread adds up the table itself: few entries, in whole accesses."""
         together = max(self.table_group, self.values)
@@ -240,7 +246,7 @@ class Panel:
         """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
         guards = self.guarded * self.lanes * self.held + (64 if self.guarded > MANY_GUARDS else 0)
         if self.counted and self.item < 8:  # all alike: the assembler keeps no more alive over them
-            guards = COUNTED_GUARDS + (0 if self.direct or self.mixed else COUNTED_TABLE)
+            guards = COUNTED_GUARDS + (COUNTED_ENTRIES if self.direct and self.entries > MANY_ENTRIES else 0)
         gathered, waits = 32 if self.mixed else 0, 8 if self.shared else 0
         other = OTHER_REGISTERS + HELD_REGISTERS * self.held
         return ceiling(self.data + other + guards + gathered + waits, 8) * 8
