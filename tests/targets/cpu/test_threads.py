@@ -122,6 +122,9 @@ def test_a_warm_start_runs_on_all_threads_without_numba_and_leaves_numba_its_own
     assert run_warm() == [["3", "True"], ["1000.0", "0", "True"]]
 
 
+@pytest.mark.full(
+    like="targets/cpu/test_threads.py::test_a_warm_start_runs_on_all_threads_without_numba_and_leaves_numba_its_own"
+)
 def test_numba_starts_its_threads_where_it_is_set_to_something():
     pytest.importorskip("numba.np.ufunc.omppool", reason="Numba has no OpenMP here")
     assert run_warm(NUMBA_NUM_THREADS="1") == [["3", "True", "numba"], ["1000.0", "0", "True"]]
