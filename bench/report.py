@@ -67,15 +67,24 @@ def table(rows: list[Row]) -> list[str]:
     return lines
 
 
-def section(record: dict[str, Any], rows: list[Row]) -> list[str]:
-    """Where and how rows were measured, and their table."""
+def starts(rows: list[dict[str, Any]]) -> list[str]:
+    """Seconds of a process until its first result."""
+    lines = ["| s | | empty cache | full cache | of it: import | compile | first call |", "|" + "---|" * 7]
+    for row in rows:
+        cells = " | ".join(f"{row[part]:.2f}" for part in ("cold", "warm", "import", "compile", "first"))
+        lines.append(f"| {row['network']} | {row['function']} | {cells} |")
+    return lines
+
+
+def section(record: dict[str, Any], lines: list[str]) -> list[str]:
+    """Where and how something was measured, and its table."""
     where = record["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     return [
         f"{where['cpu']}, {where['cores']} cores. `{where['command']}`, {where['date'][:10]}.",
         f"Python {where['python']}, {versions}.",
         "",
-        *table(rows),
+        *lines,
         "",
     ]
 
@@ -84,11 +93,14 @@ def page(records: dict[str, Any]) -> None:
     """All figures, with versions, command and date."""
     lines = ["# Networks against PyTorch and ONNX Runtime", "", "Written by `python bench/report.py`.", ""]
     for cpu, record in records.items():
-        lines += [f"## {cpu}", "", *section(record, networks(record["results"]))]
+        lines += [f"## {cpu}", "", *section(record, table(networks(record["results"])))]
         if others := published(cpu):
             lines += ["### Networks that others published", ""]
         for record_of_others, rows in others:
-            lines += section(record_of_others, rows)
+            lines += section(record_of_others, table(rows))
+        if started := recorded("startup").get(cpu):
+            lines += ["### From the first line of a process to its first result", ""]
+            lines += section(started, starts(started["results"]))
     (DOCS / "results.md").write_text("\n".join(lines), encoding="utf-8")
 
 
