@@ -40,8 +40,8 @@ def command(module: str) -> list[str]:
     return [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2]), module]
 
 
-MOST_HERE = 64
-"""Kernels that one process compiles by itself: Numba keeps half a megabyte of each, other processes give it back."""
+MOST_HERE = 40
+"""Kernels that one process compiles by itself: Numba keeps up to a megabyte of each, other processes give it back."""
 
 
 @dataclass

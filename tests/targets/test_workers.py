@@ -6,6 +6,7 @@ import json
 import os
 import select
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,3 +107,36 @@ def test_a_worker_whose_parent_is_gone_ends_without_a_word(tmp_path: Path) -> No
     )  # fmt: skip
     os.close(written)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+ARCHITECTURES = """
+import gc, resource
+from pathlib import Path
+
+import numpy as np
+
+import gncodegen as gnc
+from gncodegen.targets import workers
+
+workers.MOST_HERE = 3
+for number in range(1, 25):
+    x = np.ones((2, number, 5, 3), np.float32)
+    net = gnc.compile([gnc.ImageInputLayer(x.shape[1:], normalization="none"), gnc.TanhLayer()], batch_size=2)
+    net.predict(x)
+    del net
+    if number in (6, 24):
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        print(pages * resource.getpagesize() / 2**20)
+"""
+
+
+@pytest.mark.full(like="targets/test_workers.py::test_a_process_that_compiled_much_leaves_the_rest_to_workers")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from Linux's /proc")
+def test_many_architectures_leave_no_memory_behind(tmp_path: Path) -> None:
+    environment = os.environ | {"GNCODEGEN_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", ARCHITECTURES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    early, late = map(float, done.stdout.split())
+    assert late - early < 8, "megabytes; each architecture left 8 behind"
