@@ -26,9 +26,9 @@ MOST_SHARED_DATA = 48
 
 MANY_GUARDS = 8
 COUNTED_GUARDS = 16
-COUNTED_ENTRIES = 16
+COUNTED_ENTRIES = 24
 MANY_ENTRIES = 32
-"""Registers of one thread where kernels read how many rows there are: for guards, and for many entries of tables."""
+"""Registers of a thread where kernels read how many rows there are: guards; many entries of tables, or mixed lanes."""
 
 OTHER_REGISTERS = 32
 HELD_REGISTERS = 16
@@ -246,7 +246,8 @@ class Panel:
         """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
         guards = self.guarded * self.lanes * self.held + (64 if self.guarded > MANY_GUARDS else 0)
         if self.counted and self.item < 8:  # all alike: the assembler keeps no more alive over them
-            guards = COUNTED_GUARDS + (COUNTED_ENTRIES if self.direct and self.entries > MANY_ENTRIES else 0)
+            many = self.mixed or (self.direct and self.entries > MANY_ENTRIES)
+            guards = COUNTED_GUARDS + (COUNTED_ENTRIES if many else 0)
         gathered, waits = 32 if self.mixed else 0, 8 if self.shared else 0
         other = OTHER_REGISTERS + HELD_REGISTERS * self.held
         return ceiling(self.data + other + guards + gathered + waits, 8) * 8
@@ -281,7 +282,7 @@ class Panel:
     def _forward_sums(self) -> int:
         """Values in shared memory: three tables, their totals, and the partials of groups joined."""
         groups = self.groups // self.blocks
-        return 3 * self.members * (self.table_rows * self.table_columns + groups) + 3 * groups + 3
+        return 3 * self.members * (self.table_rows * self.table_columns + groups) + 3 * groups + 6
 
     @property
     def _gradient_sums(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 from support.cuda_kernels import check_accesses, check_static, report
-from support.execution import problem_of
+from support.execution import executor, problem_of
 from support.normalization import check
 from support.sets import diagonal, few
 from support.targets import ARCHITECTURES, ON_ARCHITECTURES, machine
@@ -94,3 +95,14 @@ def test_a_real_shape_moves_the_bytes_that_its_launches_name(execute):
 def test_report_names_registers():
     problem, plan = planned("group_norm", (2, 8, 8, 32), 8, "sm_90")
     assert report(check_static(problem, plan)[0])["registers"] <= 64
+
+
+def test_rows_that_a_kernel_counts_and_lanes_that_mix_groups_leave_registers():
+    """On sm_75 the assembler keeps more alive over guards of mixed lanes than over others."""
+    executed = partial(executor("sm_75"), cores=46)
+    check(executed, (2, 10, 10, 6), 6, "float32", "relu", reduced="batch-spatial")
+
+
+def test_tables_that_end_inside_an_access():
+    """27 sums of nine warps, of which the compiler for sm_120 reads the last three as four."""
+    check(executor("sm_120"), (1, 9, 9, 64), 1, "float32", "relu")
