@@ -59,9 +59,14 @@ class Slot:
         """The slot written in an argument or result attribute."""
         given = {name.removeprefix("gn."): decode(value) for name, value in attributes.data.items()}
         try:
-            return Slot(**given)  # pyright: ignore[reportArgumentType]
+            slot = Slot(**given)  # pyright: ignore[reportArgumentType]
         except TypeError as error:
             raise VerifyException(f"attributes {attributes} do not describe an array: {error}") from error
+        for name in given:
+            wanted, kinds = ("a number", (int, float)) if name.endswith("_factor") else ("a text", (str,))
+            if type(getattr(slot, name)) not in kinds:
+                raise VerifyException(f"gn.{name} in {attributes} describes no array; allowed: {wanted}")
+        return slot
 
 
 def function_of(module: ModuleOp) -> FuncOp:

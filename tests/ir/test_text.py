@@ -25,7 +25,7 @@ from gncodegen.kernels.schedule import Schedule
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
 from gncodegen.passes.lower import lower
-from gncodegen.passes.pipeline import pipeline, run
+from gncodegen.passes.pipeline import pipeline, run, run_pipeline
 
 NAMES = st.text(min_size=1).filter(lambda name: "/" not in name and name.isprintable() and name.strip() == name)
 
@@ -165,3 +165,16 @@ def test_lines_fit_120_columns_and_repeated_lists_are_aliases():
 def test_a_name_that_is_no_text_is_printed_as_it_is() -> None:
     text = "builtin.module { func.func @predict(%x: tensor<4xf32> {gn.name = f64}) { func.return } }"
     assert "{gn.name = f64}" in print_module(parse_module(text))
+
+
+@pytest.mark.parametrize(
+    ("slot", "allowed"),
+    [
+        ('gn.kind = "parameter", gn.name = 0.0 : f64', "gn.name in .* allowed: a text"),
+        ('gn.kind = "parameter", gn.name = "a.b", gn.l2_factor = "1"', "gn.l2_factor in .* allowed: a number"),
+    ],
+)
+def test_descriptions_of_another_type_are_refused(slot: str, allowed: str) -> None:
+    text = f"builtin.module {{ func.func @train_step(%x: tensor<4xf32> {{{slot}}}) {{ func.return }} }}"
+    with pytest.raises(CompileError, match=allowed):
+        run_pipeline(text, "gradients{function=train_step}")
