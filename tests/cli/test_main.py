@@ -109,7 +109,8 @@ def test_compile_exports_and_takes_onnx_models(file, tmp_path, capsys, monkeypat
     assert "allowed: NAME=VALUE behind the file" in capsys.readouterr().err
 
 
-def test_inspect_the_last_compilation(file, capsys):
+def test_inspect_the_last_compilation(file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compiler, "_record", lambda: tmp_path / "last.json")  # not another test's last one
     run("compile", file)
     capsys.readouterr()
     assert run("inspect") == 0
