@@ -3,7 +3,7 @@
     python bench/startup.py [--rounds 5] [--no-save]
 
 "import", "compile" and "first" are the import of gncodegen and NumPy, `gnc.compile` and the first call. Python's own
-start is left out. Budgets: 5 s for the small network's step from nothing, 12 s for ResNet-20-GN's, 0.35 s with a full cache.
+start is left out. Budgets: 5 s for the small network's step from nothing, 12 s for ResNet-20-GN's, 0.35 s warm.
 """
 
 from __future__ import annotations
