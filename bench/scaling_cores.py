@@ -99,14 +99,15 @@ def simulated(program: Program, alone: dict[int, float], cores: int) -> list[Spe
     whole: dict[int, int] = {}
     for call, each in zip(calls, costs, strict=True):
         whole[call.step] = whole.get(call.step, 0) + each
-    shareable = sum(each for call, each in zip(calls, costs, strict=True) if call.grid > 1 and each >= SERIAL_BELOW)
+    is_shared = [call.grid > 1 and each >= SERIAL_BELOW for call, each in zip(calls, costs, strict=True)]
+    shareable = sum(each for each, shared in zip(costs, is_shared, strict=True) if shared)
+    together, in_caches = cores > 1 and shareable >= SHARED_FROM, machine(cores).l3 // 2
     found = []
-    for call, each in zip(calls, costs, strict=True):
+    for call, each, shared in zip(calls, costs, is_shared, strict=True):
         own = alone.get(call.step, 0.0) * each / max(1, whole[call.step])
-        shared = cores > 1 and shareable >= SHARED_FROM and call.grid > 1 and each >= SERIAL_BELOW
-        split = own * -(-call.grid // cores) / call.grid if shared else own
-        memory = call.bytes / BANDWIDTH[cores] if cores > 1 and call.bytes > machine(cores).l3 // 2 else 0.0
-        wait = HANDOVER + COUNTER * cores if cores > 1 and shareable >= SHARED_FROM else 0.0
+        split = own * -(-call.grid // cores) / call.grid if together and shared else own
+        memory = call.bytes / BANDWIDTH[cores] if cores > 1 and call.bytes > in_caches else 0.0
+        wait = HANDOVER + COUNTER * cores if together else 0.0
         found.append(Spent(call, own, split, memory, wait))
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from functools import cache
 from importlib.machinery import ExtensionFileLoader, PathFinder
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
@@ -54,6 +55,7 @@ def openmp_threads() -> OpenMPThreads | None:
         return None
     loader = spec.loader
 
+    @cache
     def pool() -> Any:
         module = module_from_spec(spec)
         loader.exec_module(module)
