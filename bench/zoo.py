@@ -182,8 +182,13 @@ def _regression() -> Layers:
     ]  # fmt: skip
 
 
+def product(*before: Layers) -> Layers:
+    """One fully connected layer, the smallest network with a training step."""
+    return [gnc.FeatureInputLayer(7), *before, gnc.FullyConnectedLayer(2), gnc.RegressionLayer()]
+
+
 def _dropout() -> Layers:
-    return [gnc.FeatureInputLayer(7), gnc.DropoutLayer(0.3), gnc.FullyConnectedLayer(2), gnc.RegressionLayer()]
+    return product(gnc.DropoutLayer(0.3))
 
 
 def _rescaled(method: str) -> Layers:
