@@ -49,6 +49,10 @@ class DeviceValues:
         """Of an array's first element."""
         return self._allocation.addresses[name]
 
+    def place(self, name: str) -> DeviceArray:
+        """The array where it lies, whose memory lives as long."""
+        return DeviceArray(self._device, self.address(name), self.shapes[name], self.dtype, self._allocation)
+
     def read(self, name: str) -> NDArray[Any]:
         """A copy on the host."""
         array = np.empty(self.shapes[name], self.dtype)

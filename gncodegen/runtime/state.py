@@ -172,6 +172,10 @@ class Values(Protocol):
     version: int
     """Counts the times that one of them was changed."""
 
+    def place(self, name: str) -> Any:
+        """The array where it lies, not copied: of the host, or a DeviceArray."""
+        ...
+
     def read(self, name: str) -> NDArray[Any]:
         """A copy on the host."""
         ...
@@ -196,6 +200,10 @@ class HostValues:
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name → extents."""
         return {name: array.shape for name, array in self.arrays.items()}
+
+    def place(self, name: str) -> NDArray[Any]:
+        """The array itself."""
+        return self.arrays[name]
 
     def read(self, name: str) -> NDArray[Any]:
         """A copy."""

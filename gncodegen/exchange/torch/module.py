@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError, NetworkError
 from gncodegen.exchange.torch.framework import framework
@@ -26,29 +26,24 @@ class CompiledModule(torch.nn.Module):
     a step of an optimizer, `load_state_dict` and an assignment to `compiled.parameters` are seen on both sides. What
     another call puts in their place, such as `parameter.data = …`, is copied in before the next run. Copies of the
     module have a network of their own.
-    In training mode dropout drops and batch norms take the batch's statistics, as in torch.
+    In training mode dropout drops and batch norms take the batch's statistics, as in torch. On a GPU kernels run in
+    torch's current stream, forward and backward.
 
     Args:
-        compiled: on the CPU.
+        compiled: for target "cpu" or "cuda".
     """
 
     def __init__(self, compiled: Compiled) -> None:
         super().__init__()
         values = compiled.parameters.stored
-        if not isinstance(values, HostValues):
-            issue = (
-                f"as_torch_module: the network is compiled for target {compiled.target!r}; allowed: 'cpu', whose "
-                "arrays torch shares; compile it with target='cpu', or call compiled.vjp with arrays of the GPU"
-            )
-            raise NetworkError([issue])
-        self.compiled, self._versions = compiled, dict[str, int]()
+        self.compiled, self._versions, self._device = compiled, dict[str, int](), _device(compiled)
         layers = [node.layer for node in compiled.network.inputs]
         self._whole = {number for number, layer in enumerate(layers) if getattr(layer, "whole", False)}
         self._by_mode = any(
             isinstance(node.layer, (DropoutLayer, BatchNormalizationLayer)) for node in compiled.network.nodes
         )
         for name, parameter in compiled.network.parameters.items():
-            tensor = torch.from_dlpack(values.arrays[name])
+            tensor = torch.from_dlpack(values.place(name))
             if parameter.learnable:
                 learned = parameter.learn_rate_factor > 0
                 self.register_parameter(_name(name), torch.nn.Parameter(tensor, requires_grad=learned))
@@ -61,19 +56,27 @@ class CompiledModule(torch.nn.Module):
         wanted = getattr(torch, self.compiled.options.array_dtype)
         inputs = tuple(x.to(wanted) if number in self._whole and _is_whole(x) else x for number, x in enumerate(inputs))
         for number, x in enumerate(inputs, 1):
-            if not isinstance(x, torch.Tensor) or x.dtype != wanted or x.device.type != "cpu":
+            if not isinstance(x, torch.Tensor) or x.dtype != wanted or x.device != self._device:
                 given = f"{x.dtype} on {x.device}" if isinstance(x, torch.Tensor) else type(x).__name__
+                place = "the CPU" if self._device.type == "cpu" else self._device
                 raise ArrayError(
-                    f"input {number} is {given}; allowed: {wanted} tensors on the CPU; convert it, or compile with "
-                    "another dtype"
+                    f"input {number} is {given}; allowed: {wanted} tensors on {place}; convert it, or compile with "
+                    "another dtype or target"
                 )
-        self._take_over()
+        with self.ordered():
+            self._take_over()
         mode = self.training and self._by_mode
         learned = [self.get_parameter(_name(name)) for name in self._learned()]
         if not torch.is_grad_enabled() or not any(each.requires_grad for each in (*inputs, *learned)):
-            return _tensors(_outputs(self, mode, inputs))
+            return _outputs(self, mode, inputs)
         results: Any = _Kernels.apply(self, mode, len(inputs), *inputs, *learned)
         return results[0] if len(results) == 1 else results
+
+    def ordered(self) -> AbstractContextManager[None]:
+        """Within it, a GPU's work goes to the stream that torch works in."""
+        if self._device.type == "cpu":
+            return nullcontext()
+        return self.compiled.stream(torch.cuda.current_stream(self._device))
 
     def _learned(self) -> list[str]:
         """The keys of all learnables, in the network's order."""
@@ -86,11 +89,11 @@ class CompiledModule(torch.nn.Module):
     def _take_over(self) -> None:
         """Tells the network which of its arrays torch has changed, and copies those that lie elsewhere."""
         values: Any = self.compiled.parameters.stored
-        for name, array in values.arrays.items():
-            tensor = self._tensor(name).detach()
-            if tensor.data_ptr() != array.ctypes.data:
+        for name in values.shapes:
+            tensor, place = self._tensor(name).detach(), values.place(name)
+            if tensor.data_ptr() != _address(place):
                 values.write(name, tensor.cpu().numpy())
-                self._tensor(name).data = torch.from_dlpack(array)
+                self._tensor(name).data = torch.from_dlpack(place)
             elif self._versions[name] != self._tensor(name)._version:
                 values.version += 1
         self._noted()
@@ -98,9 +101,9 @@ class CompiledModule(torch.nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy's tensors are the memory of its own network."""
         super().__setstate__(state)
-        values: Any = self.compiled.parameters.stored
-        for name, array in values.arrays.items():
-            self._tensor(name).data = torch.from_dlpack(array)
+        values = self.compiled.parameters.stored
+        for name in values.shapes:
+            self._tensor(name).data = torch.from_dlpack(values.place(name))
         self._noted()
 
     def _noted(self) -> None:
@@ -116,7 +119,7 @@ class _Kernels(torch.autograd.Function):
         context.module, context.mode, context.count = module, mode, count
         context.iteration = module.compiled.hyperparameters.iteration
         context.save_for_backward(*tensors)  # which tells where one was changed before the backward pass
-        results = _tensors(_outputs(module, mode, tensors[:count]))
+        results = _outputs(module, mode, tensors[:count])
         return results if isinstance(results, tuple) else (results,)
 
     @staticmethod
@@ -125,41 +128,62 @@ class _Kernels(torch.autograd.Function):
         """Cotangents of the outputs → those of what `forward` took."""
         module, count, tensors = context.module, context.count, context.saved_tensors
         compiled = module.compiled
-        inputs = tuple(map(_array, tensors[:count]))
-        dy: Any = tuple(map(_array, cotangents))
-        _, gradients = compiled.vjp(
-            inputs if count > 1 else inputs[0],
-            dy if len(dy) > 1 else dy[0],
-            training=context.mode,
-            iteration=context.iteration,
-        )
         nodes = compiled.network.inputs
         names = [f"input/{node.name}" if count > 1 else "input" for node in nodes] + module._learned()
-        found = [_shaped(gradients.get(name), tensor) for name, tensor in zip(names, tensors, strict=True)]
+        with module.ordered():
+            inputs = tuple(map(_array, tensors[:count]))
+            dy: Any = tuple(map(_array, cotangents))
+            _, gradients = compiled.vjp(
+                inputs if count > 1 else inputs[0],
+                dy if len(dy) > 1 else dy[0],
+                training=context.mode,
+                iteration=context.iteration,
+            )
+            found = [_shaped(gradients.get(name), tensor) for name, tensor in zip(names, tensors, strict=True)]
         return (None, None, None, *found)
 
 
+def _device(compiled: Compiled) -> Any:
+    """Where a network's arrays lie, as torch says it; raises NetworkError where torch sees none there."""
+    kind, _, number = compiled.target.partition(":")
+    if isinstance(compiled.parameters.stored, HostValues):
+        return torch.device("cpu")
+    if kind == "cuda":
+        return torch.device("cuda", int(number or 0))
+    issue = (
+        f"as_torch_module: the network is compiled for target {compiled.target!r}, whose arrays lie in the emulator; "
+        "allowed: 'cpu' and 'cuda', whose arrays torch shares; compile it with target='cpu'"
+    )
+    raise NetworkError([issue])
+
+
 def _outputs(module: CompiledModule, mode: bool, inputs: Any) -> Any:
-    arrays = tuple(map(_array, inputs))
-    return module.compiled.forward(*arrays) if mode else module.compiled.predict(*arrays)
+    with module.ordered():
+        arrays = tuple(map(_array, inputs))
+        results = module.compiled.forward(*arrays) if mode else module.compiled.predict(*arrays)
+        return tuple(map(torch.from_dlpack, results)) if isinstance(results, tuple) else torch.from_dlpack(results)
 
 
-def _shaped(gradient: NDArray[Any] | None, tensor: Any) -> Any:
+def _shaped(gradient: Any, tensor: Any) -> Any:
     """A gradient as a tensor; None where there is none."""
-    return None if gradient is None else torch.from_dlpack(np.ascontiguousarray(gradient)).reshape(tensor.shape)
+    if isinstance(gradient, np.ndarray):
+        gradient = np.ascontiguousarray(gradient)
+    return None if gradient is None else torch.from_dlpack(gradient).reshape(tensor.shape)
+
+
+def _address(place: Any) -> int:
+    """Of an array's first element."""
+    return place.ctypes.data if isinstance(place, np.ndarray) else place.address
 
 
 def _is_whole(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and x.dtype in (torch.int32, torch.int64)
 
 
-def _array(tensor: Any) -> NDArray[Any]:
+def _array(tensor: Any) -> Any:
     """The tensor's memory, if it is dense."""
-    return np.from_dlpack(tensor.detach().contiguous())
-
-
-def _tensors(results: Any) -> Any:
-    return tuple(map(torch.from_dlpack, results)) if isinstance(results, tuple) else torch.from_dlpack(results)
+    dense = tensor.detach().contiguous()
+    return np.from_dlpack(dense) if dense.device.type == "cpu" else dense
 
 
 def _name(key: str) -> str:
