@@ -26,7 +26,8 @@ class ResizeLayer(Layer):
         method: "nearest"; along each axis "linear", which is bilinear for images, or "cubic"; or "area":
             the mean of the inputs that an output covers, as adaptive average pooling has it.
         geometric_transform_mode: where output i lies among the inputs. "half-pixel": (i + ½) / scale - ½;
-            "asymmetric": i / scale; "align-corners": first on first and last on last; "half-pixel-symmetric" and
+            "asymmetric": i / scale; "align-corners": i · (input extent - 1) / (scale · input extent - 1), so first on
+            first and, where scale · input extent is whole, last on last; "half-pixel-symmetric" and
             "half-pixel-or-first": half_pixel_symmetric and pytorch_half_pixel of ONNX.
         nearest_rounding_mode: "round" (half goes up), "floor", "ceil" or "round-half-down".
         antialias: to fewer outputs, "linear" and "cubic" take as many more inputs: their kernels are 1 / scale wider.

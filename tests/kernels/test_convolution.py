@@ -36,6 +36,8 @@ CASES = {
     "few-filters-long-sums": Convolution(1, (4, 5), 600, 2, (3, 3), padding=SAME),
     "long-sums": Convolution(1, (6, 6), 130, 70, (3, 3), padding=SAME),
     "groups": Convolution(2, (8, 8), 8, 12, (3, 3), padding=SAME, groups=4),
+    "groups-of-one-filter": Convolution(2, (6, 5), 16, 8, (1, 1), groups=8),  # as many as a vector's lanes
+    "groups-of-one-filter-float64": Convolution(2, (6, 5), 8, 4, (2, 3), padding=SAME, dtype="float64", groups=4),
     "channel-wise": Convolution(2, (8, 9), 6, 6, (3, 3), (2, 2), padding=SAME, groups=6),
     "channel-wise-flat": Convolution(3, (9, 7), 13, 13, (3, 3), padding=SAME, groups=13),
     "channel-wise-wide": Convolution(2, (12, 11), 32, 32, (5, 3), (1, 3), (2, 1), (1, 2, 0, 2), groups=32),
@@ -80,7 +82,7 @@ ON_GPU = [
     "volume-groups",
 ]
 ON_CPU = [
-    *ON_GPU, "stride-2", "channel-wise-wide", "volume-stride-3-2-1",
+    *ON_GPU, "stride-2", "groups-of-one-filter", "channel-wise-wide", "volume-stride-3-2-1",
 ]  # fmt: skip
 """What the default run has."""
 

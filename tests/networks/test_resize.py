@@ -23,6 +23,8 @@ CASES = [
         ("SSC", (4, 5, 2), {"extents": (2, 9), "method": "linear", "geometric_transform_mode": "align-corners"}),
         ("SSC", (4, 6, 2), {"scale": (0.5, 1.5), "nearest_rounding_mode": "round-half-down"}),
         ("SSC", (4, 6, 2), {"scale": 1.3, "geometric_transform_mode": "asymmetric", "nearest_rounding_mode": "ceil"}),
+        ("SSC", (3, 3, 2), {"scale": (0.5, 1.5), "nearest_rounding_mode": "floor",
+                            "geometric_transform_mode": "align-corners"}),
         ("SC", (5, 3), {"scale": 3, "method": "linear"}),
         ("SSC", (5, 4, 2), {"extents": (3, 7), "method": "area"}),
         ("SSC", (4, 5, 2), {"extents": (7, 3), "method": "cubic", "geometric_transform_mode": "align-corners"}),

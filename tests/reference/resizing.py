@@ -12,8 +12,8 @@ Array = NDArray[np.float64]
 Backward = Callable[[ArrayLike], tuple[Array, ...]]
 
 
-def _place(i: int, inputs: int, outputs: int, scale: float, coordinates: str) -> float:
-    """Where output i lies among the inputs, which are at 0, 1, 2 …"""
+def _place(i: int, inputs: int, outputs: float, scale: float, coordinates: str) -> float:
+    """Where output i lies among the inputs at 0, 1, 2 …; outputs = scale · inputs, as in ONNX not rounded."""
     match coordinates:
         case "half-pixel":
             return (i + 0.5) / scale - 0.5
@@ -89,7 +89,8 @@ def resize(
     for number, (axis, outputs) in enumerate(zip(axes, extents, strict=True)):
         inputs = y.shape[axis]
         scale = outputs / inputs if scales is None else scales[number]
-        places = [_place(i, inputs, outputs, scale, coordinates) for i in range(outputs)]
+        length = outputs if scales is None else inputs * scale
+        places = [_place(i, inputs, length, scale, coordinates) for i in range(outputs)]
         if method == "area":
             taken_by = [_covered(i, inputs, outputs) for i in range(outputs)]
         elif method == "cubic" or antialias or exclude_outside:

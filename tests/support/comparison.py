@@ -100,8 +100,12 @@ def assert_same_results(
     loss: Any = ref.half_squared_error,
     loss_options: Mapping[str, Any] | None = None,
     training: bool = False,
+    share: float = 0.0,
 ) -> tuple[ArrayLike, Mapping[str, Any]]:
-    """Compares prediction, loss and gradients of one batch with those of the twin; returns targets and gradients."""
+    """Compares prediction, loss and gradients of one batch with those of the twin; returns targets and gradients.
+
+    With a `share`, no gradient counts as smaller than this share of the largest: it may be a sum that cancels.
+    """
     twin = ref.ReferenceNetwork(nodes, dict(compiled.parameters), loss=loss, loss_options=loss_options)
     expected = twin.predict(x)
     assert_near(compiled.predict(x), expected, tolerance, "predict", floor)
@@ -110,6 +114,7 @@ def assert_same_results(
     assert_near(compiled.loss(x, t), twin.loss(x, t, training=training), tolerance, "loss", floor)
     gradients, right = compiled.gradients(x, t), twin.gradients(x, t, training=training)
     assert set(gradients) == set(right)
+    floor = max(floor, share * max(float(np.abs(value).max(initial=0)) for value in right.values()))
     for name, gradient in gradients.items():
         shape = x.shape if name == "input" else np.shape(compiled.parameters[name])
         assert_near(gradient, right[name].reshape(shape), tolerance, f"gradient of {name}", floor)

@@ -228,7 +228,7 @@ def _constants(
     share_filters = max(even_parts(filter_blocks, tiling.filter_shares))
     image = window.window[0] * scratch_rows * scratch_columns * rows.channels
     # dy is read in place where one block of filters is all of it.
-    packs = window.filters != width
+    packs = window.groups > 1 or window.filters != width
     filter_step = tiling.observations * band_rows * window.out_extents[2] * width if packs else 0
     shape: dict[str, Constant] = {
         **extents(axes),
