@@ -22,6 +22,7 @@ from gncodegen.kernels.schedule import STACK_BYTES
 from gncodegen.kernels.store import execute
 from gncodegen.targets import workers
 from gncodegen.targets.cpu.host import target_machine
+from gncodegen.targets.cpu.specialisation import lowered
 
 ENTRY = "kernel"
 """Name of the function in the source file, and the stem of the symbol in the object file."""
@@ -69,7 +70,8 @@ def compile_source(path: Path) -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        module, machine = optimised(execute(path).kernel, symbol(path))
+        text, kernel, parameters = lowered(path)
+        module, machine = _optimised(llvm.parse_assembly(text), kernel, parameters, symbol(path))
     except Exception as error:
         raise CompileError(f"generated file {path} does not compile: {error}") from error
     finally:
@@ -107,10 +109,15 @@ def optimised(function: Callable[..., Any], name: str, *, debug: bool = False) -
     # Numba is imported here, not above: a process whose kernels all have object files never needs its compiler.
     from gncodegen.targets.cpu.frontend import lower  # noqa: PLC0415
 
-    machine = target_machine()
     module, kernel = lower(function, debug=debug)
-    parameters = [f"i64 %{each}" for each in inspect.signature(function).parameters]
-    parts = {"types": ", ".join(["i64"] * len(parameters)), "arguments": ", ".join(parameters)}
+    return _optimised(module, kernel, inspect.signature(function).parameters, name)
+
+
+def _optimised(module: Any, kernel: str, parameters: Iterable[str], name: str) -> tuple[Any, Any]:
+    """Optimises a module as lowered; its function called `kernel`, of integers, becomes `name`, all else private."""
+    machine = target_machine()
+    arguments = [f"i64 %{each}" for each in parameters]
+    parts = {"types": ", ".join(["i64"] * len(arguments)), "arguments": ", ".join(arguments)}
     module.link_in(llvm.parse_assembly(_WRAPPER.format(symbol=name, kernel=kernel, **parts)))
     defined = [one for one in [*module.functions, *module.global_variables] if not one.is_declaration]
     private = [one.name for one in defined if one.name != name]

@@ -16,6 +16,7 @@ from numba.extending import intrinsic, register_model
 
 from gncodegen.targets.cpu.half import as_computed
 from gncodegen.targets.cpu.vector import (
+    INT64,
     LLVM_TYPE,
     address,
     call_value,
@@ -45,6 +46,16 @@ class _TileModel(models.PrimitiveModel):
         super().__init__(manager, tile, tile.llvm)
 
 
+def strided(builder: Any, first: int, *steps: tuple[int, Any]) -> Any:
+    """LLVM: the index first + Σ count·stride of the steps (count, stride); a Python int where all counts are 0."""
+    index: Any = ir.Constant(INT64, first) if first else None
+    for count, stride in steps:
+        if count:
+            step = stride if count == 1 else builder.mul(stride, ir.Constant(INT64, count))
+            index = step if index is None else builder.add(index, step)
+    return 0 if index is None else index
+
+
 @intrinsic(prefer_literal=True)
 def tile_zero(context: Any, rows: Any, vectors: Any, lanes: Any, dtype: Any) -> Any:
     """`tile_zero(rows, vectors, lanes, dtype)`: a tile of zeros."""
@@ -62,13 +73,13 @@ def tile_fma(context: Any, tile: Any, a: Any, inner: Any, inner_stride: Any, out
 
     Row r = o·inner + i lies at a[o·outer_stride + i·inner_stride]; b is vectors·lanes contiguous values.
     """
-    count, step, jump = literal(inner, "inner"), literal(inner_stride, "stride"), literal(outer_stride, "stride")
+    count = literal(inner, "inner")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        accumulators, left, right = args[0], args[1], args[5]
+        accumulators, left, _, step, jump, right = args
         vectors = [load_value(builder, right, q * tile.lanes, tile.lanes) for q in range(tile.vectors)]
         for row in range(tile.rows):
-            at = address(builder, left, row // count * jump + row % count * step)
+            at = address(builder, left, strided(builder, 0, (row // count, jump), (row % count, step)))
             scalar = splat_value(builder, as_computed(builder, builder.load(at)), tile.lanes)
             for q, vector in enumerate(vectors):
                 i = row * tile.vectors + q
@@ -76,7 +87,7 @@ def tile_fma(context: Any, tile: Any, a: Any, inner: Any, inner_stride: Any, out
                 accumulators = builder.insert_value(accumulators, product, i)
         return accumulators
 
-    return tile(tile, a, inner, inner_stride, outer_stride, b), generate
+    return tile(tile, a, inner, types.intp, types.intp, b), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -85,21 +96,21 @@ def tile_fma_rows(context: Any, tile: Any, a: Any, inner: Any, inner_stride: Any
 
     Row r = o·inner + i starts at a[o·outer_stride + i·inner_stride]; rows and b are vectors·lanes contiguous values.
     """
-    count, step, jump = literal(inner, "inner"), literal(inner_stride, "stride"), literal(outer_stride, "stride")
+    count = literal(inner, "inner")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        accumulators, left, right = args[0], args[1], args[5]
+        accumulators, left, _, step, jump, right = args
         vectors = [load_value(builder, right, q * tile.lanes, tile.lanes) for q in range(tile.vectors)]
         for row in range(tile.rows):
-            at = row // count * jump + row % count * step
+            source = address(builder, left, strided(builder, 0, (row // count, jump), (row % count, step)))
             for q, vector in enumerate(vectors):
-                value = load_value(builder, left, at + q * tile.lanes, tile.lanes)
+                value = load_value(builder, source, q * tile.lanes, tile.lanes)
                 i = row * tile.vectors + q
                 product = call_value(builder, "llvm.fma", [value, vector, builder.extract_value(accumulators, i)])
                 accumulators = builder.insert_value(accumulators, product, i)
         return accumulators
 
-    return tile(tile, a, inner, inner_stride, outer_stride, b), generate
+    return tile(tile, a, inner, types.intp, types.intp, b), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -108,25 +119,25 @@ def tile_dot(context: Any, tile: Any, a: Any, a_stride: Any, b: Any, b_stride: A
 
     Lane i of every vector sums its own products; `tile_sum_lanes` adds the lanes at the end.
     """
-    left_stride, right_stride, count = (literal(v, "stride or width") for v in (a_stride, b_stride, width))
+    count = literal(width, "width")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        accumulators, left, right = args[0], args[1], args[3]
+        accumulators, left, left_stride, right, right_stride, _ = args
 
-        def vector(base: Any, index: int) -> Any:
-            value = load_value(builder, base, index, count)
+        def vector(base: Any, number: int, stride: Any) -> Any:
+            value = load_value(builder, base, strided(builder, 0, (number, stride)), count)
             return value if count == tile.lanes else _widened(builder, value, tile.lanes)
 
-        columns = [vector(right, q * right_stride) for q in range(tile.vectors)]
+        columns = [vector(right, q, right_stride) for q in range(tile.vectors)]
         for row in range(tile.rows):
-            value = vector(left, row * left_stride)
+            value = vector(left, row, left_stride)
             for q, column in enumerate(columns):
                 i = row * tile.vectors + q
                 product = call_value(builder, "llvm.fma", [value, column, builder.extract_value(accumulators, i)])
                 accumulators = builder.insert_value(accumulators, product, i)
         return accumulators
 
-    return tile(tile, a, a_stride, b, b_stride, width), generate
+    return tile(tile, a, types.intp, b, types.intp, width), generate
 
 
 @intrinsic
@@ -179,17 +190,17 @@ def tile_sum_rows(context: Any, tile: Any) -> Any:
 def tile_load(context: Any, base: Any, row_stride: Any, rows: Any, vectors: Any, lanes: Any) -> Any:
     """`tile_load(p, row_stride, rows, vectors, lanes)`: the tile whose row r starts at p[r·row_stride]."""
     tile = Tile(base.dtype, literal(rows, "rows"), literal(vectors, "vectors"), literal(lanes, "lanes"))
-    stride = literal(row_stride, "row_stride")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value = ir.Constant(tile.llvm, ir.Undefined)
         for row in range(tile.rows):
+            source = address(builder, args[0], strided(builder, 0, (row, args[1])))
             for q in range(tile.vectors):
-                vector = load_value(builder, args[0], row * stride + q * tile.lanes, tile.lanes)
+                vector = load_value(builder, source, q * tile.lanes, tile.lanes)
                 value = builder.insert_value(value, vector, row * tile.vectors + q)
         return value
 
-    return tile(base, row_stride, rows, vectors, lanes), generate
+    return tile(base, types.intp, rows, vectors, lanes), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -198,26 +209,29 @@ def tile_store(context: Any, base: Any, inner: Any, inner_stride: Any, outer_str
 
     Row r = o·inner + i goes to p[o·outer_stride + i·inner_stride].
     """
-    places = _places(tile, inner, inner_stride, outer_stride, width)
+    places = _places(tile, inner, width)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        for i, at, keep in places:
+        for i, place, keep in places:
             vector = builder.extract_value(args[4], i)
             if keep < tile.lanes:
                 indices = ir.Constant(ir.VectorType(ir.IntType(32), keep), list(range(keep)))
                 vector = builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), indices)
-            store_value(builder, args[0], at, vector)
+            store_value(builder, args[0], _index(builder, place, args[2], args[3]), vector)
         return context.get_dummy_value()
 
-    return types.void(base, inner, inner_stride, outer_stride, tile, width), generate
+    return types.void(base, inner, types.intp, types.intp, tile, width), generate
 
 
-def _places(tile: Tile, inner: Any, inner_stride: Any, outer_stride: Any, width: Any) -> list[tuple[int, int, int]]:
-    """(vector of the tile, offset of its first element in memory, elements that lie there) of `tile_store`."""
-    count, step, jump = literal(inner, "inner"), literal(inner_stride, "stride"), literal(outer_stride, "stride")
-    columns = literal(width, "width")
+_Place = tuple[int, int, int]
+"""(column, inner row, outer row) of a vector's first element."""
+
+
+def _places(tile: Tile, inner: Any, width: Any) -> list[tuple[int, _Place, int]]:
+    """(vector of the tile, its place in memory, elements that lie there) of `tile_store`."""
+    count, columns = literal(inner, "inner"), literal(width, "width")
     return [
-        (row * tile.vectors + q, row // count * jump + row % count * step + first, min(tile.lanes, columns - first))
+        (row * tile.vectors + q, (first, row % count, row // count), min(tile.lanes, columns - first))
         for row in range(tile.rows)
         for q, first in enumerate(range(0, min(columns, tile.vectors * tile.lanes), tile.lanes))
     ]
@@ -261,18 +275,24 @@ def tile_add_rows(
 
     Rows and width are those of `tile_store`; other columns stay as they are.
     """
-    places = _places(tile, inner, inner_stride, outer_stride, width)
+    places = _places(tile, inner, width)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value = args[0]
-        for i, at, keep in places:
-            vector = load_value(builder, args[1], at, keep)
+        for i, place, keep in places:
+            vector = load_value(builder, args[1], _index(builder, place, args[3], args[4]), keep)
             if keep < tile.lanes:
                 vector = _widened(builder, vector, tile.lanes)
             value = builder.insert_value(value, builder.fadd(builder.extract_value(value, i), vector), i)
         return value
 
-    return tile(tile, base, inner, inner_stride, outer_stride, width), generate
+    return tile(tile, base, inner, types.intp, types.intp, width), generate
+
+
+def _index(builder: Any, place: _Place, inner_stride: Any, outer_stride: Any) -> Any:
+    """LLVM: the index of a place."""
+    column, inner, outer = place
+    return strided(builder, column, (outer, outer_stride), (inner, inner_stride))
 
 
 def _widened(builder: Any, vector: Any, lanes: int) -> Any:

@@ -17,6 +17,7 @@ from numba.extending import intrinsic, lower_builtin, register_model
 
 from gncodegen.environment import environment
 from gncodegen.targets.cpu.half import HalfPointer, Storage, as_computed, as_stored
+from gncodegen.targets.cpu.placeholders import meaning
 from gncodegen.targets.half import BITS
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
@@ -98,6 +99,11 @@ def call_value(builder: Any, name: str, arguments: list[Any]) -> Any:
 
 def literal(value: Any, what: str) -> int:
     """The Python int behind a literal argument; Numba reports the text where it is not one."""
+    return meaning(_literal(value, what))
+
+
+def _literal(value: Any, what: str) -> int:
+    """The same, or the placeholder that stands for it: good for what only writes it into the IR."""
     if not isinstance(value, types.IntegerLiteral):
         raise TypeError(f"{what} must be a constant known when the kernel is compiled")
     return value.literal_value
@@ -154,7 +160,7 @@ def _poison(builder: Any, pointer: Any, size: int) -> None:
 @intrinsic(prefer_literal=True)
 def local(context: Any, count: Any, dtype: Any) -> Any:
     """`local(count, dtype)`: `count` uninitialised elements on the tile's stack, 64-byte aligned."""
-    element, size = dtype.dtype, literal(count, "count")
+    element, size = dtype.dtype, (literal if environment().check else _literal)(count, "count")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         with builder.goto_entry_block():

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from gncodegen.targets.cpu.tile import Tile
+from gncodegen.targets.cpu.tile import Tile, strided
 from gncodegen.targets.cpu.vector import address, call_value, literal, load_value, splat_value, store_value
 
 NEAR, FAR = 0.75, 1.5
@@ -176,8 +176,8 @@ def winograd_filter(context: Any, tile: Any, output: Any) -> Any:
 def tile_load_between(context: Any, base: Any, stride: Any, rows: Any, lanes: Any, first: Any, last: Any) -> Any:
     """`tile_load_between(p, stride, rows, lanes, first, last)`: rows first … last − 1 from p[row·stride], else 0."""
     tile = Tile(base.dtype, literal(rows, "rows"), 1, literal(lanes, "lanes"))
-    step, width = literal(stride, "stride"), {types.float32: 32, types.float64: 64}[base.dtype]
-    types_ = (base, stride, rows, lanes, types.unliteral(first), types.unliteral(last))
+    width = {types.float32: 32, types.float64: 64}[base.dtype]
+    types_ = (base, types.intp, rows, lanes, types.unliteral(first), types.unliteral(last))
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         low, high = args[4], builder.sub(args[5], ir.Constant(args[5].type, 1))
@@ -187,7 +187,7 @@ def tile_load_between(context: Any, base: Any, stride: Any, rows: Any, lanes: An
             index = ir.Constant(low.type, row)
             above, below = builder.icmp_signed("<", index, low), builder.icmp_signed(">", index, high)
             at = builder.select(above, low, builder.select(below, high, index))
-            source = address(builder, args[0], builder.mul(at, ir.Constant(index.type, step)))
+            source = address(builder, args[0], builder.mul(at, args[1]))
             vector = load_value(builder, source, 0, tile.lanes)
             inside = builder.not_(builder.or_(above, below))
             mask = splat_value(builder, builder.sext(inside, ir.IntType(width)), tile.lanes)
@@ -201,12 +201,11 @@ def tile_load_between(context: Any, base: Any, stride: Any, rows: Any, lanes: An
 @intrinsic(prefer_literal=True)
 def tile_store_first(context: Any, base: Any, stride: Any, tile: Any, rows: Any) -> Any:
     """`tile_store_first(p, stride, tile, rows)`: the first `rows` rows of a tile of one vector, at p[row·stride]."""
-    step = literal(stride, "stride")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         for row in range(tile.rows):
             with builder.if_then(builder.icmp_signed(">", args[3], ir.Constant(args[3].type, row)), likely=True):
-                store_value(builder, args[0], row * step, builder.extract_value(args[2], row))
+                store_value(builder, args[0], strided(builder, 0, (row, args[1])), builder.extract_value(args[2], row))
         return context.get_dummy_value()
 
-    return types.void(base, stride, tile, types.unliteral(rows)), generate
+    return types.void(base, types.intp, tile, types.unliteral(rows)), generate
