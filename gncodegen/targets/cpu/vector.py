@@ -160,7 +160,7 @@ def _poison(builder: Any, pointer: Any, size: int) -> None:
 @intrinsic(prefer_literal=True)
 def local(context: Any, count: Any, dtype: Any) -> Any:
     """`local(count, dtype)`: `count` uninitialised elements on the tile's stack, 64-byte aligned."""
-    element, size = dtype.dtype, (literal if environment().check else _literal)(count, "count")
+    element, size = dtype.dtype, _literal(count, "count")
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         with builder.goto_entry_block():
@@ -168,7 +168,7 @@ def local(context: Any, count: Any, dtype: Any) -> Any:
         memory.align = 64
         pointer = builder.bitcast(memory, LLVM_TYPE[element].as_pointer())
         if environment().check:
-            _poison(builder, pointer, size * element_bytes(memory.type.pointee))
+            _poison(builder, pointer, literal(count, "count") * element_bytes(memory.type.pointee))
         return pointer
 
     return types.CPointer(element)(count, dtype), generate

@@ -113,5 +113,5 @@ def test_an_error_names_the_constants_own_value(tmp_path):
 def test_kernels_of_the_zoo_are_what_they_are_alone(tmp_path, seed, monkeypatch):
     monkeypatch.setattr(store, "folder", lambda tag: tmp_path)
     schedules = {each: None for program in programs(machine()) for each in program.kernels.values()}
-    paths = [store.write(each, "").path for each in dealt(list(schedules), 0, 8, seed)]
+    paths = [store.write(each, "").path for each in dealt(list(schedules), 0, 30, seed)]
     assert [path.name for path in paths if shared(path) != alone(path)] == []
