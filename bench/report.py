@@ -76,6 +76,16 @@ def starts(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def exported(results: dict[str, Any]) -> list[str]:
+    """Exported files beside their originals."""
+    lines = ["| ms | | original | exported file | exported ÷ original |", "|" + "---|" * 5]
+    for row in results["rows"]:
+        cells = " | ".join(f"{row['milliseconds'][who]:.3g}" for who in ("original", "exported"))
+        call = CALLS[row["what"]]
+        lines.append(f"| {row['net'].split(':')[0]} | {call}, {row['batch']} | {cells} | {row['ratio']:.2f} × |")
+    return lines
+
+
 def section(record: dict[str, Any], lines: list[str]) -> list[str]:
     """Where and how something was measured, and its table."""
     where = record["environment"]
@@ -101,6 +111,9 @@ def page(records: dict[str, Any]) -> None:
         if started := recorded("startup").get(cpu):
             lines += ["### From the first line of a process to its first result", ""]
             lines += section(started, starts(started["results"]))
+        if alone := recorded("standalone").get(cpu):
+            lines += ["### Exported Python files, which compute the same bits", ""]
+            lines += section(alone, exported(alone["results"]))
     (DOCS / "results.md").write_text("\n".join(lines), encoding="utf-8")
 
 
