@@ -52,5 +52,6 @@ class TimedDeviceExecutor(DeviceExecutor):
             self._passing.clear()
 
     def _prepared(self, work: Work) -> Callable[[], None]:
-        start = self._device.prepare_timed(work)
-        return lambda: self._passing.append(start())
+        # Without self, which holds what is returned: its memory would wait for the garbage collector.
+        start, passing = self._device.prepare_timed(work), self._passing
+        return lambda: passing.append(start())

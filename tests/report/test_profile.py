@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import time
@@ -139,3 +140,21 @@ def test_a_gpu_is_timed_by_events(stub, tmp_path, monkeypatch):
     profile.write_trace(tmp_path / "trace.json")
     net.report(tmp_path / "report.html")
     assert "the roofline is unknown" in (tmp_path / "report.html").read_text()
+
+
+def test_what_a_profile_takes_of_a_gpu_is_given_back_at_once(stub, monkeypatch):
+    """Not when garbage is collected: a GPU's memory may be full before that."""
+    monkeypatch.setattr(profiling, "BUDGET", 0)
+    layers = [gnc.ImageInputLayer((3, 3, 4), normalization="none"), gnc.ReluLayer(), gnc.MaxPooling2dLayer(2)]
+    net, x = gnc.compile(layers, "cuda", batch_size=4), np.ones((4, 3, 3, 4), np.float32)
+    net.predict(x)
+    stub.streams.finish_all()
+    gc.collect()
+    held = stub.memory.bytes_held, len(stub.memory.pinned)
+    gc.disable()
+    try:
+        net.profile(x)
+        stub.streams.finish_all()
+        assert (stub.memory.bytes_held, len(stub.memory.pinned)) == held
+    finally:
+        gc.enable()

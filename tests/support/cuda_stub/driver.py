@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, TypeVar
 
@@ -133,7 +135,7 @@ class Driver:
         def call(*arguments: Any) -> int:
             if os.getpid() != self._process and not name.startswith("cuGetError"):
                 return Status.NOT_INITIALIZED
-            with self._lock:
+            with self._lock, _uncollected():
                 return self._call(name, method, arguments)
 
         return call
@@ -151,6 +153,18 @@ class Driver:
             self.fault(f"{name}{arguments}: {type(error).__name__}: {error}")
             return Status.UNKNOWN
         return Status.SUCCESS
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """No garbage is collected meanwhile: what frees pinned memory waits for all work, also for a kernel half done."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _unsupported(*arguments: Any) -> None:

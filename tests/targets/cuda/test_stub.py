@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 
 import numpy as np
@@ -107,6 +108,35 @@ class TestMemory:
 
 
 class TestOrder:
+    def test_garbage_is_not_collected_within_work(self, stub, driver, streams, monkeypatch):
+        """Pinned memory of who has gone is freed after all work, which would run the filling before the copy."""
+        memory, kept = stub.memory, driver.cuMemAllocHost(256)
+        address = driver.cuMemAlloc(256)
+        real, lists = memory.device.read, []
+
+        def read(*arguments):
+            lists.extend([] for _ in range(100_000))  # enough for a collection
+            return real(*arguments)
+
+        class Owner:
+            def __del__(self):
+                driver.cuMemFreeHost(kept)
+
+        monkeypatch.setattr(memory.device, "read", read)
+        driver.cuMemsetD8Async(address, 1, 256, streams[0])
+        driver.cuMemcpyDtoDAsync(address + 128, address, 128, streams[0])
+        driver.cuMemsetD8Async(address, 2, 128, streams[0])
+        gc.collect()
+        owner = Owner()
+        owner.itself = owner
+        del owner
+        driver.cuStreamSynchronize(streams[0])
+        assert real(address, 256, np.uint8).tolist() == [2] * 128 + [1] * 128
+        lists.clear()
+        gc.collect()
+        assert kept not in memory.pinned
+        driver.cuMemFree(address)
+
     def test_work_runs_when_somebody_waits(self, stub, driver, streams):
         address, host = driver.cuMemAlloc(8), driver.cuMemAllocHost(8)
         content = (ctypes.c_ubyte * 8).from_address(host)
