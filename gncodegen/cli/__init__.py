@@ -6,7 +6,6 @@ its traceback.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -14,13 +13,14 @@ from io import TextIOWrapper
 
 import gncodegen
 from gncodegen.cli import benching, caching, compiling, demo, editing, inspecting, opt, reporting, training
+from gncodegen.cli.parsing import Parser
 from gncodegen.errors import GncodegenError
 
 _COMMANDS = (demo, compiling, training, inspecting, editing, benching, reporting, opt, caching)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="gncodegen", description="A compiler for small networks: layer array in, readable kernels out."
     )
     parser.add_argument("--version", action="version", version=f"gncodegen {gncodegen.__version__}")

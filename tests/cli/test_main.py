@@ -75,6 +75,42 @@ def test_every_help_fits_80_columns(capsys, monkeypatch):
         assert max(map(len, capsys.readouterr().out.splitlines())) <= 80, command
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("bench --josn", "gncodegen bench: --josn is no option; allowed: --json;"),
+        ("compile net.py --bach-size=4", "gncodegen compile: --bach-size is no option; allowed: --batch-size;"),
+        ("train net.py x --ouptut out", "gncodegen train: --ouptut is no option; allowed: --output;"),
+        ("inspect --lvel asm", "gncodegen inspect: --lvel is no option; allowed: --level, "),
+        ("opt -q x", "gncodegen opt: -q is no option; allowed: --generic, --help, --passes;"),
+        ("inspect a b", "gncodegen inspect: 'b' is one word too many;"),
+        ("bencj", "gncodegen: 'bencj' is no command; allowed: bench;"),
+        ("--versoin", "gncodegen: --versoin is no option; allowed: --version;"),
+        ("cache lst", "gncodegen cache: error: argument action: 'lst' is no choice; allowed: list"),
+        ("inspect x --level ams", "--level: 'ams' is no choice; allowed: asm"),
+    ],
+)
+def test_what_is_misspelled_is_told_with_what_is_most_like_it(capsys, typed, said):
+    with pytest.raises(SystemExit) as stop:
+        run(*typed.split())
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_every_option_of_every_command_is_suggested(capsys):
+    """The last letter is typed twice."""
+    with pytest.raises(SystemExit):
+        run("--help")
+    commands = re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
+    for command in commands:
+        with pytest.raises(SystemExit):
+            run(command, "--help")
+        for option in set(re.findall(r"--[a-z-]+", capsys.readouterr().out)):
+            with pytest.raises(SystemExit):
+                run(command, option + option[-1])
+            assert re.search(rf"allowed: .*{option}\b", capsys.readouterr().err), (command, option)
+
+
 def test_help_imports_no_compiler():
     code = (
         "import sys; from gncodegen.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
