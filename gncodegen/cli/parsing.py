@@ -14,7 +14,9 @@ from gncodegen.tables import near
 class Parser(ArgumentParser):
     """As argparse's; what it does not know is refused by name, with what is most like it, before anything else is."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]  typeshed has overloads
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
         """As argparse has it, without arguments that are left over."""
         for word in self._own(sys.argv[1:] if args is None else args):
             name = word.partition("=")[0]
