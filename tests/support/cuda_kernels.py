@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -99,21 +100,27 @@ def check_accesses(source: store.Source, access: int) -> None:
         source: of the kernel.
         access: bytes of one access to the tensors that are as large as x.
     """
-    ptx = source.beside(".ptx").read_text()
-    rolled = _with_rolled_loops(ptx)
-    code = sass(source.beside(".cubin"))
-    if rolled != ptx:
-        target = re.findall(r"^\.target (sm_\w+)", ptx, re.MULTILINE)[0]
-        with TemporaryDirectory() as folder:
-            cubin = Path(folder, "rolled.cubin")
-            cubin.write_bytes(assemble(rolled, target, entry(source.path))[0])
-            code = sass(cubin)
-    written, assembled = _accesses_of_ptx(ptx), _accesses_of_sass(code)
+    code = _rolled_sass(source)
+    written, assembled = _accesses_of_ptx(source.beside(".ptx").read_text()), _accesses_of_sass(code)
     if "BRA.DIV" in code:  # a warp that has diverged runs a copy of what lies around its shuffles: sums, no panels
         assert all(assembled[key] >= count for key, count in written.items()), f"{source.path}: SASS {assembled}"
         assembled = {key: count for key, count in assembled.items() if key[1] == access}
         written = {key: count for key, count in written.items() if key[1] == access}
     assert assembled == written, f"{source.path}: PTX {written}, SASS {assembled}"
+
+
+@cache
+def _rolled_sass(source: store.Source) -> str:
+    """The SASS of a kernel whose loops are not unrolled; the disassembler takes a third of a second."""
+    ptx = source.beside(".ptx").read_text()
+    rolled = _with_rolled_loops(ptx)
+    if rolled == ptx:
+        return sass(source.beside(".cubin"))
+    target = re.findall(r"^\.target (sm_\w+)", ptx, re.MULTILINE)[0]
+    with TemporaryDirectory() as folder:
+        cubin = Path(folder, "rolled.cubin")
+        cubin.write_bytes(assemble(rolled, target, entry(source.path))[0])
+        return sass(cubin)
 
 
 def _with_rolled_loops(ptx: str) -> str:

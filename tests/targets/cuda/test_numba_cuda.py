@@ -56,6 +56,19 @@ def kernel(y, first):
         i = i + 64
 """
 
+def test_passes_that_are_left_out_change_nothing(tmp_path, monkeypatch):
+    from gncodegen.targets.cuda import numba_cuda
+
+    texts = []
+    for name, idle in (("short", numba_cuda.IDLE), ("whole", ())):
+        monkeypatch.setattr(numba_cuda, "IDLE", idle)
+        path = tmp_path / f"{name}.py"
+        files.write(path, KERNEL.encode())
+        compile_source(path)
+        texts.append(files.read(path.with_suffix(".ptx")).decode().replace(name, ""))
+    assert texts[0] == texts[1]
+
+
 BESIDE = """
 import re, sys
 from pathlib import Path
