@@ -56,6 +56,7 @@ def kernel(y, first):
         i = i + 64
 """
 
+
 def test_passes_that_are_left_out_change_nothing(tmp_path, monkeypatch):
     from gncodegen.targets.cuda import numba_cuda
 
