@@ -136,7 +136,7 @@ def compiled_files(net):
 @pytest.mark.parametrize("count", [n for n in COUNTS if n != 64])
 @pytest.mark.parametrize("target", ["cpu", pytest.param(EMULATED, marks=WITH_CUDA)])
 def test_training_has_the_bits_of_programs_for_each_count(target, count):
-    """Kernels for 64 do any number up to it; few are made anew for more."""
+    """Kernels for 64 do any number."""
     settings = {"target": target, "emulate": target != "cpu"}
     net, alone = (gnc.compile(TRAINED, batch_size=n, **settings) for n in (64, count))
     x, t = drawn(net), np.arange(MOST) % 5
@@ -149,4 +149,4 @@ def test_training_has_the_bits_of_programs_for_each_count(target, count):
     made = compiled_files(net) - before
     # On a CPU batch normalization of few values joins fewer rows to a step, which has as many as fill vectors.
     allowed = ("group_norm",) if target == "cpu" and count < 7 * machine().lanes("float32") // 8 else ()
-    assert all(name.startswith(allowed) for name in made) or count > 64, made
+    assert all(name.startswith(allowed) for name in made), made

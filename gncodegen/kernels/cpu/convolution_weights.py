@@ -61,8 +61,10 @@ class WeightTiling:
     """Units of observations × bands of rows, parts of units, shares of channels and of filters.
 
     Where there is a depth, each output position of it counts as an observation: the planes that its windows read.
+    `room` is the most observations that a unit of any batch has.
     """
 
+    room: int
     observations: int
     bands: int
     parts: int
@@ -144,17 +146,17 @@ def choose_tiling(window: WindowProblem, rows: RegisterRows, machine: Machine) -
     _, _, columns = window.forward_axes
     line = window.window[0] * columns.read(out_columns) * channels * item
     per_row = max(line * window.stride[1], out_columns * filters * item, 1)
-    room = max(1, SCRATCH_BYTES // per_row)
-    wanted = max(1, -(-UNIT_PIXELS // max(out_columns, 1)))
-    band_rows = min(room, wanted, max(out_rows, 1))
+    most_rows = min(max(1, SCRATCH_BYTES // per_row), max(1, -(-UNIT_PIXELS // max(out_columns, 1))))
+    band_rows = min(most_rows, max(out_rows, 1))
     bands = -(-max(out_rows, 1) // band_rows)
-    observations = max(1, min(room // max(out_rows, 1), wanted // max(out_rows, 1), batch)) if bands == 1 else 1
+    room = max(1, most_rows // max(out_rows, 1)) if bands == 1 else 1
+    observations = max(1, min(room, batch))
     units = bands * -(-batch // observations)
     shares = channel_shares * filter_shares * window.groups
     gradient = taps * window.group_channels * window.filters
     affordable = (batch * out_rows * out_columns * (window.channels + window.filters)) // max(1, 2 * gradient)
     parts = max(1, min(units, MOST_PARTS, max(affordable, -(-ENOUGH_TILES // (4 * shares)))))
-    return WeightTiling(observations, bands, parts, channel_shares, filter_shares)
+    return WeightTiling(room, observations, bands, parts, channel_shares, filter_shares)
 
 
 def convolution_weight_gradient(problem: Problem) -> Plans:
@@ -177,8 +179,6 @@ def window_of(problem: Problem) -> WindowProblem:
 def _plan(problem: Problem, window: WindowProblem, rows: RegisterRows, model: WeightTiling) -> Plan:
     """The launches of one register tile; `model` is the tiling of the problem's model."""
     tiling = choose_tiling(window, rows, problem.machine)
-    if tiling.observations > model.observations:  # more than a tile of the model has room for
-        model = tiling
     lanes = problem.machine.lanes(window.dtype, window.group_filters)
     bias = problem.flag("bias")
     shape, tiles, partial, padded = _constants(window, rows, model, lanes, bias)
@@ -229,7 +229,7 @@ def _constants(
     image = window.window[0] * scratch_rows * scratch_columns * rows.channels
     # dy is read in place where one block of filters is all of it.
     packs = window.groups > 1 or window.filters != width
-    filter_step = tiling.observations * band_rows * window.out_extents[2] * width if packs else 0
+    filter_step = tiling.room * band_rows * window.out_extents[2] * width if packs else 0
     shape: dict[str, Constant] = {
         **extents(axes),
         "channels": window.group_channels,
@@ -248,14 +248,14 @@ def _constants(
         "rows_per_tile": rows.rows,
         "lines": rows.lines,
         "channel_block": rows.channels,
-        "observations": tiling.observations,
+        "observations": tiling.room,
         "bands": tiling.bands,
         "channel_shares": tiling.channel_shares,
         "filter_shares": tiling.filter_shares,
         "scratch_rows": scratch_rows,
         "scratch_columns": scratch_columns,
         # A register tile may read past its last row of taps; what it reads there is summed but never used.
-        "scratch": image * tiling.observations * share_channels + rows.rows,
+        "scratch": image * tiling.room * share_channels + rows.rows,
         "packs": packs,
         "filter_step": filter_step,
         "packed": max(1, filter_step * share_filters),

@@ -72,15 +72,10 @@ def winograd_weight_gradient(
     """
     if _parts(window, output) > 1 >= _parts(model, output):  # whose kernel has no second one to add parts
         model = window
-    # As many at a time as when kernels are for these observations alone.
     machine, largest = problem.machine, (SHARE, SHARE)
-    _, own = _constants(machine, window, output, largest)
-    at_once = min(-(-_patches(window, output) // _parts(window, output)), _number(own, "room"))
     _, tiles = _constants(machine, model, output, largest)
-    if at_once > _number(tiles, "room"):
-        model = window
-        _, tiles = _constants(machine, model, output, largest)
     room = _number(tiles, "room")
+    at_once = min(-(-_patches(window, output) // _parts(window, output)), room)
     choices: dict[tuple[int, int], tuple[float, dict[str, Constant], dict[str, Constant]]] = {}
     for shares in (*product(SMALLER_SHARES, SMALLER_SHARES), (2 * SHARE, 2 * SHARE)):
         shape, tiles = _constants(machine, model, output, shares)
@@ -166,10 +161,8 @@ def _constants(
     channel_shares, share_channels = _shares(window.channels, lanes, shares[0])
     filter_shares, share_filters = _shares(window.filters, width, shares[1])
     patch_bytes = points * (share_channels + share_filters) * ITEM_SIZE[window.dtype]
-    # At most as many as a part has; of fewer observations, a part can have more.
-    patches, parts = _patches(window, output), _parts(window, output)
-    most = max(-(-patches // parts), min(patches, 2 * PART_PATCHES - 1), 1)
-    room = min(most, max(8, int(POINTS_SHARE * scratch(machine)) // patch_bytes))
+    parts = _parts(window, output)
+    room = max(8, int(POINTS_SHARE * scratch(machine)) // patch_bytes)  # for those of any number of observations
     tile_rows = min(
         row_counts(vectors, machine),
         key=lambda rows: -(-share_channels // rows) * (step_cycles(rows, vectors, machine) + 0.5),
