@@ -25,16 +25,19 @@ LAYERS = [
 
 
 def asked(monkeypatch, target, validated):
-    """Path → source of every kernel that a training asks to be compiled, with validation on so many observations."""
-    found = {}
-    for kind in (CpuTarget, CudaTarget):
-        before = kind.compile
+    """Path → source of every kernel that a training asks to be compiled, with validation on so many observations.
 
-        def noted(self, sources, before=before):
+    None is compiled for a GPU, and its launches do nothing: emulating them takes minutes, and says nothing about which.
+    """
+    found = {}
+    for kind, compiled in ((CpuTarget, CpuTarget.compile), (CudaTarget, lambda *_: 0)):
+
+        def noted(self, sources, compiled=compiled):
             found.update({source.path: source.text for source in sources})
-            return before(self, sources)
+            return compiled(self, sources)
 
         monkeypatch.setattr(kind, "compile", noted)
+    monkeypatch.setattr("gncodegen.targets.cuda.device.emulated.launch_emulated", lambda *_: None)
     draw = np.random.default_rng(0)
     x, t = draw.standard_normal((40, 6, 5, 3)).astype(np.float32), draw.integers(0, 4, 40)
     options = gnc.training_options(
@@ -47,12 +50,9 @@ def asked(monkeypatch, target, validated):
     return found
 
 
-LIKE = "kernels/cuda/test_batch_sizes.py::test_no_number_up_to_the_batch_size_needs_another_kernel"
-
-
-@pytest.mark.parametrize("target", ["cpu", pytest.param(EMULATED, marks=[WITH_CUDA, pytest.mark.full(like=LIKE)])])
+@pytest.mark.parametrize("target", ["cpu", pytest.param(EMULATED, marks=WITH_CUDA)])
 def test_each_kernel_once_and_none_for_an_odd_last_part(monkeypatch, target):
     whole, odd = (asked(monkeypatch, target, validated) for validated in (32, 37))
-    assert set(odd) == set(whole)
+    assert set(odd) == set(whole) > set()
     code = [re.sub(r'^""".*|^#.*', "", text, flags=re.MULTILINE) for text in odd.values()]
     assert len(set(code)) == len(code)
