@@ -216,8 +216,9 @@ def _alike(node: Node, operands: Sequence[Found | None], first: Displaced) -> li
 
 def _along(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
     """Along one axis, or along all from it on."""
-    onward = node.step.operator == "LayerNormalization" or (node.opset < 13 and node.step.operator != "LpNormalization")
-    given = int(node.attributes.get("axis", 1 if node.opset < 13 and onward else -1))
+    along = OPERATORS[node.step.operator].along
+    assert along is not None
+    given, onward = along.of(node)
     for behind in range(given % len(first.groups), len(first.groups)) if onward else ():
         _axis(first, behind)
     axis = _axis(first, given)
@@ -320,7 +321,7 @@ def _reduced(node: Node, operands: Sequence[Found | None], first: Displaced) -> 
 
 Run = Callable[[Node, Sequence[Found | None], Displaced], "list[Found]"]
 
-_NOT_ALIKE = frozenset({"Softmax", "PRelu", "Expand", "Trilu"})
+_NOT_ALIKE = frozenset({"PRelu", "Expand", "Trilu"})
 STEPS: Mapping[str, Run] = {
     **{
         name: _alike
@@ -328,7 +329,7 @@ STEPS: Mapping[str, Run] = {
         for name in table
         if name not in _NOT_ALIKE
     },
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax", "LayerNormalization", "LpNormalization"), _along),
+    **{name: _along for name, row in OPERATORS.items() if row.along},
     **dict.fromkeys(("MatMul", "Gemm"), _product),
     **dict.fromkeys(("Split", "Gather"), _parted),
     "Slice": _sliced,

@@ -232,6 +232,18 @@ def test_pieces_keep_the_layout() -> None:
     assert len(moving) == 2  # in front of the convolution and behind the pool
 
 
+def test_pads_of_what_is_at_the_other_end() -> None:
+    def padded(*sides):
+        nodes = [helper.make_node("Pad", ["x", "pads"], ["y"], name="pad", mode="wrap")]
+        return model_of(nodes, {"x": ["N", 3, 4, 5]}, {"y": ["N", None, None, None]}, {"pads": np.array(sides)})
+
+    x, source = np.random.default_rng(0).random((2, 3, 4, 5), np.float32), padded(0, 0, 4, 2, 0, 1, 0, 5)
+    (found,) = interpreted(gnc.from_onnx(source), {"x": x})
+    np.testing.assert_array_equal(found, np.pad(x, ((0, 0), (0, 1), (4, 0), (2, 5)), mode="wrap"))
+    with pytest.raises(NetworkError, match=r"mode = wrap with pads of 0 and 6; allowed: up to 5, the axis' extent"):
+        gnc.from_onnx(padded(0, 0, 0, 0, 0, 0, 0, 6))
+
+
 def test_outputs_that_no_layer_has_are_issues_only_where_they_are_read() -> None:
     nodes = [helper.make_node("Dropout", ["x"], ["y", "mask"], name="drop")]
     assert len(gnc.from_onnx(model_of(nodes, {"x": ["N", 3]}, {"y": ["N", 3]}, opset=9))) == 2

@@ -15,7 +15,7 @@ from gncodegen.exchange.operators.matrices import multiplied
 from gncodegen.exchange.operators.pieces import taken
 from gncodegen.exchange.operators.products import linear, mapped
 from gncodegen.exchange.operators.reduction import reduced, reduced_axes, without
-from gncodegen.exchange.operators.row import Operator, single
+from gncodegen.exchange.operators.row import SOFTMAX, Operator, single
 
 
 def cumulated(node: Node) -> Value:
@@ -37,9 +37,9 @@ def _of_maximum(node: Node, value: Value, axis: int, last: bool = False) -> Valu
 
 def hardmax(node: Node) -> Value:
     """1 at the first maximum along one axis, else 0; before opset 13 along all axes from it on."""
-    value, old = node.value(), node.opset < 13
-    axis = node.axis(int(node.attributes.get("axis", 1 if old else -1)), value.rank)
-    if old:
+    value, (given, onward) = node.value(), SOFTMAX.of(node)
+    axis = node.axis(given, value.rank)
+    if onward:
         value = node.construction.reshaped(value, (*value.shape[:axis], prod(value.shape[axis:])))
     return node.construction.reshaped(_of_maximum(node, value, axis), node.value().shape)
 
@@ -158,7 +158,7 @@ def _without_axis(shape: Sequence[int], axis: int) -> tuple[int, ...]:
 
 OPERATORS: Mapping[str, Operator] = {
     "CumSum": single(cumulated, "Convolution with a window of 1"),
-    "Hardmax": single(hardmax, "GlobalMaxPooling, Elementwise, Convolution with a window of 1"),
+    "Hardmax": single(hardmax, "GlobalMaxPooling, Elementwise, Convolution with a window of 1", SOFTMAX),
     **{
         f"Arg{name}": single(place_of_extreme, "as Hardmax, then GlobalAveragePooling, Elementwise, Unary(round)")
         for name in ("Max", "Min")

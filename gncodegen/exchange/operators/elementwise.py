@@ -10,7 +10,7 @@ import numpy as np
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value, last
 from gncodegen.exchange.node import Node, Operand
-from gncodegen.exchange.operators.row import Operator, single
+from gncodegen.exchange.operators.row import SOFTMAX, Operator, single
 
 LARGEST = float(np.finfo(np.float32).max)
 """A bound beyond which there is none."""
@@ -78,10 +78,9 @@ def _function(name: str) -> Operator:
 
 def softmax(node: Node) -> Value:
     """Along one axis; before opset 13 along all axes from it on."""
-    value = node.value()
-    old = node.opset < 13
-    axis = node.axis(int(node.attributes.get("axis", 1 if old else -1)), value.rank)
-    if old and axis != value.rank - 1:
+    value, (given, onward) = node.value(), SOFTMAX.of(node)
+    axis = node.axis(given, value.rank)
+    if onward and axis != value.rank - 1:
         flat = node.construction.reshaped(value, (*value.shape[:axis], _product(value.shape[axis:])))
         done = node.construction.in_layout(flat, tuple(range(flat.rank)), lambda _: gnc.SoftmaxLayer())
         return node.construction.reshaped(done, value.shape)
@@ -159,7 +158,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Asinh": _function("arsinh"),
     "Acosh": _function("arcosh"),
     "Atanh": _function("artanh"),
-    "Softmax": single(softmax, "Softmax"),
+    "Softmax": single(softmax, "Softmax", SOFTMAX),
     "Identity": single(identity, "nothing"),
     "Cast": single(cast, "nothing; Elementwise(not-equal) to a condition"),
     "Dropout": single(dropout, "Dropout"),

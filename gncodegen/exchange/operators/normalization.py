@@ -11,7 +11,9 @@ import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.node import Node
 from gncodegen.exchange.operators.reduction import reduced
-from gncodegen.exchange.operators.row import Operator, single
+from gncodegen.exchange.operators.row import NEVER, Along, Operator, single
+
+LAYER_NORMALIZATION = Along(one_since=NEVER)
 
 
 def _epsilon(node: Node) -> float:
@@ -72,7 +74,7 @@ def group_normalization(node: Node) -> Value:
 def layer_normalization(node: Node) -> Sequence[Value]:
     """Over the axes from `axis` on; and, where they are asked for, the mean and 1 / sqrt(variance + epsilon)."""
     value = node.value()
-    axis = node.axis(int(node.attributes.get("axis", -1)), value.rank)
+    axis = node.axis(LAYER_NORMALIZATION.of(node)[0], value.rank)
     reduced = value.shape[axis:]
     given = [node.constant(index).shape for index in (1, 2) if node.has(index)]
     if any(shape != reduced for shape in given):
@@ -105,5 +107,5 @@ OPERATORS: Mapping[str, Operator] = {
     "BatchNormalization": single(batch_normalization, "BatchNormalization"),
     "InstanceNormalization": single(instance_normalization, "InstanceNormalization"),
     "GroupNormalization": single(group_normalization, "GroupNormalization"),
-    "LayerNormalization": Operator(layer_normalization, "LayerNormalization"),
+    "LayerNormalization": Operator(layer_normalization, "LayerNormalization", LAYER_NORMALIZATION),
 }

@@ -14,6 +14,7 @@ from gncodegen.exchange.operators.products import mapped
 from gncodegen.exchange.operators.row import Operator, single
 
 MODES = {"constant": "constant", "reflect": "symmetric-exclude-edge", "edge": "replicate"}
+"""Modes that PaddingLayer has; "wrap" is made of parts."""
 
 
 def taken(node: Node, value: Value, axis: int, places: range) -> Value:
@@ -66,10 +67,10 @@ def tiled(node: Node) -> Value:
 
 
 def pad(node: Node) -> Value:
-    """Constants, mirrored or repeated elements at the ends of axes; negative numbers cut off."""
+    """Constants, mirrored or repeated elements, or those of the other end, at the ends of axes; negative ones cut."""
     value, mode = node.value(), node.attributes.get("mode", "constant")
-    if mode not in MODES:
-        raise Unsupported(f"mode = {mode}; allowed: {', '.join(MODES)}")
+    if mode not in MODES and mode != "wrap":
+        raise Unsupported(f"mode = {mode}; allowed: {', '.join(MODES)}, wrap")
     number = float(node.constant_or(2, node.attributes.get("value", 0.0)).item())
     whole = range(len(node.shape(value)))
     pads = node.integers(1, "pads") or ()
@@ -82,13 +83,26 @@ def pad(node: Node) -> Value:
         value = taken(node, value, own, range(max(-low, 0), value.shape[own] - max(-high, 0)))
         if max(low, high) > 0:
             sides = (0, 0, max(low, 0), max(high, 0))
+            if mode == "wrap":
+                value = _wrapped(node, value, own, sides[2:])
+                continue
             value = node.construction.along(value, own, gnc.PaddingLayer(sides, mode=MODES[mode], value=number))
     return value
+
+
+def _wrapped(node: Node, value: Value, axis: int, sides: tuple[int, int]) -> Value:
+    """The elements along one axis, with some of the last in front of them and some of the first behind."""
+    (low, high), extent = sides, value.shape[axis]
+    if max(sides) > extent:
+        raise Unsupported(f"mode = wrap with pads of {low} and {high}; allowed: up to {extent}, the axis' extent")
+    front = [taken(node, value, axis, range(extent - low, extent))] if low else []
+    behind = [taken(node, value, axis, range(high))] if high else []
+    return joined_along(node.construction, [*front, value, *behind], axis)
 
 
 OPERATORS: Mapping[str, Operator] = {
     "Slice": single(slice_, "Crop; Convolution with a window of 1 where the step is not 1"),
     "Split": Operator(split, "Crop"),
     "Tile": single(tiled, "DepthConcatenation"),
-    "Pad": single(pad, "Padding, Crop"),
+    "Pad": single(pad, "Padding, Crop, DepthConcatenation"),
 }

@@ -10,7 +10,7 @@ import numpy as np
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.node import Node
-from gncodegen.exchange.operators.row import Operator, single
+from gncodegen.exchange.operators.row import SOFTMAX, Along, Operator, single
 
 
 def reduced(node: Node, value: Value, axes: tuple[int, ...], function: str) -> Value:
@@ -80,9 +80,9 @@ def _between(node: Node, function: str, first: Value, second: Value) -> Value:
 
 def log_softmax(node: Node) -> Value:
     """X - max - ln Σ exp(x - max) along one axis; before opset 13 along all axes from it on."""
-    value, old = node.value(), node.opset < 13
-    axis = node.axis(int(node.attributes.get("axis", 1 if old else -1)), value.rank)
-    axes = tuple(range(axis, value.rank)) if old else (axis,)
+    value, (given, onward) = node.value(), SOFTMAX.of(node)
+    axis = node.axis(given, value.rank)
+    axes = tuple(range(axis, value.rank)) if onward else (axis,)
     centred = _between(node, "subtract", value, reduced(node, value, axes, "maximum"))
     total = reduced(node, node.construction.alike(centred, gnc.UnaryLayer("exponential")), axes, "sum")
     return _between(node, "subtract", centred, node.construction.alike(total, gnc.UnaryLayer("logarithm")))
@@ -135,7 +135,7 @@ OPERATORS: Mapping[str, Operator] = {
     "ReduceSumSquare": single(reduction("sum", "square"), "Unary, GlobalAveragePooling, Elementwise"),
     "ReduceLogSum": single(reduction("sum", "", "logarithm"), "GlobalAveragePooling, Elementwise, Unary"),
     "ReduceLogSumExp": single(log_sum_exp, "GlobalMaxPooling, GlobalAveragePooling, Elementwise, Unary"),
-    "LogSoftmax": single(log_softmax, "GlobalMaxPooling, GlobalAveragePooling, Elementwise, Unary"),
-    "LpNormalization": single(lp_normalization, "Unary, GlobalAveragePooling, Elementwise"),
+    "LogSoftmax": single(log_softmax, "GlobalMaxPooling, GlobalAveragePooling, Elementwise, Unary", SOFTMAX),
+    "LpNormalization": single(lp_normalization, "Unary, GlobalAveragePooling, Elementwise", Along()),
     "LRN": single(local_response_normalization, "CrossChannelNormalization"),
 }

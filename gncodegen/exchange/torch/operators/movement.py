@@ -195,7 +195,7 @@ def rolled(call: Call) -> Array:
     return array
 
 
-MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def padded(mode: str = "") -> Callable[[Call], Array]:
@@ -204,9 +204,7 @@ def padded(mode: str = "") -> Callable[[Call], Array]:
     def convert(call: Call) -> Array:
         given, rank = [int(n) for n in call.get("pad", call.get("padding"))], call.rank(call.first)
         own = mode or call.get("mode", "constant")
-        if own == "circular":
-            return _wrapped(call, given)
-        require(own in MODES, f"mode = {own!r}", f"{', '.join(MODES)}, circular")
+        require(own in MODES, f"mode = {own!r}", ", ".join(MODES))
         begins, ends = [0] * rank, [0] * rank
         for place in range(len(given) // 2):
             begins[rank - 1 - place], ends[rank - 1 - place] = given[2 * place], given[2 * place + 1]
@@ -214,18 +212,6 @@ def padded(mode: str = "") -> Callable[[Call], Array]:
         return call.emit("Pad", call.first, sides, float(call.get("value", 0.0)), mode=MODES[own])
 
     return convert
-
-
-def _wrapped(call: Call, sides: Sequence[int]) -> Array:
-    """Each end with elements of the other in front of it; sides stand from the last axis on."""
-    array, rank = call.first, call.rank(call.first)
-    for place in range(len(sides) // 2):
-        axis, (low, high) = rank - 1 - place, sides[2 * place : 2 * place + 2]
-        require(min(low, high) >= 0, f"pad = {tuple(sides)} with mode = 'circular'", "numbers from 0 on")
-        parts = [_slice(call, array, axis, -low, LAST, 1)] if low else []
-        parts += [array, _slice(call, array, axis, 0, high, 1)] if high else [array]
-        array = call.emit("Concat", *parts, axis=axis) if len(parts) > 1 else array
-    return array
 
 
 def shuffled_up(call: Call) -> Array:
