@@ -20,6 +20,7 @@ class Rank(IntEnum):
     RUN = 2
     LINK = 3
     THREADS = 4
+    MEMORY = 5
 
 
 _locks: dict[Rank, WeakSet[RLock]] = {rank: WeakSet() for rank in Rank}

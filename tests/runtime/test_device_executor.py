@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from bisect import bisect_right
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from support.hyperparameters import numbers
 
 import gncodegen as gnc
+from gncodegen.emulator import launch
+from gncodegen.emulator.state import memory
 from gncodegen.errors import EmulationFault
 from gncodegen.kernels.hyperparameters import COUNT, device_slot, slot
 from gncodegen.kernels.program import Buffer, Call, Program
@@ -229,6 +233,41 @@ class TestArena:
         assert arena.address == first
         arena.reserve(5000)
         device.memory.write(arena.address, np.zeros(5000, np.uint8))
+
+
+class TestMemory:
+    def test_is_freed_when_nobody_uses_it(self, monkeypatch):
+        """Garbage is collected at any moment, here while another allocation is looked up."""
+        device = EmulatedDevice()
+        dropped, kept = [device.allocate({"a": 8})], device.allocate({"b": 8})
+        (gone,) = dropped[0].addresses.values()
+
+        def found(*arguments, **choices):
+            place = bisect_right(*arguments, **choices)
+            dropped.clear()
+            return place
+
+        monkeypatch.setattr(memory, "bisect_right", found)
+        device.upload(kept.addresses["b"], np.arange(2.0, dtype=np.float32))
+        with pytest.raises(EmulationFault, match="host access"):
+            device.upload(gone, np.zeros(2, np.float32))
+
+    def test_grows_between_launches(self, monkeypatch):
+        """Another thread asks for memory while a kernel runs."""
+        compiled, x = gnc.compile(LAYERS, batch_size=2, **EMULATED), images(2)
+        right, threads = compiled.predict(x), []
+        device, whole = compiled._backend.device, launch.Interpreter.run
+
+        def run(self):
+            threads.append(threading.Thread(target=device.allocate, args=({"more": 4 << 20},)))
+            threads[-1].start()
+            threads[-1].join(0.1)
+            whole(self)
+
+        monkeypatch.setattr(launch.Interpreter, "run", run)
+        np.testing.assert_array_equal(compiled.predict(x), right)
+        for thread in threads:
+            thread.join()
 
 
 class TestHyperparameters:

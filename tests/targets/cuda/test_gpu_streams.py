@@ -16,6 +16,7 @@ from support.cuda_stub.streams import LEGACY
 import gncodegen as gnc
 from gncodegen.errors import ArrayError, TargetError
 from gncodegen.runtime.device_array import DeviceArray
+from gncodegen.targets.cuda.device import cuda_python
 from gncodegen.targets.cuda.device.gpu import Gpu
 
 LAYERS = [gnc.ImageInputLayer((3, 3, 4), normalization="none"), gnc.ReluLayer(), gnc.MaxPooling2dLayer(2)]
@@ -210,6 +211,27 @@ class TestExports:
         del y, capsule
         gc.collect()
         assert stub.memory.blocks[address].dying
+
+    def test_what_another_lets_go_of_meanwhile_is_waited_for_anew(self, stub, compiled, monkeypatch):
+        """A second array comes back while the first one's freeing waits for all streams: that was for the first."""
+        theirs, whole = OtherStream(stub), cuda_python.call
+        arrays = [self.array(stub, compiled) for _ in range(2)]
+        addresses, lent = [y.address for y in arrays], [y.__dlpack__(stream=theirs.handle) for y in arrays]
+        arrays.clear()
+
+        def call(name, *arguments):
+            found = whole(name, *arguments)
+            if name == "cuCtxSynchronize":
+                lent.clear()
+            return found
+
+        monkeypatch.setattr(cuda_python, "call", call)
+        del lent[0]
+        assert stub.memory.blocks[addresses[0]].dying
+        assert not stub.memory.blocks[addresses[1]].dying
+        stub.memory.fill(addresses[1], 0, 4, theirs.handle)  # the stub would say that the freeing does not wait
+        compiled.predict(images())
+        assert stub.count("cuCtxSynchronize") == 2
 
     def test_arrays_with_a_gradient_to_record_are_refused(self, stub, compiled):
         x = GpuArray(stub, images())

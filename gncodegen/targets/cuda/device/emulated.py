@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,6 +15,7 @@ from gncodegen.emulator import DeviceMemory
 from gncodegen.errors import EmulationFault, TargetError
 from gncodegen.kernels.schedule import Schedule
 from gncodegen.kernels.store import Source
+from gncodegen.process import forks
 from gncodegen.targets.cuda.emulated import arguments_of, launch_emulated
 from gncodegen.targets.device import Allocation, Bytes, DeviceLaunch, LoadedKernel, Work
 
@@ -26,12 +29,24 @@ class EmulatedDevice:
 
     def __init__(self) -> None:
         self.memory = DeviceMemory()
+        self._lock = forks.lock(forks.Rank.MEMORY)
+        self._unused: deque[int] = deque()
+
+    @contextmanager
+    def _used(self) -> Generator[DeviceMemory]:
+        """The memory, which other threads may not change meanwhile, after freeing what nobody holds any more."""
+        with self._lock:
+            while self._unused:
+                self.memory.free(self._unused.popleft())
+            yield self.memory
 
     def allocate(self, sizes: Mapping[str, int]) -> Allocation:
         """Fresh memory; reading it before it is written is a fault."""
-        addresses = {label: self.memory.allocate(max(size, 1), label) for label, size in sizes.items()}
+        with self._used() as memory:
+            addresses = {label: memory.allocate(max(size, 1), label) for label, size in sizes.items()}
         owner = _Owner()
-        weakref.finalize(owner, _free, self.memory, tuple(addresses.values())).atexit = False
+        # The garbage collector calls this at any moment, also while memory is being used.
+        weakref.finalize(owner, self._unused.extend, tuple(addresses.values())).atexit = False
         return Allocation(addresses, owner)
 
     def staging(self, sizes: Mapping[str, int]) -> dict[str, Bytes]:
@@ -46,12 +61,13 @@ class EmulatedDevice:
         """Runs the work at once whenever it is called."""
 
         def run() -> None:
-            for staged, address in work.uploads:
-                self.memory.write(address, staged)
-            for launch in work.launches:
-                self._launch(launch)
-            for address, staged in work.downloads:
-                staged[:] = self.memory.read(address, staged.shape, np.uint8)
+            with self._used() as memory:
+                for staged, address in work.uploads:
+                    memory.write(address, staged)
+                for launch in work.launches:
+                    _launch(launch, memory)
+                for address, staged in work.downloads:
+                    staged[:] = memory.read(address, staged.shape, np.uint8)
 
         return run
 
@@ -61,39 +77,25 @@ class EmulatedDevice:
             "the emulator has no clock; allowed: target='cuda' on a machine with a GPU, or 'cpu'; compile for it"
         )
 
-    def _launch(self, launch: DeviceLaunch) -> None:
-        for address, nbytes in launch.fresh:
-            self.memory.forget(address, nbytes)
-        kernel, arguments = launch.kernel, arguments_of(launch.addresses, launch.first, launch.numbers)
-        try:
-            launch_emulated(kernel.source, kernel.schedule, launch.grid, arguments, self.memory)
-        except EmulationFault as fault:
-            layers = f"{' + '.join(launch.layers)}: " if launch.layers else ""
-            raise EmulationFault(
-                f"{layers}{fault.reason}",
-                kernel=launch.name or fault.kernel,
-                source=str(kernel.source.path),
-                line=fault.line,
-                block=fault.block,
-                thread=fault.thread,
-                instruction=fault.instruction,
-            ) from fault
-
     def upload(self, address: int, array: NDArray[Any]) -> None:
         """Copies an array in."""
-        self.memory.write(address, array)
+        with self._used() as memory:
+            memory.write(address, array)
 
     def upload_later(self, address: int, staged: Bytes) -> None:
         """Copies staging memory in, at once."""
-        self.memory.write(address, staged)
+        with self._used() as memory:
+            memory.write(address, staged)
 
     def download(self, address: int, array: NDArray[Any]) -> None:
         """Copies into a C-contiguous array."""
-        array[...] = self.memory.read(address, array.shape, array.dtype)
+        with self._used() as memory:
+            array[...] = memory.read(address, array.shape, array.dtype)
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
         """Copies within the memory."""
-        self.memory.write(target, self.memory.read(source, nbytes, np.uint8))
+        with self._used() as memory:
+            memory.write(target, memory.read(source, nbytes, np.uint8))
 
     def mark(self) -> Callable[[], None]:
         """Nothing to wait for."""
@@ -132,6 +134,20 @@ class _Owner:
     """Lives as long as an allocation is held."""
 
 
-def _free(memory: DeviceMemory, addresses: tuple[int, ...]) -> None:
-    for address in addresses:
-        memory.free(address)
+def _launch(launch: DeviceLaunch, memory: DeviceMemory) -> None:
+    for address, nbytes in launch.fresh:
+        memory.forget(address, nbytes)
+    kernel, arguments = launch.kernel, arguments_of(launch.addresses, launch.first, launch.numbers)
+    try:
+        launch_emulated(kernel.source, kernel.schedule, launch.grid, arguments, memory)
+    except EmulationFault as fault:
+        layers = f"{' + '.join(launch.layers)}: " if launch.layers else ""
+        raise EmulationFault(
+            f"{layers}{fault.reason}",
+            kernel=launch.name or fault.kernel,
+            source=str(kernel.source.path),
+            line=fault.line,
+            block=fault.block,
+            thread=fault.thread,
+            instruction=fault.instruction,
+        ) from fault

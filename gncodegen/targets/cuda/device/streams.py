@@ -138,13 +138,16 @@ class Streams:
             self._lock.release()
 
     def _free_unused(self) -> None:
-        if not self._unused:
+        count = len(
+            self._unused
+        )  # only these: what is let go of meanwhile may be of a loan that this does not wait for
+        if not count:
             return
-        if self._lent:
+        lent, self._lent = self._lent, False
+        if lent:
             cuda.call("cuCtxSynchronize")
-            self._lent = False
         elif self._last is not self._own:
             with cuda.reported():
                 self._own.wait(self._last)
-        while self._unused:
+        for _ in range(count):
             self._unused.popleft().close(self._own)
