@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from math import prod
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.errors import LayerError
 from gncodegen.layers.checks import Check, Initializer, Shared, shown, text
-from gncodegen.layers.frozen import freeze
+from gncodegen.layers.frozen import check_names, freeze
 
 Attribute = int | float | bool | str | tuple[int, ...] | tuple[float, ...]
 
@@ -125,6 +125,12 @@ class Layer:
     is_input: ClassVar[bool] = False
     is_output: ClassVar[bool] = False
     """Output layers compute the loss; their last operation takes the targets as second operand."""
+
+    def __new__(cls, *arguments: Any, **given: Any) -> Self:
+        """Checks the names first; copies and pickles, which give none, set properties later."""
+        if arguments or given:
+            check_names(cls, LayerError, len(arguments), given)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         freeze(type(self), LayerError, "a layer", "write dataclasses.replace(layer, {name}={value})")

@@ -1,8 +1,9 @@
-"""Frozen dataclasses whose properties cannot be set: by an error of ours, which has the cure."""
+"""Frozen dataclasses that refuse unknown, missing and changed properties by an error of ours, which has the cure."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, NoReturn
@@ -39,3 +40,30 @@ def freeze(kind: type[Any], error: type[GncodegenError], what: str, cure: str) -
 
     type.__setattr__(kind, "__setattr__", setting)
     type.__setattr__(kind, "__delattr__", deleting)
+
+
+def check_names(kind: type[Any], error: type[GncodegenError], arguments: int, given: Mapping[str, object]) -> None:
+    """Refuses what the dataclass has no property for, and what it lacks, by `error`, where Python has a TypeError.
+
+    Args:
+        kind: the dataclass.
+        error: of the family.
+        arguments: how many are given by position.
+        given: by name.
+    """
+    taken = [field for field in fields(kind) if field.init]
+    names, placed = [field.name for field in taken], [field.name for field in taken if not field.kw_only]
+    if unknown := next((name for name in given if name not in names), None):
+        close = get_close_matches(unknown.lower(), names, 1)
+        cure = f"write {close[0]}=…" if close else "leave it out"
+        raise error(f"{kind.__name__}: {unknown}: no such property; allowed: {', '.join(names)}; {cure}")
+    if arguments > len(placed):
+        allowed = f"{len(placed)} ({', '.join(placed)})" if placed else "none"
+        raise error(f"{kind.__name__}: {arguments} values without a name; allowed: {allowed}; write the others by name")
+    if twice := next((name for name in placed[:arguments] if name in given), None):
+        raise error(f"{kind.__name__}: {twice} is given twice; allowed: once; leave {twice}=… out")
+    without = {field.name for field in taken if field.default is MISSING and field.default_factory is MISSING}
+    if missing := [name for name in names if name in without - set(placed[:arguments]) - set(given)]:
+        raise error(
+            f"{kind.__name__}: {missing[0]} is missing; allowed: a value; write {kind.__name__}({missing[0]}=…)"
+        )

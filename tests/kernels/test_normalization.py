@@ -100,3 +100,18 @@ def test_dx_of_a_single_element_is_exactly_zero(
     assert not dscale.any()
     if not activation:
         assert (y == offset).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups", "reduced"),
+    [((5, 4, 6), 6, "batch-spatial"), ((7, 1), 1, "batch-spatial"), ((2, 6, 6, 16), 4, "spatial-channel")],
+)
+def test_statistics_alone_are_those_of_the_norm(execute: Execute, shape, groups, reduced):
+    """Of batch norms over ranks: each channel's, and those of one number of each observation."""
+    random = np.random.default_rng(0)
+    x, parameters = random.standard_normal(shape).astype(np.float32), np.ones(shape[-1], np.float32)
+    attributes = {"groups": groups, "epsilon": 1e-5, "reduced": reduced}
+    statistics = ((1 if reduced == "batch-spatial" else shape[0], groups, 3), "float32")
+    _, expected = execute("group_norm", [x, parameters, parameters], [(shape, "float32"), statistics], attributes)
+    (found,) = execute("group_statistics", [x], [statistics], attributes)
+    np.testing.assert_array_equal(found, expected)

@@ -1,5 +1,8 @@
 """Wrong properties and wrong networks, each refused with the layer, what was given, what is allowed, and the cure."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -273,3 +276,28 @@ def _pieces(value):
 
 def test_there_are_enough():
     assert len(PROPERTIES) + len(NETWORKS) >= 60
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: gnc.GroupNormalizationLayer(2, epsilom=1),
+            r"GroupNorm.*: epsilom: no such property; .*write epsilon=…",
+        ),
+        (lambda: gnc.Convolution2dLayer(3, 4, Padding="same"), r"Padding: no such property; .*; write padding=…"),
+        (lambda: gnc.GroupNormalizationLayer(2, zzz=1), r"zzz: no such property; allowed: .*; leave it out"),
+        (lambda: gnc.Convolution2dLayer(3), r"num_filters is missing; .*write Convolution2dLayer\(num_filters=…\)"),
+        (lambda: gnc.GroupNormalizationLayer(2, 4), r"2 values without a name; allowed: 1 \(num_groups\); write the"),
+        (lambda: gnc.ReluLayer(3), r"ReluLayer: 1 values without a name; allowed: none"),
+        (lambda: gnc.GroupNormalizationLayer(2, num_groups=3), r"num_groups is given twice; allowed: once"),
+    ],
+)
+def test_properties_of_a_wrong_name(make, said):
+    with pytest.raises(gnc.LayerError, match=said):
+        make()
+
+
+def test_layers_are_copied_and_pickled():
+    layer = gnc.Convolution2dLayer(3, 4, padding="same", weights=np.ones((3, 3, 2, 4)))
+    assert pickle.loads(pickle.dumps(layer)) == copy.deepcopy(layer) == layer

@@ -249,8 +249,26 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     return Plan((main, _added(problem, partial)), workspaces=(partial,))
 
 
+def _group_statistics(problem: Problem) -> Plan:
+    """Statistics from x: those of a group norm whose scale and offset are numbers of x, and whose y nobody reads."""
+    norm = _with_result(problem)
+    plan = _group_norm(replace(norm, model=_with_result(problem.modelled)))
+    y = f"workspace{len(plan.workspaces)}"
+    places = {"operand1": "operand0", "operand2": "operand0", "result0": y, "result1": "result0"}
+    launches = [replace(each, arguments=tuple(places.get(a, a) for a in each.arguments)) for each in plan.launches]
+    return replace(plan, launches=tuple(launches), workspaces=(*plan.workspaces, norm.results[0]))
+
+
+def _with_result(problem: Problem) -> Problem:
+    """Statistics as the group norm that has them."""
+    x = problem.operands[0]
+    row = Tensor((x.shape[-1],), x.dtype)
+    return replace(problem, op="group_norm", operands=(x, row, row), results=(x, *problem.results), model=None)
+
+
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "group_norm": _group_norm,
+    "group_statistics": _group_statistics,
     "group_norm_gradient": _group_norm_gradient,
     "channel_normalize": _channel_normalize,
     "channel_normalize_gradient": _channel_normalize_gradient,
