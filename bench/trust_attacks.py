@@ -385,7 +385,7 @@ ATTACKS = (
     Attack("killed-compilations", 200, 40, 1800, kills_in_compilations),
     Attack("interrupted-compilations", 240, 20, 1800, interrupted_compilations),
     Attack("killed-saves", 2_000, 200, 900, kills_in_saves),
-    Attack("damaged-saves", 10_000, 1_000, 900, damaged_saves),
+    Attack("damaged-saves", 100_000, 5_000, 1800, damaged_saves),
     Attack("killed-ranks", 20, 5, 900, killed_ranks),
     Attack("killed-trainings", 20, 10, 900, killed_trainings),
     Attack("interrupted-trainings", 20, 10, 900, interrupted_trainings),

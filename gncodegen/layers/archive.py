@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def layer_types() -> dict[str, type[Layer]]:
+@cache
+def layer_types() -> Mapping[str, type[Layer]]:
     """Every public layer type, by name."""
     package = import_module("gncodegen")
     types = (getattr(package, name) for name in package.__all__ if name.endswith("Layer"))
