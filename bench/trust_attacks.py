@@ -120,11 +120,10 @@ def child(work: Callable[[], bool]) -> int:
         return pid
     warnings.simplefilter("ignore")
     try:
-        right = work()
+        os._exit(0 if work() else 2)
     except BaseException:
         traceback.print_exc()
         os._exit(3)
-    os._exit(0 if right else 2)
 
 
 def ended(pid: int, seconds: float = 120, killed: bool = False) -> Counts:
