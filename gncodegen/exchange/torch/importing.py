@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -179,7 +180,8 @@ class _Walk:
             return [*map(one, value)] if isinstance(value, list) else value
 
         arguments = [given(each) for each in node.args]
-        if any(isinstance(each, int) and each >= MANY for each in _flat(arguments)):
+        # The end of a slice that has none is the largest number that there is.
+        if any(isinstance(each, int) and MANY <= each < sys.maxsize for each in _flat(arguments)):
             return None
         with torch.no_grad():
             keywords = {name: given(each) for name, each in node.kwargs.items()}
