@@ -1,9 +1,11 @@
 """Products, functions of several inputs, and the parametric rectifier, in whole networks on the CPU."""
 
+import math
+
 import numpy as np
 import pytest
 import reference as ref
-from support.comparison import assert_same_network
+from support.comparison import assert_same_network, assert_same_results
 from support.sets import diagonal, few
 
 import gncodegen as gnc
@@ -88,3 +90,15 @@ def test_refusals():
     layers = of_three(gnc.MultiplicationLayer(3, name="m"))
     with pytest.raises(NetworkError, match="allowed: inputs of one size"):
         gnc.compile(layers.replace("b", [gnc.Convolution2dLayer(3, 7, name="b")]))
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (2, 3, 2)])
+def test_a_constant_of_a_network_compiled_for_one_observation(shape):
+    constant = np.linspace(0.5, 1, math.prod(shape)).reshape(shape)
+    layer = gnc.ElementwiseLayer("multiply", 1, constant=constant, constant_learn_rate_factor=1.0, name="e")
+    layers = [gnc.TensorInputLayer((2, 3, 2)), layer, gnc.RegressionLayer()]
+    x, t = np.random.default_rng(0).standard_normal((2, 3, 2, 3, 2))
+    node = ref.Node("e", lambda x, c: ref.elementwise("multiply", x, c), ("constant",))
+    for batch in (1, 3):
+        compiled = gnc.compile(layers, batch_size=batch, dtype="float64")
+        assert_same_results(compiled, [node], x, t, 1e-12)

@@ -94,8 +94,8 @@ def broadcast(operands: tuple[Tensor, ...]) -> tuple[int, ...]:
 def summed(builder: Builder, value: SSAValue, shape: tuple[int, ...], layers: tuple[str, ...]) -> SSAValue:
     """The sums of `value` over the axes along which an operand of this shape repeats."""
     whole = shape_of(value)
-    own = (1,) * (len(whole) - len(shape)) + shape
-    kept = [axis for axis, extent in enumerate(whole) if own[axis] == extent]
+    ahead = len(whole) - len(shape)  # summed also where one has extent 1 now: a batch may be of any size
+    kept = [axis for axis, extent in enumerate(shape, ahead) if whole[axis] == extent]
     order = (*(axis for axis in range(len(whole)) if axis not in kept), *kept)
     if len(kept) < len(whole):
         if order != tuple(range(len(whole))):
