@@ -91,10 +91,10 @@ def scaled(number: float, unit: str) -> str:
     return f"{number:.3g} {unit}"
 
 
-def near(name: str, known: Iterable[str]) -> list[str]:
+def near(name: object, known: Iterable[str]) -> list[str]:
     """Those names that contain a mistyped one, else the most alike, else all."""
-    names = list(known)
-    return [each for each in names if name and name in each] or get_close_matches(name, names, 3) or names
+    names, text = list(known), str(name)
+    return [each for each in names if text and text in each] or get_close_matches(text, names, 3) or names
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -44,6 +44,8 @@ def test_html(compiled):
 def test_a_kernel_that_is_not_there(compiled):
     with pytest.raises(KeyError, match="write 'group_norm_1' or 'group_norm_gradient_1'"):
         compiled.kernels["group_norm"]
+    with pytest.raises(KeyError, match="there is no kernel 0; write 'group_norm_1'"):
+        compiled.kernels[0]
     assert "group_norm" not in compiled.kernels
 
 
