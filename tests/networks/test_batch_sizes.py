@@ -67,6 +67,35 @@ def test_each_count_has_the_bits_of_single_observations(net):
         assert (guarded[count:] == 7.5).all()
 
 
+STEPS = {
+    "convolution": gnc.Convolution2dLayer(3, 16, padding="same"),
+    "pointwise": gnc.Convolution2dLayer(1, 40),
+    "strided": gnc.Convolution2dLayer((5, 3), 16, stride=2, padding="same"),
+    "channelwise": gnc.GroupedConvolution2dLayer(3, 1, "channel-wise", padding="same"),
+    "transposed": gnc.TransposedConvolution2dLayer(2, 16, stride=2),
+    "max": gnc.MaxPooling2dLayer(3, padding="same"),
+    "mean": gnc.GlobalAveragePooling2dLayer(),
+    "norm": gnc.GroupNormalizationLayer(4),
+    "response": gnc.CrossChannelNormalizationLayer(3),
+    "resize": gnc.Resize2dLayer(scale=2),
+    "product": gnc.FullyConnectedLayer(24),
+}
+
+
+@pytest.mark.few
+@pytest.mark.parametrize("layer", STEPS)
+@pytest.mark.parametrize(("target", "count"), [("cpu", 13), pytest.param(EMULATED, 5, marks=WITH_CUDA)])
+def test_fewer_sequences_of_images_have_the_same_bits(target, count, layer):
+    """Each step is an image, so a batch has more of them than observations."""
+    layers = [gnc.SequenceInputLayer((7, 3, 16), min_length=7), STEPS[layer]]
+    emulated = target != "cpu"
+    compiled = gnc.compile(layers, target, emulate=emulated, training=False, batch_size=count)
+    x = np.random.default_rng(0).standard_normal((count, 7, 7, 3, 16)).astype(np.float32)
+    y = compiled.predict(x)
+    for fewer in range(1, count):
+        np.testing.assert_array_equal(compiled.predict(x[:fewer]), y[:fewer])
+
+
 def test_single_observations_have_the_bits_of_a_program_for_one(net):
     one = gnc.compile(CASES["images"], training=False, batch_size=1) if net.network.input.size.channels == 3 else None
     if one is not None:
