@@ -158,11 +158,12 @@ def test_more_attention(name) -> None:
     assert max(errors) < 1e-12
 
 
+@pytest.mark.full(like="exchange/test_attention.py::test_attention")
 def test_a_training_step_is_that_of_torch_and_the_network_goes_out(tmp_path) -> None:
     check_step(SelfAttention(weights=False, batch_first=True), (5, 8), (5, 8), tmp_path)
 
 
-@pytest.mark.full(like="exchange/test_attention.py::test_a_training_step_is_that_of_torch_and_the_network_goes_out")
+@pytest.mark.full(like="exchange/test_attention.py::test_attention")
 @pytest.mark.parametrize(
     ("module", "size", "result"), [(Vision(), (3, 8, 8), (3,)), (Denoiser(), (2, 8, 6), (2, 8, 6))]
 )

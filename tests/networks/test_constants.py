@@ -37,6 +37,7 @@ def test_predictions_follow_the_parameters(target: str, x: np.ndarray) -> None:
     assert not np.array_equal(first, other.predict(x))
 
 
+@pytest.mark.full("cuda", like="targets/cuda/test_zoo.py::test_a_training_step")
 @pytest.mark.parametrize("target", TARGETS)
 def test_predictions_follow_training(target: str, x: np.ndarray) -> None:
     network, labels = compiled(target), np.array([0, 3])
