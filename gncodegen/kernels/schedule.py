@@ -117,6 +117,11 @@ class Problem:
         """The problem whose kernels are to serve this one: constants of schedules follow from it."""
         return self.model or self
 
+    @property
+    def observations(self) -> int:
+        """Of the batch, at least 1: what an Order counts by. The steps of a sequence are an axis of their own."""
+        return max(1, self.operands[0].shape[0])
+
     @cached_property
     def digest(self) -> str:
         """A name for the problem: equal problems have equal ones, in every process."""

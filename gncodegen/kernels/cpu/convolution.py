@@ -172,7 +172,7 @@ def _blocked(
         "operand0", "workspace0" if packed else "operand1", *added_slots(epilogue), *results,
         *(normalizing if norm["norm_groups"] else ()),
     )  # fmt: skip
-    batch, tiles_of_image = max(1, problem.modelled.operands[0].shape[0]), blocking.bands * blocking.panels
+    batch, tiles_of_image = problem.modelled.observations, blocking.bands * blocking.panels
     if flat:
         units = -(-given.rows.positions * blocking.bands // max(1, work.rows.positions))
         order, grid = Order(batch, blocking.bands, 1, blocking.shares), units * blocking.shares

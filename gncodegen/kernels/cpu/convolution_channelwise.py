@@ -102,7 +102,7 @@ def correlate_channelwise(
     writes = tuple(range(len(slots) - len(results), len(slots)))
     whole = filled(columns.positions, panels, tile_columns) and filled(work.groups, 1, vectors * lanes)
     in_place = residual_in_place(epilogue, work.phases == 1 and whole)
-    order = Order(1, 1, given.images // max(1, problem.operands[0].shape[0]) * bands * panels)
+    order = Order(1, 1, given.images // problem.observations * bands * panels)
     return Plan((Launch(schedule, slots, grid, writes, moved, given.flops, order=order),), in_place=in_place)
 
 

@@ -33,7 +33,6 @@ def _plan(
     tiles: dict[str, Constant] = {"block": block, "vector": lanes, "block_channels": channels}
     schedule = problem.schedule(template, dtype, shape={**windows.shape, **shape}, tiles=tiles, numbers=("rows",))
     outputs = windows.batch * prod(windows.outs) * windows.channels
-    observations = max(1, problem.results[0].shape[0])  # of a sequence, windows.batch counts its steps
     launch = Launch(
         schedule,
         slots(problem),
@@ -41,7 +40,7 @@ def _plan(
         writes=(len(problem.operands),),
         bytes=traffic(problem),
         flops=outputs * prod(windows.window),
-        order=Order(block, rows // observations, windows.channels // channels) if outputs else (),
+        order=Order(block, rows // problem.observations, windows.channels // channels) if outputs else (),
         numbers=(rows,),
     )
     return Plan((launch,))

@@ -120,11 +120,6 @@ class _Winograd:
         return self.work.batch * count_patches(self.work, self.output)
 
     @property
-    def observations(self) -> int:
-        """Of the model; the batch of a sequence of images counts the steps of all observations."""
-        return max(1, self.problem.modelled.operands[0].shape[0])
-
-    @property
     def points(self) -> int:
         return (self.output + 2) ** 2
 
@@ -188,7 +183,7 @@ class _Winograd:
         grid, batch = self.units(parts) * repeats if y.count else 0, self.given.batch
         tiles = {"vectors": self.vectors, "shared_batch": self.work.batch} | tiles
         schedule = self.schedule(template, shape, tiles, ("batch",))
-        order = Order(self.observations, parts, 1, repeats)
+        order = Order(self.problem.modelled.observations, parts, 1, repeats)
         return Launch(schedule, slots, grid, (len(slots) - 1,), moved, self.given.flops, order=order, numbers=(batch,))
 
 
@@ -314,7 +309,7 @@ def _heavy(this: _Winograd, parts: int, tile_rows: int) -> Plan:
     }  # fmt: skip
     schedule = this.schedule("winograd_points", this.patch_shape, reading, ("batch",))
     moved = this.problem.operands[0].bytes + buffer.bytes
-    order, grid = Order(this.observations, blocks), this.units(blocks) if patches else 0
+    order, grid = Order(this.problem.modelled.observations, blocks), this.units(blocks) if patches else 0
     arguments, numbers = ("operand0", "workspace0"), (this.given.batch,)
     points = Launch(schedule, arguments, grid, (1,), moved, order=order, numbers=numbers)
     main = this.main("winograd_heavy", tiles, ("workspace0", "operand1"), parts, this.filter_blocks)

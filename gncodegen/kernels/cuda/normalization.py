@@ -34,7 +34,7 @@ def _tier(problem: Problem, held: int) -> Tier:
 
 def _order(problem: Problem, panel: Panel, tiles: int = 0) -> Order:
     """How tiles follow observations: blocks of MEMBERS panels, or so many `tiles` of each panel."""
-    observations = max(1, problem.operands[0].shape[0])
+    observations = problem.observations
     return Order(1 if tiles else panel.members, max(1, panel.panels // observations), tiles or panel.parts)
 
 
@@ -88,7 +88,7 @@ def _flags(problem: Problem, tier: Tier, name: str) -> tuple[Launch, Tensor]:
     count = tier.panel.grid
     tiles: dict[str, Constant] = {"threads": 256}
     schedule = problem.schedule("group_norm_flags", "uint32", tiles=tiles, numbers=("count",))
-    order = Order(256, count // max(1, problem.operands[0].shape[0]))
+    order = Order(256, count // problem.observations)
     clear = Launch(schedule, (name,), -(-count // 256), (0,), bytes=4 * count, order=order, numbers=(count,))
     return clear, Tensor((count,), "int32")
 

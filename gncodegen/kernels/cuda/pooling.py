@@ -46,7 +46,7 @@ def _per_thread(problem: Problem, template: str, windows: Windows, shape: Mappin
     lanes = _lanes(problem, windows)
     vectors = count // lanes
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes}
-    order = Order(THREADS, vectors // max(1, problem.operands[0].shape[0]))
+    order = Order(THREADS, vectors // problem.observations)
     constants = {**windows.shape, **shape}
     grid, flops = -(-vectors // THREADS), _flops(windows)
     return _launch(problem, template, constants, tiles, grid, flops, order, vectors=vectors)
@@ -67,7 +67,7 @@ def _per_block(problem: Problem, template: str, windows: Windows, shape: Mapping
         "down": down,
     }
     pixels = windows.batch * prod(windows.outs)
-    order = Order(1, pixels // max(1, problem.operands[0].shape[0]), chunks)
+    order = Order(1, pixels // problem.observations, chunks)
     return _launch(problem, template, {**windows.shape, **shape}, tiles, pixels * chunks, _flops(windows), order)
 
 
