@@ -56,11 +56,6 @@ def flat(x):
     return x.reshape(len(x), -1), lambda dy: (np.asarray(dy).reshape(x.shape),)
 
 
-def squared_by_itself(x):
-    y, backward = ref.elementwise("multiply", x, x)
-    return y, lambda dy: (sum(backward(dy)),)
-
-
 CLASSES = np.array([2, 0])
 ROWS = {
     **{f"1: {'B' + size[0]}": group_norm(size) for size in (

@@ -85,8 +85,8 @@ def pad(node: Node) -> Value:
             sides = (0, 0, max(low, 0), max(high, 0))
             if mode == "wrap":
                 value = _wrapped(node, value, own, sides[2:])
-                continue
-            value = node.construction.along(value, own, gnc.PaddingLayer(sides, mode=MODES[mode], value=number))
+            else:
+                value = node.construction.along(value, own, gnc.PaddingLayer(sides, mode=MODES[mode], value=number))
     return value
 
 

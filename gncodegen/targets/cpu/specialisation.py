@@ -43,16 +43,16 @@ def lowered(path: Path) -> tuple[str, str, list[str]]:
     integers = {name: each for name, each in constants.items() if type(each) is int and abs(each) < placeholders.FIRST}
     others = {name: each for name, each in constants.items() if name not in integers}
     names = path.with_name(f"{_template(path)}_{_digest([_code(functions, others) or path.stem])}.constants")
-    kept = None
-    if (fixed := files.read(names)) is not None:
-        kept = files.read(_place(names, {name: integers[name] for name in json.loads(fixed)}))
+    fixed = files.read(names)
+    kept = None if fixed is None else files.read(_place(names, integers, json.loads(fixed)))
     if kept is None:
-        text, depends = _lower(path, module, integers)
-        kept = zlib.compress(text.encode(), 1)
+        generic, depends = _lower(path, module, integers)
         files.keep(names, json.dumps(depends).encode())
-        files.keep(_place(names, {name: integers[name] for name in depends}), kept)
+        files.keep(_place(names, integers, depends), zlib.compress(generic.encode(), 1))
+    else:
+        generic = zlib.decompress(kept).decode()
     values = {name: str(value) for name, value in integers.items()} | {_STEM: path.stem}
-    kernel, _, text = _NAMED.sub(lambda found: values[found[1]], zlib.decompress(kept).decode()).partition("\n")
+    kernel, _, text = _NAMED.sub(lambda found: values[found[1]], generic).partition("\n")
     return text, kernel, list(inspect.signature(module.kernel).parameters)
 
 
@@ -80,9 +80,9 @@ def _template(path: Path) -> str:
     return found[1] if found else path.stem
 
 
-def _place(names: Path, fixed: dict[str, int]) -> Path:
-    """Where the IR of one code with these constants is kept."""
-    return names.with_name(f"{names.stem}_{_digest(sorted(fixed.items()))}.generic")
+def _place(names: Path, integers: dict[str, int], fixed: list[str]) -> Path:
+    """Where the IR of one code is kept for these values of the constants that it depends on."""
+    return names.with_name(f"{names.stem}_{_digest([(name, integers[name]) for name in fixed])}.generic")
 
 
 def _parts(module: ModuleType) -> tuple[dict[str, FunctionType], dict[str, Any]]:

@@ -138,9 +138,8 @@ class Streams:
             self._lock.release()
 
     def _free_unused(self) -> None:
-        count = len(
-            self._unused
-        )  # only these: what is let go of meanwhile may be of a loan that this does not wait for
+        # Only these: what is let go of meanwhile may be of a loan that this does not wait for.
+        count = len(self._unused)
         if not count:
             return
         lent, self._lent = self._lent, False
