@@ -23,6 +23,8 @@ from numba.core.typing import context, mathdecl
 from numba.cpython import mathimpl
 
 from gncodegen.targets.cpu.host import processor, target_machine
+from gncodegen.targets.cpu.lowering import REGISTRY, Lowering
+from gncodegen.targets.cpu.single_assignment import Assignments, SingleAssignment
 
 TARGET = "gncodegen"
 """The target's name in Numba's registry."""
@@ -92,6 +94,10 @@ class _TargetContext(CPUContext):
             import_module(f"numba.{name}")
         self.install_registry(mathimpl.registry)
 
+    def refresh(self) -> None:
+        super().refresh()
+        self.install_registry(REGISTRY)
+
     def post_lowering(self, mod: Any, library: Any) -> None:
         rewrite_module(mod, self.fastmath)
 
@@ -152,11 +158,10 @@ class _Compiler(compiler.CompilerBase):
         for stage in (
             untyped_passes.TranslateByteCode,
             untyped_passes.FixupArgs,
-            untyped_passes.IRProcessing,
-            untyped_passes.ReconstructSSA,
+            SingleAssignment,
             typed_passes.NopythonTypeInference,
-            typed_passes.PreLowerStripPhis,
-            typed_passes.NativeLowering,
+            Assignments,
+            Lowering,
             typed_passes.NoPythonBackend,
         ):
             passes.add_pass(stage, stage.__name__)
