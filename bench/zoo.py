@@ -254,8 +254,8 @@ ALWAYS_FUSED = frozenset({"bias", "cross_entropy", "cross_entropy_gradient"})
 IN_PARTS = frozenset({"accumulate"})
 """Ops of a step whose mini-batch is run in parts."""
 
-OVER_RANKS = frozenset({"group_statistics"})
-"""Ops that networks of a GPU have only in a step over ranks; their kernels are those of others."""
+OVER_RANKS = frozenset({"group_statistics", "masked_channel_normalize", "statistics_gradient"})
+"""Ops that networks of a GPU have only in a step over ranks."""
 
 ZOO: tuple[Specimen, ...] = (
     Specimen("demo", demo, batch=8),

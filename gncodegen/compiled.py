@@ -64,7 +64,7 @@ class Compiled(Readable):
         if options.training and options.scales_loss:
             state[LOSS_SCALE] = self._backend.values({LOSS_SCALE: np.array(INITIAL)}, STATE.dtype)
         self._persistent = PersistentBuffers(values, state, hyperparameters, averaging or Averaging())
-        self.parameters = Parameters(values, network.input_statistics(initial))
+        self.parameters = Parameters(values, network.input_statistics(initial), self._backend.import_device_array)
         self._last_step: Callable[[], Any] | None = None
         self._conversion = ArrayConversion(
             network,

@@ -29,6 +29,12 @@ def test_every_op_of_every_target_is_tested(family: str) -> None:
     assert {op for op in catalog.family(family).PLANS if f'"{op}"' not in text} == set()
 
 
+def test_all_targets_have_plans_for_the_same_ops() -> None:
+    plans = {row.family: set(catalog.family(row.family).PLANS) for row in registry.TARGETS}
+    for family, ops in plans.items():
+        assert ops == set.union(*plans.values()), family
+
+
 class _Case:
     """What `out_of_turn` asks of a collected test."""
 

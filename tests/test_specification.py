@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from support.targets import TARGETS
 
 import gncodegen as gnc
+from gncodegen.train.history import TrainingState
 
 TESTS = Path(__file__).parent
 FACTORS = [("learn_rate_factor", 1.0), ("l2_factor", 1.0)]
@@ -32,6 +34,29 @@ def image(**given):
     return gnc.ImageInputLayer((4, 4, 2), **given)
 
 
+def rank(name, **given):
+    """A layer with windows over one to three axes."""
+
+    def make(**more):
+        return getattr(gnc, name)(*given.values(), **more)
+
+    make.__name__ = name
+    return make
+
+
+NORMS = (gnc.BatchNormalizationLayer, gnc.LayerNormalizationLayer, gnc.InstanceNormalizationLayer)
+WEIGHTED = (
+    convolution, rank("Convolution1dLayer", filter_size=3, num_filters=4),
+    rank("Convolution3dLayer", filter_size=3, num_filters=4),
+    rank("GroupedConvolution2dLayer", filter_size=3, num_filters=4, num_groups=2),
+    rank("TransposedConvolution2dLayer", filter_size=3, num_filters=4), rank("FullyConnectedLayer", outputs=3),
+)  # fmt: skip
+WINDOWS = {
+    1: (WEIGHTED[1], rank("MaxPooling1dLayer", pool_size=3), rank("AveragePooling1dLayer", pool_size=3)),
+    2: (rank("MaxPooling2dLayer", pool_size=3), WEIGHTED[3]),
+    3: (WEIGHTED[2], rank("MaxPooling3dLayer", pool_size=3), rank("AveragePooling3dLayer", pool_size=3)),
+}
+"""Number of axes → layers."""
 INITIALIZERS = ["zeros", "ones", "narrow-normal", np.zeros]
 NORMALIZATIONS = ["zerocenter", "zscore", "rescale-symmetric", "rescale-zero-one", "none", abs]
 REQUIRED = "required"
@@ -61,10 +86,34 @@ PROPERTIES = [
         convolution, "padding_value", 0,
         [1.5, "symmetric-include-edge", "symmetric-exclude-edge", "replicate"], ["mirror", math.nan],
     ),
-    (convolution, "weight_learn_rate_factor", 1, [0], [-1]),
-    (convolution, "bias_learn_rate_factor", 1, [0], [-1]),
-    (convolution, "weight_l2_factor", 1, [0], [-1]),
-    (convolution, "bias_l2_factor", 0, [1], [-1]),
+    *((kind, "epsilon", 1e-5, [1e-12], [0, math.nan, True]) for kind in NORMS),
+    *((kind, "num_channels", "auto", [4], [0, 2.5]) for kind in NORMS),
+    *((kind, "offset_initializer", "zeros", INITIALIZERS, ["he"]) for kind in NORMS),
+    *((kind, "scale_initializer", "ones", INITIALIZERS, ["he"]) for kind in NORMS),
+    *((kind, f"{p}_{factor}", 1, [0], [-1]) for kind in NORMS for p in ("scale", "offset") for factor, _ in FACTORS),
+    *(
+        (kind, f"{p}_{factor}", default, [0, 2], [-1, math.nan])
+        for kind in WEIGHTED
+        for p, factor, default in (
+            ("weight", "learn_rate_factor", 1), ("bias", "learn_rate_factor", 1), ("weight", "l2_factor", 1),
+            ("bias", "l2_factor", 0),
+        )
+    ),
+    *((kind, "stride", (1,) * axes, [2], [0, (1,) * (axes + 1)]) for axes, kinds in WINDOWS.items() for kind in kinds),
+    *(
+        (kind, "padding", (0, 0) * axes, ["same", 1, (1,) * axes, (1, 0) * axes], [-1, "full"])
+        for axes, kinds in WINDOWS.items() for kind in kinds[:1] if kind is not WEIGHTED[3]
+    ),
+    (gnc.GroupedConvolution2dLayer, "num_groups", REQUIRED, [2, "channel-wise"], [0, "all-channels", True]),
+    (gnc.FullyConnectedLayer, "outputs", REQUIRED, [1, 10], [0, 2.5, True]),
+    (gnc.ClippedReluLayer, "ceiling", REQUIRED, [6, 0.5], [0, -1, math.inf]),
+    *((kind, "num_inputs", 2, [2, 3], [1, 0]) for kind in (gnc.AdditionLayer, gnc.MultiplicationLayer)),
+    (gnc.DepthConcatenationLayer, "num_inputs", 2, [3], [1]),
+    (rank("Image3dInputLayer", size=(4, 4, 4, 2)), "normalization", "zerocenter", NORMALIZATIONS, ["whiten"]),
+    (rank("FeatureInputLayer", size=4), "normalization", "none", NORMALIZATIONS, ["whiten"]),
+    (rank("SequenceInputLayer", size=4), "normalization", "none", NORMALIZATIONS, ["whiten"]),
+    (rank("SequenceInputLayer", size=4), "min_length", 1, [5], [0]),
+    (rank("SequenceInputLayer", size=4), "padding", "none", ["none", "include", "mask"], ["zeros"]),
     (
         convolution, "weights_initializer", "glorot",
         ["glorot", "he", "orthogonal", "narrow-normal", "zeros", "ones", np.zeros], ["xavier"],
@@ -112,9 +161,15 @@ PROPERTIES = [
     (gnc.training_options, "reset_input_normalization", True, [False], ["no"]),
     (gnc.training_options, "batch_normalization_statistics", "population", ["population", "moving"], ["batch"]),
     (gnc.training_options, "plots", "none", ["none"], ["loss"]),
+    (gnc.training_options, "output_fcn", (), [None, print, [print, max]], [3]),
     (gnc.training_options, "seed", None, [0, 7], [-1, 0.5]),
 ]  # fmt: skip
 """What makes the thing, a property, its default, values that are allowed, and some that are refused."""
+
+
+def needed(make):
+    """What a grouped convolution needs beside its groups."""
+    return {"filter_size": 3, "num_filters_per_group": 2} if make is gnc.GroupedConvolution2dLayer else {}
 
 
 @pytest.mark.parametrize(
@@ -124,10 +179,10 @@ def test_properties(make, name, default, allowed, refused):
     if default != REQUIRED:
         assert getattr(make(), name) == default
     for value in allowed:
-        make(**{name: value})
+        make(**needed(make) | {name: value})
     for value in refused:
         with pytest.raises((gnc.LayerError, gnc.OptionsError), match=name):
-            make(**{name: value})
+            make(**needed(make) | {name: value})
 
 
 def test_read_only_properties():
@@ -135,6 +190,40 @@ def test_read_only_properties():
     assert (layer.num_inputs, layer.input_names, layer.num_outputs, layer.output_names) == (1, ("in",), 1, ("out",))
     with pytest.raises(gnc.LayerError, match=r"num_inputs = 2 set on a layer; allowed: .*num_groups.*follows from"):
         layer.num_inputs = 2
+
+
+NAMES = """
+GroupNormalizationLayer(8, name="gn1"); BatchNormalizationLayer(); LayerNormalizationLayer()
+InstanceNormalizationLayer(); Convolution2dLayer(3, 16, padding="same"); Convolution1dLayer(3, 16)
+Convolution3dLayer(3, 16); GroupedConvolution2dLayer(3, 2, 4); TransposedConvolution2dLayer(2, 4)
+FullyConnectedLayer(9); ReluLayer(); LeakyReluLayer(); ClippedReluLayer(6); EluLayer(); TanhLayer(); SigmoidLayer()
+SwishLayer(); GeluLayer(); SoftplusLayer(); SoftmaxLayer(); MaxPooling1dLayer(2, stride=2)
+MaxPooling2dLayer(2, stride=2); MaxPooling3dLayer(2, stride=2); AveragePooling1dLayer(2); AveragePooling2dLayer(2)
+AveragePooling3dLayer(2); GlobalAveragePooling1dLayer(); GlobalAveragePooling2dLayer(); GlobalAveragePooling3dLayer()
+GlobalMaxPooling1dLayer(); GlobalMaxPooling2dLayer(); GlobalMaxPooling3dLayer(); DropoutLayer(); AdditionLayer(2)
+MultiplicationLayer(2); DepthConcatenationLayer(2); FlattenLayer(); ImageInputLayer((28, 28, 1))
+Image3dInputLayer((8, 8, 8, 1)); FeatureInputLayer(4); SequenceInputLayer(4); ClassificationLayer(); RegressionLayer()
+LayerGraph([gnc.ReluLayer(name="relu_1")]).add([gnc.AdditionLayer(2, name="add")]).connect("relu_1", "add/in2")
+training_options("sgdm", momentum=0.9); train_network; analyze_network; set_learn_rate_factor; groupnorm
+"""
+"""Section 5, as a user writes them."""
+
+
+@pytest.mark.parametrize("written", [each.strip() for each in NAMES.replace("\n", ";").split(";") if each.strip()])
+def test_names(written):
+    assert eval(f"gnc.{written}", {"gnc": gnc}) is not None
+
+
+def test_what_a_training_tells():
+    """The fields that section 3 lists of `info` and of what an output_fcn gets."""
+    validated = {f"{when}_{what}" for when in ("training", "validation") for what in ("loss", "accuracy", "rmse")}
+    assert validated | {"epoch", "iteration", "time_since_start", "base_learn_rate", "state"} <= {
+        each.name for each in fields(TrainingState)
+    }
+    known = {each.name for each in fields(gnc.TrainingInfo)}
+    assert validated | {
+        "base_learn_rate", "final_validation_loss", "output_network_iteration", "stop_reason"
+    } <= known  # fmt: skip
 
 
 # ---- Section 6, one row of eight channels in one group: two observations, the second always 0 … 7 ------------------
@@ -184,6 +273,13 @@ def test_gradients_of_constant_groups_are_finite(one_group):
 # ---- what networks do is tested where the parts are; each line names it --------------------------------------------
 
 LINES = {
+    "1: names that layers get": "layers/test_network.py::test_automatic_names",
+    "1: initializers, callables of a shape": "layers/test_initializers.py::test_callable_gets_the_shape",
+    "1: narrow-normal": "layers/test_initializers.py::test_he_and_narrow_normal",
+    "1: a starting value wins": "layers/test_initializers.py::test_value_wins_and_is_copied",
+    "1: arrays are channels last": "networks/test_groupnorm_arrays.py::test_the_default_format_is_channels_last",
+    "1: dgamma accumulates dy·x̂": "networks/test_groupnorm.py::test_gradients_stay_accurate_at_every_offset",
+    "1: sums are float32 or wider": "networks/test_half.py::test_network_rounds_where_it_stores",
     "1: contiguous groups": "networks/test_groupnorm.py::test_groups_are_contiguous_blocks",
     "1: no state": "networks/test_groupnorm.py::test_drawn_shapes_forward_and_gradients",
     "1: formats CB … SSSCBT in any order": "networks/test_groupnorm_arrays.py::test_every_format_and_axis_order",
@@ -207,6 +303,18 @@ LINES = {
     "2: instance normalization": "networks/test_normalizations.py::test_instance_norm",
     "2: local response normalization": "networks/test_resize.py::test_local_response",
     "2: windows of one to three axes, on every target": "networks/test_window_axes.py::test_against_the_twin",
+    "2: same": "layers/test_geometry.py::test_same_gives_ceil",
+    "2: extents of outputs": "layers/test_geometry.py::test_output_counts_the_positions",
+    "2: forms of padding": "layers/test_geometry.py::test_padding_forms",
+    "2: padding values": "networks/test_convolution.py::test_padding_values_and_modes",
+    "2: glorot": "layers/test_initializers.py::test_glorot_is_uniform_within_its_bound",
+    "2: orthogonal": "layers/test_initializers.py::test_orthogonal",
+    "2: max pads with −Inf": "networks/test_pooling.py::test_max_pads_with_minus_infinity",
+    "2: multiplication": "networks/test_elementwise.py::test_three_inputs",
+    "2: one stable log-sum-exp": "networks/test_pointwise.py::test_the_loss_of_extreme_scores_is_finite_and_right",
+    "2: half squared errors, mini-batch mean": "networks/test_functional.py::test_losses",
+    "2: sequences and volumes": "layers/test_inputs.py::test_sequences_and_volumes_are_normalized",
+    "2: one length": "networks/test_sequences.py::test_sequences_that_do_not_fit_are_refused",
     "2: fully connected keeps B and T": "networks/test_formats.py::test_works_over_the_axes_that_the_table_says",
     "2: activations": "networks/test_pointwise.py::test_activations",
     "2: relu(NaN) = NaN": "networks/test_pointwise.py::test_activations_of_special_values",
@@ -227,6 +335,16 @@ LINES = {
         "networks/test_training_step.py::test_a_frozen_parameter_counts_in_no_global_norm"
     ),
     "3: last mini-batch": "train/test_loop.py::test_the_last_incomplete_mini_batch_is_dropped",
+    "3: table": "train/test_loop.py::test_columns_and_rows",
+    "3: output_fcn stops": "train/test_loop.py::test_true_stops_and_keeps_the_latest_weights",
+    "3: what an output_fcn sees of validation": "train/test_loop.py::test_validation_fields",
+    "3: checkpoints": "train/test_checkpoint.py::test_every_so_many_iterations_and_the_last_few_are_kept",
+    "3: reset_input_normalization": "train/test_train_network.py::test_given_statistics_stay_unless_reset",
+    "3: training-progress": "train/test_plot.py::test_two_panels",
+    "3: one seed": "train/test_train_network.py::test_one_seed_fixes_everything",
+    "3: classify": "train/test_train_network.py::test_text_labels_come_back",
+    "3: activations": "train/test_train_network.py::test_activations",
+    "3: analyze_network's table": "layers/test_analyze.py::test_table",
     "3: resume": "train/test_checkpoint.py::test_a_stopped_training_goes_on_with_the_same_bits",
     "3: analyze_network": "layers/test_analyze.py::test_all_issues_at_once",
     "6.1": "networks/test_groupnorm_arrays.py::test_wrong_group_counts_are_refused_at_construction",

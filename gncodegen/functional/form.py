@@ -48,8 +48,8 @@ class Form(Generic[P]):
     """A function form: called, it gives the layer's result.
 
     Results are computed in float64 where x is, else in float32. The layer is compiled at the first call for arrays of a
-    shape. An x in a GPU's memory is read there, channels last, and the result is a DeviceArray; parameters are arrays
-    of the host.
+    shape. An x in a GPU's memory is read there, channels last, and the result is a DeviceArray; parameters and targets
+    lie on the host or there.
 
     Args:
         describe: what a call with these arguments means.
@@ -175,8 +175,10 @@ class _Call(NamedTuple):
             return array.reshape(1, -1)
         return self._inner(array, axis_order(self.order.letters, "B" + self.ready.size.format))
 
-    def targets(self, given: Any) -> NDArray[Any]:
+    def targets(self, given: Any) -> Any:
         """Targets as the network takes them: rows have the axes of x, class indices those without C."""
+        if on_gpu(given):
+            return given
         array = as_array(given, "targets")
         rows = array.ndim + (not self.order.batched) == len(self.order.letters)
         return self._inner(array, self.order.letters if rows else self.order.letters.replace("C", ""))

@@ -23,7 +23,6 @@ from gncodegen.layers.network import Network
 from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.options import CompileOptions
 from gncodegen.process import forks
-from gncodegen.runtime.arrays import as_array
 from gncodegen.runtime.state import Hyperparameters
 
 MOST = 256
@@ -176,7 +175,7 @@ class Prepared:
     def _shaped(self, key: str, value: Any) -> NDArray[Any]:
         """A value as an array of a parameter's shape."""
         shape = self._shapes[key]
-        array = np.zeros(shape) if value is None else as_array(value, key)
+        array = np.zeros(shape) if value is None else self.compiled.parameters.on_host(key, value)
         if array.shape != shape:
             if array.size != prod(shape) or len(shape) > 1:
                 raise ArrayError(f"{key} has shape {array.shape}; allowed: {shape}; give an array of that shape")

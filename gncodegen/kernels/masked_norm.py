@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import prod
 
 from gncodegen.kernels.launches import slots, traffic
@@ -10,7 +11,10 @@ from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 
 def plans(
-    tiles: Callable[[Problem], dict[str, Constant]], by_group: bool, block: Callable[[Problem], int]
+    tiles: Callable[[Problem], dict[str, Constant]],
+    by_group: bool,
+    block: Callable[[Problem], int],
+    channel_normalize: Callable[[Problem], Plan],
 ) -> Mapping[str, Callable[[Problem], Plan]]:
     """Op → its plan.
 
@@ -18,6 +22,7 @@ def plans(
         tiles: of a schedule.
         by_group: whether a tile of a group norm does one group of an observation, or all of them.
         block: channels that a tile of a batch norm does.
+        channel_normalize: the plan of normalization by given statistics.
     """
 
     def plan(problem: Problem, flops: int, groups: int, **more: Constant) -> Plan:
@@ -67,7 +72,12 @@ def plans(
         """Dx, dscale and doffset, x and dy read twice."""
         return of_batch(problem, 14)
 
+    def normalize(problem: Problem) -> Plan:
+        """By given statistics each step stands alone; what tells the steps is for the gradient."""
+        return channel_normalize(replace(problem, operands=problem.operands[:5]))
+
     return {
+        "masked_channel_normalize": normalize,
         "masked_group_norm": forward,
         "masked_group_norm_gradient": gradient,
         "masked_batch_norm": batch_forward,

@@ -72,7 +72,7 @@ STORED: Mapping[str, Stored] = {
     "bias_gradient": Stored(families=_BOTH, results=()),
     "group_norm_gradient": Stored(families=_BOTH, results=(0, 3)),
     "channel_normalize_gradient": Stored(families=_BOTH),
-    "statistics_gradient": Stored(families=_CPU),
+    "statistics_gradient": Stored(families=_BOTH),
     # Kernels of the CPU add to what lies in memory, which would round every sum.
     "max_pool_gradient": Stored(families=_CUDA),
     "average_pool_gradient": Stored(families=_CUDA),

@@ -104,11 +104,12 @@ def norm_constants(problem: Problem) -> dict[str, Constant]:
 
 
 def statistics_constants(problem: Problem) -> dict[str, Constant]:
-    """The constants of new running statistics from those of a batch: operands statistics, mean and variance."""
+    """The constants of new running statistics from those of a batch: operands statistics, mean, variance and more."""
     statistics, mean, *_ = problem.operands
     mean_decay, variance_decay = problem.numbers("decays", (1.0, 1.0))
     return {
         "channels": mean.count,
+        "operands": len(problem.operands),
         "mean_decay": mean_decay,
         "variance_decay": variance_decay,
         "epsilon": problem.number("epsilon"),

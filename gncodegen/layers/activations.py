@@ -13,11 +13,19 @@ from gncodegen.layers.checks import Epsilon, finite_number, one_of
 class ActivationLayer(Layer):
     """One function of each element; its size is its input's.
 
-    A new one says its `function` and has its constants, if any, as properties: the first is alpha, the second beta.
+    A new one names its function, `class MishLayer(ActivationLayer, function="mish")`, and has its constants, if any, as
+    properties: the first is alpha, the second beta.
     """
 
     function: ClassVar[str]
     """The function's name in gn.activation."""
+
+    def __init_subclass__(cls, function: str = "") -> None:
+        if function:
+            cls.function, cls.kind = function, function.replace("-", "")
+
+    def _function(self) -> str:
+        return self.function
 
     def _constants(self) -> tuple[float, ...]:
         """Alpha and beta, or as many of them as the function has."""
@@ -26,19 +34,15 @@ class ActivationLayer(Layer):
 
     def operations(self, inputs: tuple[Size, ...]) -> tuple[Operation, ...]:
         constants = dict(zip(("alpha", "beta"), self._constants(), strict=False))
-        return (Operation("activation", (), {"function": self.function, "alpha": 0.0, **constants}),)
+        return (Operation("activation", (), {"function": self._function(), "alpha": 0.0, **constants}),)
 
 
-@dataclass(frozen=True, eq=False)
-class ReluLayer(ActivationLayer):
+class ReluLayer(ActivationLayer, function="relu"):
     """y = max(x, 0); NaN stays NaN."""
 
-    kind: ClassVar[str] = "relu"
-    function: ClassVar[str] = "relu"
-
 
 @dataclass(frozen=True, eq=False)
-class LeakyReluLayer(ActivationLayer):
+class LeakyReluLayer(ActivationLayer, function="leaky-relu"):
     """y = x where x ≥ 0, else scale · x.
 
     Args:
@@ -46,12 +50,10 @@ class LeakyReluLayer(ActivationLayer):
     """
 
     scale: Annotated[float, finite_number] = 0.01
-    kind: ClassVar[str] = "leakyrelu"
-    function: ClassVar[str] = "leaky-relu"
 
 
 @dataclass(frozen=True, eq=False)
-class ClippedReluLayer(ActivationLayer):
+class ClippedReluLayer(ActivationLayer, function="clipped-relu"):
     """y = min(max(x, 0), ceiling).
 
     Args:
@@ -59,12 +61,10 @@ class ClippedReluLayer(ActivationLayer):
     """
 
     ceiling: Epsilon
-    kind: ClassVar[str] = "clippedrelu"
-    function: ClassVar[str] = "clipped-relu"
 
 
 @dataclass(frozen=True, eq=False)
-class EluLayer(ActivationLayer):
+class EluLayer(ActivationLayer, function="elu"):
     """y = x where x ≥ 0, else alpha · (exp(x) - 1).
 
     Args:
@@ -74,36 +74,22 @@ class EluLayer(ActivationLayer):
     """
 
     alpha: Annotated[float, finite_number] = 1.0
-    kind: ClassVar[str] = "elu"
-    function: ClassVar[str] = "elu"
 
 
-@dataclass(frozen=True, eq=False)
-class TanhLayer(ActivationLayer):
+class TanhLayer(ActivationLayer, function="tanh"):
     """y = tanh(x)."""
 
-    kind: ClassVar[str] = "tanh"
-    function: ClassVar[str] = "tanh"
 
-
-@dataclass(frozen=True, eq=False)
-class SigmoidLayer(ActivationLayer):
+class SigmoidLayer(ActivationLayer, function="sigmoid"):
     """y = 1 / (1 + exp(-x))."""
 
-    kind: ClassVar[str] = "sigmoid"
-    function: ClassVar[str] = "sigmoid"
 
-
-@dataclass(frozen=True, eq=False)
-class SwishLayer(ActivationLayer):
+class SwishLayer(ActivationLayer, function="swish"):
     """y = x / (1 + exp(-x))."""
 
-    kind: ClassVar[str] = "swish"
-    function: ClassVar[str] = "swish"
-
 
 @dataclass(frozen=True, eq=False)
-class GeluLayer(ActivationLayer):
+class GeluLayer(ActivationLayer, function="gelu"):
     """y = x · Φ(x), Φ the normal distribution function.
 
     Args:
@@ -114,38 +100,27 @@ class GeluLayer(ActivationLayer):
 
     _: KW_ONLY
     approximation: Annotated[str, one_of("none", "tanh")] = "none"
-    kind: ClassVar[str] = "gelu"
 
-    @property
-    def function(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The one that the approximation says."""
+    def _function(self) -> str:
         return "gelu-tanh" if self.approximation == "tanh" else "gelu"
 
     def _constants(self) -> tuple[float, ...]:
         return ()
 
 
-@dataclass(frozen=True, eq=False)
-class SoftplusLayer(ActivationLayer):
+class SoftplusLayer(ActivationLayer, function="softplus"):
     """y = ln(1 + exp(x))."""
 
-    kind: ClassVar[str] = "softplus"
-    function: ClassVar[str] = "softplus"
 
-
-@dataclass(frozen=True, eq=False)
-class HardSwishLayer(ActivationLayer):
+class HardSwishLayer(ActivationLayer, function="hard-swish"):
     """y = x · min(max(x + 3, 0), 6) / 6.
 
     Source: Howard et al., Searching for MobileNetV3, ICCV 2019.
     """
 
-    kind: ClassVar[str] = "hardswish"
-    function: ClassVar[str] = "hard-swish"
-
 
 @dataclass(frozen=True, eq=False)
-class HardSigmoidLayer(ActivationLayer):
+class HardSigmoidLayer(ActivationLayer, function="hard-sigmoid"):
     """y = min(max(slope · x + shift, 0), 1).
 
     Args:
@@ -155,12 +130,10 @@ class HardSigmoidLayer(ActivationLayer):
 
     slope: Annotated[float, finite_number] = 1 / 6
     shift: Annotated[float, finite_number] = 0.5
-    kind: ClassVar[str] = "hardsigmoid"
-    function: ClassVar[str] = "hard-sigmoid"
 
 
 @dataclass(frozen=True, eq=False)
-class HardTanhLayer(ActivationLayer):
+class HardTanhLayer(ActivationLayer, function="hard-tanh"):
     """y = min(max(x, lowest), highest).
 
     Args:
@@ -170,37 +143,27 @@ class HardTanhLayer(ActivationLayer):
 
     lowest: Annotated[float, finite_number] = -1.0
     highest: Annotated[float, finite_number] = 1.0
-    kind: ClassVar[str] = "hardtanh"
-    function: ClassVar[str] = "hard-tanh"
 
 
-@dataclass(frozen=True, eq=False)
-class MishLayer(ActivationLayer):
+class MishLayer(ActivationLayer, function="mish"):
     """y = x · tanh(ln(1 + exp(x))).
 
     Source: Misra, Mish, BMVC 2020.
     """
 
-    kind: ClassVar[str] = "mish"
-    function: ClassVar[str] = "mish"
 
-
-@dataclass(frozen=True, eq=False)
-class SeluLayer(ActivationLayer):
+class SeluLayer(ActivationLayer, function="selu"):
     """y = 1.0507 · x where x ≥ 0, else 1.0507 · 1.6733 · (exp(x) - 1).
 
     Source: Klambauer et al., Self-Normalizing Neural Networks, NeurIPS 2017.
     """
-
-    kind: ClassVar[str] = "selu"
-    function: ClassVar[str] = "selu"
 
     def _constants(self) -> tuple[float, ...]:
         return 1.6732632423543772, 1.0507009873554805
 
 
 @dataclass(frozen=True, eq=False)
-class CeluLayer(ActivationLayer):
+class CeluLayer(ActivationLayer, function="celu"):
     """y = x where x ≥ 0, else alpha · (exp(x / alpha) - 1).
 
     Args:
@@ -210,28 +173,18 @@ class CeluLayer(ActivationLayer):
     """
 
     alpha: Epsilon = 1.0
-    kind: ClassVar[str] = "celu"
-    function: ClassVar[str] = "celu"
 
 
-@dataclass(frozen=True, eq=False)
-class SoftsignLayer(ActivationLayer):
+class SoftsignLayer(ActivationLayer, function="softsign"):
     """y = x / (1 + |x|)."""
 
-    kind: ClassVar[str] = "softsign"
-    function: ClassVar[str] = "softsign"
 
-
-@dataclass(frozen=True, eq=False)
-class LogSigmoidLayer(ActivationLayer):
+class LogSigmoidLayer(ActivationLayer, function="log-sigmoid"):
     """y = -ln(1 + exp(-x))."""
 
-    kind: ClassVar[str] = "logsigmoid"
-    function: ClassVar[str] = "log-sigmoid"
-
 
 @dataclass(frozen=True, eq=False)
-class ThresholdedReluLayer(ActivationLayer):
+class ThresholdedReluLayer(ActivationLayer, function="thresholded-relu"):
     """y = x where x > threshold, else 0.
 
     Args:
@@ -241,8 +194,6 @@ class ThresholdedReluLayer(ActivationLayer):
     """
 
     threshold: Annotated[float, finite_number] = 1.0
-    kind: ClassVar[str] = "thresholdedrelu"
-    function: ClassVar[str] = "thresholded-relu"
 
 
 UNARY = (

@@ -127,10 +127,13 @@ class Layer:
     """Output layers compute the loss; their last operation takes the targets as second operand."""
 
     def __new__(cls, *arguments: Any, **given: Any) -> Self:
-        """Checks the names first; copies and pickles, which give none, set properties later."""
-        if arguments or given:
-            check_names(cls, LayerError, len(arguments), given)
+        """Checks the names first."""
+        check_names(cls, LayerError, len(arguments), given)
         return super().__new__(cls)
+
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]:
+        """What a copy or a pickle gives to `__new__`; both set the properties afterwards."""
+        return (), {field.name: getattr(self, field.name) for field in fields(self) if field.init}
 
     def __post_init__(self) -> None:
         freeze(type(self), LayerError, "a layer", "write dataclasses.replace(layer, {name}={value})")

@@ -78,18 +78,27 @@ def get_l2_factor(target: Any, *arguments: Any) -> float:
 
 
 def _get_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> float:
-    *names, parameter = arguments
     target = _layers(target)
-    if not isinstance(target, Layer):
-        layers = target if isinstance(target, Network) else _graph(target)
-        if len(names) != 1:
-            raise LayerError(
-                f"{len(arguments)} names; allowed: the layer's and the parameter's; write "
-                'get_learn_rate_factor(graph, "gn1", "scale")'
-            )
-        found = layers[names[0]]
+    name, parameter = _given(target, arguments, ("parameter",), f'get_{factor}(graph, "gn1", "scale")')
+    if name is not None:
+        found = (target if isinstance(target, Network) else _graph(target))[name]
         target = found if isinstance(found, Layer) else found.layer
     return float(getattr(target, _property(target, factor, parameter)))
+
+
+def _given(target: Any, arguments: tuple[Any, ...], wanted: tuple[str, ...], example: str) -> tuple[Any, ...]:
+    """The arguments, with None in front where the target is a layer, which needs no name.
+
+    Raises:
+        LayerError: there are too many or too few.
+    """
+    alone = isinstance(target, Layer)
+    if len(arguments) != len(wanted) + (not alone):
+        of = "layer" if alone else type(target).__name__
+        allowed = ", ".join(wanted if alone else ("name of the layer", *wanted))
+        example = example.replace('graph, "gn1"', "layer") if alone else example
+        raise LayerError(f"{len(arguments)} values behind the {of}; allowed: {allowed}; write {example}")
+    return (None, *arguments) if alone else arguments
 
 
 def _layers(target: Any) -> Any:
@@ -110,9 +119,10 @@ def _graph(target: Any) -> LayerGraph:
 
 
 def _set_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> Any:
+    target = _layers(target)
+    name, *rest = _given(target, arguments, ("parameter", "factor"), f'set_{factor}(graph, "gn1", "scale", 0)')
     if isinstance(target, Layer):
-        return _changed(target, factor, *arguments)
-    target, (name, *rest) = _layers(target), arguments
+        return _changed(target, factor, *rest)
     if isinstance(target, (list, tuple)):
         graph = _graph(target)
         named = [layer.name for layer in name_layers(target)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from gncodegen.kernels.hyperparameters import COMMON_NUMBERS, COUNT, PARTS, slot
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.arrays import aligned, as_array, lasting
+from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.tables import any_of, near
 
 _OWN = ("solver", "steps", "array", "_slots", "_rules")
@@ -223,11 +224,17 @@ class Parameters(MutableMapping[str, NDArray[Any]]):
     Args:
         values: all of them.
         statistics: those of input layers, which are kept in float64, too.
+        import_device_array: as that of ArrayConversion.
     """
 
-    def __init__(self, values: Values, statistics: Mapping[str, NDArray[np.float64]] | None = None) -> None:
-        self._values, self._shapes = values, dict(values.shapes)
-        self.statistics: dict[str, NDArray[np.float64]] = dict(statistics or {})
+    def __init__(
+        self,
+        values: Values,
+        statistics: Mapping[str, NDArray[np.float64]],
+        import_device_array: Callable[[Any, str], DeviceArray | None],
+    ) -> None:
+        self._values, self._shapes, self._import_device_array = values, dict(values.shapes), import_device_array
+        self.statistics: dict[str, NDArray[np.float64]] = dict(statistics)
 
     @property
     def stored(self) -> Values:
@@ -245,8 +252,17 @@ class Parameters(MutableMapping[str, NDArray[Any]]):
         copy.flags.writeable = False
         return copy
 
+    def on_host(self, name: str, value: Any) -> NDArray[Any]:
+        """What is to be written, fetched from a GPU if it lies there.
+
+        Raises:
+            ArrayError: it is no array of numbers that can be reached.
+        """
+        there = self._import_device_array(value, name)
+        return as_array(value if there is None else there.numpy(), name)
+
     def __setitem__(self, name: str, value: Any) -> None:
-        shape, array = self._shape(name), as_array(value, name)
+        shape, array = self._shape(name), self.on_host(name, value)
         if array.shape != shape:
             raise ArrayError(f"{name} has shape {array.shape}; allowed: {shape}; give an array of that shape")
         self._values.write(name, array)

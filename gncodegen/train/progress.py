@@ -5,16 +5,16 @@ from __future__ import annotations
 from gncodegen.train.history import Record, StopReason
 
 _COLUMNS = (
-    ("Epoch", "", 5),
-    ("Iteration", "", 9),
-    ("Time", "Elapsed", 9),
-    ("Mini-batch", "{measure}", 10),
-    ("Validation", "{measure}", 10),
-    ("Mini-batch", "Loss", 10),
-    ("Validation", "Loss", 10),
-    ("Learning", "Rate", 8),
+    ("", "Epoch", "", 5),
+    ("", "Iteration", "", 9),
+    ("", "Time", "Elapsed", 9),
+    ("", "Mini-batch", "{measure}", 10),
+    ("", "Validation", "{measure}", 10),
+    ("", "Mini-batch", "Loss", 10),
+    ("", "Validation", "Loss", 10),
+    ("Base", "Learning", "Rate", 8),
 )
-"""Two header lines and the width of each column: with the bars, 80 characters."""
+"""Three header lines and the width of each column: with the bars, 80 characters."""
 
 _REASONS: dict[StopReason, str] = {
     "max-epochs-completed": "all epochs completed",
@@ -35,7 +35,7 @@ class ProgressTable:
     """Prints one line per shown iteration.
 
     Columns: Epoch, Iteration, Time Elapsed (hh:mm:ss), Mini-batch Accuracy (or RMSE), Validation Accuracy (or RMSE),
-    Mini-batch Loss, Validation Loss, Learning Rate (the base rate).
+    Mini-batch Loss, Validation Loss, Base Learning Rate.
 
     Args:
         classification: whether the measure is accuracy, not RMSE.
@@ -50,7 +50,7 @@ class ProgressTable:
     def start(self) -> None:
         """Prints the header."""
         measure = "Accuracy" if self.classification else "RMSE"
-        heads = zip(*((upper, lower.format(measure=measure)) for upper, lower, _ in _COLUMNS), strict=True)
+        heads = zip(*((*upper, lower.format(measure=measure)) for *upper, lower, _ in _COLUMNS), strict=True)
         lines = (
             "|" + "|".join(f"{text:^{w}}" for text, (*_, w) in zip(head, _COLUMNS, strict=True)) + "|" for head in heads
         )

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import reference
-from support.execution import executor
 from support.sets import diagonal
 
 TOLERANCE = {"float32": 4e-7, "float64": 4e-16}
@@ -87,8 +86,9 @@ def test_channel_normalize(execute, shape, activation, dtype):
     np.testing.assert_array_equal(part[0], y[1])
 
 
-@pytest.mark.parametrize("shape", [(2, 6, 6, 16), (300, 13)])
-def test_statistics_gradient(shape):
+@pytest.mark.few
+@pytest.mark.parametrize("shape", [(2, 6, 6, 16), (300, 13), (3, 5, 2)])
+def test_statistics_gradient(execute, shape):
     """With the dx of fixed statistics it is the gradient of a norm by x's own."""
     rng, channels = np.random.default_rng(6), shape[-1]
     x, dy = rng.standard_normal((2, *shape))
@@ -98,19 +98,20 @@ def test_statistics_gradient(shape):
     _, back = reference.channel_normalize(x, mean, variance, scale, offset, epsilon=1e-3)
     dx, dscale, doffset = back(dy)
     operands = [np.asarray(each, "float32") for each in (dx, x, mean, variance, scale, dscale, doffset)]
-    (found,) = executor("cpu")("statistics_gradient", operands, [(shape, "float32")], given, in_place={0: 0})
+    (found,) = execute("statistics_gradient", operands, [(shape, "float32")], given, in_place={0: 0})
     _, back = reference.batch_norm(x, scale, offset, epsilon=1e-3)
     np.testing.assert_allclose(found, back(dy)[0], atol=2e-6)
 
 
-def test_statistics_gradient_of_steps():
+@pytest.mark.parametrize("channels", [11, 12])
+def test_statistics_gradient_of_steps(execute, channels):
     """Of sequences it is that of the steps there are, and 0 behind them, whatever stands there."""
     rng = np.random.default_rng(7)
-    x, dy = rng.standard_normal((2, 3, 7, 2, 11))
+    x, dy = rng.standard_normal((2, 3, 7, 2, channels))
     steps = np.array([[7.0], [2.0], [4.0]])
     own = np.arange(7) < steps
-    mean, variance = x[own].reshape(-1, 11).mean(0), x[own].reshape(-1, 11).var(0)
-    scale, offset = rng.standard_normal((2, 11))
+    mean, variance = x[own].reshape(-1, channels).mean(0), x[own].reshape(-1, channels).var(0)
+    scale, offset = rng.standard_normal((2, channels))
     _, back = reference.channel_normalize(x[own], mean, variance, scale, offset, epsilon=1e-3)
     part, dscale, doffset = back(dy[own])
     dx = np.full(x.shape, np.nan)
@@ -118,11 +119,11 @@ def test_statistics_gradient_of_steps():
     count = steps.mean(0)
     operands = [np.asarray(each, "float32") for each in (dx, x, mean, variance, scale, dscale, doffset, steps, count)]
     given, kinds = {"epsilon": 1e-3}, [(x.shape, "float32")]
-    (found,) = executor("cpu")("statistics_gradient", operands, kinds, given)
+    (found,) = execute("statistics_gradient", operands, kinds, given)
     _, back = reference.masked_batch_norm(x, scale, offset, steps, epsilon=1e-3)
     np.testing.assert_allclose(found, back(dy)[0], atol=2e-6)
     inputs = [np.asarray(each, "float32") for each in (x, mean, variance, scale, offset, steps, count)]
-    (y,) = executor("cpu")("masked_channel_normalize", inputs, kinds, given)
+    (y,) = execute("masked_channel_normalize", inputs, kinds, given)
     np.testing.assert_allclose(y[own], reference.batch_norm(x[own], scale, offset, epsilon=1e-3)[0], atol=2e-6)
 
 

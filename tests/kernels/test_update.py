@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference as ref
-from support.execution import executor
 from support.hyperparameters import numbers
 from support.sets import diagonal
 
@@ -164,13 +163,13 @@ def test_update_statistics(execute, dtype):
     np.testing.assert_allclose(new_variance, 0.3 * variance + 0.7 * old_variance, rtol=tolerance, atol=tolerance)
 
 
-def test_update_statistics_adds_what_the_variance_over_ranks_has_more():
+def test_update_statistics_adds_what_the_variance_over_ranks_has_more(execute):
     statistics, old, more = np.array([[[1.0, 0.0, 0.5], [2.0, 0.0, 1.0]]]), np.array([3.0, 4.0]), np.array([0.5, 0.0])
-    _, variance = executor("cpu")(
-        "update_statistics", [statistics, old, old, more], [((2,), "float64")] * 2,
-        {"decays": (0.1, 0.3), "count": 7, "epsilon": 0.0},
-    )  # fmt: skip
-    np.testing.assert_allclose(variance, 0.3 * (np.array([4.0, 1.0]) + more) + 0.7 * old)
+    given, kinds = {"decays": (0.1, 0.3), "count": 7, "epsilon": 0.0}, [((2,), "float64")] * 2
+    for share, weights in ((1, []), (0.25, [np.array([0.25])])):
+        mean, variance = execute("update_statistics", [statistics, old, old, more, *weights], kinds, given)
+        np.testing.assert_allclose(mean, 0.1 * share * np.array([1.0, 2.0]) + 0.9 * old)
+        np.testing.assert_allclose(variance, 0.3 * share * (np.array([4.0, 1.0]) + more) + 0.7 * old)
 
 
 @pytest.mark.full(like="kernels/test_update.py::test_two_steps")

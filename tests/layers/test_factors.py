@@ -55,11 +55,23 @@ def test_refusals(classifier):
         set_learn_rate_factor(gnc.FullyConnectedLayer(2), "weight", 0)
     with pytest.raises(LayerError, match=r"scale_learn_rate_factor = -1; allowed: a finite number ≥ 0"):
         set_learn_rate_factor(gnc.GroupNormalizationLayer(2), "scale", -1)
-    with pytest.raises(LayerError, match="1 names; allowed: the layer's and the parameter's"):
-        get_l2_factor(classifier, "scale")
+    for call, said in (
+        (
+            lambda: get_l2_factor(classifier, "scale"),
+            r"1 values behind the list; allowed: name of the layer, parameter",
+        ),
+        (
+            lambda: get_l2_factor(classifier[2]),
+            r'0 values .* layer; .*: parameter; write get_l2_factor\(layer, "scale"\)',
+        ),
+        (lambda: set_l2_factor(classifier[2], "scale"), r'parameter, factor; write set_l2_factor\(layer, "scale", 0\)'),
+        (lambda: set_learn_rate_factor(classifier), r'write set_learn_rate_factor\(graph, "gn1", "scale", 0\)'),
+    ):
+        with pytest.raises(LayerError, match=said):
+            call()
     with pytest.raises(LayerError, match=r"parameter 'gamma'; allowed: offset, scale"):
         get_l2_factor(gnc.GroupNormalizationLayer(2), "gamma")
     with pytest.raises(NetworkError, match="no layer 'gn9'"):
         set_learn_rate_factor(classifier, "gn9", "scale", 0)
     with pytest.raises(LayerError, match="allowed: a layer, a list of layers"):
-        set_learn_rate_factor(5, "scale", 0)
+        set_learn_rate_factor(5, "gn1", "scale", 0)

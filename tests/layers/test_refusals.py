@@ -288,6 +288,10 @@ def test_there_are_enough():
         (lambda: gnc.Convolution2dLayer(3, 4, Padding="same"), r"Padding: no such property; .*; write padding=…"),
         (lambda: gnc.GroupNormalizationLayer(2, zzz=1), r"zzz: no such property; allowed: .*; leave it out"),
         (lambda: gnc.Convolution2dLayer(3), r"num_filters is missing; .*write Convolution2dLayer\(num_filters=…\)"),
+        (
+            gnc.GroupNormalizationLayer,
+            r"num_groups is missing; .*write GroupNormalizationLayer\(num_groups=…\)",
+        ),
         (lambda: gnc.GroupNormalizationLayer(2, 4), r"2 values without a name; allowed: 1 \(num_groups\); write the"),
         (lambda: gnc.ReluLayer(3), r"ReluLayer: 1 values without a name; allowed: none"),
         (lambda: gnc.GroupNormalizationLayer(2, num_groups=3), r"num_groups is given twice; allowed: once"),

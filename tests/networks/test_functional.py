@@ -248,8 +248,21 @@ def test_arrays_of_a_gpu(stub):
         assert_near(gradients["x"].numpy(), backward(x)[0], 1e-5)
         with pytest.raises(gnc.ArrayError, match="lies on a GPU in the order 'BCSS'; allowed: 'BSSC'"):
             functional.softmax(there, data_format="BCSS")
+        y, gradients = functional.vjp(gnc.groupnorm, x, there, 2, GpuArray(stub, offset), GpuArray(stub, scale))
+        assert_near(y.numpy(), expected, 1e-5)
+        for name, value in zip(("x", "scale", "offset"), backward(x), strict=True):
+            found = gradients[name]
+            assert_near(found if isinstance(found, np.ndarray) else found.numpy(), value, 1e-5)
         with pytest.raises(gnc.ArrayError, match="lies in a GPU's memory"):
-            functional.groupnorm(there, 2, GpuArray(stub, offset), scale)
+            functional.groupnorm(x, 2, GpuArray(stub, offset), scale)
+        rows = np.eye(4, dtype=np.float32)[[1, 0]]
+        scores = np.full((2, 4), 0.25, np.float32)
+        for targets in (GpuArray(stub, rows), GpuArray(stub, np.array([1, 0])), rows):
+            loss = functional.crossentropy(GpuArray(stub, scores), targets)
+            assert float(loss) == pytest.approx(np.log(4), rel=1e-6)
+            assert_near(
+                gnc.gradient(functional.crossentropy, GpuArray(stub, scores), targets)["x"].numpy(), -2 * rows, 1e-6
+            )
     finally:
         prepared.cache_clear()
 

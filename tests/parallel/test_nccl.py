@@ -12,6 +12,7 @@ import pytest
 from support import nccl_stub
 from support.nccl_stub import Communicator
 from support.ranks import needs_mpi, run
+from support.sets import in_full
 
 import gncodegen as gnc
 from gncodegen.compiler import compiled
@@ -159,6 +160,34 @@ class TestOneRank:
         averaging.close()
         with pytest.raises(RankError, match="the ranks of this training have ended; allowed: averages within it"):
             parameters_after(net, 1)
+
+
+def norms_of_a_batch(masked: bool) -> list[Any]:
+    """A batch norm of features, or of sequences of which each has its own steps."""
+    entrance: Any = gnc.FeatureInputLayer(4, normalization="none")
+    if masked:
+        entrance = gnc.SequenceInputLayer(4, min_length=3, padding="mask", normalization="none")
+    output = gnc.FullyConnectedLayer(3)
+    middle = [gnc.GlobalAveragePooling1dLayer(), output] if masked else [output]
+    return [entrance, gnc.BatchNormalizationLayer(), *middle, gnc.SoftmaxLayer(), gnc.ClassificationLayer()]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", *in_full(["float16"])])
+def test_statistics_of_all_ranks(communicator: type[Communicator], masked: bool, dtype: str) -> None:
+    """With one rank they are those of a batch norm alone."""
+    nets = []
+    for averaging in (NcclAveraging(ALONE), None):
+        choices = {"target": "cuda", "batch_size": 4, "bucket_size": 8 if averaging else 0, "dtype": dtype}
+        choices["synchronize_batch_normalization"] = averaging is not None
+        options = gnc.training_options("sgdm", initial_learn_rate=0.1)
+        nets.append(compiled(norms_of_a_batch(masked), choices, options, averaging))
+    for start in (0, 4):
+        x = [X[i, i % 3, : 1 + i % 3] if masked else X[i, 0, 0] for i in range(start, start + 4)]
+        for net in nets:
+            net.train_step(x if masked else np.stack(x), Y[start : start + 4])
+    for name, value in nets[1].parameters.items():
+        np.testing.assert_allclose(nets[0].parameters[name], value, *([2e-6] * 2), err_msg=name)
 
 
 class TestFaults:

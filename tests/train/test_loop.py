@@ -264,12 +264,12 @@ class TestTable:
         )
         lines = capsys.readouterr().out.splitlines()
         assert {len(line) for line in lines[:-1]} == {80}, "all lines are as wide as a terminal"
-        upper, lower = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:3])
-        assert [f"{a} {b}".strip() for a, b in zip(upper, lower, strict=True)] == [
+        heads = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:4]]
+        assert [" ".join(filter(None, column)) for column in zip(*heads, strict=True)] == [
             "Epoch", "Iteration", "Time Elapsed", "Mini-batch Accuracy", "Validation Accuracy",
-            "Mini-batch Loss", "Validation Loss", "Learning Rate",
+            "Mini-batch Loss", "Validation Loss", "Base Learning Rate",
         ]  # fmt: skip
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:-2]]
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[5:-2]]
         assert [row[1] for row in rows] == ["1", "3", "5", "6", "7"]
         assert rows[0] == ["1", "1", "00:00:00", "100.00%", "50.00%", "2.5000", "1.2500", "0.0100"]
         assert rows[1][4] == rows[1][6] == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from math import gcd
 
 from gncodegen.kernels import broadcast, elementwise
@@ -105,16 +104,11 @@ def _input_normalization_gradient(problem: Problem) -> Plan:
     return _columns(problem, "input_normalization", {"method": problem.text("method"), "gradient": True}, 1)
 
 
-def _channel_normalize(problem: Problem) -> Plan:
+def channel_normalize(problem: Problem) -> Plan:
     """Y = f((x − mean) · scale / sqrt(variance + epsilon) + offset), per channel."""
     constants = fused(problem)
     shape = {"epsilon": problem.number("epsilon"), **constants}
     return _columns(problem, "channel_normalize", shape, 3 + activation(str(constants["activation"])).flops)
-
-
-def _masked_channel_normalize(problem: Problem) -> Plan:
-    """The same; what tells the steps is for its gradient."""
-    return _channel_normalize(replace(problem, operands=problem.operands[:5]))
 
 
 def by_rows(problem: Problem, walk: Broadcast, shape: Mapping[str, Constant], flops: int) -> Launch:
@@ -143,6 +137,5 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     **broadcast.plans(by_rows),
     "input_normalization": _input_normalization,
     "input_normalization_gradient": _input_normalization_gradient,
-    "channel_normalize": _channel_normalize,
-    "masked_channel_normalize": _masked_channel_normalize,
+    "channel_normalize": channel_normalize,
 }

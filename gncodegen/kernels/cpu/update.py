@@ -89,7 +89,7 @@ def _accumulate(problem: Problem) -> Plan:
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
     mean, shape, count = problem.operands[1], statistics_constants(problem), len(problem.operands)
-    schedule = problem.schedule("update_statistics", mean.dtype, shape=shape | {"operands": count})
+    schedule = problem.schedule("update_statistics", mean.dtype, shape=shape)
     writes, flops = (count, count + 1), 9 * mean.count
     launch = Launch(schedule, slots(problem), 1, writes=writes, bytes=traffic(problem), flops=flops)
     return Plan((launch,), in_place=((0, 1), (1, 2)))

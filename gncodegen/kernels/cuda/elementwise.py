@@ -106,10 +106,16 @@ def columns(size: int, width: int, lanes: int) -> Columns:
     return Columns(period, lanes, across, chunks, max(1, THREADS // across))
 
 
-def by_columns(problem: Problem, template: str, width: int, shape: Mapping[str, Constant], flops: int) -> Plan:
-    """One launch over the first result as rows of `width` values that share what belongs to their column."""
+def by_columns(
+    problem: Problem, template: str, width: int, shape: Mapping[str, Constant], flops: int, single: bool = False
+) -> Plan:
+    """One launch over the first result as rows of `width` values that share what belongs to their column.
+
+    `single`: no access holds values of two rows.
+    """
     y = problem.results[0]
-    cut = columns(row_size(y), width, problem.machine.lanes(y.dtype))
+    lanes = problem.machine.lanes(y.dtype)
+    cut = columns(row_size(y), width, gcd(lanes, width) if single else lanes)
     unroll = unrolled(problem.modelled.results[0].count // cut.lanes, problem.machine)
     rows, height = y.count // cut.period, cut.down * unroll
     tiles: dict[str, Constant] = {**cut.tiles, "unroll": unroll}

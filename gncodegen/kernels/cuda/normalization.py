@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import prod
 
 from gncodegen.kernels.activations import activation
 from gncodegen.kernels.cuda.elementwise import by_columns
@@ -222,7 +223,7 @@ def _parameter_types(problem: Problem, first: int) -> dict[str, Constant]:
     return {f"{name}_dtype": tensor.dtype for name, tensor in zip(PARAMETERS, operands, strict=True)}
 
 
-def _channel_normalize(problem: Problem) -> Plan:
+def channel_normalize(problem: Problem) -> Plan:
     """Y = f((x - mean) · scale / sqrt(variance + epsilon) + offset), per channel."""
     constants = fused(problem)
     shape: dict[str, Constant] = {"epsilon": problem.number("epsilon"), **constants}
@@ -249,6 +250,15 @@ def _channel_normalize_gradient(problem: Problem) -> Plan:
     return Plan((main, _added(problem, partial)), workspaces=(partial,))
 
 
+def _statistics_gradient(problem: Problem) -> Plan:
+    """Dx from dx by fixed statistics, x, mean, variance, scale, the averages of dscale and doffset, and steps."""
+    x, masked = problem.operands[1], len(problem.operands) > 7
+    step_rows = prod(x.shape[2:-1]) if masked else 0
+    shape: dict[str, Constant] = {"epsilon": problem.number("epsilon"), "step_rows": step_rows}
+    shape["length"] = x.shape[1] * step_rows
+    return by_columns(problem, "statistics_gradient", x.shape[-1], shape, 4, single=masked)
+
+
 def _group_statistics(problem: Problem) -> Plan:
     """Statistics from x: those of a group norm whose scale and offset are numbers of x, and whose y nobody reads."""
     norm = _with_result(problem)
@@ -270,7 +280,8 @@ PLANS: Mapping[str, Callable[[Problem], Plan]] = {
     "group_norm": _group_norm,
     "group_statistics": _group_statistics,
     "group_norm_gradient": _group_norm_gradient,
-    "channel_normalize": _channel_normalize,
+    "channel_normalize": channel_normalize,
     "channel_normalize_gradient": _channel_normalize_gradient,
+    "statistics_gradient": _statistics_gradient,
 }
 """Op → its plan."""

@@ -143,10 +143,10 @@ def _accumulate(problem: Problem) -> Plan:
 
 def _update_statistics(problem: Problem) -> Plan:
     """New = decay·batch + (1 − decay)·old, for the mean and the variance that `statistics` hold; both in place."""
-    mean, shape = problem.operands[1], statistics_constants(problem)
-    grid = -(-mean.count // THREADS)
+    mean, shape, count = problem.operands[1], statistics_constants(problem), len(problem.operands)
+    grid, writes = -(-mean.count // THREADS), (count, count + 1)
     schedule = problem.schedule("update_statistics", mean.dtype, shape=shape, tiles={"threads": THREADS})
-    launch = Launch(schedule, slots(problem), grid, writes=(3, 4), bytes=traffic(problem), flops=9 * mean.count)
+    launch = Launch(schedule, slots(problem), grid, writes, bytes=traffic(problem), flops=9 * mean.count)
     return Plan((launch,), in_place=((0, 1), (1, 2)))
 
 

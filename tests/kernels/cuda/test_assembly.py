@@ -39,6 +39,8 @@ CASES = [
     ("bias", [(64, 20, 20, 3), (3,)], [(64, 20, 20, 3)], {}, "float32", BOTH),
     ("bias_gradient", [LARGE], [(64,)], {}, "float32", (LOADS,)),
     ("input_normalization", [LARGE, (64,), (64,)], [LARGE], {"method": "zscore"}, "float32", BOTH),
+    ("statistics_gradient", [LARGE] * 2 + [(64,)] * 5, [LARGE], {"epsilon": 1e-5}, "float32", BOTH),
+    ("statistics_gradient", [LARGE] * 2 + [(64,)] * 5 + [(64, 1), (1,)], [LARGE], {"epsilon": 1e-5}, "float32", BOTH),
     ("transpose", [MOVED], [(16, 64, 56, 56)], {"permutation": (0, 3, 1, 2)}, "float32", BOTH),
     ("transpose", [MOVED], [(56, 16, 56, 64)], {"permutation": (1, 0, 2, 3)}, "float32", BOTH),
     ("transpose", [MOVED], [MOVED], {"permutation": (0, 1, 2, 3)}, "float32", BOTH),
