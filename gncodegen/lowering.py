@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -124,12 +124,12 @@ class Functions:
 
     def _lower(self, specification: Specification) -> Lowered:
         target = self._backend.target
-        known = load_program(specification, target.tag)
+        known, others = load_program(specification, target.tag), []
         if known is None:
             from gncodegen.passes.lower import Lowering  # noqa: PLC0415  a Program from disk needs no IR
 
             program = Lowering(self._tuned(specification)).program()
-            files = self._written(program)
+            files, others = self._written(program.kernels.values()), self._written(program.others)
             store_program(specification, target.tag, program, files)
         else:
             program, files = known
@@ -139,7 +139,7 @@ class Functions:
         check_program(program, self._options.target)
         begin = perf_counter()
         try:
-            compiled = target.compile(files)
+            compiled = target.compile([*files, *others])
             if compiled:
                 clean_sometimes()
         except CompileError as error:
@@ -152,9 +152,9 @@ class Functions:
         runner = self._backend.runner(program, sources, self._persistent)
         return Lowered(specification, program, sources, runner, overrides)
 
-    def _written(self, program: Program) -> list[Source]:
-        """The files of a program's kernels, of which other functions and other numbers of observations have many."""
-        target, schedules = self._backend.target, list(program.kernels.values())
+    def _written(self, schedules: Collection[Schedule]) -> list[Source]:
+        """The files of kernels, of which other functions and other numbers of observations have many."""
+        target = self._backend.target
         if not target.ready([self._files[each] for each in schedules if each in self._files]):
             self._files.clear()  # somebody has cleared the cache
         missing = [each for each in schedules if each not in self._files]

@@ -45,14 +45,16 @@ def program_of(module: ModuleOp) -> Program:
             case _:
                 raise VerifyException(f"{operation.name} is left; run the passes up to memory")
     kernels = {str(decode(op.sym_name)): op.schedule for op in module.ops if isinstance(op, KernelOp)}
+    called = {call.kernel for call in calls}
     return Program(
         function=str(setting(function, "function", function.sym_name.data)),
-        kernels=kernels,
+        kernels={name: schedule for name, schedule in kernels.items() if name in called},
         buffers=tuple(buffers),
         calls=tuple(calls),
         **{name: int(decode(size)) for name, size in sizes.items()},  # pyright: ignore[reportArgumentType]
         fused=texts(module, "gn.fused"),
         reductions=tuple(reductions),
+        others=tuple(schedule for name, schedule in kernels.items() if name not in called),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -125,6 +125,7 @@ class Program:
         constant_bytes: size of the memory of "constant" buffers.
         fused: what the compiler fused, one readable line each.
         reductions: in order.
+        others: kernels that runs of other numbers of observations need; not on disk, where these are kernels already.
     """
 
     function: str
@@ -135,6 +136,7 @@ class Program:
     constant_bytes: int = 0
     fused: tuple[str, ...] = ()
     reductions: tuple[Reduction, ...] = ()
+    others: tuple[Schedule, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
         counts = f"{len(self.kernels)} kernels, {len(self.calls)} calls, {len(self.buffers)} buffers"

@@ -295,11 +295,13 @@ class Plan:
         launches: in order.
         workspaces: scratch buffers that live for this op only.
         in_place: pairs (result index, operand index) that may share memory when the operand dies here.
+        others: kernels that no launch here needs, but those of other numbers of observations do.
     """
 
     launches: tuple[Launch, ...]
     workspaces: tuple[Tensor, ...] = ()
     in_place: tuple[tuple[int, int], ...] = ()
+    others: tuple[Schedule, ...] = ()
 
     @property
     def without_order(self) -> Plan:

@@ -158,6 +158,8 @@ class Selection:
             attributes = {name: getattr(launch, name) for name in names} | {"step": self.step}
             arguments = [named[slot] for slot in launch.arguments]
             builder.insert(LaunchOp(self._kernel(launch.schedule), arguments, attributes, layers))
+        for schedule in plan.others:
+            self._kernel(schedule)
         self.step += 1
         return results
 

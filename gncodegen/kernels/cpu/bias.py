@@ -51,26 +51,21 @@ def column_sums(
     """The launches that sum `source` over all axes but the last, and the workspace they need, if any."""
     columns = matrix.shape[-1]
     rows = matrix.count // max(columns, 1)
-    parts = max(1, min(rows, MOST_PARTS, matrix.count // TILE_VALUES))
-    if parts == 1:
+    parts, sums = max(1, min(rows, MOST_PARTS, matrix.count // TILE_VALUES)), computed_in(matrix.dtype)
+    if parts == 1 and sums == matrix.dtype:  # whose kernel adds parts, too
         return (row_sums(problem, matrix.dtype, rows, columns, 1, source, result),), ()
     buffer = f"workspace{workspace}"
     launches = (
         row_sums(problem, matrix.dtype, rows, columns, parts, source, buffer),
-        row_sums(problem, computed_in(matrix.dtype), parts, columns, 1, buffer, result, few=True),
+        row_sums(problem, sums, parts, columns, 1, buffer, result),
     )
-    return launches, (Tensor((parts, columns), computed_in(matrix.dtype)),)
+    return launches, (Tensor((parts, columns), sums),)
 
 
-def row_sums(
-    problem: Problem, dtype: str, rows: int, columns: int, parts: int, source: str, result: str, *, few: bool = False
-) -> Launch:
-    """The launch that adds the rows of each of `parts` even parts of a matrix: `parts` rows of `columns` sums.
-
-    `few` rows are not folded to fill vectors.
-    """
+def row_sums(problem: Problem, dtype: str, rows: int, columns: int, parts: int, source: str, result: str) -> Launch:
+    """The launch that adds the rows of each of `parts` even parts of a matrix: `parts` rows of `columns` sums."""
     lanes = problem.machine.lanes(dtype)
-    tiles: dict[str, Constant] = {"fold": 1 if few else _fold(columns, lanes), "lanes": lanes, "chunk": CHUNK}
+    tiles: dict[str, Constant] = {"fold": _fold(columns, lanes), "lanes": lanes, "chunk": CHUNK}
     schedule = problem.schedule(
         "column_sums", dtype, shape={"columns": columns}, tiles=tiles, numbers=("rows", "parts")
     )

@@ -153,7 +153,7 @@ def channelwise_weight_gradient(problem: Problem, window: WindowProblem) -> Plan
     numbers = (window.batch, parts)
     main = Launch(schedule, ("operand0", "operand1", *slots), parts, writes, moved, window.flops, numbers=numbers)
     sums = [
-        row_sums(problem, window.dtype, parts, buffer.shape[1], 1, slot, f"result{i}", few=True)
+        row_sums(problem, window.dtype, parts, buffer.shape[1], 1, slot, f"result{i}")
         for i, (buffer, slot) in enumerate(zip(buffers, slots, strict=True))
     ]
     return Plan((main, *sums), tuple(buffers))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import gcd
+from math import gcd, inf
 
 from gncodegen.errors import CompileError
 from gncodegen.kernels.epilogue import norm_epilogue
@@ -79,7 +79,6 @@ class NormTiling:
             "channels": self.channels,
             "groups": self.groups,
             "group_channels": self.channels // self.groups,
-            "single": count == 1,
             **norm_epilogue(problem),
         }
 
@@ -125,22 +124,32 @@ def tiling_of(problem: Problem, tensors: int) -> NormTiling:
     observations, rows, channels, groups = view(problem)
     machine, dtype = problem.machine, problem.operands[0].dtype
     item, lanes = ITEM_SIZE[dtype], machine.lanes(dtype)
-    repeat = lanes // gcd(channels, lanes)
-    while channels * repeat < 4 * lanes and rows >= 16 * repeat:
-        repeat *= 2
-    if rows < repeat:
-        repeat = 1
+    over = over_batch(problem)
+    repeat = _repeat(inf if over else rows, channels, lanes)
     if channels * repeat > WIDEST_STEP:
         raise CompileError(f"{problem.op}: {channels} channels; allowed: at most {WIDEST_STEP}; use fewer channels")
     steps = rows // repeat
     tail = (rows - steps * repeat) * channels
     parts = max(1, -(-steps // max(CHUNK, PART_BYTES // (channels * repeat * item))))
     observation_bytes = rows * channels * item
-    over = over_batch(problem)
     per_tile = 1 if over else max(1, (32 << 10) // observation_bytes)
     modelled = view(problem.modelled)[0]
     wave = 0 if parts == 1 and not over else max(over, _wave(modelled, tensors * observation_bytes, machine))
     return NormTiling(observations, rows, channels, groups, repeat, steps, tail, parts, per_tile, wave, over)
+
+
+def _repeat(rows: float, channels: int, lanes: int) -> int:
+    """Rows of one step: of few channels so many that vectors are full; the same for any number of rows that is counted.
+
+    Args:
+        rows: of an observation; infinity where kernels count them.
+        channels: of a row.
+        lanes: of a vector.
+    """
+    repeat = lanes // gcd(channels, lanes)
+    while channels * repeat < 4 * lanes and rows >= 16 * repeat:
+        repeat *= 2
+    return repeat if repeat <= rows and channels * repeat <= WIDEST_STEP else 1
 
 
 def _wave(observations: int, touched: int, machine: Machine) -> int:

@@ -70,8 +70,6 @@ def winograd_weight_gradient(
 
     All take as many patches at a time, since the sums of those are summed in turn. `model` is the problem's model.
     """
-    if _parts(window, output) > 1 >= _parts(model, output):  # whose kernel has no second one to add parts
-        model = window
     machine, largest = problem.machine, (SHARE, SHARE)
     _, tiles = _constants(machine, model, output, largest)
     room = _number(tiles, "room")
@@ -131,20 +129,15 @@ def _plan(
     sums = Tensor((parts * partial,), dtype)
     moved = problem.operands[0].bytes + problem.operands[1].bytes + sums.bytes
     gradient = problem.results[0].bytes
-    slots = ("operand0", "operand1", "workspace0")
-    if tiles["single"]:
-        everything = moved + gradient
-        launches = (Launch(main, (*slots, "result0"), shares, (2, 3), everything, window.flops, numbers=values),)
-    else:
-        fewer_shape = {name: shape[name] for name in REDUCE_SHAPE}
-        fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": window.channels}
-        template, names = "winograd_weight_reduce", ("parts",)
-        reduce = problem.schedule(template, dtype, shape=fewer_shape, tiles=fewer_tiles, numbers=names)
-        arguments, everything = ("workspace0", "result0"), sums.bytes + gradient
-        launches = (
-            Launch(main, slots, parts * shares, (2,), moved, window.flops, numbers=values),
-            Launch(reduce, arguments, window.channels, (1,), everything, numbers=(parts,)),
-        )
+    fewer_shape = {name: shape[name] for name in REDUCE_SHAPE}
+    fewer_tiles = {name: tiles[name] for name in REDUCE_TILES} | {"tiles": window.channels}
+    template, names = "winograd_weight_reduce", ("parts",)
+    reduce = problem.schedule(template, dtype, shape=fewer_shape, tiles=fewer_tiles, numbers=names)
+    slots, arguments = ("operand0", "operand1", "workspace0"), ("workspace0", "result0")
+    launches = (
+        Launch(main, slots, parts * shares, (2,), moved, window.flops, numbers=values),
+        Launch(reduce, arguments, window.channels, (1,), sums.bytes + gradient, numbers=(parts,)),
+    )
     if not problem.flag("bias"):
         return Plan(launches, (sums,))
     more, workspaces = column_sums(problem, "operand1", problem.operands[1], "result1", 1)
@@ -161,7 +154,6 @@ def _constants(
     channel_shares, share_channels = _shares(window.channels, lanes, shares[0])
     filter_shares, share_filters = _shares(window.filters, width, shares[1])
     patch_bytes = points * (share_channels + share_filters) * ITEM_SIZE[window.dtype]
-    parts = _parts(window, output)
     room = max(8, int(POINTS_SHARE * scratch(machine)) // patch_bytes)  # for those of any number of observations
     tile_rows = min(
         row_counts(vectors, machine),
@@ -182,7 +174,6 @@ def _constants(
         "width": width,
         "tile_rows": tile_rows,
         "room": room,
-        "single": parts == 1,
         "channel_shares": channel_shares,
         "filter_shares": filter_shares,
         "share_channels": share_channels,

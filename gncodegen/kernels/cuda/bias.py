@@ -23,39 +23,19 @@ def _bias(problem: Problem) -> Plan:
 
 def _bias_gradient(problem: Problem) -> Plan:
     """The sums of dy over all axes but the last."""
-    launches, workspaces = column_sums(problem, "operand0", problem.operands[0], "result0", 0, problem.results[0].dtype)
-    return Plan(launches, workspaces)
-
-
-def column_sums(
-    problem: Problem, source: str, matrix: Tensor, result: str, workspace: int, of: str = ""
-) -> tuple[tuple[Launch, ...], tuple[Tensor, ...]]:
-    """The launches that sum a matrix over all axes but the last, and the workspace they need, if any.
-
-    Args:
-        problem: says op and machine.
-        source: the argument that is summed.
-        matrix: its shape and dtype.
-        result: the argument that takes the sums.
-        workspace: number of the first workspace that is free.
-        of: dtype of the sums, that of the matrix if "".
-    """
-    sums, lanes = of or matrix.dtype, problem.machine.lanes(matrix.dtype)
-    cut = columns(row_size(matrix), matrix.shape[-1], lanes)
+    matrix, sums = problem.operands[0], problem.results[0].dtype
+    cut = columns(row_size(matrix), matrix.shape[-1], problem.machine.lanes(matrix.dtype))
     rows = matrix.count // cut.period
     parts = max(1, min(2 * problem.machine.cores // cut.chunks, rows // (cut.down * UNROLL * LEAST_STEPS)))
-    if parts == 1:
-        return (_part_sums(problem, matrix, cut, 1, source, result, sums),), ()
     steps = -(-rows // (parts * cut.down * UNROLL))
-    parts = -(-rows // (steps * cut.down * UNROLL))
+    parts = -(-rows // (steps * cut.down * UNROLL)) if parts > 1 else 1
     partial = Tensor((parts, matrix.shape[-1]), computed_in(matrix.dtype))
-    buffer = f"workspace{workspace}"
     cut_again = columns(row_size(partial), partial.shape[-1], problem.machine.lanes(partial.dtype))
-    launches = (
-        _part_sums(problem, matrix, cut, parts, source, buffer, partial.dtype),
-        _part_sums(problem, partial, cut_again, 1, buffer, result, sums),
-    )
-    return launches, (partial,)
+    add = _part_sums(problem, partial, cut_again, 1, "workspace0", "result0", sums)
+    if parts == 1:
+        return Plan((_part_sums(problem, matrix, cut, 1, "operand0", "result0", sums),), others=(add.schedule,))
+    first = _part_sums(problem, matrix, cut, parts, "operand0", "workspace0", partial.dtype)
+    return Plan((first, add), (partial,))
 
 
 def _part_sums(

@@ -33,9 +33,8 @@ def product_plan(problem: Problem, describe: Callable[[Problem], Product]) -> Pl
     workspaces = [] if single else [Tensor((tiling.shares, stored.count), product.dtype)]
     outputs = [c if single else "workspace0"]
     if product.sums:
-        summed = product.groups * (product.rows if product.sums == "left" else product.columns)
         outputs.append(product.total if single else "workspace1")
-        workspaces += [] if single else [Tensor((tiling.shares, summed), product.dtype)]
+        workspaces += [] if single else [Tensor((tiling.shares, _summed(product)), product.dtype)]
     added = tuple(filter(None, (bias, residual)))
     slots = (a, b, *(added if single else ()), *outputs)
     moved = sum(tensor.bytes for tensor in (*problem.operands, *(workspaces or problem.results)))
@@ -46,15 +45,28 @@ def product_plan(problem: Problem, describe: Callable[[Problem], Product]) -> Pl
     order = _order(product, tiling, stored) if not product.free and stored.count else ()
     values = tuple(numbers.values())
     main = Launch(schedule, slots, grid, writes, moved, product.flops, order=order, numbers=values)
-    in_place = residual_in_place(product.epilogue)
+    in_place, adds = residual_in_place(product.epilogue), _adds(problem, product, tiling, stored)
     if single:
-        return Plan((main,), in_place=in_place)
+        return Plan((main,), (), in_place, tuple(add.schedule for add in adds) if product.free else ())
+    return Plan((main, *adds), tuple(workspaces), in_place)
+
+
+def _adds(problem: Problem, product: Product, tiling: ProductTiling, stored: Tensor) -> list[Launch]:
+    """The launches that add the parts of a shared depth; of a free one another number of observations may need them."""
+    _, _, bias, residual, c = product.slots
     epilogue = {**product.epilogue, "columns": product.groups * product.columns}
     unit = 0 if product.free else row_size(stored)
-    adds = [partial_sums(problem, workspaces[0], ("workspace0", bias, residual, c), epilogue, unit)]
+    parts = Tensor((tiling.shares, stored.count), product.dtype)
+    adds = [partial_sums(problem, parts, ("workspace0", bias, residual, c), epilogue, unit)]
     if product.sums:
-        adds.append(partial_sums(problem, workspaces[1], ("workspace1", "", "", product.total)))
-    return Plan((main, *adds), tuple(workspaces), in_place)
+        parts = Tensor((tiling.shares, _summed(product)), product.dtype)
+        adds.append(partial_sums(problem, parts, ("workspace1", "", "", product.total)))
+    return adds
+
+
+def _summed(product: Product) -> int:
+    """Values of the sums of A's rows or B's columns."""
+    return product.groups * (product.rows if product.sums == "left" else product.columns)
 
 
 def _numbers(product: Product, tiling: ProductTiling, stored: Tensor) -> dict[str, int]:

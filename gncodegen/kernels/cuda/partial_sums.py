@@ -42,8 +42,8 @@ def partial_sums(
     slices = SLICES if few else 1
     tiles: dict[str, Constant] = {"threads": THREADS, "lanes": lanes, "slices": slices}
     # The parts of observations are as many for any number of them.
-    fixed, numbers = ({"parts": number}, {"count": count}) if unit else ({"count": count}, {"parts": number})
-    shape = {**epilogue, **fixed, **stored_types(problem, residual=residual, y=y)}
+    fixed, numbers = ({"parts": number}, {"count": count}) if unit else ({}, {"count": count, "parts": number})
+    shape = {**epilogue, "columns": max(columns, 1), **fixed, **stored_types(problem, residual=residual, y=y)}
     schedule = problem.schedule("partial_sums", parts.dtype, shape, tiles, numbers)
     arguments, block = tuple(filter(None, slots)), THREADS // slices * lanes
     moved = parts.bytes + (1 + bool(residual)) * count * ITEM_SIZE[parts.dtype]

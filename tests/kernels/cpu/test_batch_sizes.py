@@ -1,35 +1,73 @@
-"""Kernels of weight gradients, whose sums run over the batch, serve more observations than they were planned for."""
+"""Kernels whose sums run over the batch serve any number of observations, more and fewer than they were planned for."""
+
+from dataclasses import replace
 
 import pytest
-from support.execution import modelled, problem_of
+from support.execution import problem_of
 from support.targets import machine
 
 from gncodegen.kernels import catalog
 
-SHAPES = {
+CONVOLUTIONS = {
     # name: side of the image, channels, filters, side of the window
     "one patch each": (3, 32, 48, 3),
+    "a patch of an image": (4, 32, 48, 3),
     "many patches": (12, 32, 48, 3),
     "few pixels": (2, 16, 24, 1),
     "bands of rows": (40, 3, 8, 5),
     "few channels": (3, 3, 40, 3),
 }
+CHANNELS = (1, 3, 8, 20, 48, 128)
+SIDES = (1, 3, 12)
 
 
-def schedules(name, n, batch):
-    side, channels, filters, window = SHAPES[name]
+def convolution(n, side, channels, filters, window):
     attributes = {"stride": (1, 1), "dilation": (1, 1), "padding": (window // 2,) * 4, "groups": 1, "bias": True}
-    x, dy = ((n, side, side, count) for count in (channels, filters))
-    given, results = (
-        [(x, "float32"), (dy, "float32")],
-        [((window, window, channels, filters), "float32"), ((filters,), "float32")],
+    given = [((n, side, side, count), "float32") for count in (channels, filters)]
+    results = [((window, window, channels, filters), "float32"), ((filters,), "float32")]
+    return "convolution_weight_gradient", given, results, attributes
+
+
+def bias(n, side, channels, dtype="float32"):
+    return "bias_gradient", [((n, side, side, channels), dtype)], [((channels,), "float32")], {}
+
+
+def batch_norm(n, side, channels):
+    x, row, statistics = (
+        ((n, side, side, channels), "float32"),
+        ((channels,), "float32"),
+        ((1, channels, 3), "float32"),
     )
-    problem = problem_of("convolution_weight_gradient", given, results, attributes, machine("cpu", cores=2))
-    return {launch.schedule for launch in catalog.plan(modelled(problem, batch)).launches}
+    attributes = {"groups": channels, "epsilon": 1e-5, "activation": "relu", "alpha": 0.0, "reduced": "batch-spatial"}
+    return "group_norm", [x, row, row], [x, statistics], attributes
 
 
-@pytest.mark.parametrize("name", SHAPES)
+def batch_norm_gradient(n, side, channels):
+    op, (x, row, _), (_, statistics), attributes = batch_norm(n, side, channels)
+    return f"{op}_gradient", [x, x, row, row, statistics], [x, row, row], attributes
+
+
+CASES = {
+    **{f"convolution: {name}": (convolution, *shape) for name, shape in CONVOLUTIONS.items()},
+    **{
+        f"{make.__name__}: {side}² of {channels}": (make, side, channels)
+        for make in (bias, batch_norm, batch_norm_gradient)
+        for channels in CHANNELS
+        for side in SIDES
+    },
+    "bias: bfloat16": (bias, 12, 20, "bfloat16"),
+}
+
+
+def schedules(case, n, batch):
+    make, *shape = case
+    problem, model = (problem_of(*make(each, *shape), machine("cpu", cores=2)) for each in (n, batch))
+    return {launch.schedule for launch in catalog.plan(replace(problem, model=model)).launches}
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_no_number_needs_another_kernel(name):
-    known = schedules(name, 48, 48)
-    for n in (33, 49, 64, 100, 150):
-        assert schedules(name, n, 48) == known, n
+    for batch in (1, 48):
+        known = schedules(CASES[name], batch, batch)
+        for n in (1, 2, 7, 33, 49, 64, 100, 150, 500):
+            assert schedules(CASES[name], n, batch) == known, (batch, n)
