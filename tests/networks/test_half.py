@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference as ref
 from support.comparison import randomize
-from support.sets import diagonal
+from support.sets import diagonal, few
 from support.targets import EMULATED, machine
 
 import gncodegen as gnc
@@ -104,7 +104,7 @@ def test_network_rounds_where_it_stores(dtype: str, target: str) -> None:
         assert_close(step, wanted[name], dtype, 4 + 2.0**-24 * np.abs(value).max() / ref.STEP[dtype], name)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", few(DTYPES, 1))
 def test_slices_and_restarts_keep_the_bits(dtype: str, tmp_path: Path) -> None:
     compiled, (x, t) = network(dtype), data()
     whole = compiled.predict(x)

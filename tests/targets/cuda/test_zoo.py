@@ -26,9 +26,12 @@ DROPOUT = "dropout"
 COMPARED = [each for each in ZOO if each.name != DROPOUT and each.dtype in BAR]
 
 
-def _specimens(first: int, of: list[Specimen]) -> Any:
-    """A sixteenth of the specimens by default, others in the other test: a training step has gradients, too."""
-    kept = [each.name for each in COMPARED if not each.training] + [each.name for each in COMPARED[first::16]]
+IN_TURN = ("normalizations", "activations")
+"""What a default run trains, whose kernels another test of it has, too; and what it predicts and differentiates."""
+
+
+def _specimens(of: list[Specimen], name: str) -> Any:
+    kept = [each.name for each in of if not each.training] + [name]
     marks = {each.name: [] if each.name in kept else [pytest.mark.full] for each in of}
     return pytest.mark.parametrize(
         "specimen", [pytest.param(each, id=each.name, marks=marks[each.name]) for each in of]
@@ -74,7 +77,7 @@ def test_dropout_draws_the_cpu_targets_masks() -> None:
 
 
 @pytest.mark.few
-@_specimens(2, COMPARED)
+@_specimens(COMPARED, IN_TURN[1])
 def test_predictions_and_gradients(specimen: Specimen) -> None:
     network = specimen.compile(target="sm_90", emulate=True)
     x, t = specimen.data(network)
@@ -86,7 +89,7 @@ def test_predictions_and_gradients(specimen: Specimen) -> None:
         _close(gradient, wanted["gradient", name], specimen.dtype, name, largest)
 
 
-@_specimens(1, [each for each in COMPARED if each.training])
+@_specimens([each for each in COMPARED if each.training], IN_TURN[0])
 def test_a_training_step(specimen: Specimen) -> None:
     network = specimen.compile(target="sm_90", emulate=True)
     x, t = specimen.data(network)
