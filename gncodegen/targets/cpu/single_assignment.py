@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core import ir, ir_utils
+from numba.core import ir_utils
 from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.ir import UNDEFINED, Assign, Const, Expr, FreeVar, Global, Inst, Var
 from numba.core.transforms import canonicalize_cfg
 from numba.core.typed_passes import PreLowerStripPhis
 
@@ -48,21 +49,21 @@ class Assignments(PreLowerStripPhis):
         return True
 
 
-def _constant(value: Any) -> tuple[Any, ...]:
+def _constant_read(value: Any) -> tuple[Any, ...]:
     """What a constant or global variable is told by; () for other values."""
-    if isinstance(value, (ir.Global, ir.FreeVar)):
+    if isinstance(value, (Global, FreeVar)):
         return type(value), value.name
-    if isinstance(value, ir.Const) and isinstance(value.value, (bool, int, float, str)):
+    if isinstance(value, Const) and isinstance(value.value, (bool, int, float, str)):
         return type(value.value), repr(value.value)
     return ()
 
 
 def _operands(statement: Any) -> list[Any]:
     """The variables that a statement reads."""
-    if not isinstance(statement, ir.Assign):
+    if not isinstance(statement, Assign):
         return statement.list_vars()
     value = statement.value
-    return value.list_vars() if isinstance(value, ir.Inst) else [value] if isinstance(value, ir.Var) else []
+    return value.list_vars() if isinstance(value, Inst) else [value] if isinstance(value, Var) else []
 
 
 def _replace(statement: Any, operands: list[Any], by: dict[str, Any]) -> None:
@@ -70,9 +71,9 @@ def _replace(statement: Any, operands: list[Any], by: dict[str, Any]) -> None:
     found = {each.name: new for each in operands if (new := by.get(each.name, each)).name != each.name}
     if not found:
         return
-    if not isinstance(statement, ir.Assign):
+    if not isinstance(statement, Assign):
         ir_utils.replace_vars_stmt(statement, found)
-    elif isinstance(statement.value, ir.Var):
+    elif isinstance(statement.value, Var):
         statement.value = found[statement.value.name]
     else:
         ir_utils.replace_vars_inner(statement.value, found)
@@ -110,7 +111,7 @@ class _Renaming:
         reads: dict[str, set[int]] = {}
         for label, block in self.blocks.items():
             for statement, operands in zip(block.body, self.operands[label], strict=True):
-                target = statement.target.name if isinstance(statement, ir.Assign) else None
+                target = statement.target.name if isinstance(statement, Assign) else None
                 if target:
                     places.setdefault(target, []).append(label)
                 for operand in operands:
@@ -130,7 +131,7 @@ class _Renaming:
         """Each assignment but the first gets a variable of its own."""
         for label, block in self.blocks.items():
             for statement in block.body:
-                if isinstance(statement, ir.Assign) and (name := statement.target.name) in self.last:
+                if isinstance(statement, Assign) and (name := statement.target.name) in self.last:
                     if self.last[name]:
                         statement.target = self.scope.redefine(name, loc=statement.loc)
                     self.last[name][label] = statement.target
@@ -156,13 +157,13 @@ class _Renaming:
             for each in operands:
                 if each.name in self.last and each.name not in here:
                     variable = self._at_start(each.name, label)
-                    here[each.name] = each if variable is ir.UNDEFINED else variable
+                    here[each.name] = each if variable is UNDEFINED else variable
             _replace(statement, operands, here)
-            if isinstance(statement, ir.Assign):
+            if isinstance(statement, Assign):
                 target = statement.target
                 if target.name in self.original:
                     here[self.original[target.name]] = target
-                elif target.is_temp and (read := _constant(statement.value)):
+                elif target.is_temp and (read := _constant_read(statement.value)):
                     if read in constants:
                         here[target.name] = constants[read]
                         continue
@@ -174,15 +175,15 @@ class _Renaming:
         """The variable that stands for `name` where a block begins."""
         while label not in self.meetings[name]:
             if self.dominators[label] == label:
-                return ir.UNDEFINED
+                return UNDEFINED
             label = self.dominators[label]
             if label in self.last[name]:
                 return self.last[name][label]
         if label not in self.phis[name]:
             block = self.blocks[label]
             variable = self.scope.redefine(name, loc=block.loc)
-            phi: Any = ir.Expr.phi(loc=block.loc)
-            self.phis[name][label] = ir.Assign(phi, variable, block.loc)
+            phi: Any = Expr.phi(loc=block.loc)
+            self.phis[name][label] = Assign(phi, variable, block.loc)
             for before, _ in self.graph.predecessors(label):
                 phi.incoming_values.append(self._at_end(name, before))
                 phi.incoming_blocks.append(before)
