@@ -9,13 +9,16 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 _PIECE = 1 << 19
 """Bytes of floating-point numbers that observations are converted to at a time, which stay in a cache."""
 
 _EXACT = 1 << 24
 """Up to here float32 holds every sum of whole numbers."""
+
+_LARGEST = 255
+"""Of a byte."""
 
 
 def moments(
@@ -29,8 +32,29 @@ def moments(
     Source: T. F. Chan, G. H. Golub, R. J. LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
     Variances, 1979.
     """
+    if x.dtype.kind in "bu" and x.dtype.itemsize == 1:
+        return _of_bytes(x, axes, deviation)
     with np.errstate(invalid="ignore"):  # of infinities; the statistics say so themselves
         return _moments(x, axes, deviation)
+
+
+def _of_bytes(
+    x: NDArray[Any], axes: tuple[int, ...], deviation: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same of bytes, whose sums and squares are whole: exact in float32 for some, in float64 for all."""
+    first = x[(0,) * len(axes)]
+    shift = np.zeros(first.shape)
+    sums, squares = np.zeros((2, x[0].size))
+    for piece in _pieces(x, shift, np.float32, _EXACT // (_LARGEST**2 if deviation else _LARGEST)):
+        ones = np.ones(len(piece), np.float32)
+        sums += ones @ piece
+        if deviation:
+            squares += ones @ np.multiply(piece, piece, out=piece)
+    count = len(x) * (sums.size // first.size)
+    totals = [each.reshape(-1, first.size).sum(0) for each in (sums, squares)]
+    spread = [count * int(square) - int(total) ** 2 if deviation else 0 for total, square in zip(*totals, strict=True)]
+    variance = np.array([each / count**2 for each in spread])
+    return (totals[0] / count).reshape(first.shape), np.sqrt(variance).reshape(first.shape)
 
 
 def _moments(
@@ -39,7 +63,7 @@ def _moments(
     shift = _shift(x, len(axes))
     width = x[0].size
     mean, squares, count = np.zeros(width), np.zeros(width), 0
-    for piece in _pieces(x, shift, deviation):
+    for piece in _pieces(x, shift):
         n = len(piece)
         local = (np.ones(n, piece.dtype) @ piece).astype(np.float64) / n
         delta = local - mean
@@ -60,13 +84,16 @@ def _shift(x: NDArray[Any], axes: int) -> NDArray[np.float64]:
     return first if x.dtype.itemsize > 4 else np.zeros_like(first)
 
 
-def _pieces(x: NDArray[Any], shift: NDArray[np.float64], deviation: bool) -> Iterator[NDArray[Any]]:
-    """A few observations at a time less their shift (n, places), in a buffer that the next ones overwrite."""
+def _pieces(
+    x: NDArray[Any], shift: NDArray[np.float64], dtype: DTypeLike = np.float64, most: int = _EXACT
+) -> Iterator[NDArray[Any]]:
+    """A few observations at a time less their shift (n, places), in a buffer that the next ones overwrite.
+
+    At most `most` of them.
+    """
     width = x[0].size
-    small = x.dtype.kind in "bu" and x.dtype.itemsize == 1 and not deviation
-    dtype = np.dtype(np.float32 if small else np.float64)
-    step = max(1, _PIECE // (dtype.itemsize * max(1, width)))
-    step = min(step, len(x), _EXACT // 256 if small else step)
+    step = max(1, _PIECE // (np.dtype(dtype).itemsize * max(1, width)))
+    step = min(step, len(x), most)
     buffer = np.empty((step, *x.shape[1:]), dtype)
     shifts = np.tile(shift.ravel(), width // shift.size) if shift.any() else None
     for start in range(0, len(x), step):

@@ -84,6 +84,20 @@ def test_constant_channel_deviates_by_exactly_zero(offset, dtype, monkeypatch):
     assert found["standard_deviation"][0] == 0
 
 
+@pytest.mark.parametrize("values", [(254, 255), (0, 1), (0, 255), (7, 7)])
+@pytest.mark.parametrize("dtype", [np.uint8, bool])
+def test_statistics_of_bytes_are_exact(values, dtype):
+    """One value of 1,800 is another: the variance is that of whole numbers, however large the mean."""
+    x = np.full((300, 3, 2, 2), values[1], dtype)
+    x[17, 1, 0, 1] = values[0]
+    found = gnc.ImageInputLayer((3, 2, 2), normalization="zscore").statistics(x)
+    for channel in range(2):
+        whole = [int(value) for value in x[..., channel].ravel()]
+        n, total, squares = len(whole), sum(whole), sum(value * value for value in whole)
+        assert found["mean"].ravel()[channel] == total / n
+        assert found["standard_deviation"].ravel()[channel] == ((n * squares - total**2) / n**2) ** 0.5
+
+
 def test_integers_and_views():
     x = np.arange(24, dtype=np.uint8).reshape(4, 6)[:, ::2]
     found = gnc.FeatureInputLayer(3, normalization="zscore").statistics(x)
