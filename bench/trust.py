@@ -31,7 +31,9 @@ def run_part(attack: Attack, cases: int, seed: int) -> Counter[str]:
     """Some cases in a process of their own: {"cases", "wrong", "crashes", "hangs"}."""
     command = [sys.executable, __file__, "--part", attack.name, "--cases", str(cases), "--seed", str(seed)]
     with tempfile.TemporaryDirectory(prefix="trust-") as folder:
-        environment = {**os.environ, "GNCODEGEN_CACHE_DIR": f"{folder}/cache", "TRUST_FOLDER": folder}
+        environment = {**os.environ, "TRUST_FOLDER": folder}
+        if attack.own_cache:
+            environment["GNCODEGEN_CACHE_DIR"] = f"{folder}/cache"
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         try:
             said, _ = process.communicate(timeout=attack.seconds_a_part)
