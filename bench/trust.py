@@ -4,16 +4,17 @@
     python bench/trust.py --short    # minutes
     python bench/trust.py --only forks saves --share 0.1
 
-Each attack runs in processes of its own with a time limit, in parts, so that a crash or a hang is a count too. Counts
+Each attack runs in processes of its own, in parts, so that a crash or a hang is a count too: a process hangs where it
+takes too much CPU, or where it and all that it waits for want none, however long a busy machine lets it wait. Counts
 are added up in bench/results/<cpu>/trust.json, over all runs of all sessions.
 """
 
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from pathlib import Path
 from secrets import randbelow
 
 from record import cpu_name, recorded, save
-from trust_attacks import ATTACKS, Attack
+from trust_attacks import ATTACKS, Attack, Watch
 
 COUNTS = ("cases", "wrong", "crashes", "hangs")
 
@@ -35,12 +36,16 @@ def run_part(attack: Attack, cases: int, seed: int) -> Counter[str]:
         if attack.own_cache:
             environment["GNCODEGEN_CACHE_DIR"] = f"{folder}/cache"
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        try:
-            said, _ = process.communicate(timeout=attack.seconds_a_part)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return Counter(cases=cases, hangs=1)
+        watch = Watch(process.pid, most=attack.seconds_a_part, patience=300)
+        while True:
+            try:
+                said, _ = process.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                if watch.hangs():
+                    process.send_signal(signal.SIGABRT)  # faulthandler says where it hangs
+                    process.communicate()
+                    return Counter(cases=cases, hangs=1)
     if process.returncode or not said.strip():
         print(f"{attack.name}: a part of {cases} cases, seed {seed}, ended with {process.returncode}", file=sys.stderr)
         return Counter(cases=cases, crashes=1)
@@ -78,7 +83,6 @@ def main() -> None:
     given = parser.parse_args()
     if given.part:
         attack = next(attack for attack in ATTACKS if attack.name == given.part)
-        faulthandler.dump_traceback_later(attack.seconds_a_part - 10)
         print(json.dumps(attack.run(given.cases, given.seed, Path(os.environ["TRUST_FOLDER"]))))
         return
     share = 0.01 if given.short else given.share

@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
 from support import mutations  # noqa: E402  what the tests use
-from support.drawn_networks import judge  # noqa: E402  what the tests use
+from support.drawn_cases import judge  # noqa: E402  what the tests use
+from support.hangs import Watch  # noqa: E402  what the tests use
 from support.states import damage, killed_at, state  # noqa: E402  what the tests use
 from trust_ranks import killed_ranks  # noqa: E402  beside it
 from trust_trainings import interrupted_trainings, killed_trainings  # noqa: E402  beside it
@@ -58,7 +59,7 @@ class Attack:
         name: short.
         cases: of the long form.
         part: cases that one process does.
-        seconds_a_part: its time limit.
+        seconds_a_part: of CPU that one process may take.
         run: (cases, seed, an empty folder) → counts.
         own_cache: an empty one for each part; False = kernels that earlier parts compiled are there.
     """
@@ -128,16 +129,17 @@ def child(work: Callable[[], bool]) -> int:
         os._exit(3)
 
 
-def ended(pid: int, seconds: float = 120, killed: bool = False) -> Counts:
+def ended(pid: int, killed: bool = False) -> Counts:
     """Counts of one child; `killed`: SIGKILL ended it on purpose."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            code = os.waitstatus_to_exitcode(status)
-            right = code == 0 or (killed and code == -signal.SIGKILL)
-            return {"cases": 1, "wrong": int(code == 2), "crashes": int(not right and code != 2)}
-        time.sleep(0.005)
+    watch = Watch(pid, family=os.getpid())
+    while not watch.hangs():
+        for _ in range(100):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                code = os.waitstatus_to_exitcode(status)
+                right = code == 0 or (killed and code == -signal.SIGKILL)
+                return {"cases": 1, "wrong": int(code == 2), "crashes": int(not right and code != 2)}
+            time.sleep(0.005)
     os.kill(pid, signal.SIGABRT)  # faulthandler says where it hangs
     os.waitpid(pid, 0)
     return {"cases": 1, "hangs": 1}

@@ -2,29 +2,12 @@
 
 import numpy as np
 import pytest
+import reference as ref
 from support.hyperparameters import numbers
 
 
 def drawn(shape, dtype="float32"):
     return (np.random.default_rng(0).standard_normal(shape) * 3).astype(dtype)
-
-
-ALL = (1 << 64) - 1
-
-
-def mixed(z):
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & ALL
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & ALL
-    return z ^ (z >> 31)
-
-
-def kept(count, probability, index, iteration, seed):
-    """The mask, in Python integers."""
-    step = 0x9E3779B97F4A7C15
-    key = mixed((mixed((mixed((seed + step) & ALL) + iteration) & ALL) + index) & ALL)
-    words = [mixed((key + (i // 2 + 1) * step) & ALL) for i in range(count)]
-    threshold = round(probability * 2**32)
-    return np.array([(words[i] >> (32 * (i % 2)) & 0xFFFFFFFF) >= threshold for i in range(count)])
 
 
 @pytest.mark.parametrize(
@@ -36,7 +19,7 @@ def test_every_target_has_the_same_mask(execute, count, probability, dtype):
     iteration, seed = 3, (7 << 32) + 123456789
     scalars = numbers(iteration=iteration, seed=seed)
     attributes = {"probability": probability, "index": 2}
-    mask = kept(count, probability, 2, iteration, seed)
+    mask = ref.dropout_mask(count, probability, 2, iteration, seed)
     for place in (None, {0: 0}):
         (y,) = execute("dropout", [x], [((count,), dtype)], attributes, scalars, in_place=place)
         expected = x * np.where(mask, np.array(1 / (1 - probability), dtype), np.array(0, dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.drawn_networks import judge
+from support.drawn_cases import judge
 
 
 @settings(print_blob=True)

@@ -8,7 +8,7 @@ from reference.elementwise import elementwise
 from reference.finite import directional_error, numeric_gradient
 from reference.losses import cross_entropy, half_squared_error, one_hot
 from reference.movement import crop, depth_to_space, space_to_depth
-from reference.network import Node, ReferenceNetwork
+from reference.network import Node, ReferenceNetwork, ReferenceSequences
 from reference.normalization import (
     batch_norm,
     channel_normalize,
@@ -26,6 +26,7 @@ from reference.pointwise import (
     addition,
     depth_concatenation,
     dropout,
+    dropout_mask,
     fully_connected,
     matrix_product,
     relu,
@@ -52,6 +53,7 @@ __all__ = [
     "Adam",
     "Node",
     "ReferenceNetwork",
+    "ReferenceSequences",
     "RmsProp",
     "Sgdm",
     "Solver",
@@ -68,6 +70,7 @@ __all__ = [
     "depth_to_space",
     "directional_error",
     "dropout",
+    "dropout_mask",
     "each_step",
     "elementwise",
     "fully_connected",

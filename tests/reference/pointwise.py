@@ -157,6 +157,26 @@ def dropout(x: ArrayLike, mask: ArrayLike, *, probability: float = 0.5) -> tuple
     return np.asarray(x, np.float64) * kept, lambda dy: (np.asarray(dy, np.float64) * kept,)
 
 
+def dropout_mask(count: int, probability: float, index: int, iteration: int, seed: int) -> NDArray[np.bool_]:
+    """Which of `count` elements stay: SplitMix64 of seed, iteration and index gives 64 bits for each two elements.
+
+    Source: Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
+    """
+    step = np.uint64(0x9E3779B97F4A7C15)
+
+    def mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+    key = np.array([seed], np.uint64)
+    for more in (step, np.uint64(iteration), np.uint64(index)):
+        key = mixed(key + more)
+    words = mixed(key + np.arange(1, (count + 1) // 2 + 1, dtype=np.uint64) * step)
+    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], -1).ravel()[:count]
+    return halves >= np.uint64(round(probability * 2**32))
+
+
 def fully_connected(x: ArrayLike, weights: ArrayLike, bias: ArrayLike) -> tuple[Array, Backward]:
     """weights (outputs, inputs) · x + bias, each observation of x flattened in array order (H, W, C)."""
     x, weights, bias = (np.asarray(array, np.float64) for array in (x, weights, bias))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,31 +11,8 @@ import reference as ref
 
 import gncodegen as gnc
 from gncodegen.layers.base import Size
-
-CHANNELS = (1, 2, 3, 4, 6, 7, 8, 13, 16, 17)
-HUGE = (31, 61, 64, 127, 129, 257)
-WEIGHTED, AFFINE = ("weights", "bias"), ("scale", "offset")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A layer and its twin.
-
-    Args:
-        layer: of the product, with a name.
-        operation: of the oracle; called with the inputs, then the parameters.
-        parameters: their names behind the dot.
-        options: keyword arguments of the operation.
-    """
-
-    layer: Any
-    operation: Callable[..., Any]
-    parameters: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-Make = Callable[[random.Random, Size, str], Pair | None]
-"""(draw, the size of the input, a name) → a layer that may fit, or nothing. What does not fit, the product refuses."""
+from support.drawn_pairs import AFFINE, WEIGHTED, Make, Pair, channels, stepped
+from support.drawn_windows import convolution, flat, pooling, transposed, whole
 
 ACTIVATIONS: tuple[tuple[Any, tuple[float, ...], str], ...] = (
     (gnc.ReluLayer, (), "relu"), (gnc.LeakyReluLayer, (0.3,), "leaky-relu"), (gnc.TanhLayer, (), "tanh"),
@@ -89,7 +64,25 @@ def constant(draw: random.Random, size: Size, name: str) -> Pair:
     layer = gnc.ElementwiseLayer(
         function, 1, constant=np.ones(shape), constant_learn_rate_factor=1.0, name=name
     )  # fmt: skip
-    return Pair(layer, elementwise(function), ("constant",))
+    operation = elementwise(function)
+    return Pair(layer, _first_steps(operation) if "T" in size.format and first == 0 else operation, ("constant",))
+
+
+def _first_steps(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """The operation of x and a constant of as many steps as there may be, of which x may have fewer."""
+
+    def shortened(x: Any, constant: Any) -> Any:
+        y, backward = operation(x, constant[: np.shape(x)[1]])
+
+        def back(dy: Any) -> tuple[Any, Any]:
+            dx, found = backward(dy)
+            whole = np.zeros_like(constant)
+            whole[: len(found)] = found
+            return dx, whole
+
+        return y, back
+
+    return shortened
 
 
 def elementwise(function: str) -> Callable[..., Any]:
@@ -100,7 +93,7 @@ def elementwise(function: str) -> Callable[..., Any]:
 def product(draw: random.Random, size: Size, name: str) -> Pair:
     """Fully connected, at each time step alike."""
     return Pair(
-        gnc.FullyConnectedLayer(_channels(draw), name=name), _stepped(size, ref.fully_connected), WEIGHTED
+        gnc.FullyConnectedLayer(channels(draw), name=name), stepped(size, ref.fully_connected), WEIGHTED
     )  # fmt: skip
 
 
@@ -115,6 +108,22 @@ def matrix(draw: random.Random, size: Size, name: str) -> Pair | None:
         first, second, constant=np.ones(shape), constant_learn_rate_factor=1.0, name=name
     )  # fmt: skip
     return Pair(layer, ref.matrix_product, ("constant",), {"first": first, "second": second})
+
+
+def dropout(draw: random.Random, size: Size, name: str) -> Pair:
+    """Of any probability; the mask is that of the stream of its seed, iteration and place in the network."""
+    options = {"probability": draw.choice((0.0, 0.1, 0.5, 0.9))}
+    return Pair(gnc.DropoutLayer(**options, name=name), dropped, options=options, prediction=_same)
+
+
+def dropped(x: Any, *, probability: float, index: int = 0, iteration: int = 0, seed: int = 0) -> Any:
+    """What dropout leaves of x while training."""
+    mask = ref.dropout_mask(np.size(x), probability, index, iteration, seed).reshape(np.shape(x))
+    return ref.dropout(x, mask, probability=probability)
+
+
+def _same(x: Any, **options: Any) -> Any:
+    return x, lambda dy: (dy,)
 
 
 # ---- normalization ---------------------------------------------------------------------------------------------------
@@ -142,7 +151,7 @@ def layer_norm(draw: random.Random, size: Size, name: str) -> Pair:
     options: dict[str, Any] = {"epsilon": 1e-2}
     if over == "channel-only" or (over != "batch-excluded" and "S" not in size.format) or size.format == "C":
         return Pair(layer, ref.layer_norm, AFFINE, options | {"dimension": "channel-only"})
-    return Pair(layer, ref.layer_norm if over == "batch-excluded" else _stepped(size, ref.layer_norm), AFFINE, options)
+    return Pair(layer, ref.layer_norm if over == "batch-excluded" else stepped(size, ref.layer_norm), AFFINE, options)
 
 
 def batch_norm(draw: random.Random, size: Size, name: str) -> Pair:
@@ -157,129 +166,6 @@ def local(draw: random.Random, size: Size, name: str) -> Pair:
     window, options = draw.choice((1, 2, 3, 5)), {"alpha": 0.1, "beta": draw.choice((0.5, 0.75, 1.3))}
     layer = gnc.CrossChannelNormalizationLayer(window, **options, name=name)
     return Pair(layer, ref.local_response, options={"window": window, **options})
-
-
-# ---- windows ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Windows:
-    """The axes along which a window moves.
-
-    Args:
-        extents: of these axes.
-        steps: whether each time step is by itself.
-    """
-
-    extents: tuple[int, ...]
-    steps: bool
-
-    @property
-    def rank(self) -> int:
-        return len(self.extents)
-
-    def layer(self, kind: str) -> Any:
-        """The layer class of this rank."""
-        return getattr(gnc, f"{kind}{self.rank}dLayer")
-
-    def each(self, operation: Callable[..., Any]) -> Callable[..., Any]:
-        """The operation, at each step where that is meant."""
-        return ref.each_step(operation) if self.steps else operation
-
-
-def windows(draw: random.Random, size: Size) -> Windows | None:
-    """Space; or time; or both as one, at times."""
-    axes = size.shape[:-1]
-    if "T" in size.format and len(axes) > 1 and (len(axes) > 3 or draw.random() < 0.7):
-        return Windows(axes[1:], True)
-    return Windows(axes, False) if 1 <= len(axes) <= 3 else None
-
-
-def _numbers(draw: random.Random, moved: Windows, among: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(draw.choice(among) for _ in moved.extents)
-
-
-def _sides(draw: random.Random, moved: Windows, among: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    return tuple((draw.choice(among), draw.choice(among)) for _ in moved.extents)
-
-
-def _flat(sides: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
-    return tuple(n for side in sides for n in side)
-
-
-def convolution(draw: random.Random, size: Size, name: str) -> Pair | None:
-    """Of any window, stride, dilation, padding and number of groups."""
-    if (moved := windows(draw, size)) is None:
-        return None
-    window = _numbers(draw, moved, (1, 2, 3, 3, 5))
-    stride, dilation = (_numbers(draw, moved, (1, 1, 2, 3)) for _ in range(2))
-    sides = draw.choice(("same", _sides(draw, moved, (0, 1, 2)), _sides(draw, moved, (1,))))
-    if sides != "same" and any(
-        n + sum(side) <= (w - 1) * d for n, side, w, d in zip(moved.extents, sides, window, dilation, strict=True)
-    ):
-        sides = "same"
-    value = draw.choice((0, 0, 1.5, "symmetric-include-edge", "symmetric-exclude-edge", "replicate"))
-    given = {
-        "stride": stride, "dilation_factor": dilation, "padding_value": value, "name": name,
-        "padding": sides if sides == "same" else _flat(sides),
-    }  # fmt: skip
-    twin = {"stride": stride, "dilation": dilation, "padding": sides}
-    twin |= {"mode": value} if isinstance(value, str) else {"value": value}
-    if draw.random() < 0.6:
-        layer = moved.layer("Convolution")(window, _channels(draw), **given)
-        return Pair(layer, moved.each(ref.convolution), WEIGHTED, twin)
-    groups = draw.choice([g for g in range(1, size.channels + 1) if size.channels % g == 0])
-    named = "channel-wise" if groups == size.channels and draw.random() < 0.5 else groups
-    layer = moved.layer("GroupedConvolution")(window, draw.choice((1, 2, 3)), named, **given)
-    return Pair(layer, moved.each(ref.convolution), WEIGHTED, twin | {"groups": groups})
-
-
-def transposed(draw: random.Random, size: Size, name: str) -> Pair | None:
-    """A transposed convolution, its output cut at times."""
-    if (moved := windows(draw, size)) is None:
-        return None
-    window, stride, dilation = (_numbers(draw, moved, (1, 2, 3)) for _ in range(3))
-    cropping = draw.choice(("same", _sides(draw, moved, (0,)), _sides(draw, moved, (0, 1))))
-    layer = moved.layer("TransposedConvolution")(
-        window, draw.choice(CHANNELS[:6]), stride=stride, dilation_factor=dilation, name=name,
-        cropping=cropping if cropping == "same" else _flat(cropping),
-    )  # fmt: skip
-    twin = {"stride": stride, "dilation": dilation, "cropping": cropping}
-    return Pair(layer, moved.each(ref.transposed_convolution), WEIGHTED, twin)
-
-
-def pooling(draw: random.Random, size: Size, name: str) -> Pair | None:
-    """Windows that may reach over the edge."""
-    if (moved := windows(draw, size)) is None:
-        return None
-    window, stride = (_numbers(draw, moved, (1, 2, 3)) for _ in range(2))
-    sides = draw.choice(("same", tuple((draw.randrange(w), draw.randrange(w)) for w in window)))
-    given = {"stride": stride, "padding": sides if sides == "same" else _flat(sides), "name": name}
-    twin = {"window": window, "stride": stride, "padding": sides}
-    if draw.random() < 0.5:
-        return Pair(moved.layer("MaxPooling")(window, **given), moved.each(ref.max_pool), options=twin)
-    value = draw.choice((0, "mean"))
-    layer = moved.layer("AveragePooling")(window, padding_value=value, **given)
-    return Pair(layer, moved.each(ref.average_pool), options=twin | {"count_padding": value == 0})
-
-
-def whole(draw: random.Random, size: Size, name: str) -> Pair | None:
-    """A pooling of all there is; one that covers time leaves no time."""
-    if (moved := windows(draw, size)) is None:
-        return None
-    kind = draw.choice(("Average", "Max"))
-    operation = ref.global_average_pool if kind == "Average" else ref.global_max_pool
-    layer = moved.layer(f"Global{kind}Pooling")(name=name)
-    timeless = "T" in size.format and not moved.steps
-    return Pair(layer, _without_time(operation) if timeless else moved.each(operation))
-
-
-def _without_time(operation: Callable[..., Any]) -> Callable[..., Any]:
-    def pooled(x: Any) -> Any:
-        y, backward = operation(x)
-        return y[:, 0], lambda dy: backward(np.asarray(dy)[:, None])
-
-    return pooled
 
 
 # ---- size and movement -----------------------------------------------------------------------------------------------
@@ -320,8 +206,8 @@ def padding(draw: random.Random, size: Size, name: str) -> Pair | None:
     mode = draw.choice(("constant", "symmetric-include-edge", "symmetric-exclude-edge", "replicate"))
     value = draw.choice((0.0, -2.5)) if mode == "constant" else 0.0
     sides = tuple((draw.randrange(3), draw.randrange(3)) for _ in size.spatial)
-    layer = gnc.PaddingLayer(_flat(sides), mode=mode, value=value, name=name)
-    return Pair(layer, _stepped(size, ref.pad), options={"padding": sides, "mode": mode, "value": value})
+    layer = gnc.PaddingLayer(flat(sides), mode=mode, value=value, name=name)
+    return Pair(layer, stepped(size, ref.pad), options={"padding": sides, "mode": mode, "value": value})
 
 
 def crop(draw: random.Random, size: Size, name: str) -> Pair | None:
@@ -330,7 +216,7 @@ def crop(draw: random.Random, size: Size, name: str) -> Pair | None:
         return None
     sides = tuple((draw.randrange(2), draw.randrange(2)) for _ in size.spatial)
     timed = [(0, 0)] if "T" in size.format else []
-    return Pair(gnc.CropLayer(_flat(sides), name=name), lambda x: ref.crop(x, *timed, *sides))
+    return Pair(gnc.CropLayer(flat(sides), name=name), lambda x: ref.crop(x, *timed, *sides))
 
 
 def blocks(draw: random.Random, size: Size, name: str) -> Pair | None:
@@ -341,10 +227,10 @@ def blocks(draw: random.Random, size: Size, name: str) -> Pair | None:
     options = {"block": block, "order": order}
     if size.channels % block**2 == 0 and draw.random() < 0.5:
         return Pair(
-            gnc.DepthToSpaceLayer(block, order=order, name=name), _stepped(size, ref.depth_to_space), options=options
+            gnc.DepthToSpaceLayer(block, order=order, name=name), stepped(size, ref.depth_to_space), options=options
         )  # fmt: skip
     return Pair(
-        gnc.SpaceToDepthLayer(block, order=order, name=name), _stepped(size, ref.space_to_depth), options=options
+        gnc.SpaceToDepthLayer(block, order=order, name=name), stepped(size, ref.space_to_depth), options=options
     )  # fmt: skip
 
 
@@ -370,25 +256,18 @@ def reshaped(draw: random.Random, size: Size, name: str) -> Pair | None:
     shape = (*shape, rest)
     if "T" not in size.format and draw.random() < 0.6:
         return Pair(gnc.ReshapeLayer(shape, name=name), _reshaped(shape))
-    timed = size.shape[:1] if "T" in size.format else ()
-    return Pair(gnc.FlattenLayer(name=name), _reshaped((*timed, size.count // prod(timed))))
+    timed = "T" in size.format
+    line = (-1, size.count // size.shape[0]) if timed else (size.count,)
+    return Pair(gnc.FlattenLayer(name=name), _reshaped(line))
 
 
 def _reshaped(shape: tuple[int, ...]) -> Callable[..., Any]:
     return lambda x: (np.reshape(x, (len(x), *shape)), lambda dy: (np.reshape(dy, np.shape(x)),))
 
 
-def _stepped(size: Size, operation: Callable[..., Any]) -> Callable[..., Any]:
-    return ref.each_step(operation) if "T" in size.format else operation
-
-
-def _channels(draw: random.Random) -> int:
-    return draw.choice(HUGE if draw.random() < 0.05 else CHANNELS)
-
-
 LAYERS: tuple[Make, ...] = (
     *(activation, activation, group_norm, group_norm, *[convolution] * 6, product, pooling, resize),
     *(softmax, prelu, constant, matrix, instance_norm, layer_norm, batch_norm, local, transposed, whole, resize),
-    *(padding, crop, blocks, permuted, reshaped),
+    *(dropout, padding, crop, blocks, permuted, reshaped),
 )
 """As often as each should be drawn."""
