@@ -107,25 +107,27 @@ def check(folder: Path) -> None:
             f"{folder} in the cache leads to {real}; allowed: folders; remove the link, or set GNCODEGEN_CACHE_DIR"
         )
     for place in (real, *real.parents):
-        facts = place.stat()
-        if fault := _fault(facts, own=place == real):
+        own = place == real or place.is_relative_to(base.resolve())
+        if found := _fault(place.stat(), own):
+            fault, cure = found
             raise CacheError(
                 f"the cache folder {str(folder)!r} is not believed: {str(place)!r} {fault}; allowed: folders that only "
-                f"you can write to; run `chmod go-w {str(place)!r}`, or set GNCODEGEN_CACHE_DIR to a folder of your own"
+                f"you can write to; {cure.format(str(place))}set GNCODEGEN_CACHE_DIR to a folder of your own"
             )
 
 
-def _fault(facts: os.stat_result, own: bool) -> str:
-    """What is wrong with one folder; `own`: it is the cache's itself, not one on the way to it."""
-    me = os.geteuid()
+def _fault(facts: os.stat_result, own: bool) -> tuple[str, str] | None:
+    """What is wrong with one folder, and a cure; `own`: it is the cache's or lies in it, and not on the way to it."""
+    me, cure = os.geteuid(), "run `chmod go-w {!r}`, or "
     if facts.st_uid not in (me, 0) and not (own and environment().cache_shared):
-        return f"belongs to user {facts.st_uid}, not to you ({me})"
+        trusted = "set GNCODEGEN_CACHE_SHARED=1 if you trust its owner, or " if own else ""
+        return f"belongs to user {facts.st_uid}, not to you ({me})", trusted
     sticky = not own and facts.st_mode & stat.S_ISVTX
     if facts.st_mode & stat.S_IWOTH and not sticky:
-        return "can be written by everybody"
+        return "can be written by everybody", cure
     if facts.st_mode & stat.S_IWGRP and not sticky and not _only_me(facts.st_gid):
-        return f"can be written by group {facts.st_gid}"
-    return ""
+        return f"can be written by group {facts.st_gid}", cure
+    return None
 
 
 def _only_me(group: int) -> bool:

@@ -121,6 +121,23 @@ def test_a_folder_of_somebody_else_is_refused(place, monkeypatch):
         files.read(place / "a.o")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_shared_cache_of_somebody_else_is_read_in_all_its_folders(place, monkeypatch):
+    files.write(place / "kernels" / "a.o", CONTENT)
+    for each in (place, place / "kernels"):
+        os.chown(each, 12345, 12345)
+    folder.check.cache_clear()
+    with pytest.raises(CacheError, match="set GNCODEGEN_CACHE_SHARED=1 if you trust its owner"):
+        files.read(place / "kernels" / "a.o")
+    shared = replace(folder.environment(), cache_shared=True)
+    monkeypatch.setattr(folder, "environment", lambda: shared)
+    assert files.read(place / "kernels" / "a.o") == CONTENT
+    place.chmod(0o777)
+    folder.check.cache_clear()
+    with pytest.raises(CacheError, match="can be written by everybody.*chmod"):
+        files.read(place / "kernels" / "a.o")
+
+
 def test_a_link_out_of_the_cache_is_refused(place, tmp_path):
     files.write(tmp_path / "elsewhere" / "a.o", CONTENT)
     place.mkdir(mode=0o700)
