@@ -134,7 +134,7 @@ def test_a_shared_cache_of_somebody_else_is_read_in_all_its_folders(place, monke
     assert files.read(place / "kernels" / "a.o") == CONTENT
     place.chmod(0o777)
     folder.check.cache_clear()
-    with pytest.raises(CacheError, match="can be written by everybody.*chmod"):
+    with pytest.raises(CacheError, match=r"can be written by everybody.*chmod"):
         files.read(place / "kernels" / "a.o")
 
 
