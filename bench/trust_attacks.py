@@ -395,7 +395,7 @@ ATTACKS = (
     Attack("killed-trainings", 20, 10, 900, killed_trainings),
     Attack("interrupted-trainings", 20, 10, 900, interrupted_trainings),
     Attack("mutated-ir", 100_000, 4_000, 1800, mutated("ir")),
-    Attack("drawn-networks", 100_000, 1_000, 7200, drawn_networks, own_cache=False),
+    Attack("drawn-networks", 100_000, 250, 3600, drawn_networks, own_cache=False),
     Attack("mutated-onnx", 100_000, 10_000, 1800, mutated("onnx")),
 )
 

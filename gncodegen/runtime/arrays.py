@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from contextlib import suppress
 from ctypes import addressof, c_char
 from functools import cache
@@ -78,13 +79,19 @@ def address_of(array: NDArray[Any]) -> int:
         return array.__array_interface__["data"][0]
 
 
+def is_masked(value: Any) -> bool:
+    """Whether some elements are masked, in the sense of NumPy's masked arrays."""
+    # NumPy imports them when they are asked for first: where they are not, nobody can have made one.
+    return "numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value)
+
+
 def as_array(value: Any, what: str) -> NDArray[Any]:
     """The array behind an array-like: NumPy, a list, a DLPack exporter on the CPU.
 
     Raises:
         ArrayError: it is ragged, some elements are masked, or they are not real numbers.
     """
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+    if is_masked(value):
         raise ArrayError(
             f"{what} has masked elements; allowed: a number everywhere; fill them, as with x.filled(0), or drop those "
             "observations"

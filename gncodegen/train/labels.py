@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gncodegen.errors import ArrayError
 from gncodegen.layers.checks import LABEL_KINDS
-from gncodegen.runtime.arrays import as_array, on_gpu
+from gncodegen.runtime.arrays import as_array, is_masked, on_gpu
 
 IGNORED = -1
 """The class index of a label that neither loss nor accuracy sees."""
@@ -27,7 +27,7 @@ def label_array(labels: Any, size: tuple[int, ...], where: str) -> tuple[NDArray
     Raises:
         ArrayError: another shape, ragged, or some are masked.
     """
-    if isinstance(labels, np.ma.MaskedArray) and np.ma.is_masked(labels):
+    if is_masked(labels):
         raise ArrayError(
             f"{where}: masked labels; allowed: a class for every sample; drop those samples, or fill them with a label "
             "and give it as ClassificationLayer(ignore_label=…)"
