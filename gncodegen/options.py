@@ -10,7 +10,6 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import Field, asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from functools import wraps
 from os import PathLike
 from textwrap import fill
@@ -23,6 +22,7 @@ from gncodegen.kernels.schedule import Machine, computed_in
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.checks import Check, flag, integer_from, optional, require, shown
 from gncodegen.layers.frozen import freeze
+from gncodegen.tables import keyword_cure
 from gncodegen.targets.registry import MATH, check, row_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -261,8 +261,7 @@ def takes_options(*who: GivenBy) -> Callable[[F], F]:
         def checked(*arguments: Any, **named: Any) -> Any:
             for name in named:
                 if name not in known:
-                    close = get_close_matches(name, known, 1)
-                    cure = f"write {close[0]}=…" if close else "leave it out"
+                    cure = keyword_cure(name, known)
                     raise OptionsError(f"{name}: no such option; allowed: {', '.join(known)}; {cure}")
             return function(*arguments, **named)
 

@@ -46,8 +46,8 @@ class Readable:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        options, program = self.options, self.program
-        plural = "s" * (len(program.kernels) != 1)
+        options, program, edited = self.options, self.program, len(self._main.overrides)
+        plural = "s" * (len(program.kernels) != 1) + f" ({edited} edited)" * bool(edited)
         return (
             f"Compiled({options.target}, {options.dtype}, batch size {options.batch_size}, {program.function}: "
             f"{len(self.network.nodes)} layers, {self.network.num_learnables:,} learnables, "

@@ -91,10 +91,23 @@ def scaled(number: float, unit: str) -> str:
     return f"{number:.3g} {unit}"
 
 
+def alike(name: object, known: Iterable[str]) -> list[str]:
+    """Those names that contain a mistyped one, the shortest first, else the most alike; capitals do not count."""
+    names, text = {each.lower(): each for each in known}, str(name).lower()
+    containing = sorted((each for each in names if text and text in each), key=len)
+    return [names[each] for each in containing or get_close_matches(text, names, 3)]
+
+
 def near(name: object, known: Iterable[str]) -> list[str]:
-    """Those names that contain a mistyped one, else the most alike, else all."""
-    names, text = list(known), str(name)
-    return [each for each in names if text and text in each] or get_close_matches(text, names, 3) or names
+    """Those names that are like a mistyped one, else all."""
+    names = list(known)
+    return alike(name, names) or names
+
+
+def keyword_cure(name: object, known: Iterable[str]) -> str:
+    """What to do about a mistyped keyword argument: `write epsilon=…`, or `leave it out` where none is like it."""
+    found = alike(name, known)
+    return f"write {found[0]}=…" if found else "leave it out"
 
 
 def any_of(names: Iterable[str]) -> str:

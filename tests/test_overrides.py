@@ -51,6 +51,7 @@ def test_one_that_is_right_is_used_and_shown(folder, choices, monkeypatch):
     assert kernel.override.error <= 1e-6
     assert "edited: " in repr(kernel)
     assert ("group_norm_1 (edited)", "gn, relu") == net.kernels.table.rows[0][:2]
+    assert "(1 edited)" in repr(net)
     if choices is CPU:
         x = np.random.default_rng(0).normal(size=(2, 4, 4, 8))
         np.testing.assert_array_equal(net.predict(x), gnc.compile(LAYERS, **CPU).predict(x))

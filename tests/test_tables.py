@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from gncodegen.tables import Table, near, scaled
+from pathlib import Path
+
+import gncodegen
+from gncodegen.tables import Table, alike, keyword_cure, near, scaled
 
 TABLE = Table(("Name", "Count"), (("a long name of several words", "1"), ("b", "1,000")), frozenset({1}))
 
@@ -50,3 +53,25 @@ def test_names_that_are_meant():
     assert near("group_norm", names) == names[:2]
     assert near("pol_1", names) == ["pool_1"]
     assert near("", names) == names
+    assert alike("zzz", names) == []
+    assert near("zzz", names) == names
+
+
+def test_capitals_do_not_hide_what_is_meant():
+    assert alike("NumGroups", ["name", "num_groups"]) == ["num_groups"]
+    assert alike("adamsolver", ["AdamSolver"]) == ["AdamSolver"]
+
+
+def test_the_shortest_name_that_contains_it_comes_first():
+    assert alike("rate", ["learn_rate_drop_factor", "learn_rate"]) == ["learn_rate", "learn_rate_drop_factor"]
+
+
+def test_what_to_do_about_a_mistyped_argument():
+    assert keyword_cure("epsilom", ["epsilon", "name"]) == "write epsilon=…"
+    assert keyword_cure("zzz", ["epsilon", "name"]) == "leave it out"
+
+
+def test_likeness_is_decided_in_one_place():
+    folder = Path(gncodegen.__file__).parent
+    deciding = [path.name for path in folder.rglob("*.py") if "get_close_matches" in path.read_text(encoding="utf-8")]
+    assert deciding == ["tables.py"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, NoReturn
 
 from gncodegen.errors import GncodegenError
 from gncodegen.layers.checks import shown
+from gncodegen.tables import alike, keyword_cure
 
 
 @cache
@@ -28,7 +28,7 @@ def freeze(kind: type[Any], error: type[GncodegenError], what: str, cure: str) -
 
     def setting(self: Any, name: str, value: object) -> NoReturn:
         label = " ".join(filter(None, (kind.__name__, repr(own) if (own := getattr(self, "name", "")) else "")))
-        close = name if hasattr(self, name) else next(iter(get_close_matches(name, names, 1)), "")
+        close = name if hasattr(self, name) else next(iter(alike(name, names)), "")
         given = f"{label}: {name} = {shown(value)} set on {what}"
         if not close or (hasattr(kind, name) and name not in names):
             raise error(f"{given}; allowed: {', '.join(names)}, when it is made; {name} follows from them or is none")
@@ -54,8 +54,7 @@ def check_names(kind: type[Any], error: type[GncodegenError], arguments: int, gi
     taken = [field for field in fields(kind) if field.init]
     names, placed = [field.name for field in taken], [field.name for field in taken if not field.kw_only]
     if unknown := next((name for name in given if name not in names), None):
-        close = get_close_matches(unknown.lower(), names, 1)
-        cure = f"write {close[0]}=…" if close else "leave it out"
+        cure = keyword_cure(unknown, names)
         raise error(f"{kind.__name__}: {unknown}: no such property; allowed: {', '.join(names)}; {cure}")
     if arguments > len(placed):
         allowed = f"{len(placed)} ({', '.join(placed)})" if placed else "none"

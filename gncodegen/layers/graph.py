@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gncodegen.errors import NetworkError
 from gncodegen.layers.base import Layer
 from gncodegen.layers.wiring import Placed, free_name, name_layers, wire
+from gncodegen.tables import alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -242,11 +243,9 @@ class LayerGraph:
 
     def _require_layer(self, name: str) -> str:
         if name not in self._layers:
-            raise _refusal(
-                f"there is no layer {name!r}",
-                ", ".join(map(repr, self._layers)) or "none yet",
-                "add it with graph.add(layers) or correct the name",
-            )
+            cures = [*(f"write {each!r}" for each in alike(name, self._layers)), "add it with graph.add(layers)"]
+            allowed = ", ".join(map(repr, self._layers)) or "none yet"
+            raise _refusal(f"there is no layer {name!r}", allowed, " or ".join(cures))
         return name
 
     def _input(self, text: str) -> tuple[str, str]:

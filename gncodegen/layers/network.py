@@ -19,6 +19,7 @@ from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.sequences import Mask, Masking, maskings
 from gncodegen.layers.sharing import Reading
 from gncodegen.layers.wiring import LayerArray, Placed, Wired
+from gncodegen.tables import any_of, near
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,9 +143,7 @@ class Network:
     def __getitem__(self, name: str) -> Node:
         """The node of a layer name; raises NetworkError where there is none."""
         if name not in self._by_name:
-            raise NetworkError(
-                [f"there is no layer {name!r}; allowed: {', '.join(map(repr, self._by_name))}; correct the name"]
-            )
+            raise NetworkError([f"there is no layer {name!r}; write {any_of(near(name, self._by_name))}"])
         return self._by_name[name]
 
     def __contains__(self, name: object) -> bool:
@@ -279,9 +278,7 @@ class Network:
         """
         for key, value in values.items():
             if key not in self.parameters:
-                raise ArrayError(
-                    f"there is no parameter {key!r}; allowed: {', '.join(self.parameters)}; correct the name"
-                )
+                raise ArrayError(f"there is no parameter {key!r}; write {any_of(near(key, self.parameters))}")
             if np.shape(value) != self.parameters[key].shape:
                 raise ArrayError(
                     f"{key} has shape {np.shape(value)}; allowed: {self.parameters[key].shape}; "

@@ -40,7 +40,7 @@ from gncodegen.passes.shapes import Shapes
 from gncodegen.passes.storage import Storage
 from gncodegen.process import trace
 from gncodegen.process.trace import tell
-from gncodegen.tables import any_of, near
+from gncodegen.tables import alike, any_of
 
 
 def pipeline(
@@ -189,7 +189,8 @@ def run_pipeline(text: str, spec: str, name: str = "<text>", machine: Machine | 
             if isinstance(error, CompileError):
                 raise
             reason = "" if isinstance(error, StopIteration) else f": {error}"
-            close = [near(name, PASSES)[0] for name in re.findall(r"(?:^|[,}])\s*([\w-]+)", spec) if name not in PASSES]
+            unknown = [name for name in re.findall(r"(?:^|[,}])\s*([\w-]+)", spec) if name not in PASSES]
+            close = [found[0] for name in unknown if (found := alike(name, PASSES))]
             cure = f"; write {any_of(dict.fromkeys(close))}" if close else ""
             raise CompileError(f"pipeline {shown(spec)}{reason}; passes: {', '.join(PASSES)}{cure}") from error
     run(module, passes)

@@ -12,12 +12,16 @@ from urllib.parse import quote
 
 from gncodegen.errors import TargetError
 from gncodegen.inspection import MemoryPlan
+from gncodegen.kernels.program import Call
 from gncodegen.layers.network import Network
 from gncodegen.report.profile import Profile
 from gncodegen.tables import scaled
 
 BOX, ROW, COLUMN = (170, 34), 64, 200
 """Width and height of a layer's box, and the distances from one box to the next, in pixels."""
+
+NUMBERED = 3
+"""Dots of the roofline that have a number beside them."""
 
 
 def networkx() -> Any:
@@ -106,28 +110,36 @@ def _outline(places: Sequence[tuple[float, float]]) -> str:
     return f'<rect class="group" x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" rx="9"/>'
 
 
-def memory(plan: MemoryPlan, calls: int) -> str:
-    """The arena over time: calls to the right, addresses upwards."""
+def memory(plan: MemoryPlan, calls: Sequence[Call]) -> str:
+    """The arena over time: calls to the right, addresses upwards; a buffer leads to the kernel that fills it."""
     width, height, left, bottom = 900, 320, 70, 290
-    across, up = (width - left - 10) / max(calls, 1), (bottom - 10) / max(plan.peak_bytes, 1)
+    across, up = (width - left - 10) / max(len(calls), 1), (bottom - 10) / max(plan.peak_bytes, 1)
     parts = [
         f'<line class="axis" x1="{left}" y1="{bottom}" x2="{width - 10}" y2="{bottom}"/>',
         f'<line class="axis" x1="{left}" y1="10" x2="{left}" y2="{bottom}"/>',
         f'<text class="quiet" x="{left}" y="{bottom + 16}">call 0</text>',
-        f'<text class="quiet" x="{width - 10}" y="{bottom + 16}" text-anchor="end">call {calls - 1}</text>',
+        f'<text class="quiet" x="{width - 10}" y="{bottom + 16}" text-anchor="end">call {len(calls) - 1}</text>',
         f'<text class="quiet" x="{left - 6}" y="16" text-anchor="end">{scaled(plan.peak_bytes, "B")}</text>',
         f'<text class="quiet" x="{left - 6}" y="{bottom}" text-anchor="end">0</text>',
     ]
     for block in plan.blocks:
         x, wide = left + block.first * across, (block.last - block.first + 1) * across - 1
         y, tall = bottom - (block.offset + block.bytes) * up, max(block.bytes * up - 0.5, 0.5)
-        about = f"{'×'.join(map(str, block.shape))} {block.dtype}, {scaled(block.bytes, 'B')}"
-        about += f", calls {block.first}–{block.last}"
+        maker, shape = calls[block.first], "×".join(map(str, block.shape))
+        layers = " + ".join(maker.layers) or "no layer"
+        about = f"{shape} {block.dtype} of {layers}, {scaled(block.bytes, 'B')}, calls {block.first}–{block.last}"
+        text = f"{layers}: {shape}"
+        shown = tall >= 14 and wide >= 6.5 * len(text)
+        label = f'<text x="{x + 5:.1f}" y="{y + tall / 2 + 4:.1f}">{escape(text)}</text>' if shown else ""
         parts.append(
-            f'<rect class="block" x="{x:.1f}" y="{y:.1f}" width="{max(wide, 1):.1f}" height="{tall:.1f}">'
-            f"<title>{about}</title></rect>"
+            f'<a href="#kernel/{quote(maker.kernel)}"><title>{escape(about)}</title><rect class="block" x="{x:.1f}" '
+            f'y="{y:.1f}" width="{max(wide, 1):.1f}" height="{tall:.1f}"/>{label}</a>'
         )
     return f'<div class="canvas">{_svg(width, height, "The arena over time", parts)}</div>'
+
+
+def _label(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text class="label" x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def roofline(profile: Profile) -> str:
@@ -155,29 +167,41 @@ def roofline(profile: Profile) -> str:
         f'<text class="quiet" x="{width - 20}" y="{bottom + 36}" text-anchor="end">operations per byte</text>',
         f'<text class="quiet" x="{left}" y="14">operations per second</text>',
     ]
-    for size, rate in limits.bandwidths:
+    labels: list[str] = []  # above all else
+    for number, (size, rate) in enumerate(limits.bandwidths, 1):
         begin, knee = max(10**low, 10**floor / rate), limits.flops / rate
         (x, y), (to_x, to_y) = point(begin, rate * begin), point(knee, limits.flops)
-        parts.append(
-            f'<path class="roof" d="M{x:.0f} {y:.0f}L{to_x:.0f} {to_y:.0f}L{width - 20} {to_y:.0f}">'
-            f"<title>{scaled(rate, 'B/s')} for {scaled(size, 'B')}, {scaled(limits.flops, 'FLOP/s')}</title></path>"
-        )
+        parts.append(f'<path class="roof" d="M{x:.0f} {y:.0f}L{to_x:.0f} {to_y:.0f}L{width - 20} {to_y:.0f}"/>')
+        along = (number + 0.5) / (
+            len(limits.bandwidths) + 1
+        )  # side by side, since the lines of caches lie close together
+        text = f"{scaled(rate, 'B/s')} for {scaled(size, 'B')}"
+        labels.append(_label(x + along * (to_x - x) - 5, y + along * (to_y - y) - 3, text, "end"))
+    labels.append(_label(width - 20, point(10**low, limits.flops)[1] - 5, scaled(limits.flops, "FLOP/s"), "end"))
     for power in range(int(floor) + 1, int(top) + 1):
         y = point(10**low, 10**power)[1]
         parts.append(
+            f'<path class="axis" d="M{left} {y:.0f}H{width - 20}"/>'
             f'<text class="quiet" x="{left - 6}" y="{y + 4:.0f}" text-anchor="end">{scaled(10**power, "")}</text>'
         )
     for power in range(int(low), int(high) + 1):
         if low <= power <= high:
             x = point(10**power, 10**floor)[0]
-            parts.append(f'<text class="quiet" x="{x:.0f}" y="{bottom + 18}" text-anchor="middle">{10**power:g}</text>')
-    for cost in dots:
+            parts.append(
+                f'<path class="axis" d="M{x:.0f} 20V{bottom}"/>'
+                f'<text class="quiet" x="{x:.0f}" y="{bottom + 18}" text-anchor="middle">{10**power:g}</text>'
+            )
+    for number, cost in enumerate(dots, 1):
         x, y = point(cost.flops / cost.bytes, cost.rate)
+        if number <= NUMBERED:
+            labels.append(_label(x + 8, y + 4, str(number), "start"))
         parts.append(
             f'<a href="#kernel/{quote(cost.name)}"><circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
             f"<title>{escape(cost.name)}: {scaled(cost.rate, 'FLOP/s')}, {scaled(cost.bandwidth, 'B/s')}</title></a>"
         )
+    parts += labels
     about = (
+        f"A dot is a kernel; 1 to {NUMBERED} take longest. A sloping line is what copies of one size reach. "
         "Convolutions by Winograd's method count the operations of the direct sum, of which they do a part: they may "
         "lie above the roof. A roof that was measured while other work ran is too low: "
         "<code>gncodegen bench --measure</code> measures again."

@@ -94,7 +94,7 @@ def report(compiled: Readable, profile: Profile | None) -> str:
         layer_table=_linked(_layer_table(compiled), "layer", 1),
         kernel_table=_linked(profile.table if profile else compiled.kernels.table, "kernel", 0),
         roofline=drawings.roofline(profile) if profile else "<p>Nothing was timed.</p>",
-        memory=drawings.memory(compiled.memory, len(program.calls)),
+        memory=drawings.memory(compiled.memory, program.calls),
         memory_text=f"{len(compiled.memory.blocks)} buffers in an arena of {compiled.memory.peak_bytes:,} bytes",
         data=data,
     )
@@ -107,12 +107,12 @@ def _layer_table(compiled: Readable) -> Table:
 
 
 def _linked(table: Table, kind: str, column: int) -> str:
-    """A table whose names in a column lead to their panels."""
+    """A table whose names in a column lead to their panels; where it is narrow they part behind an underscore."""
     text = table.html
     for row in table.rows:
         name = row[column]
-        target = quote(name.removesuffix(" (edited)"))
-        text = text.replace(f">{escape(name)}</td>", f'><a href="#{kind}/{target}">{escape(name)}</a></td>', 1)
+        target, shown = quote(name.removesuffix(" (edited)")), escape(name).replace("_", "_<wbr>")
+        text = text.replace(f">{escape(name)}</td>", f'><a href="#{kind}/{target}">{shown}</a></td>', 1)
     return text
 
 

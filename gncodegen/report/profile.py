@@ -113,6 +113,7 @@ class Profile:
         roofline: of the machine; None of a GPU, which is not measured.
         begins: seconds from the begin of a run to that of each call.
         averages: over ranks, in order; none of a GPU, which does them in a stream of its own.
+        edited: the kernels that a user edited.
     """
 
     function: str
@@ -124,6 +125,7 @@ class Profile:
     roofline: Roofline | None
     begins: tuple[float, ...] = ()
     averages: tuple[Average, ...] = ()
+    edited: tuple[str, ...] = ()
 
     @property
     def hidden(self) -> float:
@@ -161,7 +163,7 @@ class Profile:
         header = (title, "Calls", "µs", "Share", "GB/s", "GFLOP/s", "Of peak")
         rows = [
             (
-                cost.name,
+                f"{cost.name} (edited)" if cost.name in self.edited else cost.name,
                 str(cost.calls),
                 f"{1e6 * cost.seconds:,.1f}",
                 f"{100 * cost.seconds / total:.1f} %",
@@ -297,7 +299,7 @@ def timed(
     return Profile(
         program.function, program.batch_size, len(whole), median(whole), median(noted), tuple(calls), roofline,
         tuple(begins[program.hoisted :].tolist()),
-        _averages(program, watched, begins + times),
+        _averages(program, watched, begins + times), tuple(lowered.overrides),
     )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +16,7 @@ from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.runtime.arrays import aligned, as_array, lasting
 from gncodegen.runtime.device_array import DeviceArray
-from gncodegen.tables import any_of, near
+from gncodegen.tables import alike, any_of, near
 
 _OWN = ("solver", "steps", "array", "_slots", "_rules")
 """Attributes of Hyperparameters that are not numbers of a step."""
@@ -79,8 +78,8 @@ class Hyperparameters:
 
     def _unknown(self, name: str) -> str:
         """Why there is no such number, and which is meant."""
-        close = get_close_matches(name, self.values(), 1)
-        cure = f"; write {close[0]!r}" if close else ""
+        close = alike(name, self.values())
+        cure = f"; write {any_of(close)}" if close else ""
         return f"solver {self.solver.name!r} has no hyperparameter {name!r}; there are {', '.join(self.values())}{cure}"
 
     def __getattr__(self, name: str) -> Any:

@@ -6,7 +6,6 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -31,6 +30,7 @@ from gncodegen.layers.checks import (
 from gncodegen.layers.frozen import freeze
 from gncodegen.parallel.collective import TIMEOUT
 from gncodegen.parallel.environments import ENVIRONMENTS
+from gncodegen.tables import alike, keyword_cure
 
 Schedule = Callable[[int, int], float]
 """(epoch, iteration) → base learning rate."""
@@ -203,7 +203,7 @@ class TrainingOptions:
         """One of the solver's own options."""
         own: Mapping[str, float] = self.__dict__.get("hyperparameters", {})
         if name not in own:
-            close = get_close_matches(name, dir(self), 1)
+            close = alike(name, [each for each in dir(self) if not each.startswith("_")])
             cure = f"; write {close[0]}" if close else ""
             raise AttributeError(f"training options have no option {name!r}{cure}", name=name, obj=self)
         return own[name]
@@ -291,6 +291,5 @@ def _unknown(name: str, row: Solver, common: Sequence[str]) -> OptionsError:
             f'{name}: no option of solver "{row.name}"; allowed: {", ".join(own)}, and what all solvers take; '
             f"leave it out, or write {takers}"
         )
-    close = get_close_matches(name, [*own, *common], 1)
-    cure = f"write {close[0]}=…" if close else "leave it out"
-    return OptionsError(f"{name}: no such option; allowed: {', '.join([*own, *common])}; {cure}")
+    known = [*own, *common]
+    return OptionsError(f"{name}: no such option; allowed: {', '.join(known)}; {keyword_cure(name, known)}")

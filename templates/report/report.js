@@ -17,7 +17,7 @@ const link = (kind, name) => make("a", { href: `#${kind}/${encodeURIComponent(na
 const listed = (items) => items.flatMap((item, i) => (i ? [", ", item] : [item]));
 
 function table(rows) {
-  return make("table", {}, ...rows.map(([name, value]) => make("tr", {}, make("th", { style: "text-align:left" }, name), make("td", {}, ...[value].flat()))));
+  return make("table", { class: "facts" }, ...rows.map(([name, value]) => make("tr", {}, make("th", { style: "text-align:left" }, name), make("td", {}, ...[value].flat()))));
 }
 
 function code(lines, label) {

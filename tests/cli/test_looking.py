@@ -32,7 +32,7 @@ def test_diff_and_one_layer(file, capsys):
     assert "gn.group_norm(" in out
     assert "gn.fully_connected(" not in out
     assert run("inspect", "fuse", "--file", file, "--layer", "gm") == 2
-    assert "there is no layer 'gm'" in capsys.readouterr().err
+    assert "there is no layer 'gm'; write 'gn'" in capsys.readouterr().err
 
 
 def test_run_ir(file, tmp_path, capsys):

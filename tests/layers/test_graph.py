@@ -100,8 +100,16 @@ def test_outputs_follow_changes_of_their_layers():
     graph = two_ends().returning("v", "u")
     assert graph.copy().replace("v", gnc.TanhLayer(name="w")).outputs == ("w", "u")
     assert graph.copy().remove("v").outputs == ("u",)
-    with pytest.raises(NetworkError, match="there is no layer 'x'"):
+    with pytest.raises(NetworkError, match=r"there is no layer 'x'; .*; add it with graph.add"):
         graph.returning("x")
+
+
+def test_a_mistyped_layer_is_told_with_what_is_like_it():
+    graph = gnc.LayerGraph([gnc.FeatureInputLayer(2, name="in"), gnc.ReluLayer(name="relu_1")])
+    with pytest.raises(NetworkError, match=r"there is no layer 'rleu_1'; .*; write 'relu_1' or add it"):
+        graph.remove("rleu_1")
+    with pytest.raises(NetworkError, match=r"there is no layer 'rleu_1'; write 'relu_1'$"):
+        Network.build(graph, require_output=False)["rleu_1"]
 
 
 def test_the_graph_of_a_network_is_what_it_was_built_from(residual):

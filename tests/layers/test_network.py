@@ -126,7 +126,7 @@ def test_with_values(classifier):
     assert network["groupnorm_1"].layer.scale is None
     with pytest.raises(ArrayError, match=r"groupnorm_1.scale has shape \(4,\); allowed: \(8,\)"):
         network.with_values({"groupnorm_1.scale": np.ones(4)})
-    with pytest.raises(ArrayError, match=r"no parameter 'groupnorm_1.gamma'; allowed: .*groupnorm_1.scale"):
+    with pytest.raises(ArrayError, match=r"no parameter 'groupnorm_1.gamma'; write 'groupnorm_1.scale'"):
         network.with_values({"groupnorm_1.gamma": np.ones(8)})
 
 

@@ -12,7 +12,8 @@ from cli.test_main import NETWORK
 import gncodegen as gnc
 from bench.browser import chromium, missing
 from gncodegen.errors import SaveError, TargetError
-from gncodegen.report import html, machine_code
+from gncodegen.report import drawings, html, machine_code, profile
+from gncodegen.report.roofline import Roofline
 
 pytest.importorskip("networkx")
 
@@ -106,6 +107,27 @@ def test_changed_lines_are_marked(compiled):
     new = [packed["lines"][index] for mark, index in stages["fuse"] if mark == "+"]
     assert any("gn.activation(" in line for line in gone)
     assert any("gn.group_norm(" in line for line in new)
+
+
+def test_buffers_lead_to_the_kernels_that_fill_them(compiled):
+    text = drawings.memory(compiled.memory, compiled.program.calls)
+    assert text.count('class="block"') == len(compiled.memory.blocks)
+    assert '<a href="#kernel/group_norm_1"><title>4×6 float32 of gn + relu, ' in text
+
+
+def test_what_was_edited_is_marked():
+    call = profile.Cost("a_b", ("gn",), 1, 1e-3, 8, 8, None)
+    edited = profile.Profile("predict", 4, 5, 1e-3, 1e-3, (call,), None, edited=("a_b",))
+    assert "a_b (edited)" in str(edited)
+    assert '<a href="#kernel/a_b">a_<wbr>b (edited)</a>' in html._linked(edited.table, "kernel", 0)
+
+
+def test_the_roofline_says_what_its_lines_are():
+    calls = tuple(profile.Cost(f"k{n}", (), 1, 1e-3 * n, 10**6, 10**7, None) for n in range(1, 6))
+    limits = Roofline(2, ((1 << 17, 60e9), (1 << 28, 5e9)), 2e11)
+    text = drawings.roofline(profile.Profile("predict", 4, 5, 1e-2, 1e-2, calls, limits))
+    found = re.findall(r'class="label"[^>]*>([^<]*)<', text)
+    assert found == ["60 GB/s for 131 kB", "5 GB/s for 268 MB", "200 GFLOP/s", "1", "2", "3"]
 
 
 def test_colours_keep_the_text():
