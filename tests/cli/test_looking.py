@@ -31,8 +31,8 @@ def test_diff_and_one_layer(file, capsys):
     assert "%gn.scale" in out
     assert "gn.group_norm(" in out
     assert "gn.fully_connected(" not in out
-    assert run("inspect", "fuse", "--file", file, "--layer", "gm") == 2
-    assert "there is no layer 'gm'; write 'gn'" in capsys.readouterr().err
+    assert run("inspect", "fuse", "--file", file, "--layer", "gnn") == 2
+    assert "there is no layer 'gnn'; write 'gn'" in capsys.readouterr().err
 
 
 def test_run_ir(file, tmp_path, capsys):

@@ -40,7 +40,7 @@ def test_names_with_slashes():
 @pytest.mark.parametrize(
     ("source", "destination", "message"),
     [
-        ("relu_9", "add/in2", r"no layer 'relu_9'; allowed: 'imageinput', .*correct the name"),
+        ("relu_9", "add/in2", r"no layer 'relu_9'; allowed: 'imageinput', .*; write 'relu_1' or add it with"),
         ("relu_1", "add/in3", r"'add/in3' names no input; allowed: in1, in2; write 'add/in2'"),
         ("relu_1", "add", r"'add' names no input; allowed: in1, in2"),
         ("relu_1/out2", "add/in2", r"'relu_1/out2' names no output; allowed: out; write 'relu_1'"),

@@ -53,8 +53,8 @@ def test_sizes_and_inputs(classifier):
     assert isinstance(network.output_layer, gnc.ClassificationLayer)
     assert network.output.name == "softmax"
     assert "bn" in network
-    with pytest.raises(NetworkError, match=r"no layer 'x'; allowed: 'imageinput', 'conv_1'"):
-        network["x"]
+    with pytest.raises(NetworkError, match=r"no layer 'conv_22'; write 'conv_2' or 'conv_1'"):
+        network["conv_22"]
 
 
 def test_parameters(classifier):
