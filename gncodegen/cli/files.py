@@ -60,19 +60,27 @@ def compiled_network(path: str | None, choice: dict[str, Any]) -> Compiled:
 
 
 def _run(path: str) -> dict[str, Any]:
-    """The names of a Python file, which may import its neighbours; its errors name its own line."""
-    folder = str(Path(path).resolve().parent)
-    sys.path.insert(0, folder)
+    """The names of a Python file, which may import its neighbours; an error names the line, in it or in one of them."""
+    folder = Path(path).resolve().parent
+    sys.path.insert(0, str(folder))
     try:
         return runpy.run_path(path)
     except Exception as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-        line = frames[-1].lineno if frames else getattr(error, "lineno", None)
+        own = [each for each in traceback.extract_tb(error.__traceback__) if _lies_in(each.filename, folder)]
+        place, line, source = path, getattr(error, "lineno", None) or 1, ""
+        if own:
+            name = Path(own[-1].filename).name
+            place = path if name == Path(path).name else str(Path(path).with_name(name))
+            line, source = own[-1].lineno, f"\n  {own[-1].line}"
         kind = "" if isinstance(error, GncodegenError) else f"{type(error).__name__}: "
-        source = f"\n  {frames[-1].line}" if frames else ""
-        raise OptionsError(f"{path}:{line or 1}: {kind}{error}{source}") from error
+        raise OptionsError(f"{place}:{line}: {kind}{error}{source}") from error
     finally:
-        sys.path.remove(folder)
+        sys.path.remove(str(folder))
+
+
+def _lies_in(file: str, folder: Path) -> bool:
+    """Whether it is a file of that folder itself; `<frozen runpy>` is none."""
+    return Path(file).is_file() and Path(file).resolve().parent == folder
 
 
 def optional_name(names: dict[str, Any], name: str, path: str) -> Any:

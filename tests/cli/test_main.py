@@ -388,3 +388,11 @@ def test_an_error_of_a_network_file_names_its_line(tmp_path, capsys, line, said)
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+
+
+def test_an_error_of_a_neighbour_names_the_neighbours_line(tmp_path, capsys):
+    (tmp_path / "wrong_parts.py").write_text("layers = []\nlayers[0]\n")
+    (tmp_path / "net.py").write_text("from wrong_parts import layers\n")
+    assert run("compile", tmp_path / "net.py") == 2
+    said = f"{tmp_path / 'wrong_parts.py'}:2: IndexError: list index out of range\n  layers[0]"
+    assert said in capsys.readouterr().err
