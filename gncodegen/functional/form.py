@@ -199,6 +199,8 @@ class _Repeated(NamedTuple):
         shape: the result's, of a layer without parameters, where axes mean nothing; None = as it comes.
         absent: parameters that are zeros.
         places: which argument each of the others is.
+        targets: which argument the targets are; 0 = there are none.
+        training: as Given.training.
     """
 
     ready: ref[Prepared]
@@ -206,6 +208,8 @@ class _Repeated(NamedTuple):
     shape: tuple[int, ...] | None
     absent: Mapping[str, None]
     places: tuple[tuple[str, int], ...]
+    targets: int
+    training: bool
 
     def run(self, ready: Prepared, arguments: tuple[Any, ...]) -> Any:
         """The result."""
@@ -214,7 +218,9 @@ class _Repeated(NamedTuple):
             return ready.compiled.predict(x.reshape(self.extents)).reshape(self.shape)
         with ready.lock:
             ready.set({**self.absent, **{name: arguments[place] for name, place in self.places}})
-            return ready.compiled.predict(x)
+            if self.targets:
+                return ready.compiled.loss(x, arguments[self.targets])
+            return ready.compiled.forward(x) if self.training else ready.compiled.predict(x)
 
 
 def _key(arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -230,16 +236,20 @@ def _repeated(call: _Call, given: Given, arguments: tuple[Any, ...]) -> _Repeate
     """The short way of calls like this one; None where there is more to do."""
     plain = call.order.batched and call.order.inward is None and call.observations
     own = isinstance(call.x, np.ndarray) and call.x.dtype == arguments[0].dtype
-    if not plain or not own or given.training or given.targets is not None or given.x is not arguments[0]:
+    if not plain or not own or given.x is not arguments[0]:
         return None
     if call.shape is not None and given.parameters:
         return None
     absent = {name: None for name, value in given.parameters.items() if value is None}
-    found = {name: [i for i, each in enumerate(arguments) if each is value] for name, value in given.parameters.items()}
-    if not all(len(places) == 1 for name, places in found.items() if name not in absent):
-        return None  # one array as two of them, or one that is made of the arguments
-    places = tuple((name, at[0]) for name, at in found.items() if name not in absent)
-    return _Repeated(ref(call.ready), call.x.shape, call.shape, absent, places)
+    read = {name: value for name, value in given.parameters.items() if value is not None}
+    read |= {} if given.targets is None else {"targets": given.targets}
+    found = {name: [i for i, each in enumerate(arguments) if each is value] for name, value in read.items()}
+    arrays = sum(type(each) is np.ndarray for each in arguments)
+    if not all(len(places) == 1 for places in found.values()) or arrays > 1 + len(found):
+        return None  # one array as two of them, or one that is made of the arguments, or decides what the layer is
+    places = {name: at[0] for name, at in found.items()}
+    targets = places.pop("targets", 0)
+    return _Repeated(ref(call.ready), call.x.shape, call.shape, absent, tuple(places.items()), targets, given.training)
 
 
 def vjp(function: Form[P], dy: Any, *arguments: P.args, **named: P.kwargs) -> tuple[Any, dict[str, Any]]:

@@ -180,6 +180,19 @@ def test_repeated_calls_see_what_changed_in_an_array():
             assert_near(gnc.groupnorm(X, 2, *given), ref.group_norm(X, scale, offset, groups=2)[0], 1e-5)
 
 
+def test_repeated_losses_and_statistics_of_a_batch_see_their_arrays():
+    y, labels = functional.softmax(X), RNG.integers(6, size=(2, 4, 5))
+    for given in (labels, (labels + 1) % 6, labels):
+        wanted = -np.log(np.take_along_axis(y, given[..., None], -1)).sum() / 2
+        assert functional.crossentropy(y, given) == pytest.approx(wanted, rel=1e-6)
+        for weights in (np.ones(6), np.full(6, 2.0)):
+            weighted = functional.crossentropy(y, given, weights)
+            assert weighted == pytest.approx(wanted * weights[0], rel=1e-6)
+    for shift in (0, 1, 2):
+        assert functional.mse(X, X + shift) == pytest.approx(shift**2 * X.size / 4, rel=1e-5)
+        assert_near(functional.batchnorm(X + shift, OFFSET, SCALE), functional.batchnorm(X, OFFSET, SCALE), 1e-5)
+
+
 def test_repeated_calls_tell_types_apart():
     for _ in range(2):
         assert functional.relu(X).dtype == np.float32
