@@ -81,6 +81,11 @@ class Windows:
         return named
 
 
+def divisor(problem: Problem, windows: Windows) -> int:
+    """What the sum of a whole window is divided by."""
+    return 1 if problem.flag("total") else prod(windows.window)
+
+
 def counts_padding(problem: Problem, windows: Windows) -> bool:
-    """Whether every mean is over the whole window; so it is without padding."""
-    return not windows.padded or problem.flag("count_padding", True)
+    """Whether every mean is over the whole window; so it is without padding, and of sums nothing is counted."""
+    return not windows.padded or problem.flag("total") or problem.flag("count_padding", True)

@@ -102,3 +102,37 @@ def test_a_constant_of_a_network_compiled_for_one_observation(shape):
     for batch in (1, 3):
         compiled = gnc.compile(layers, batch_size=batch, dtype="float64")
         assert_same_results(compiled, [node], x, t, 1e-12)
+
+
+GATES = {
+    "of channels": [gnc.GlobalAveragePooling2dLayer(name="gate")],
+    "of rows": [gnc.AveragePooling2dLayer((1, 3), stride=(1, 3), name="gate")],
+    "of pixels": [gnc.Convolution2dLayer(1, 1, name="gate")],
+    "of columns": [
+        gnc.AveragePooling2dLayer((4, 1), stride=(4, 1), name="mean"),
+        gnc.Convolution2dLayer(1, 1, name="gate"),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", few(GATES, 2))
+def test_gates_have_slopes_and_kernels_for_any_number(kind):
+    """What repeats along axes of an observation is summed over them without meeting other observations."""
+    graph = gnc.LayerGraph([
+        gnc.ImageInputLayer((4, 3, 2), normalization="none", name="start"), *GATES[kind],
+        gnc.ElementwiseLayer("multiply", 2, name="gated"), gnc.RegressionLayer(name="loss"),
+    ]).connect("start", "gated/in2")  # fmt: skip
+    net = gnc.compile(graph, batch_size=3, dtype="float64")
+    x, y = normal(5, 4, 3, 2), normal(5, 4, 3, 2, seed=1)
+    for count in (3, 2, 5):
+        slopes = net.gradients(x[:count], y[:count])["input"]
+        kernels = {source.path for each in net._functions.known for source in each.sources.values()}
+        if count == 3:
+            known = kernels
+        assert kernels == known, count
+        for place in ((0, 0, 0, 0), (count - 1, 3, 2, 1), (1, 2, 0, 1)):
+            step = np.zeros_like(x[:count])
+            step[place] = 1e-5
+            found = net.loss(x[:count] + step, y[:count]) - net.loss(x[:count] - step, y[:count])
+            np.testing.assert_allclose(slopes[place], found / 2e-5, 1e-6)
+        known |= {source.path for each in net._functions.known for source in each.sources.values()}

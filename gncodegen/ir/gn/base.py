@@ -25,6 +25,9 @@ Cotangents = Sequence[SSAValue | None]
 WINDOW = (Declared("stride", "ints"), Declared("dilation", "ints"), Declared("padding", "ints"))
 POOL = (Declared("window", "ints"), Declared("stride", "ints"), Declared("padding", "ints"))
 
+AVERAGE_POOL = (*POOL, Declared("count_padding", "bool", True), Declared("total", "bool", False))
+"""Of average pools; `total`: sums instead of means."""
+
 FUNCTION = (
     Declared("function", "text", None, ACTIVATIONS), Declared("alpha", "float", 0.0), Declared("beta", "float", 0.0),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import ClassVar
 
 from xdsl.builder import Builder
@@ -11,7 +12,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from gncodegen.errors import CompileError
 from gncodegen.ir.gn.base import Cotangents, GnOperation, expect, shape_text
-from gncodegen.ir.gn.forward import shape_of
+from gncodegen.ir.gn.forward import AveragePool, shape_of
 from gncodegen.ir.gn.gradient import BiasGradient
 from gncodegen.ir.gn.pointwise import Reshape, Transpose
 from gncodegen.ir.operation import Declared
@@ -97,7 +98,9 @@ def summed(builder: Builder, value: SSAValue, shape: tuple[int, ...], layers: tu
     ahead = len(whole) - len(shape)  # summed also where one has extent 1 now: a batch may be of any size
     kept = [axis for axis, extent in enumerate(shape, ahead) if whole[axis] == extent]
     order = (*(axis for axis in range(len(whole)) if axis not in kept), *kept)
-    if len(kept) < len(whole):
+    if 0 in kept and len(kept) < len(whole):
+        value = _summed_alone(builder, value, [axis for axis in range(len(whole)) if axis not in kept], layers)
+    elif len(kept) < len(whole):
         if order != tuple(range(len(whole))):
             value = builder.insert(Transpose((value,), {"permutation": order}, layers)).results[0]
         size = Tensor(shape, "float32").count
@@ -105,6 +108,23 @@ def summed(builder: Builder, value: SSAValue, shape: tuple[int, ...], layers: tu
         value = builder.insert(Reshape((value,), {"shape": (rows, size)}, layers)).results[0]
         value = builder.insert(BiasGradient((value,), {}, layers)).results[0]
     if shape_of(value) != shape:
+        value = builder.insert(Reshape((value,), {"shape": shape}, layers)).results[0]
+    return value
+
+
+def _summed_alone(builder: Builder, value: SSAValue, axes: list[int], layers: tuple[str, ...]) -> SSAValue:
+    """The sums over axes behind the first, each observation's alone, so that kernels serve any number of them."""
+    while axes:
+        whole, last = shape_of(value), axes.pop()
+        first = last
+        while axes and axes[-1] == first - 1:
+            first = axes.pop()
+        count = prod(whole[first : last + 1])
+        sizes = whole[0], prod(whole[1:first]), count, prod(whole[last + 1 :])
+        value = builder.insert(Reshape((value,), {"shape": sizes}, layers)).results[0]
+        window = {"window": (1, count), "stride": (1, max(count, 1)), "padding": (0, 0, 0, 0), "total": True}
+        value = builder.insert(AveragePool((value,), window, layers)).results[0]
+        shape = (*whole[:first], *(1 for _ in range(first, last + 1)), *whole[last + 1 :])
         value = builder.insert(Reshape((value,), {"shape": shape}, layers)).results[0]
     return value
 

@@ -11,6 +11,7 @@ from xdsl.irdl import irdl_op_definition
 
 from gncodegen.ir.gn import gradient as grad
 from gncodegen.ir.gn.base import (
+    AVERAGE_POOL,
     EPILOGUE,
     NORMALIZED,
     PARTS,
@@ -364,10 +365,10 @@ class MaxPool(GnOperation):
 
 @irdl_op_definition
 class AveragePool(GnOperation):
-    """x → y: the mean of each window."""
+    """x → y: the mean of each window, or its sum."""
 
     name = "gn.average_pool"
-    ATTRIBUTES: ClassVar = (*POOL, Declared("count_padding", "bool", True))
+    ATTRIBUTES: ClassVar = AVERAGE_POOL
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:

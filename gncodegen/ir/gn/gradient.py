@@ -7,6 +7,7 @@ from typing import ClassVar
 from xdsl.irdl import irdl_op_definition
 
 from gncodegen.ir.gn.base import (
+    AVERAGE_POOL,
     EPILOGUE,
     FUNCTION,
     POOL,
@@ -196,10 +197,10 @@ class MaxPoolGradient(GnOperation):
 
 @irdl_op_definition
 class AveragePoolGradient(GnOperation):
-    """dx: each window's cotangent spread evenly over its elements."""
+    """dx: each window's cotangent spread evenly over its elements, or, of sums, given to each."""
 
     name = "gn.average_pool_gradient"
-    ATTRIBUTES: ClassVar = (INPUT_SHAPE, *POOL, Declared("count_padding", "bool", True))
+    ATTRIBUTES: ClassVar = (INPUT_SHAPE, *AVERAGE_POOL)
 
     @classmethod
     def infer(cls, operands: tuple[Tensor, ...], values: Values) -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, counts_padding
+from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, counts_padding, divisor
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 BLOCK = 16384
@@ -52,6 +52,7 @@ def _forward(problem: Problem, kind: str) -> Plan:
     shape: dict[str, Constant] = {
         "kind": kind,
         "count_padding": counts_padding(problem, windows),
+        "divisor": divisor(problem, windows),
         "wide": kind == "average" and prod(windows.window) >= WIDE_WINDOW,
     }
     row_size = windows.outs[2] * prod(windows.window) * windows.channels
@@ -68,6 +69,7 @@ def _gradient(problem: Problem, kind: str) -> Plan:
     shape: dict[str, Constant] = {
         "kind": kind,
         "count_padding": counts_padding(problem, windows),
+        "divisor": divisor(problem, windows),
         "overlapping": windows.overlapping,
         "covering": windows.covering,
     }

@@ -7,7 +7,7 @@ from math import gcd, prod
 
 from gncodegen.kernels.cuda.elementwise import THREADS
 from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, counts_padding
+from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, counts_padding, divisor
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 MOST_ACROSS = 8
@@ -78,7 +78,11 @@ def _flops(windows: Windows) -> int:
 def _forward(problem: Problem, kind: str) -> Plan:
     """Y = the maximum or mean of every window."""
     windows = Windows.of(problem, problem.operands[0].shape, problem.results[0].shape)
-    shape: dict[str, Constant] = {"kind": kind, "count_padding": counts_padding(problem, windows)}
+    shape: dict[str, Constant] = {
+        "kind": kind,
+        "count_padding": counts_padding(problem, windows),
+        "divisor": divisor(problem, windows),
+    }
     if prod(windows.window) >= WIDE_WINDOW:
         return _per_block(problem, "pool_wide", windows, shape)
     return _per_thread(problem, "pool", windows, shape, problem.results[0].count)
@@ -90,7 +94,11 @@ def _gradient(problem: Problem, kind: str) -> Plan:
     Windows that cover x once each write their own part of dx; else every element of dx gathers from its windows.
     """
     windows = Windows.of(problem, problem.results[0].shape, problem.operands[-1].shape)
-    shape: dict[str, Constant] = {"kind": kind, "count_padding": counts_padding(problem, windows)}
+    shape: dict[str, Constant] = {
+        "kind": kind,
+        "count_padding": counts_padding(problem, windows),
+        "divisor": divisor(problem, windows),
+    }
     if kind == "max" and windows.covering and not windows.overlapping:
         if prod(windows.window) >= WIDE_WINDOW:
             return _per_block(problem, "max_pool_gradient_wide", windows, shape)
