@@ -45,9 +45,9 @@ class Case:
 
 def ours(op: str, operands: list[np.ndarray], results: list[tuple[tuple[int, ...], str]], **attributes: Any) -> Call:
     """A call that runs one op's kernels on fixed arrays."""
+    from gncodegen.allocation import lasting
     from gncodegen.kernels.schedule import Problem, Tensor
     from gncodegen.kernels.single import program
-    from gncodegen.runtime.arrays import lasting
     from gncodegen.runtime.executor import Arena, Executor
     from gncodegen.targets.cpu.target import CpuTarget
 
@@ -67,7 +67,7 @@ def ours(op: str, operands: list[np.ndarray], results: list[tuple[tuple[int, ...
 
 
 def _normal(*shape: int) -> np.ndarray:
-    from gncodegen.runtime.arrays import lasting
+    from gncodegen.allocation import lasting
 
     x = lasting(shape, np.float32)
     x[...] = np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -12,6 +12,7 @@ from support.sets import few
 
 import gncodegen as gnc
 from gncodegen import programs, tuning
+from gncodegen.allocation import aligned
 from gncodegen.cache import files
 from gncodegen.errors import CompileError, OptionsError
 from gncodegen.kernels import catalog
@@ -19,7 +20,6 @@ from gncodegen.kernels.schedule import Problem, Tensor
 from gncodegen.kernels.single import program
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
-from gncodegen.runtime.arrays import aligned
 from gncodegen.runtime.executor import Arena, Executor
 from gncodegen.runtime.timing import medians
 from gncodegen.specification import Specification

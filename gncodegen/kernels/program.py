@@ -197,8 +197,14 @@ class Program:
     @cached_property
     def changes_parameters(self) -> bool:
         """Whether a call writes parameters or state."""
+        return bool(self.changed)
+
+    @cached_property
+    def changed(self) -> frozenset[str]:
+        """Names of the parameters and state that a call writes."""
         written = {self.root(call.arguments[slot]) for call in self.calls for slot in call.writes}
-        return any(self.buffers[index].kind in ("parameter", "state") for index in written)
+        buffers = (self.buffers[index] for index in written)
+        return frozenset(buffer.name for buffer in buffers if buffer.kind in ("parameter", "state"))
 
     @cached_property
     def arguments(self) -> dict[tuple[str, str], int]:

@@ -18,6 +18,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.allocation import unchanging
+
 
 @dataclass(frozen=True)
 class Check:
@@ -159,12 +161,9 @@ def _callable(value: Any) -> Any:
 
 
 def _array(value: Any) -> NDArray[Any]:
-    array = np.array(value, order="C")
+    array = np.asarray(value)
     require(array.dtype.kind in "fiu" and array.size > 0)
-    if array.dtype.kind != "f":
-        array = array.astype(np.float64)
-    array.flags.writeable = False
-    return array
+    return unchanging(array, array.dtype if array.dtype.kind == "f" else np.float64)
 
 
 def _vector(value: Any) -> NDArray[Any]:

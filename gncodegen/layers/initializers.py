@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gncodegen.allocation import is_unchanging
 from gncodegen.errors import LayerError
 from gncodegen.layers.checks import WEIGHT_INITIALIZERS
 
@@ -30,7 +31,7 @@ def initialize(parameter: Parameter, generator: np.random.Generator, dtype: DTyp
     Args:
         parameter: shape, fans and initializer.
         generator: the source of random numbers.
-        dtype: of the result.
+        dtype: of the result, which is the given value itself where nobody can change that.
 
     Raises:
         LayerError: a callable's result does not have the parameter's shape or is not numeric; or a value given is
@@ -41,6 +42,8 @@ def initialize(parameter: Parameter, generator: np.random.Generator, dtype: DTyp
     if parameter.value is None and not callable(parameter.initializer):
         return np.array(_drawn(parameter, parameter.initializer, generator), dtype=dtype, order="C")
     value: NDArray[Any] = _called(parameter) if parameter.value is None else parameter.value
+    if is_unchanging(value) and value.dtype == dtype:
+        return value
     with np.errstate(over="ignore"):
         stored = np.array(value, dtype=dtype, order="C")
     if np.any(np.isinf(stored) & np.isfinite(value)):

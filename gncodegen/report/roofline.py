@@ -14,12 +14,12 @@ from time import perf_counter
 
 import numpy as np
 
+from gncodegen.allocation import lasting
 from gncodegen.cache import files
 from gncodegen.cache.folder import root
 from gncodegen.kernels.program import Buffer, Call, Program
 from gncodegen.kernels.schedule import Constant, Schedule
 from gncodegen.process.waiting import Waiting
-from gncodegen.runtime.arrays import lasting
 from gncodegen.runtime.backend import PersistentBuffers
 from gncodegen.runtime.executor import Executor
 from gncodegen.runtime.host_backend import HostBackend

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 import sys
-from contextlib import suppress
-from ctypes import addressof, c_char
 from functools import cache
-from math import prod
 from numbers import Real
 from typing import Any
 
@@ -16,12 +12,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from gncodegen.errors import ArrayError
 from gncodegen.layers.formats import permutation
-
-ALIGNMENT = 64
-"""Bytes; a cache line and the widest vector register."""
-
-HUGE_PAGE = 2 << 20
-"""Bytes; what lasts and is half as large or more lies on such pages where Linux grants them: a copy takes 10 % less."""
 
 
 def numpy_type(dtype: str) -> np.dtype[Any]:
@@ -42,41 +32,6 @@ def loaded(array: NDArray[Any], dtype: str) -> NDArray[Any]:
     if dtype == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype("float32" if dtype == "float16" else dtype)
-
-
-def aligned(shape: tuple[int, ...] | int, dtype: DTypeLike, *, zeroed: bool = True) -> NDArray[Any]:
-    """A C-contiguous array, of zeros or uninitialised, whose first element lies on a 64-byte boundary."""
-    allocate = np.zeros if zeroed else np.empty
-    return _placed(allocate(_nbytes(shape, dtype) + ALIGNMENT, np.uint8), ALIGNMENT, shape, dtype)
-
-
-def lasting(shape: tuple[int, ...] | int, dtype: DTypeLike) -> NDArray[Any]:
-    """The same for an array that outlives many runs: on huge pages if it is large, which take long to come by."""
-    pages = -(-_nbytes(shape, dtype) // HUGE_PAGE)
-    if _nbytes(shape, dtype) < HUGE_PAGE // 2 or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return aligned(shape, dtype)
-    memory = mmap.mmap(-1, (pages + 1) * HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a kernel without huge pages
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return _placed(np.frombuffer(memory, np.uint8), HUGE_PAGE, shape, dtype)
-
-
-def _nbytes(shape: tuple[int, ...] | int, dtype: DTypeLike) -> int:
-    return prod((shape,) if isinstance(shape, int) else shape) * np.dtype(dtype).itemsize
-
-
-def _placed(memory: NDArray[np.uint8], boundary: int, shape: tuple[int, ...] | int, dtype: DTypeLike) -> NDArray[Any]:
-    """An array at the first multiple of `boundary` in memory."""
-    return np.ndarray(shape, dtype, memory, -address_of(memory) % boundary)
-
-
-def address_of(array: NDArray[Any]) -> int:
-    """Where an array's first element lies."""
-    try:
-        buffer: Any = array
-        return addressof(c_char.from_buffer(buffer))  # a fifth of the time of what follows
-    except (TypeError, ValueError):  # read-only, strided or empty
-        return array.__array_interface__["data"][0]
 
 
 def is_masked(value: Any) -> bool:

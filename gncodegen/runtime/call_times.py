@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.allocation import address_of, lasting
 from gncodegen.kernels.program import Program
-from gncodegen.runtime.arrays import address_of, lasting
 from gncodegen.runtime.execution import Key
 from gncodegen.runtime.executor import Executor
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.allocation import address_of, aligned
 from gncodegen.errors import CheckError
 from gncodegen.kernels.program import OUTPUT_KINDS
 from gncodegen.process.signals import imported
-from gncodegen.runtime.arrays import address_of, aligned, numpy_type
+from gncodegen.runtime.arrays import numpy_type
 from gncodegen.runtime.execution import Key
 from gncodegen.runtime.executor import Executor, set_numbers
 
@@ -88,6 +89,7 @@ class CheckedExecutor(Executor):
     _constant_memory: dict[int, Guarded]
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
+        self._follow()
         program = self.program
         given = {
             index: self._persistent[key] if key in self._persistent else self._argument(arguments, key)

@@ -10,13 +10,14 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.allocation import address_of, lasting
 from gncodegen.kernels.program import OUTPUT_KINDS, Call, Program, Reduction
 from gncodegen.parallel.averaging import Averaging
 from gncodegen.process import forks
 from gncodegen.process.signals import imported
-from gncodegen.runtime.arrays import address_of, lasting, numpy_type
+from gncodegen.runtime.arrays import numpy_type
 from gncodegen.runtime.execution import Execution, Key
-from gncodegen.runtime.state import Values
+from gncodegen.runtime.state import HostValues
 
 if TYPE_CHECKING:
     from gncodegen.targets.cpu.objects import LinkedKernel
@@ -87,7 +88,7 @@ class Executor(Execution):
         kernels: its linked kernels, by name.
         arena: the memory of its intermediate buffers.
         bound: arrays of the arguments that stay the same from run to run, by (kind, name).
-        values: the parameters among them; None where a program has none.
+        values: the parameters among them, which may be given another place; None where a program has none.
         averaging: what a program's reductions are made by.
     """
 
@@ -97,7 +98,7 @@ class Executor(Execution):
         kernels: Mapping[str, LinkedKernel],
         arena: Arena,
         bound: Mapping[Key, NDArray[Any]],
-        values: Values | None = None,
+        values: HostValues | None = None,
         averaging: Averaging | None = None,
     ) -> None:
         super().__init__(program, arena.lock, values)
@@ -115,7 +116,7 @@ class Executor(Execution):
         self._arena_buffers = np.array([i for i, b in enumerate(program.buffers) if b.kind == "arena"], np.int64)
         self._offsets = np.array([b.offset for b in program.buffers if b.kind == "arena"], np.int64)
         self._arena_address = -1  # so that the first run fills in every argument
-        self._persistent = dict(bound)
+        self._persistent, self._owner, self._moves = dict(bound), values, 0 if values is None else values.moves
         self._constants = lasting(program.constant_bytes, np.uint8)
         for index, buffer in enumerate(program.buffers):
             if buffer.kind == "constant":
@@ -173,8 +174,20 @@ class Executor(Execution):
         dtype = self.program.buffers[self.program.root(reduction.buffers[0])].dtype
         return self._arena.part(*self.program.extent(reduction)).view(dtype)
 
+    def _follow(self) -> None:
+        """Takes over the places of parameters that were given another one."""
+        if self._owner is None or self._moves == self._owner.moves:
+            return
+        moves = self._owner.moves
+        for key, index in self.program.arguments.items():
+            if key[0] in ("parameter", "state"):
+                self._persistent[key] = array = self._owner.arrays[key[1]]
+                self._addresses[index] = address_of(array)
+        self._arena_address, self._moves = -1, moves
+
     def _bind(self, arguments: Mapping[Key, NDArray[Any]], count: int) -> None:
         """Puts the addresses of these arrays in their slots, and the numbers of so many observations."""
+        self._follow()
         # Whatever interrupts this, an address counts as known only when it stands in every slot.
         if self._arena_address != self._arena.address:
             self._addresses[self._arena_buffers] = self._offsets + self._arena.address

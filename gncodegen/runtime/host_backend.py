@@ -53,13 +53,17 @@ class HostBackend:
         executor: type[Executor] | None = None,
     ) -> Executor:
         """Links the kernels and binds what stays in its place; `executor` = None: as GNCODEGEN_CHECK says."""
+        own = persistent.values
+        assert isinstance(own, HostValues)
+        for name in program.changed:
+            own.place(name)
         kernels = dict(zip(sources, self.target.link(list(sources.values())), strict=True))
         arrays: dict[Key, NDArray[Any]] = {("hyperparameters", "hyperparameters"): persistent.hyperparameters.array}
         for kind, values in persistent.by_kind.items():
             assert isinstance(values, HostValues)
             arrays |= {(kind, name): array for name, array in values.arrays.items()}
         chosen = executor or (CheckedExecutor if environment().check else Executor)
-        return chosen(program, kernels, self._arena, arrays, persistent.values, persistent.averaging)
+        return chosen(program, kernels, self._arena, arrays, own, persistent.averaging)
 
     has_clock = True
 

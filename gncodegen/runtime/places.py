@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gncodegen.allocation import ALIGNMENT, address_of
 from gncodegen.errors import ArrayError
 from gncodegen.kernels.program import Program
-from gncodegen.runtime.arrays import ALIGNMENT, address_of
 from gncodegen.runtime.backend import Backend, Key
 from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.device_array import DeviceArray

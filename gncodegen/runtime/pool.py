@@ -12,7 +12,7 @@ from weakref import ref
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gncodegen.runtime.arrays import HUGE_PAGE, address_of, aligned
+from gncodegen.allocation import aligned, mapped
 
 SMALLEST = 64 << 10
 """Bytes from which memory is kept here; the C library's allocator keeps smaller pieces itself."""
@@ -37,16 +37,8 @@ class _Piece:
 
     @staticmethod
     def of(size: int) -> _Piece:
-        """A new piece, on huge pages as far as it fills them; they lie on no more memory than the piece has."""
-        whole = size // HUGE_PAGE * HUGE_PAGE if hasattr(mmap, "MADV_HUGEPAGE") else 0
-        private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-        memory = mmap.mmap(-1, size + (HUGE_PAGE if whole else 0), **private)
-        if not whole:
-            return _Piece(memory, 0, size)
-        start = -address_of(np.frombuffer(memory, np.uint8)) % HUGE_PAGE
-        with suppress(OSError):  # a kernel without huge pages
-            memory.madvise(mmap.MADV_HUGEPAGE, start, whole)
-        return _Piece(memory, start, size)
+        """A new piece."""
+        return _Piece(*mapped(size), size)
 
 
 class _Lease(ref[NDArray[Any]]):

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from gncodegen.allocation import aligned, is_unchanging, lasting
 from gncodegen.errors import ArrayError, OptionsError
 from gncodegen.kernels.hyperparameters import COMMON_NUMBERS, COUNT, PARTS, slots
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.process.signals import Uninterrupted
-from gncodegen.runtime.arrays import aligned, as_array, lasting
+from gncodegen.runtime.arrays import as_array
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.tables import alike, any_of, near
 
@@ -188,13 +189,19 @@ class Values(Protocol):
 class HostValues:
     """Arrays in host memory, where kernels of the CPU read them.
 
+    Those of layers that nobody can change are read where they are, until one is written: then it is copied.
+
     Args:
         initial: their values.
         dtype: element type of all.
     """
 
     def __init__(self, initial: Mapping[str, Any], dtype: str) -> None:
-        self.dtype, self.arrays, self.version = dtype, copies(initial, dtype), 0
+        self.dtype, self.version = dtype, 0
+        self.arrays = {name: _kept(value, dtype) for name, value in initial.items()}
+
+        self.moves = 0
+        """Counts the times that one of them was given another place."""
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -202,7 +209,10 @@ class HostValues:
         return {name: array.shape for name, array in self.arrays.items()}
 
     def place(self, name: str) -> NDArray[Any]:
-        """The array itself."""
+        """The array itself, which the caller may write."""
+        if not self.arrays[name].flags.writeable:
+            self.arrays[name] = _copy(self.arrays[name], self.dtype)
+            self.moves += 1
         return self.arrays[name]
 
     def read(self, name: str) -> NDArray[Any]:
@@ -212,7 +222,7 @@ class HostValues:
     def write(self, name: str, array: NDArray[Any]) -> None:
         """Copies an array in."""
         try:
-            self.arrays[name][...] = array
+            self.place(name)[...] = array
         finally:
             self.version += 1
 
@@ -281,10 +291,14 @@ class Parameters(MutableMapping[str, NDArray[Any]]):
         return "\n".join(f"{name}: {self._values.dtype}{list(shape)}" for name, shape in self._shapes.items())
 
 
-def copies(values: Mapping[str, Any], dtype: DTypeLike) -> dict[str, NDArray[Any]]:
-    """Aligned copies of arrays."""
-    result: dict[str, NDArray[Any]] = {}
-    for name, value in values.items():
-        result[name] = lasting(np.shape(value), dtype)
-        result[name][...] = value
+def _kept(value: Any, dtype: DTypeLike) -> NDArray[Any]:
+    """An array that stays as it is, itself where nobody can change it."""
+    shared = isinstance(value, np.ndarray) and is_unchanging(value) and value.dtype == np.dtype(dtype)
+    return value if shared else _copy(value, dtype)
+
+
+def _copy(value: Any, dtype: DTypeLike) -> NDArray[Any]:
+    """An aligned copy."""
+    result = lasting(np.shape(value), dtype)
+    result[...] = value
     return result

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.allocation import lasting
 from gncodegen.kernels.program import OUTPUT_KINDS, Program
 from gncodegen.kernels.schedule import Plan, Problem
 from gncodegen.kernels.single import program
 from gncodegen.kernels.store import Source
-from gncodegen.runtime.arrays import lasting
 from gncodegen.runtime.backend import Backend, Key, PersistentBuffers
 
 BUDGET = 0.4

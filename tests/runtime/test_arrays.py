@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
-from gncodegen.runtime.arrays import HUGE_PAGE, aligned, lasting
+from gncodegen.allocation import HUGE_PAGE, aligned, lasting
 
 SHAPE = (6, 5, 3)
 

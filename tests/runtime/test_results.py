@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gncodegen as gnc
-from gncodegen.runtime.arrays import address_of
+from gncodegen.allocation import address_of
 from gncodegen.runtime.pool import MOST_SPARE, SMALLEST, Pool
 
 LAYERS = [

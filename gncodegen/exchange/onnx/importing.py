@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gncodegen.allocation import give_back
 from gncodegen.exchange.node import Step
 from gncodegen.exchange.onnx.factors import with_factors
 from gncodegen.exchange.onnx.folding import fold
@@ -38,7 +39,12 @@ def from_onnx(model: Any, shapes: Mapping[str, Sequence[int | None]] | None = No
 
     Source: the Open Neural Network Exchange, operator schemas.
     """
-    source = _source(read(model, shapes))
+    graph = _imported(_source(read(model, shapes)))
+    give_back()
+    return graph
+
+
+def _imported(source: Source) -> LayerGraph:
     return with_shared_parameters(source, translated(source))
 
 

@@ -33,7 +33,7 @@ class Model:
     """A checked model.
 
     Args:
-        graph: its GraphProto.
+        graph: its nodes, inputs and outputs, a GraphProto.
         opset: version of the default operator set.
         constants: initializers by name.
         inputs: name → shape of every array that the caller gives.
@@ -87,7 +87,15 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
         if name not in inputs:
             raise _refused(f"shapes names {name!r}", f"inputs of the model: {', '.join(inputs)}", "correct the name")
         inputs[name] = tuple(None if extent is None else int(extent) for extent in shape)
-    return Model(proto.graph, opset, constants, inputs)
+    return Model(_without_arrays(proto.graph), opset, constants, inputs)
+
+
+def _without_arrays(graph: Any) -> Any:
+    """A graph of the same nodes: the memory of initializers goes with the model that they came in."""
+    copy = type(graph)()
+    for name in ("node", "input", "output"):
+        getattr(copy, name).extend(getattr(graph, name))
+    return copy
 
 
 def _strict(proto: Any, opset: int) -> Any:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.allocation import ALIGNMENT, address_of, aligned, lasting
 from gncodegen.exchange.standalone.linking import linked
 from gncodegen.exchange.standalone.weights import NORMALIZATION, stored
 from gncodegen.kernels.schedule import Order
-from gncodegen.runtime.arrays import ALIGNMENT, address_of, aligned, lasting
 from gncodegen.runtime.input_normalization import InputNormalization
 from gncodegen.runtime.pool import ALIGNED_FROM, POOL
 from gncodegen.targets.cpu.runner import Launches, run

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.allocation import address_of, lasting
 from gncodegen.exchange.standalone.network import Function, Key, Network, Port
 from gncodegen.exchange.standalone.weights import stored, write_arrays
-from gncodegen.runtime.arrays import address_of, lasting, one_hot
+from gncodegen.runtime.arrays import one_hot
 from gncodegen.runtime.state import Hyperparameters
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gncodegen.allocation import give_back
 from gncodegen.errors import NetworkError
 from gncodegen.exchange.construction import Unsupported
 from gncodegen.exchange.node import MANY, Step
@@ -70,6 +71,7 @@ def from_torch(module: Any, example_inputs: Any) -> LayerGraph:
             "PyTorch; after requires_grad_(False) on them nothing is said",
             stacklevel=2,
         )
+    give_back()
     return graph
 
 
