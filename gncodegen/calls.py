@@ -16,9 +16,9 @@ from gncodegen.layers.network import Network
 from gncodegen.lowering import Lowered
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend
-from gncodegen.runtime.conversion import ArrayConversion, Given, Key
+from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.places import Places, Results
-from gncodegen.runtime.rows import Rows, seen
+from gncodegen.runtime.rows import Given, Key, Rows, seen
 
 T, Y, LOSS = ("target", "t"), ("output", "y"), ("loss", "loss")
 """Arguments of Programs: (kind, name)."""
@@ -111,7 +111,7 @@ class Calls:
             allowed = "networks that end in a ClassificationLayer or RegressionLayer; append one"
             raise CompileError(f"{function}: the network has no output layer; allowed: {allowed}")
         given = self._conversion.whole((x,), data_format)
-        targets = self._conversion.targets(t, given.count, given.lengths)
+        targets = self._conversion.targets(t, given.observations, given.lengths)
         return self.whole(function, given, {T: targets}, data_format, activations, out)
 
     def whole(
@@ -124,7 +124,7 @@ class Calls:
         out: Mapping[str, Any] | None = None,
     ) -> Results:
         """All results of one run over these inputs and other arguments, which have one batch; `out` as for `once`."""
-        lowered = self._lowered(function, inputs.count, activations, inputs.normalized)
+        lowered = self._lowered(function, inputs.observations, activations, inputs.normalized)
         arrays = {**inputs.arrays, **others}
         kinds = [key for key in lowered.program.arguments if key[0] in OUTPUT_KINDS]
         wanted = {key: self._conversion.letters(key) if key[0] == "gradient" else "" for key in kinds}

@@ -27,7 +27,8 @@ from gncodegen.parallel.averaging import Averaging
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.readable import Readable
 from gncodegen.runtime.backend import Backend, PersistentBuffers
-from gncodegen.runtime.conversion import ArrayConversion, Given
+from gncodegen.runtime.conversion import ArrayConversion
+from gncodegen.runtime.rows import Given
 from gncodegen.runtime.state import Hyperparameters, Parameters
 from gncodegen.saving import NetworkState
 from gncodegen.targets.registry import row_of
@@ -158,7 +159,7 @@ class Compiled(Readable):
             iteration: of the `forward` whose dropout masks are taken; None = the masks of the next one.
         """
         given = self._conversion.whole((x,), data_format)
-        cotangents = self._conversion.cotangents(dy, given.count, data_format, given.lengths)
+        cotangents = self._conversion.cotangents(dy, given.observations, data_format, given.lengths)
         with self._backend.lock, self.hyperparameters.at(iteration):
             results = self._calls.whole("training_vjp" if training else "vjp", given, cotangents, data_format)
         places = self._calls.places
@@ -218,10 +219,10 @@ class Compiled(Readable):
                 "gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
         given = self._conversion.whole((x,), data_format)
-        targets = self._conversion.targets(t, given.count, given.lengths)
+        targets = self._conversion.targets(t, given.observations, given.lengths)
         if parts > 1:
-            return self._step_in_parts(given, targets, min(parts, given.count))
-        lowered = self.lowered("train_step", given.count, normalized=given.normalized)
+            return self._step_in_parts(given, targets, min(parts, given.observations))
+        lowered = self.lowered("train_step", given.observations, normalized=given.normalized)
         loss = self._backend.empty((), "float64", next(iter(given.arrays.values())))
         with self._backend.lock, Uninterrupted():
             lowered.runner.run({**given.arrays, T: targets, LOSS: loss})
@@ -231,7 +232,7 @@ class Compiled(Readable):
 
     def _step_in_parts(self, given: Given, targets: Any, parts: int) -> float:
         """One step whose batch is run part by part; returns the mean loss."""
-        persistent, like, count = self._persistent, next(iter(given.arrays.values())), given.count
+        persistent, like, count = self._persistent, next(iter(given.arrays.values())), given.observations
         if SUMS not in persistent.sums:
             trained = [name for name, each in self.network.parameters.items() if each.learnable]
             zeros = {name: np.zeros(persistent.values.shapes[name]) for name in trained}

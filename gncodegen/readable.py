@@ -155,7 +155,7 @@ class Readable:
         from gncodegen.report.profile import timed  # noqa: PLC0415  used here only
 
         given = self._conversion.whole((x,), data_format)
-        count = min(given.count, self.options.batch_size)
+        count = min(given.observations, self.options.batch_size)
         arrays = {key: array[:count] for key, array in given.arrays.items()}
         if t is not None:
             arrays[T] = self._conversion.targets(t, len(t), {})[:count]

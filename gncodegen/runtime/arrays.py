@@ -163,17 +163,14 @@ def one_hot(
             f"{what}: targets of shape {array.shape}; allowed: {indices} class indices or {rows} one-hot rows; "
             "reshape them"
         )
-    finite = np.nan_to_num(array, nan=-1, posinf=-1, neginf=-1) if array.dtype.kind == "f" else array
-    indices = finite.astype(np.int64).reshape(len(array), *size[:-1])
-    numbers = [value for value in ignored or () if isinstance(value, (int, float))]
-    left_out = np.isin(indices, numbers) & ((indices < 0) | (indices >= count))
-    faulty = ((indices != finite.reshape(indices.shape)) | (indices < 0) | (indices >= count)) & ~left_out
-    if np.any(faulty):
-        raise ArrayError(
-            f"{what}: class index {array.reshape(indices.shape)[faulty][0]}; allowed: whole numbers 0 … {count - 1}; "
-            "subtract 1 from indices that start at 1, or give the last layer more outputs"
-        )
-    result = np.zeros((*indices.shape, count), dtype)
-    kept = np.where(left_out, 0, indices)
-    np.put_along_axis(result, kept[..., None], (~left_out)[..., None], axis=-1)
-    return result
+    indices = array.reshape(len(array), *size[:-1])
+    rows = indices[..., None] == np.arange(count)
+    if np.count_nonzero(rows) < indices.size:
+        numbers = [value for value in ignored or () if isinstance(value, (int, float))]
+        faulty = indices[~rows.any(axis=-1) & ~np.isin(indices, numbers)]
+        if faulty.size:
+            raise ArrayError(
+                f"{what}: class index {faulty[0]}; allowed: whole numbers 0 … {count - 1}; subtract 1 from indices "
+                "that start at 1, or give the last layer more outputs"
+            )
+    return rows.astype(dtype)

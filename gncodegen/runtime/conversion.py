@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,8 @@ from gncodegen.layers.tensors import TensorInputLayer, is_one_number
 from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
-from gncodegen.runtime.rows import Array, Rows, seen, with_observations
+from gncodegen.runtime.rows import Array, Given, Key, Rows, seen, with_observations
 from gncodegen.runtime.sequences import Lengths, SequenceArrays, as_batch, is_listed, sequences_of
-
-Key = tuple[str, str]
-"""(kind, name) of a Program's argument."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +41,6 @@ class _Port:
     inner: str
     shape: tuple[int, ...]
     plain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The observations of one run.
-
-    Args:
-        arrays: by argument, as kernels read them.
-        count: observations of each.
-        normalizations: of the inputs that are normalized already, by the argument's name.
-        lengths: of the sequences of inputs that were lists, by the layer's name.
-    """
-
-    arrays: dict[Key, Any]
-    count: int
-    normalizations: Mapping[str, InputNormalization]
-    lengths: Lengths
-
-    @property
-    def normalized(self) -> tuple[str, ...]:
-        """The names of the inputs that are normalized already."""
-        return tuple(self.normalizations)
 
 
 class ArrayConversion:
@@ -355,6 +331,14 @@ class ArrayConversion:
             found["cotangent", result_name(self._network, node)] = own
         return found
 
+    @cached_property
+    def _target(self) -> tuple[Node, tuple[int, ...], tuple[int, ...], bool]:
+        """The output layer, the shape of a target, the axes of a batch as kernels read them, whether steps end."""
+        node = self._network.loss
+        letters = "B" + node.size.format
+        order = permutation(letters, axis_order(self.axes, letters))
+        return node, node.size.shape, order, self._sequences.steps(node.inputs[0]) is not None
+
     def targets(self, t: Any, count: int, lengths: Lengths) -> Any:
         """The targets of `count` observations as kernels read them; `lengths` is as Given.lengths.
 
@@ -364,15 +348,12 @@ class ArrayConversion:
         Raises:
             ArrayError: they do not fit the output layer.
         """
-        node = self._network.loss
-        size, letters = node.size.shape, "B" + node.size.format
-        order = permutation(letters, axis_order(self.axes, letters))
+        node, size, order, masks = self._target
         imported = self._import_device_array(t, f"{node.label}: t")
         if imported is not None:
             if imported.dtype == self._dtype and imported.shape == tuple((count, *size)[axis] for axis in order):
                 return imported
             t = imported.numpy()
-        masks = self._sequences.steps(node.inputs[0]) is not None
         if isinstance(node.layer, ClassificationLayer):
             label = node.layer.ignore_label
             ignored = None if label is None and not masks else (-1, label)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,12 @@ from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.input_normalization import InputNormalization
 from gncodegen.runtime.pool import POOL
+from gncodegen.runtime.sequences import Lengths
 
 Array = NDArray[Any] | DeviceArray
+
+Key = tuple[str, str]
+"""(kind, name) of a Program's argument."""
 
 
 class Rows:
@@ -60,3 +65,24 @@ def with_observations(array: NDArray[Any], layer: TensorInputLayer) -> NDArray[A
     """An array of an imported graph with an axis of observations, and of at least one axis besides."""
     array = array if layer.batched else array[None]
     return array if layer.shape else array.reshape(-1, 1)
+
+
+class Given(NamedTuple):
+    """The observations of one run.
+
+    Args:
+        arrays: by argument, as kernels read them.
+        observations: of each array.
+        normalizations: of the inputs that are normalized already, by the argument's name.
+        lengths: of the sequences of inputs that were lists, by the layer's name.
+    """
+
+    arrays: dict[Key, Any]
+    observations: int
+    normalizations: Mapping[str, InputNormalization]
+    lengths: Lengths
+
+    @property
+    def normalized(self) -> tuple[str, ...]:
+        """The names of the inputs that are normalized already."""
+        return tuple(self.normalizations)

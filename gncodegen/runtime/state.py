@@ -149,12 +149,15 @@ class Hyperparameters:
     def advance(self) -> None:
         """After a step: the numbers of the next one."""
         self.steps += 1
-        self.iteration += 1
+        self.array[self._slots["iteration"]] += 1
+        self._compute_scalars()
 
     def _compute_scalars(self) -> None:
         """What follows from the others for the next step."""
-        for name, scalar in self.solver.scalars.items():
-            self.array[self._slots[name]] = scalar(self.values(), self.steps + 1)
+        if self.solver.scalars:
+            values = self.values()
+            for name, scalar in self.solver.scalars.items():
+                self.array[self._slots[name]] = scalar(values, self.steps + 1)
 
 
 class Values(Protocol):

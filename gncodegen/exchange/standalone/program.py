@@ -17,9 +17,9 @@ from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import argument_name
 from gncodegen.layers.tensors import TensorInputLayer
 from gncodegen.lowering import Lowered
-from gncodegen.runtime.conversion import ArrayConversion, Key
+from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
-from gncodegen.runtime.rows import seen
+from gncodegen.runtime.rows import Key, seen
 
 if TYPE_CHECKING:
     from gncodegen.compiled import Compiled
