@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OF_SHAPES = ("Shape", "Size")
+"""Operators that read no element."""
+
+NO_LAYER = "no layer computes it; allowed: the operators of docs/exchange.md"
+
 Shape = tuple[int | None, ...]
 """Extents; None = not known."""
 
@@ -102,6 +107,7 @@ class _Translation:
         self._producers = {name: step for step in self.source.steps for name in step.outputs}
         self._reads: dict[str, Sequence[str]] = {}
         self._faults: list[tuple[Sequence[str], str]] = []
+        self._shapes: set[str] = set()  # what follows from shapes that are not known
 
     def run(self) -> LayerGraph | None:
         """The graph; None where something is not supported."""
@@ -154,7 +160,7 @@ class _Translation:
             if whole:
                 value, self._reads[step.outputs[0]] = whole
                 return [value]
-            results = [None] * len(step.outputs) if missing else self._converted(node, operands)
+            results = self._beyond(step) if missing else self._converted(node, operands)
             construction.change(step.title, step.finish)
         except Unsupported as reason:
             self._fault(step.outputs, step, str(reason))
@@ -167,6 +173,15 @@ class _Translation:
             others = step.outputs[len(results) :]
             self._fault(others, step, f"its outputs {', '.join(others)}; allowed: the first {len(results)}")
         return results
+
+    def _beyond(self, step: Step) -> Sequence[None]:
+        """The outputs of a step that reads what is not known, of which may be said that no layer computes it."""
+        missing = {name for name in step.inputs if name and self._known.get(name) is None}
+        if step.operator in OF_SHAPES or missing <= self._shapes:  # it may follow from constants
+            self._shapes.update(step.outputs)
+        elif step.refusal or step.operator not in OPERATORS:
+            raise Unsupported(step.refusal or NO_LAYER)
+        return [None] * len(step.outputs)
 
     @property
     def _plain(self) -> Mapping[str, Operand | None]:
@@ -183,7 +198,7 @@ class _Translation:
         step = node.step
         if step.refusal:
             raise Unsupported(step.refusal)
-        if step.operator in ("Shape", "Size") and isinstance(operands[0], (Value, Displaced)):
+        if step.operator in OF_SHAPES and isinstance(operands[0], (Value, Displaced)):
             return [_shape_of(node, operands[0])]
         if any(isinstance(operand, Displaced) for operand in operands):
             return displaced(node, operands)
@@ -191,7 +206,7 @@ class _Translation:
             return self.source.fold(step, [entry for entry in node.operands if not isinstance(entry, Value)])
         row = OPERATORS.get(step.operator)
         if row is None:
-            raise Unsupported("no layer computes it; allowed: the operators of docs/exchange.md")
+            raise Unsupported(NO_LAYER)
         try:
             return row.convert(node)
         except Unsupported:

@@ -52,6 +52,8 @@ def written() -> str:
         "Weights must be constants of the model. What follows from constants is computed when the model is imported.",
         "An initializer that several layers have as their weights, in any order of axes, is one parameter.",
         "An operator or an attribute that no layer covers is an error that lists every such node.",
+        "Calls of a model's own functions, and operators outside the table that ONNX defines by others, such as",
+        "RMSNormalization, MeanVarianceNormalization and RotaryEmbedding, become what these compute.",
         "",
         f"Subgraphs that exporters write for one layer become that layer again: {patterns}.",
         "",

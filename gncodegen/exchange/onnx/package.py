@@ -18,7 +18,8 @@ def package(asker: str) -> Any:
     """
     try:
         import onnx  # noqa: PLC0415  needed by nothing else
-        import onnx.checker  # noqa: PLC0415  # pyright: ignore[reportUnusedImport]  a module of its own
+        import onnx.checker  # noqa: PLC0415  # pyright: ignore[reportUnusedImport]  modules of their own
+        import onnx.inliner  # noqa: PLC0415  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
         issue = f"{asker} needs the package onnx; allowed: onnx 1.16 or newer; pip install 'gncodegen[onnx]'"
         raise NetworkError([issue]) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gncodegen.errors import NetworkError
+from gncodegen.exchange.onnx.functions import opened
 from gncodegen.exchange.onnx.package import package
 from gncodegen.exchange.translation import Shape
 
@@ -87,7 +88,7 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
         if name not in inputs:
             raise _refused(f"shapes names {name!r}", f"inputs of the model: {', '.join(inputs)}", "correct the name")
         inputs[name] = tuple(None if extent is None else int(extent) for extent in shape)
-    return Model(_without_arrays(proto.graph), opset, constants, inputs)
+    return Model(_without_arrays(opened(onnx, proto, opset)), opset, constants, inputs)
 
 
 def _without_arrays(graph: Any) -> Any:
