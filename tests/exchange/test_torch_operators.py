@@ -124,6 +124,8 @@ def reductions(x):
     y = y + x.norm(dim=1, keepdim=True) + x.max(dim=1, keepdim=True)[0] + torch.var_mean(x, 1, keepdim=True)[0]
     y = y + torch.stack([x, x * 2]).sum(0) + torch.stack([x, x * 3], 1).mean(1) + torch.stack([x, -x]).amax(0)
     y = y + x.prod(2, keepdim=True)
+    y = y + x.cumprod(1) + x.sort(1)[0] + x.sort(2, descending=True)[0] + x.argsort(-1)
+    y = y + x.topk(2, 1)[0].sum(1, True) + x.topk(3, largest=False)[1].float().sum(-1, True)
     return y + F.normalize(x, dim=1) + F.softmax(x, 1) + F.log_softmax(x, -1), x.mean(-1).flatten(1)
 
 

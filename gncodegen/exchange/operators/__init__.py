@@ -12,6 +12,7 @@ from gncodegen.exchange.operators import (
     logic,
     movement,
     normalization,
+    ordering,
     pieces,
     products,
     reduction,
@@ -32,6 +33,7 @@ OPERATORS: Mapping[str, Operator] = {
     **movement.OPERATORS,
     **pieces.OPERATORS,
     **along.OPERATORS,
+    **ordering.OPERATORS,
     **resizing.OPERATORS,
 }
 """Operator of the default domain → how it becomes layers."""

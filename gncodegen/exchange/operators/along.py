@@ -26,7 +26,7 @@ def cumulated(node: Node) -> Value:
     return mapped(node.construction, value, axis, summed.T if node.attributes.get("reverse", 0) else summed)
 
 
-def _of_maximum(node: Node, value: Value, axis: int, last: bool = False) -> Value:
+def first_maximum(node: Node, value: Value, axis: int, last: bool = False) -> Value:
     """1 at the first maximum along one axis, or at the last, else 0."""
     most = reduced(node, value, (axis,), "maximum")
     there = node.construction.joined([value, most], gnc.ElementwiseLayer("equal"))
@@ -41,7 +41,7 @@ def hardmax(node: Node) -> Value:
     axis = node.axis(given, value.rank)
     if onward:
         value = node.construction.reshaped(value, (*value.shape[:axis], prod(value.shape[axis:])))
-    return node.construction.reshaped(_of_maximum(node, value, axis), node.value().shape)
+    return node.construction.reshaped(first_maximum(node, value, axis), node.value().shape)
 
 
 def place_of_extreme(node: Node) -> Value:
@@ -50,12 +50,17 @@ def place_of_extreme(node: Node) -> Value:
     axis = node.axis(int(node.attributes.get("axis", 0)), value.rank)
     if node.step.operator == "ArgMin":
         value = construction.alike(value, gnc.UnaryLayer("negative"))
-    there = _of_maximum(node, value, axis, bool(node.attributes.get("select_last_index", 0)))
-    places = np.arange(float(value.shape[axis])).reshape(-1, *(1,) * (value.rank - 1 - axis))
+    found = place_of(node, first_maximum(node, value, axis, bool(node.attributes.get("select_last_index", 0))), axis)
+    return found if node.attributes.get("keepdims", 1) else without(node, found, (axis,))
+
+
+def place_of(node: Node, there: Value, axis: int) -> Value:
+    """Where along one axis the only 1 is."""
+    construction = node.construction
+    places = np.arange(float(there.shape[axis])).reshape(-1, *(1,) * (there.rank - 1 - axis))
     found = reduced(node, construction.with_constant("multiply", there, places), (axis,), "sum")
     # The sum is a mean times a number, which rounds.
-    found = construction.alike(found, gnc.UnaryLayer("round"))
-    return found if node.attributes.get("keepdims", 1) else without(node, found, (axis,))
+    return construction.alike(found, gnc.UnaryLayer("round"))
 
 
 def product(node: Node) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -79,6 +79,19 @@ def cumulated(call: Call) -> Array:
     return call.emit("CumSum", call.first, np.asarray(call.axis(call["dim"], call.first)))
 
 
+def cumulated_product(call: Call) -> Array:
+    """Products of the elements up to each place along one axis."""
+    return call.emit("CumProd", call.first, np.asarray(call.axis(call["dim"], call.first)))
+
+
+def largest(call: Call) -> Sequence[Array]:
+    """The k largest or least along one axis and their places; of a sort, all."""
+    axis = call.axis(call.get("dim", -1), call.first)
+    count = call.get("k", call.shape_of(call.first)[axis])
+    up = not call.get("largest", True) if "k" in call.arguments else not call.get("descending", False)
+    return call.emit_several("TopK", 2, call.first, np.asarray([int(count)]), axis=axis, largest=int(not up))
+
+
 def _variance(call: Call, keep: bool) -> Array:
     """Mean((x - mean)²), times n / (n - correction)."""
     axes, correction = _axes(call), call.get("correction", 1)
@@ -125,6 +138,10 @@ OPERATORS: Mapping[str, Row] = {
     "norm": row(norm, "ReduceL1", "ReduceL2"),
     "cosine_similarity": row(cosine_similarity, "ReduceL2", "Max", "Div", "Mul", "ReduceSum"),
     "cumsum": row(cumulated, "CumSum"),
+    "cumprod": row(cumulated_product, "CumProd"),
+    "topk": row(largest, "TopK"),
+    "sort": row(largest, "TopK"),
+    "argsort": row(lambda call: largest(call)[1], "TopK"),
     "var": row(variance, "ReduceMean", "Sub", "Pow"),
     "std": row(deviation, "ReduceMean", "Sub", "Pow", "Sqrt"),
     "var_mean": row(variance_and_mean, "ReduceMean", "Sub", "Pow"),
