@@ -16,6 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -333,12 +334,10 @@ def interrupted_compilations(cases: int, seed: int, place: Path) -> Counts:
         use_cache(cache)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT))
-        try:
+        with suppress(KeyboardInterrupt):
             timer.start()
             prediction()
             timer.join()
-        except KeyboardInterrupt:
-            pass
         return np.array_equal(prediction(), np.load(expected_by))
 
     for number in range(cases):
@@ -347,8 +346,7 @@ def interrupted_compilations(cases: int, seed: int, place: Path) -> Counts:
         if number in (0, cases // 2):
             use_cache(place / f"timed-{number}")
             found.append(ended(child(timed)) | {"cases": 0})  # in a child: until half-time this process loads nothing
-        seconds = float((place / "seconds").read_text())
-        cache = place / f"cache-{number}"
+        cache, seconds = place / f"cache-{number}", float((place / "seconds").read_text())
         found.append(ended(child(partial(right, cache, draw.uniform(0, seconds)))))
         shutil.rmtree(cache, ignore_errors=True)
     return added(*found)
@@ -398,6 +396,5 @@ ATTACKS = (
     Attack("drawn-networks", 100_000, 250, 3600, drawn_networks, own_cache=False),
     Attack("mutated-onnx", 100_000, 10_000, 1800, mutated("onnx")),
 )
-
 faulthandler.enable()
 logging.disable()
