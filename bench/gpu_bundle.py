@@ -184,11 +184,11 @@ class _Writer:
 
     def add(self, name: str, program: Program, facts: Mapping[str, Any], math: str = "float32") -> None:
         target = self.targets[math]
-        files = target.write(program.kernels.values())
+        files = target.write([*program.kernels.values(), *program.others])
         target.compile(files)
         for file in files:
             shutil.copy(file.beside(".cubin"), self.folder / "kernels")
-        sources = {kernel: file.path.name for kernel, file in zip(program.kernels, files, strict=True)}
+        sources = {kernel: file.path.name for kernel, file in zip(program.kernels, files, strict=False)}
         self.entries.append({"name": name, "program": program.to_dict(), "sources": sources, "facts": dict(facts)})
 
     def save(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:

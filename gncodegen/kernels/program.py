@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -125,7 +125,7 @@ class Program:
         constant_bytes: size of the memory of "constant" buffers.
         fused: what the compiler fused, one readable line each.
         reductions: in order.
-        others: kernels that runs of other numbers of observations need; not on disk, where these are kernels already.
+        others: kernels that runs of other numbers of observations need.
     """
 
     function: str
@@ -136,7 +136,7 @@ class Program:
     constant_bytes: int = 0
     fused: tuple[str, ...] = ()
     reductions: tuple[Reduction, ...] = ()
-    others: tuple[Schedule, ...] = field(default=(), compare=False)
+    others: tuple[Schedule, ...] = ()
 
     def __repr__(self) -> str:
         counts = f"{len(self.kernels)} kernels, {len(self.calls)} calls, {len(self.buffers)} buffers"
@@ -241,6 +241,7 @@ class Program:
             "constant_bytes": self.constant_bytes,
             "fused": list(self.fused),
             "reductions": [asdict(reduction) for reduction in self.reductions],
+            "others": [asdict(schedule) for schedule in self.others],
         }
 
     @staticmethod
@@ -255,6 +256,7 @@ class Program:
             constant_bytes=data["constant_bytes"],
             fused=tuple(data["fused"]),
             reductions=tuple(Reduction(**_tuples(given)) for given in data["reductions"]),
+            others=tuple(map(_schedule, data["others"])),
         )
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 
 def taken_for_hanging(code: str, seconds: float = 30, stopped: bool = False, **limits: float) -> bool:
     """Whether a process that runs some code is taken for hanging within some seconds."""
-    with subprocess.Popen([sys.executable, "-c", code]) as process:
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
         try:
             if stopped:
                 os.kill(process.pid, signal.SIGSTOP)
@@ -28,7 +28,7 @@ def taken_for_hanging(code: str, seconds: float = 30, stopped: bool = False, **l
                 time.sleep(0.05)
             return False
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
 
 
 SLEEPS = "import time; time.sleep(60)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -61,7 +62,9 @@ def _pool(x: Array, a: Mapping[str, Any], op: str) -> tuple[Array, Any]:
     if op.startswith("max"):
         return _merged(x, len(a["window"]), lambda x: ref.max_pool(x, **options))
     counted = a.get("count_padding", True)
-    return _merged(x, len(a["window"]), lambda x: ref.average_pool(x, **options, count_padding=counted))
+    mean, back = _merged(x, len(a["window"]), lambda x: ref.average_pool(x, **options, count_padding=counted))
+    size = math.prod(a["window"]) if a.get("total") else 1
+    return mean * size, lambda dy: back(dy * size)
 
 
 def _sparse_product(x: Array, a: Mapping[str, Any]) -> Array:

@@ -132,7 +132,7 @@ class TestNetwork:
         net, _ = train(classifier())
         assert net.activations(X, "gn").shape == X.shape
         assert np.array_equal(net.activations(X, "softmax"), net.predict(X))
-        with pytest.raises(gnc.NetworkError, match="allowed: 'imageinput', 'gn'"):
+        with pytest.raises(gnc.NetworkError, match="no layer 'nothing'; write 'imageinput' or 'gn'"):
             net.activations(X, "nothing")
 
     def test_saved_and_loaded(self, tmp_path):
