@@ -175,19 +175,20 @@ def norms_of_a_batch(masked: bool) -> list[Any]:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", *in_full(["float16"])])
 def test_statistics_of_all_ranks(communicator: type[Communicator], masked: bool, dtype: str) -> None:
-    """With one rank they are those of a batch norm alone."""
-    nets = []
+    """With one rank they are those of a batch norm alone; what is stored in 16 bits may round to a neighbour."""
+    rate, nets = 0.1, list[Any]()
+    bound = 2e-6 if dtype == "float32" else 2 * rate * 2.0**-11
     for averaging in (NcclAveraging(ALONE), None):
         choices = {"target": "cuda", "batch_size": 4, "bucket_size": 8 if averaging else 0, "dtype": dtype}
         choices["synchronize_batch_normalization"] = averaging is not None
-        options = gnc.training_options("sgdm", initial_learn_rate=0.1)
+        options = gnc.training_options("sgdm", initial_learn_rate=rate)
         nets.append(compiled(norms_of_a_batch(masked), choices, options, averaging))
     for start in (0, 4):
         x = [X[i, i % 3, : 1 + i % 3] if masked else X[i, 0, 0] for i in range(start, start + 4)]
         for net in nets:
             net.train_step(x if masked else np.stack(x), Y[start : start + 4])
     for name, value in nets[1].parameters.items():
-        np.testing.assert_allclose(nets[0].parameters[name], value, *([2e-6] * 2), err_msg=name)
+        np.testing.assert_allclose(nets[0].parameters[name], value, bound, bound, err_msg=name)
 
 
 class TestFaults:
