@@ -81,11 +81,11 @@ class Windows:
         return named
 
 
-def divisor(problem: Problem, windows: Windows) -> int:
-    """What the sum of a whole window is divided by."""
-    return 1 if problem.flag("total") else prod(windows.window)
+def averages(problem: Problem, windows: Windows) -> dict[str, Constant]:
+    """The constants of means: whether each is over the whole window, and what its sum is divided by.
 
-
-def counts_padding(problem: Problem, windows: Windows) -> bool:
-    """Whether every mean is over the whole window; so it is without padding, and of sums nothing is counted."""
-    return not windows.padded or problem.flag("total") or problem.flag("count_padding", True)
+    Without padding they all are; of sums nothing is counted, and nothing divided.
+    """
+    total = problem.flag("total")
+    whole = not windows.padded or total or problem.flag("count_padding", True)
+    return {"count_padding": whole, "divisor": 1 if total else prod(windows.window)}

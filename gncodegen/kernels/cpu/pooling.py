@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, counts_padding, divisor
+from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, averages
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 BLOCK = 16384
@@ -51,8 +51,7 @@ def _forward(problem: Problem, kind: str) -> Plan:
     windows = Windows.of(problem, problem.operands[0].shape, problem.results[0].shape)
     shape: dict[str, Constant] = {
         "kind": kind,
-        "count_padding": counts_padding(problem, windows),
-        "divisor": divisor(problem, windows),
+        **averages(problem, windows),
         "wide": kind == "average" and prod(windows.window) >= WIDE_WINDOW,
     }
     row_size = windows.outs[2] * prod(windows.window) * windows.channels
@@ -68,8 +67,7 @@ def _gradient(problem: Problem, kind: str) -> Plan:
     windows = Windows.of(problem, problem.results[0].shape, problem.operands[-1].shape)
     shape: dict[str, Constant] = {
         "kind": kind,
-        "count_padding": counts_padding(problem, windows),
-        "divisor": divisor(problem, windows),
+        **averages(problem, windows),
         "overlapping": windows.overlapping,
         "covering": windows.covering,
     }

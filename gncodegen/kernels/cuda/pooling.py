@@ -7,7 +7,7 @@ from math import gcd, prod
 
 from gncodegen.kernels.cuda.elementwise import THREADS
 from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, counts_padding, divisor
+from gncodegen.kernels.pooling import WIDE_WINDOW, Windows, averages
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 MOST_ACROSS = 8
@@ -80,8 +80,7 @@ def _forward(problem: Problem, kind: str) -> Plan:
     windows = Windows.of(problem, problem.operands[0].shape, problem.results[0].shape)
     shape: dict[str, Constant] = {
         "kind": kind,
-        "count_padding": counts_padding(problem, windows),
-        "divisor": divisor(problem, windows),
+        **averages(problem, windows),
     }
     if prod(windows.window) >= WIDE_WINDOW:
         return _per_block(problem, "pool_wide", windows, shape)
@@ -96,8 +95,7 @@ def _gradient(problem: Problem, kind: str) -> Plan:
     windows = Windows.of(problem, problem.results[0].shape, problem.operands[-1].shape)
     shape: dict[str, Constant] = {
         "kind": kind,
-        "count_padding": counts_padding(problem, windows),
-        "divisor": divisor(problem, windows),
+        **averages(problem, windows),
     }
     if kind == "max" and windows.covering and not windows.overlapping:
         if prod(windows.window) >= WIDE_WINDOW:
