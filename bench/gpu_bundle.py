@@ -184,7 +184,7 @@ class _Writer:
 
     def add(self, name: str, program: Program, facts: Mapping[str, Any], math: str = "float32") -> None:
         target = self.targets[math]
-        files = target.write([*program.kernels.values(), *program.others])
+        files = target.write(program.schedules)
         target.compile(files)
         for file in files:
             shutil.copy(file.beside(".cubin"), self.folder / "kernels")

@@ -124,22 +124,22 @@ class Functions:
 
     def _lower(self, specification: Specification) -> Lowered:
         target = self._backend.target
-        known, others = load_program(specification, target.tag), []
+        known = load_program(specification, target.tag)
         if known is None:
             from gncodegen.passes.lower import Lowering  # noqa: PLC0415  a Program from disk needs no IR
 
             program = Lowering(self._tuned(specification)).program()
-            files, others = self._written(program.kernels.values()), self._written(program.others)
+            files = self._written(program.schedules)
             store_program(specification, target.tag, program, files)
         else:
             program, files = known
             if not target.ready(files):
-                files = target.write(program.kernels.values())
-        self._files |= zip(program.kernels.values(), files, strict=True)
+                files = target.write(program.schedules)
+        self._files |= zip(program.schedules, files, strict=True)
         check_program(program, self._options.target)
         begin = perf_counter()
         try:
-            compiled = target.compile([*files, *others])
+            compiled = target.compile(files)
             if compiled:
                 clean_sometimes()
         except CompileError as error:
@@ -147,6 +147,7 @@ class Functions:
         origin = "lowered" if known is None else "from the cache"
         seconds = perf_counter() - begin
         tell(trace.CACHE, lambda: f"{program} {origin}; {compiled} kernels compiled in {seconds:.2f} s")
+        files = files[: len(program.kernels)]  # others are for later runs
         files, overrides = replaced(program, files, self._options, self._backend, self._persistent)
         sources = dict(zip(program.kernels, files, strict=True))
         runner = self._backend.runner(program, sources, self._persistent)
@@ -164,6 +165,6 @@ class Functions:
 
 def _layers_at_fault(program: Program, sources: Sequence[Source], text: str) -> str:
     """The layers whose kernels' files an error names, as the start of its message."""
-    kernels = zip(program.kernels, sources, strict=True)
+    kernels = zip(program.kernels, sources, strict=False)
     layers = [layer for name, source in kernels if source.path.stem in text for layer in program.layers_of(name)]
     return " + ".join(dict.fromkeys(layers)) + (": " if layers else "")

@@ -18,7 +18,7 @@ def _path(key: str) -> Path:
 
 
 def load_program(specification: Specification, tag: str) -> tuple[Program, list[Source]] | None:
-    """The Program kept for a specification, and its kernels' files under a target's tag in order; None if absent."""
+    """The Program kept for a specification, and the files of `schedules` under a target's tag; None if absent."""
     content = None if specification.key is None else files.read(_path(specification.key))
     if content is None:
         return None
@@ -28,11 +28,11 @@ def load_program(specification: Specification, tag: str) -> tuple[Program, list[
         program = Program.from_dict(record["program"])
     except (ValueError, KeyError, TypeError):
         return None  # of another version
-    return (program, sources) if len(sources) == len(program.kernels) else None
+    return (program, sources) if len(sources) == len(program.schedules) else None
 
 
 def store_program(specification: Specification, tag: str, program: Program, sources: Sequence[Source]) -> None:
-    """Keeps a Program with the file names of its kernels."""
+    """Keeps a Program with the names of the files of `schedules`."""
     if specification.key is not None:
         record = {"program": program.to_dict(), "kernels": {tag: [source.path.name for source in sources]}}
         files.keep(_path(specification.key), json.dumps(record).encode())

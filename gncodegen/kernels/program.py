@@ -142,6 +142,11 @@ class Program:
         counts = f"{len(self.kernels)} kernels, {len(self.calls)} calls, {len(self.buffers)} buffers"
         return f"Program({self.function}: {counts}, {self.arena_bytes:,} bytes of arena)"
 
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """Of its kernels, and of those that other numbers of observations need, in the order of their files."""
+        return (*self.kernels.values(), *self.others)
+
     @cached_property
     def hoisted(self) -> int:
         """How many of the first calls lead to constants: they run again only when a parameter has changed."""

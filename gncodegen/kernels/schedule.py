@@ -184,7 +184,7 @@ class Schedule:
     """How one kernel does its work; equal schedules render to the same source file.
 
     Args:
-        op: the gn op it serves.
+        op: the gn op it serves, or what a launch that several ops share is called.
         template: stem of the template file in templates/<family>/.
         target, family: as in Machine.
         dtype: storage type of the activations.

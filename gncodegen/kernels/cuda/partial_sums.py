@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gncodegen.kernels.cuda.matrix_product import stored_types, vector_lanes
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Order, Problem, Tensor
@@ -44,7 +45,8 @@ def partial_sums(
     # The parts of observations are as many for any number of them.
     fixed, numbers = ({"parts": number}, {"count": count}) if unit else ({}, {"count": count, "parts": number})
     shape = {**epilogue, "columns": max(columns, 1), **fixed, **stored_types(problem, residual=residual, y=y)}
-    schedule = problem.schedule("partial_sums", parts.dtype, shape, tiles, numbers)
+    # Named for itself: equal sums of different ops are one kernel.
+    schedule = replace(problem.schedule("partial_sums", parts.dtype, shape, tiles, numbers), op="partial_sums")
     arguments, block = tuple(filter(None, slots)), THREADS // slices * lanes
     moved = parts.bytes + (1 + bool(residual)) * count * ITEM_SIZE[parts.dtype]
     return Launch(
