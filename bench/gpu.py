@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +40,7 @@ Row = dict[str, Any]
 def work(given: argparse.Namespace) -> int:
     """Makes the rows of one section, each announced before it begins; ends at the first that fails."""
     from bench.gpu_bundle import Bundle
+    from bench.gpu_peers import said
     from bench.gpu_rows import Session
 
     session = Session(Bundle(given.bundle), given.short, not given.skip_peers)
@@ -48,8 +50,7 @@ def work(given: argparse.Namespace) -> int:
             if given.only in case.name:
                 _say({"name": case.name, **case.make()})
         except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            _say({"name": case.name, "passed": False, "error": said[:600]})
+            _say({"name": case.name, "passed": False, "error": said(error, 600)})
             return NEXT  # after an error of the GPU nothing in this process works
     return 0
 
@@ -194,7 +195,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--skip-peers", action="store_true", help="no PyTorch, no CuPy")
     parser.add_argument("--seconds", type=float, default=540, help="start no section after this long")
-    for name, kind, start in (("--section", str, ""), ("--skip", int, 0)):
+    for name, kind, start in (("--section", str, ""), ("--skip", int, 0), ("--stub", Path, None)):
         parser.add_argument(name, type=kind, default=start, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -207,10 +208,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from gncodegen.errors import GncodegenError
 
     try:
-        return work(given) if given.section else _prepare(given) if given.prepare else run(given)
+        if given.section:
+            with _stub(given.stub) if given.stub else nullcontext():
+                return work(given)
+        return _prepare(given) if given.prepare else run(given)
     except GncodegenError as error:
         print(error, file=sys.stderr)
         return 101
+
+
+def _stub(kernels: Path) -> AbstractContextManager[Any]:
+    """The stub of the driver; the kernels' PTX lies in that cache folder."""
+    sys.path.append(str(ROOT / "tests"))
+    from support.cuda_stub.library import running
+
+    return running(kernels)
 
 
 def _prepare(given: argparse.Namespace) -> int:
@@ -234,8 +246,7 @@ def run(given: argparse.Namespace) -> int:
         variables = {**os.environ, "GNCODEGEN_CACHE_DIR": cache}
         command = [sys.executable, str(Path(__file__).resolve())]
         if given.rehearse:
-            command[1:1] = ["-m", "support.cuda_stub", str(environment().cache_dir)]
-            variables["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+            command += ["--stub", str(environment().cache_dir)]
         command += ["--bundle", str(given.bundle), "--only", given.only]
         command += [name for name in ("--short", "--skip-peers") if getattr(given, name[2:].replace("-", "_"))]
         runner = Runner(command, variables)

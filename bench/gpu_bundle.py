@@ -35,9 +35,9 @@ STEPS = {"demo": 20}
 """Training steps that are compared; 3 where nothing is said."""
 
 NORMALIZED = (
-    # (N, H, W, C, groups)
-    (2, 8, 8, 32, 8), (8, 56, 56, 64, 32), (8, 56, 56, 256, 32), (32, 28, 28, 64, 8), (16, 7, 7, 512, 32),
-    (1, 256, 256, 32, 32), (4, 224, 224, 64, 32), (32, 112, 112, 64, 32), (64, 56, 56, 256, 32),
+    # (N, H, W, C, groups), the largest first: that is where the memory is the bound
+    (64, 56, 56, 256, 32), (32, 112, 112, 64, 32), (4, 224, 224, 64, 32), (8, 56, 56, 256, 32), (8, 56, 56, 64, 32),
+    (32, 28, 28, 64, 8), (1, 256, 256, 32, 32), (16, 7, 7, 512, 32), (2, 8, 8, 32, 8),
 )  # fmt: skip
 TIERS = {"resident": (2, 8, 8, 32, 8), "cluster": (1, 8, 8, 128, 1), "flags": (1, 16, 16, 256, 1)}
 """How the blocks of a norm work together, and the smallest shape for it on sm_90."""
@@ -69,7 +69,7 @@ class Contents:
 
 SHORT = Contents(
     (next(each for each in ZOO if each.name == "dropout"), Specimen("one product of halves", product, dtype="float16")),
-    "dropout", NORMALIZED[:1], ((1, 4, 4, 8, 8, 1, 1),), ("forward",),
+    "dropout", NORMALIZED[-1:], ((1, 4, 4, 8, 8, 1, 1),), ("forward",),
 )  # fmt: skip
 """Enough to run every line of bench/gpu.py, and few kernels."""
 

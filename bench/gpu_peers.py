@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 Call = Callable[[], object]
+Peer = tuple[str, Callable[[], Call]]
+"""A name, and what makes the call that is timed under it: compiles, captures."""
 
 
 def interleaved(
@@ -62,25 +64,48 @@ def read_clocks() -> dict[str, str]:
     return {}
 
 
-def rotating(make: Callable[[], Call], copies: int) -> Call:
-    """One call that does the same on `copies` sets of arrays in turn, so that no cache holds them all."""
-    calls = [make() for _ in range(copies)]
-
-    def run() -> None:
-        for call in calls:
+def made(peers: Iterable[Peer], synchronize: Call) -> tuple[dict[str, Call], dict[str, str]]:
+    """The calls of peers, each called once, and what those said that cannot be: a peer that fails costs its cell."""
+    calls: dict[str, Call] = {}
+    failed: dict[str, str] = {}
+    for name, make in peers:
+        try:
+            call = make()
             call()
+            synchronize()
+        except Exception as error:
+            failed[name] = said(error, 120)
+        else:
+            calls[name] = call
+    return calls, failed
 
-    return run
+
+def said(error: Exception, most: int) -> str:
+    """An error in one line of at most so many characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
+
+
+def rotating(make: Callable[[], Call], copies: int) -> Call:
+    """One call that does the same on `copies` sets of arrays in turn, so that no cache holds them all.
+
+    Its results live until all are there, so that a captured graph writes each where no other was.
+    """
+    calls = [make() for _ in range(copies)]
+    return lambda: [call() for call in calls]
 
 
 class Torch:
     """PyTorch eager and compiled, both in CUDA graphs; TF32 as told, the same for both sides.
 
+    Args:
+        tf32: whether products may have TF32 operands.
+        device: where its tensors lie.
+
     Raises:
         ImportError: it is not here, or sees no GPU.
     """
 
-    def __init__(self, tf32: bool = False) -> None:
+    def __init__(self, tf32: bool = False, device: str = "cuda") -> None:
         import torch
 
         if not torch.cuda.is_available():
@@ -89,7 +114,7 @@ class Torch:
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cudnn.benchmark = True
-        self.device = torch.device("cuda")
+        self.device = torch.device(device)
         self.stream = torch.cuda.Stream()
 
     def graphed(self, call: Call) -> Call:
@@ -108,6 +133,12 @@ class Torch:
             call()
         return graph.replay
 
+    def _rotating_graph(self, make: Callable[[], Call], copies: int) -> Call:
+        """What `rotating` does, captured; its calls are made in the stream of the capture."""
+        with self.torch.cuda.stream(self.stream):
+            calls = rotating(make, copies)
+        return self.graphed(calls)
+
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function compiled for the shapes of one case; its graph may be run backwards again and again."""
         import torch._dynamo
@@ -122,10 +153,8 @@ class Torch:
         x = self.torch.randn(n, c, h, w, device=self.device)
         return x.contiguous(memory_format=self.torch.channels_last) if channels_last else x
 
-    def group_norms(
-        self, shape: tuple[int, ...], groups: int, backward: bool, copies: int
-    ) -> Iterator[tuple[str, Call]]:
-        """(name, call) for GN+ReLU in both memory formats, eager and compiled, as graphs over `copies` sets."""
+    def group_norms(self, shape: tuple[int, ...], groups: int, backward: bool, copies: int) -> Iterator[Peer]:
+        """GN+ReLU in both memory formats, eager and compiled, as graphs over `copies` sets."""
         torch = self.torch
 
         def forward(x: Any, scale: Any, offset: Any) -> Any:
@@ -133,9 +162,8 @@ class Torch:
 
         for mode in ("eager", "compiled"):
             for channels_last in (False, True):
-                function = forward if mode == "eager" else self._compiled(forward)
 
-                def make(function: Any = function, channels_last: bool = channels_last) -> Call:
+                def make(function: Any, channels_last: bool = channels_last) -> Call:
                     x = self._images(shape, channels_last).requires_grad_(backward)
                     scale, offset = (torch.randn(shape[3], device=self.device).requires_grad_(backward) for _ in "ab")
                     if not backward:
@@ -144,14 +172,16 @@ class Torch:
                     dy = torch.randn_like(y)
                     return lambda: torch.autograd.grad(y, (x, scale, offset), dy, retain_graph=True)
 
-                with torch.cuda.stream(self.stream):
-                    calls = rotating(make, copies)
-                yield f"{mode}, {'channels-last' if channels_last else 'NCHW'}", self.graphed(calls)
+                def graph(compiled: bool = mode == "compiled", make: Callable[[Any], Call] = make) -> Call:
+                    function = self._compiled(forward) if compiled else forward
+                    return self._rotating_graph(partial(make, function), copies)
+
+                yield f"{mode}, {'channels-last' if channels_last else 'NCHW'}", graph
 
     def convolutions(
         self, shape: tuple[int, ...], filters: int, window: int, stride: int, direction: str, copies: int
-    ) -> Iterator[tuple[str, Call]]:
-        """(name, call) for cuDNN's convolution in both memory formats, as graphs over `copies` sets."""
+    ) -> Iterator[Peer]:
+        """Convolution, cuDNN's, in both memory formats, as graphs over `copies` sets."""
         torch = self.torch
         wanted = {"forward": None, "input gradient": (True, False, False), "weight gradient": (False, True, False)}
         chosen, padding = wanted[direction], window // 2
@@ -167,33 +197,35 @@ class Torch:
                     return forward
                 return partial(torch.ops.aten.convolution_backward, torch.randn_like(forward()), x, w, *fixed)
 
-            with torch.cuda.stream(self.stream):
-                calls = rotating(make, copies)
-            yield "channels-last" if channels_last else "NCHW", self.graphed(calls)
+            yield "channels-last" if channels_last else "NCHW", partial(self._rotating_graph, make, copies)
 
-    def train_steps(self, batch: int) -> Iterator[tuple[str, Call]]:
-        """(name, call) for a whole SGD step of the demo network (28×28×1, 8-16-32): eager, and as a CUDA graph."""
-        torch = self.torch
-        nn = torch.nn
+    def train_steps(self, batch: int) -> Iterator[Peer]:
+        """A whole SGD step of the demo network (28×28×1, 8-16-32): eager, and as a CUDA graph."""
         for channels_last in (False, True):
-            kind = torch.channels_last if channels_last else torch.contiguous_format
-            blocks: list[Any] = []
-            for before, filters, pooled in ((1, 8, True), (8, 16, True), (16, 32, False)):
-                blocks += [nn.Conv2d(before, filters, 3, padding=1), nn.GroupNorm(4, filters), nn.ReLU()]
-                blocks += [nn.MaxPool2d(2, 2)] if pooled else []
-            model = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(32 * 49, 10)).to(self.device, memory_format=kind)
-            optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-            x = self._images((batch, 28, 28, 1), channels_last)
-            t = torch.randint(10, (batch,), device=self.device)
-
-            def step(model: Any = model, optimizer: Any = optimizer, x: Any = x, t: Any = t) -> Any:
-                optimizer.zero_grad(set_to_none=False)
-                loss = torch.nn.functional.cross_entropy(model(x), t)
-                loss.backward()
-                optimizer.step()
-                return loss
-
             name = "channels-last" if channels_last else "NCHW"
-            graph = self.graphed(step)  # its capture makes the gradients where the eager step finds them
+            step = cache(partial(self._step, batch, channels_last))  # one model for both
+            # The warm-up before a capture makes the gradients where the eager step finds them.
+            yield f"CUDA graph, {name}", lambda step=step: self.graphed(step())
             yield f"eager, {name}", step
-            yield f"CUDA graph, {name}", graph
+
+    def _step(self, batch: int, channels_last: bool) -> Call:
+        """One step of the demo network on one batch."""
+        torch, nn = self.torch, self.torch.nn
+        kind = torch.channels_last if channels_last else torch.contiguous_format
+        blocks: list[Any] = []
+        for before, filters, pooled in ((1, 8, True), (8, 16, True), (16, 32, False)):
+            blocks += [nn.Conv2d(before, filters, 3, padding=1), nn.GroupNorm(4, filters), nn.ReLU()]
+            blocks += [nn.MaxPool2d(2, 2)] if pooled else []
+        model = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(32 * 49, 10)).to(self.device, memory_format=kind)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+        x = self._images((batch, 28, 28, 1), channels_last)
+        t = torch.randint(10, (batch,), device=self.device)
+
+        def step() -> Any:
+            optimizer.zero_grad(set_to_none=False)
+            loss = nn.functional.cross_entropy(model(x), t)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step

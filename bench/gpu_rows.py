@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.gpu_bundle import Bundle, Entry
-from bench.gpu_peers import Call, Torch, interleaved, read_clocks
+from bench.gpu_peers import Call, Peer, Torch, interleaved, made, read_clocks, said
 from gncodegen.errors import TargetError
 from gncodegen.kernels.hyperparameters import COUNT, slot
 from gncodegen.kernels.loss_scale import INITIAL, LOSS_SCALE
@@ -141,13 +140,14 @@ class Session:
 
         return partial(_keeping, run, whole)
 
-    def torch(self, tf32: bool = False) -> Torch | None:
-        """PyTorch, if it is wanted and here."""
-        if not self.peers:
-            return None
-        with suppress(ImportError):
-            return Torch(tf32)
-        return None
+    def beside(self, wanted: Callable[[Torch], Iterable[Peer]], tf32: bool = False) -> tuple[dict[str, Call], Row]:
+        """PyTorch's calls, if it is wanted and here, and what those said that failed."""
+        try:
+            return made(wanted(Torch(tf32)), synchronize) if self.peers else ({}, {})
+        except ImportError:
+            return {}, {}
+        except Exception as error:
+            return {}, {"PyTorch": said(error, 120)}
 
     def copies(self, nbytes: int) -> int:
         """How many sets of arrays of that size are more than the L2 holds."""
@@ -156,8 +156,13 @@ class Session:
     def timed(self, calls: dict[str, Call], copies: int = 1) -> tuple[dict[str, float], dict[str, str]]:
         """Milliseconds of each call for one set of arrays, and the clocks meanwhile."""
         few = {"rounds": 1, "least": 0.0, "before": 1} if self.short else {}  # the second run is captured
-        times, clocks = interleaved(calls, partial(cuda.call, "cuCtxSynchronize"), **few)
+        times, clocks = interleaved(calls, synchronize, **few)
         return {name: value / copies for name, value in times.items()}, clocks
+
+
+def synchronize() -> None:
+    """Waits for the GPU."""
+    cuda.call("cuCtxSynchronize")
 
 
 def _keeping(call: Call, owner: Any) -> object:
@@ -249,11 +254,9 @@ def steps(session: Session) -> Iterator[Case]:
         values = session.bundle.arrays(name)
         executor, _ = session.executor(entry, values)
         inputs = {key: session.on_gpu(array) for key, array in _inputs(entry, values).items()}
-        calls: dict[str, Call] = {"ms": partial(executor.run, inputs)}
-        if (peer := session.torch()) is not None and name == "demo":
-            calls |= dict(peer.train_steps(8))
-        times, clocks = session.timed(calls)
-        return times | clocks
+        beside, failed = session.beside(lambda torch: torch.train_steps(8)) if name == "demo" else ({}, {})
+        times, clocks = session.timed({"ms": partial(executor.run, inputs), **beside})
+        return times | failed | clocks
 
     yield Case(f"{name}: a step", make)
 
@@ -269,11 +272,11 @@ def norms(session: Session) -> Iterator[Case]:
             floor = tensor * (3 if backward else 2)
             copies = session.copies(floor)
             calls = {"ms": session.rotated(entry, copies), "copy": session.copied(floor, copies)}
-            if (peer := session.torch()) is not None:
-                calls |= dict(peer.group_norms(tuple(facts["shape"]), facts["groups"], backward, copies))
-            times, clocks = session.timed(calls, copies)
+            shape = (tuple(facts["shape"]), facts["groups"], backward, copies)
+            beside, failed = session.beside(lambda torch: torch.group_norms(*shape))
+            times, clocks = session.timed(calls | beside, copies)
             rate = {"of copy": times["copy"] / times["ms"], "GB/s": floor / times["ms"] / 1e6}
-            return {"MB": tensor / 1e6, **rate, **times, "sets": copies, **clocks}
+            return {"MB": tensor / 1e6, **rate, **times, **failed, "sets": copies, **clocks}
 
         yield Case(entry.name, make)
 
@@ -286,11 +289,9 @@ def convolutions(session: Session) -> Iterator[Case]:
             facts = entry.facts
             shape = (tuple(facts["shape"]), facts["filters"], facts["window"], facts["stride"], facts["direction"])
             copies = session.copies(entry.bytes)
-            calls = {"ms": session.rotated(entry, copies)}
-            if (peer := session.torch(facts["math"] == "tf32")) is not None:
-                calls |= dict(peer.convolutions(*shape, copies))
-            times, clocks = session.timed(calls, copies)
-            return {"TFLOP/s": entry.flops / times["ms"] / 1e9, **times, "sets": copies, **clocks}
+            beside, failed = session.beside(lambda torch: torch.convolutions(*shape, copies), facts["math"] == "tf32")
+            times, clocks = session.timed({"ms": session.rotated(entry, copies), **beside}, copies)
+            return {"TFLOP/s": entry.flops / times["ms"] / 1e9, **times, **failed, "sets": copies, **clocks}
 
         yield Case(entry.name, make)
 

@@ -12,7 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from support.cuda_stub import library
 from uv import find_uv_bin
+
+from bench.gpu_bundle import SHORT, prepare
 
 pytestmark = pytest.mark.full(like="test_packaging.py::test_the_wheel_works_in_another_folder")
 
@@ -97,6 +100,27 @@ def test_the_newest_python_at_hand(tmp_path):
     if newest <= sys.version_info[:2]:
         pytest.skip(f"no Python newer than {newest[0]}.{newest[1]}, which runs this test, is here")
     demo(environment(tmp_path / "venv", python), tmp_path)
+
+
+def test_a_gpu_machine_without_the_compiler(tmp_path):
+    """bench/gpu.py on the Python of the GPUs that are lent, with packages of CUDA 13.0, and neither xDSL nor NVVM."""
+    python = interpreters().get((3, 12))
+    if python is None:
+        pytest.skip("Python 3.12 is not here")
+    if reason := library.missing():
+        pytest.skip(reason)
+    bundle = prepare(tmp_path / "bundle", "sm_90", SHORT)
+    uv, there = find_uv_bin(), tmp_path / "venv"
+    output(uv, "venv", "--python", python, there)
+    packages = ("cuda-bindings==13.0.*", "cuda-core", "jinja2", "numba", "numpy")
+    output(uv, "pip", "install", "--python", there, *packages)
+    packages = output(uv, "pip", "freeze", "--python", there)
+    assert "xdsl" not in packages
+    assert "numba-cuda" not in packages
+    given = ("--short", "--rehearse", "--bundle", str(bundle.folder), "--out", str(tmp_path / "out"))
+    rows = output(there / "bin" / "python", "bench/gpu.py", *given)
+    assert "compiled here, kernels 0" in rows
+    assert ", 0 failed" in rows
 
 
 @pytest.mark.parametrize("wanted", ["==0.7.*", "==1.0.*", ""], ids=["0.7", "1.0", "newest"])

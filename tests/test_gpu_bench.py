@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import pytest
 from support.cuda_stub import library
+from support.cuda_stub.libraries import lend_cupy, lend_torch
 
 from bench import gpu
 from bench.gpu_bundle import MOST_BYTES, SHORT, prepare
-from bench.gpu_rows import SECTIONS
+from bench.gpu_rows import SECTIONS, Session
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.full)], ids=["one network", "two"])
@@ -43,6 +44,16 @@ def test_the_short_form_on_the_stub(bundle, tmp_path):
     assert all(row["ms"] > 0 for row in rows if row["section"] in ("steps", "norms", "convolutions"))
     tables = (tmp_path / "rows.md").read_text()
     assert all(f"## {section}\n" in tables for section in SECTIONS)
+
+
+@pytest.mark.parametrize("name", ["torch", "cupy"])
+def test_arrays_and_streams_of_other_libraries(bundle, stub, monkeypatch, name):
+    if name == "torch":
+        pytest.importorskip("torch", reason="torch is not installed")
+    {"torch": lend_torch, "cupy": lend_cupy}[name](stub, monkeypatch)
+    cases = Session(bundle, short=True, peers=True).cases("interop")
+    rows = [case.make() for case in cases if case.name.endswith(f" of {name}")]
+    assert [row.get("passed") for row in rows] == [True, True], rows
 
 
 def test_a_bundle_is_small_and_holds_no_source(bundle):

@@ -8,11 +8,14 @@ import gc
 import os
 import shutil
 import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gncodegen.environment import environment
 from support.cuda_stub.abi import Status
 from support.cuda_stub.driver import Driver
 
@@ -74,3 +77,25 @@ def load(folder: Path | None = None) -> Driver:
     gc.collect()
     gc.freeze()  # tests collect what they leave on the GPU; what is here already need not be looked through each time
     return driver
+
+
+@contextmanager
+def running(kernels: Path) -> Generator[Driver]:
+    """The driver of a process that is no test: what is wrong at its end is an error.
+
+    Args:
+        kernels: a cache folder of gncodegen's that has the kernels' PTX; the process's own keeps the stub's library.
+
+    Raises:
+        AssertionError: there can be no stub here, or it found something wrong.
+    """
+    assert not missing(), missing()
+    folder = environment().cache_dir
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    driver = load(folder)
+    driver.begin()
+    driver.kernels.cache = kernels
+    yield driver
+    gc.collect()
+    driver.end()
+    assert not driver.faults, driver.faults
