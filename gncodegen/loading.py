@@ -82,7 +82,10 @@ def made_of(path: Path, what: str, cure: str, make: Callable[[], T]) -> T:
     except GncodegenError:
         raise
     except Exception as error:
-        said = str(error) if isinstance(error, (OSError, MalformedError)) else f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.strerror:
+            said = f"{error.filename or path}: {error.strerror}"
+        else:
+            said = str(error) if isinstance(error, (OSError, MalformedError)) else f"{type(error).__name__}: {error}"
         raise NetworkError([f"{path} holds no {what}: {said}; allowed: {cure}"]) from error
 
 

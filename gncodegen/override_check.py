@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -190,7 +191,9 @@ class Check:
         try:
             self._backend.target.compile([self.edited])
         except CompileError as error:
-            text = str(error).replace(str(self.edited.path), str(self._path))
+            # Numba shortens the file's path.
+            text = re.sub(rf'[^\s"]*{re.escape(self.edited.path.name)}', lambda _: str(self._path), str(error))
+            text = text.removeprefix("generated file ")
             raise CompileError(f"{self._label}: {text}") from error
 
     def _drawn(self, call: Call, scale: float, mean: float) -> Arrays:

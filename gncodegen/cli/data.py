@@ -27,7 +27,8 @@ def observations(path: str) -> Any:
     """What a network is run on: an array, or a mapping of names to arrays.
 
     Args:
-        path: a .npy or .npz file, a .csv file of numbers, an image, or a folder of images in the order of their names.
+        path: a .npy or .npz file, a .csv file of numbers, an image, or a folder of images and of folders with
+            images, in the order of their paths.
 
     Raises:
         ArrayError: it is none of them; says why.
@@ -35,7 +36,7 @@ def observations(path: str) -> Any:
     """
     place = Path(path)
     if place.is_dir():
-        return _images(sorted(each for each in place.iterdir() if each.suffix.lower() in IMAGES), place)
+        return _images(_image_files(place), place)
     if not place.is_file():
         raise ArrayError(
             f"X = {path!r} is not a file; allowed: a .npy or .npz file of observations, a .csv file, images; check the "
@@ -105,6 +106,8 @@ def _arrays(path: str, read: bool = True) -> Any:
         return {name: found[name] for name in found.files}
     except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, BadZipFile) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if "allow_pickle" in reason or "Python objects" in reason:  # NumPy says so of any file that it does not know
+            reason = "it is no array file, or holds Python objects"
         raise ArrayError(
             f"X = {path!r}: {reason}; allowed: a .npy or .npz file of numbers; write it with numpy.save or numpy.savez"
         ) from error
@@ -170,10 +173,14 @@ def _labels(cells: Sequence[str]) -> NDArray[Any]:
 
 def _labelled_images(folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """The images of a folder of folders, and the names of those as their classes."""
-    classes = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
-    files = [[each for each in sorted(place.rglob("*")) if each.suffix.lower() in IMAGES] for place in classes]
-    labels = [place.name for place, found in zip(classes, files, strict=True) for _ in found]
-    return _images([each for found in files for each in found], folder), np.array(labels)
+    files = [each for each in _image_files(folder) if each.parent != folder]
+    return _images(files, folder), np.array([each.relative_to(folder).parts[0] for each in files])
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """The images of a folder and of those in it, in the order of their paths, without hidden ones."""
+    found = (each.relative_to(folder) for each in folder.rglob("*") if each.suffix.lower() in IMAGES)
+    return [folder / each for each in sorted(found) if not any(part.startswith(".") for part in each.parts)]
 
 
 def _images(files: Sequence[Path], place: Path) -> NDArray[np.uint8]:
@@ -186,7 +193,10 @@ def _images(files: Sequence[Path], place: Path) -> NDArray[np.uint8]:
             "`pip install pillow`"
         ) from error
     if not files:
-        raise ArrayError(f"{str(place)!r} holds no image; allowed: files that end in {', '.join(IMAGES)}; {WORDS}")
+        raise ArrayError(
+            f"{str(place)!r} holds no image; allowed: files that end in {', '.join(IMAGES)}, for a "
+            "training in a folder for each class"
+        )
     found: list[NDArray[np.uint8]] = []
     for file in files:
         try:

@@ -65,7 +65,10 @@ class Guarded:
         before, behind = np.flatnonzero(changed[:GUARD]), np.flatnonzero(changed[-GUARD:])
         if before.size:
             return f"{GUARD - int(before[-1]) // self._step * self._step} bytes before its start"
-        return f"{int(behind[0]) // self._step * self._step} bytes behind its end" if behind.size else ""
+        if not behind.size:
+            return ""
+        distance = int(behind[0]) // self._step * self._step
+        return f"{distance} bytes behind its end" if distance else "right behind its end"
 
 
 def is_poisoned(array: NDArray[Any], dtype: str) -> bool:

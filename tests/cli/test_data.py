@@ -67,6 +67,11 @@ def test_arrays_in_files(tmp_path):
     for paths in (["other.npz"], ["x.npy"], ["x.npy", "y.npy", "x.npy"], ["none.csv"]):
         with pytest.raises(ArrayError, match="allowed"):
             samples([str(tmp_path / path) for path in paths])
+    np.save(tmp_path / "objects.npy", np.array([{}]))
+    (tmp_path / "text.npy").write_text("no array")
+    for path in ("objects.npy", "text.npy"):
+        with pytest.raises(ArrayError, match=r"it is no array file, or holds Python objects; allowed"):
+            observations(str(tmp_path / path))
 
 
 def test_images_are_labelled_by_their_folders(tmp_path):
@@ -79,6 +84,7 @@ def test_images_are_labelled_by_their_folders(tmp_path):
     x, y = samples([str(tmp_path)])
     np.testing.assert_array_equal(x, values[[1, 2, 0]])
     assert y.tolist() == ["cat", "cat", "dog"]
+    np.testing.assert_array_equal(observations(str(tmp_path)), x)
     np.testing.assert_array_equal(observations(str(tmp_path / "dog")), values[:1])
     np.testing.assert_array_equal(observations(str(tmp_path / "dog" / "b.png")), values[:1])
     image.fromarray(values[0, :, :, 0]).save(tmp_path / "dog" / "a.png")

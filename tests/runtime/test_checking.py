@@ -29,9 +29,9 @@ COPY = f"""{HEAD}    x = pointer(argv, 0, float32)
         y[i] = x[i] * float32(2)
 """
 FAULTS = {
-    "writes behind an end": (COPY.replace("8", "9"), "bad of layer_b wrote 0 bytes behind its end: output 'y'"),
+    "writes behind an end": (COPY.replace("8", "9"), "bad of layer_b wrote right behind its end: output 'y'"),
     "writes before a start": (COPY + "    y[-2] = float32(1)\n", "bad of layer_b wrote 8 bytes before its start"),
-    "writes to what it reads": (COPY + "    x[8] = float32(1)\n", "wrote 0 bytes behind its end: arena '' of shape"),
+    "writes to what it reads": (COPY + "    x[8] = float32(1)\n", "wrote right behind its end: arena '' of shape"),
     "reads behind an end": (COPY.replace("y[i] = x[i]", "y[i] = x[i + 1]"), "bad of layer_b: output 'y' depends on"),
     "leaves a hole": (COPY.replace("8", "7"), "bad of layer_b: output 'y' depends on memory that nobody wrote"),
     "reads an unwritten local": (
@@ -118,7 +118,7 @@ NARROW_COPY = (
     [
         (NARROW_COPY.replace("8", "7"), "bad of layer_b: output 'y' depends on memory that nobody wrote"),
         (NARROW_COPY.replace("load(x, i,", "load(x, i + 1,"), "bad of layer_b: output 'y' depends on memory"),
-        (NARROW_COPY.replace("8", "9"), "bad of layer_b wrote 0 bytes behind its end: output 'y'"),
+        (NARROW_COPY.replace("8", "9"), "bad of layer_b wrote right behind its end: output 'y'"),
         (NARROW_COPY.replace("(y, i,", "(y, i - 1,"), "bad of layer_b wrote 2 bytes before its start: output 'y'"),
     ],
 )

@@ -64,7 +64,7 @@ def test_two_processes_compile_what_is_missing(tmp_path: Path, started: list[obj
 
 
 def test_what_failed_is_told_with_its_file(tmp_path: Path, started: list[object]) -> None:
-    with pytest.raises(CompileError, match=r"(?s)source_\d\.py does not compile.*no_such_name"):
+    with pytest.raises(CompileError, match=r"(?s)source_\d\.py:\d+ does not compile.*no_such_name"):
         compiler.compile_missing(sources(tmp_path, ["no_such_name"] * 4))
     assert len(started) == 1
 

@@ -23,6 +23,7 @@ from gncodegen.kernels.store import execute
 from gncodegen.targets import workers
 from gncodegen.targets.cpu.host import target_machine
 from gncodegen.targets.cpu.specialisation import lowered
+from gncodegen.targets.refusals import refused
 
 ENTRY = "kernel"
 """Name of the function in the source file, and the stem of the symbol in the object file."""
@@ -73,7 +74,7 @@ def compile_source(path: Path) -> None:
         text, kernel, parameters = lowered(path)
         module, machine = _optimised(llvm.parse_assembly(text), kernel, parameters, symbol(path))
     except Exception as error:
-        raise CompileError(f"generated file {path} does not compile: {error}") from error
+        raise refused(path, error) from error
     finally:
         if collecting:
             gc.enable()

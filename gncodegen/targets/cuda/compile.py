@@ -22,6 +22,7 @@ from gncodegen.errors import CompileError, TargetError
 from gncodegen.kernels.store import Source, execute
 from gncodegen.targets import workers
 from gncodegen.targets.cuda.architectures import architecture
+from gncodegen.targets.refusals import refused
 
 TILES = re.compile(r"^(THREADS|BLOCKS_PER_PROCESSOR|CLUSTER) = (\d+)$", re.MULTILINE)
 """The constants of a source file's head that the compiler must know."""
@@ -78,7 +79,7 @@ def compile_source(path: Path) -> None:
         llvm, ptx = _compiled(path, text, architecture(target).capability, tiles)
         cubin, report = assemble(ptx, target, entry(path))
     except Exception as error:
-        raise CompileError(f"generated file {path} does not compile: {error}") from error
+        raise refused(path, error) from error
     finally:
         if collecting:
             gc.enable()

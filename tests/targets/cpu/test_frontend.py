@@ -61,11 +61,18 @@ def kernel(tile, argv):
         ("print(tile)", "print"),
         ("tile = {}", "tile"),
         ("load(pointer(argv, 0, float64), 0, tile)", "lanes"),
+        ("tile = tile + 'text'", "No implementation"),
+        ("store(tile)", "positional"),
+        ("tile = (", "never closed"),
     ],
 )
-def test_what_is_refused_names_the_file(tmp_path, statement, cause):
-    with pytest.raises(CompileError, match=r"by_hand\.py does not compile") as caught:
-        run(tmp_path / "by_hand.py", f"\n\ndef kernel(tile, argv):\n    {statement}\n", 0)
+def test_what_is_refused_names_the_file_and_the_line(tmp_path, statement, cause):
+    body = f"\n\ndef kernel(tile, argv):\n    tile += 1\n    {statement}\n    tile += 1\n"
+    with pytest.raises(
+        CompileError, match=rf"by_hand\.py:{(IMPORTS + body).count(chr(10)) - 1} does not compile"
+    ) as caught:
+        run(tmp_path / "by_hand.py", body, 0)
+    assert "Failed in" not in str(caught.value)
     assert cause in str(caught.value)
 
 

@@ -196,7 +196,7 @@ def test_a_tile_is_counted_from_first(launch):
 
 
 def test_the_assembler_reports_and_a_faulty_source_is_named(launch):
-    with pytest.raises(CompileError, match=r"by_hand\.py does not compile"):
+    with pytest.raises(CompileError, match=r"by_hand\.py:\d+ does not compile"):
         launch("unknown(y)", {"y": ((1,), "float32")})
 
 
