@@ -223,7 +223,7 @@ def _pack(
         "channel_stride": channel_stride,
         "filter_stride": filter_stride,
     }
-    blocking = {"width": width, "group_blocks": tiles["group_blocks"]}
+    blocking = {"width": width, "group_blocks": tiles["group_blocks"], "vector": problem.machine.lanes(work.dtype)}
     schedule = problem.schedule("convolution_pack", work.dtype, shape=shape, tiles=blocking)
     grid = work.groups * int(tiles["group_blocks"])  # pyright: ignore[reportArgumentType]
     return Launch(schedule, ("operand1", "workspace0"), grid, (1,), problem.operands[1].bytes + buffer.bytes)
