@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gncodegen.emulator.barriers import Barriers
+from gncodegen.emulator.isa.effects import fetch
 from gncodegen.emulator.isa.packs import Pack
+from gncodegen.emulator.isa.warps import ballot
 from gncodegen.emulator.ptx.module import Step
 from gncodegen.emulator.state.lanes import ActiveLanes, union
 from gncodegen.emulator.state.threads import NOBODY
@@ -22,7 +25,7 @@ class Interpreter:
     """The lanes' places in the program.
 
     Lanes that spin on a flag (a strong access, then a branch backwards) are parked until nobody else can run. Lanes at
-    an instruction of the whole warp are held until the warp's other lanes come, wherever a compiler put their branch.
+    an instruction of the warp are held until the others come that it names, wherever a compiler put their branch.
 
     Args:
         wave: the blocks that run.
@@ -36,6 +39,7 @@ class Interpreter:
         self._parked: list[tuple[int, ActiveLanes]] = []
         self._held: dict[int, tuple[list[ActiveLanes], npt.NDArray[np.uint32]]] = {}
         self._fruitless = 0
+        self._resumed = -1  # an instruction of the warp that its lanes execute, whoever else may come
         self._packs = [pack if pack is not None and pack.fits(wave) else None for pack in packs]
         self._end = len(wave.module.steps)
         self.barriers = Barriers(wave)
@@ -55,30 +59,46 @@ class Interpreter:
         self._wave.barrier(None, "exit")
 
     def _resume(self) -> bool:
-        """Let held lanes go on, since nobody else can come."""
+        """Let held lanes go on, since nobody else can come: those at the first instruction that has all it names."""
         if not self._held:
             return False
-        pc = min(self._held)
-        lanes, expected = self._held[pc]
-        self._held[pc] = [], expected
-        self._place(pc, union(lanes))
+        places = sorted(self._held)
+        whole = (pc for pc in places if self._complete(pc, union(self._held[pc][0])).all())
+        self._resumed = next(whole, places[0])
+        lanes, expected = self._held[self._resumed]
+        self._held[self._resumed] = [], expected
+        self._place(self._resumed, union(lanes))
         return True
 
     def _gathered(self, pc: int, active: ActiveLanes) -> ActiveLanes | None:
-        """All lanes that have come to an instruction of the whole warp; None where others may still come."""
+        """The lanes at an instruction of the warp that go on; None where all wait for others that may still come."""
         wave = self._wave
         lanes, expected = self._held.pop(pc, ([], np.zeros(wave.warps, np.uint32)))
         active = union([*lanes, active])
         # Who ran when the first lanes came, and does not come, is missed; also if it has exited since.
         expected = expected | wave.running()
-        warps = np.zeros(wave.warps, np.bool_)
-        warps[wave.warp[active.index]] = True
-        if any(warps[wave.warp[other.index]].any() for group in self._ready.values() for other in group):
-            self._held[pc] = [active], expected
+        if pc != self._resumed:
+            elsewhere = np.zeros(wave.warps, np.bool_)
+            for other in chain(*self._ready.values(), *(lanes for lanes, _ in self._held.values())):
+                elsewhere[wave.warp[other.index]] = True
+            waits = np.zeros(wave.size, np.bool_)
+            waits[active.index] = elsewhere[wave.warp[active.index]] & ~self._complete(pc, active)
+            if waits.any():
+                self._held[pc] = [active.where(waits)], expected
+                active = active.where(~waits)
+        self._resumed = -1
+        if not active.count:
             return None
         wave.expected = expected
         active.whole = active.count == wave.live
         return active
+
+    def _complete(self, pc: int, active: ActiveLanes) -> npt.NDArray[np.bool_]:
+        """For each active lane, whether all are here that an instruction of the warp names and that still run."""
+        wave, members = self._wave, self._wave.module.steps[pc].target
+        named = fetch(wave.values, members, active) if members >= 0 else np.uint32(0xFFFF_FFFF)
+        here = ballot(wave, np.ones(active.count, np.bool_), active)
+        return named & wave.running()[wave.warp[active.index]] & ~here == 0
 
     def _release(self) -> bool:
         """Let lanes go on that wait at a complete barrier, else those that spin."""

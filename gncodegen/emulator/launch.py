@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
+
+import numpy as np
 
 from gncodegen.emulator.checks.clocks import VectorClocks
 from gncodegen.emulator.checks.intervals import BarrierIntervals
@@ -22,6 +25,7 @@ from gncodegen.errors import EmulationFault
 
 LANES = 1 << 13
 BUDGET = 5_000_000
+_WORKSPACE = 64
 
 
 @dataclass(frozen=True)
@@ -73,20 +77,37 @@ def run(
         raise EmulationFault(f"a grid of {grid} blocks of {block} threads in clusters of {cluster} cannot be launched")
     if len(arguments) != len(module.parameters):
         raise EmulationFault(f"{len(arguments)} arguments for {len(module.parameters)} parameters", kernel=module.entry)
-    configuration = LaunchConfiguration(
-        module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks, extents,
-        agreeing,
-    )  # fmt: skip
-    observers = [*(_observers(configuration) if checks else ()), *([traffic] if traffic else ())]
-    step = grid if cooperative else max(LANES // (block * cluster), 1) * cluster
+    if module.meets and not cooperative:
+        raise EmulationFault("all blocks wait for each other; allowed: a cooperative launch", kernel=module.entry)
     time = waves = 0
-    for first in range(0, grid, step):
-        wave = Wave(configuration, first, min(step, grid - first))
-        wave.time = time
-        _watch(wave, observers)
-        Interpreter(wave, module.packs, time + budget).run()
-        time, waves = wave.time, waves + 1
+    with _workspace(memory, module) as workspace:
+        configuration = LaunchConfiguration(
+            module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks, extents,
+            agreeing, workspace,
+        )  # fmt: skip
+        observers = [*(_observers(configuration) if checks else ()), *([traffic] if traffic else ())]
+        step = grid if cooperative else max(LANES // (block * cluster), 1) * cluster
+        for first in range(0, grid, step):
+            wave = Wave(configuration, first, min(step, grid - first))
+            wave.time = time
+            _watch(wave, observers)
+            Interpreter(wave, module.packs, time + budget).run()
+            time, waves = wave.time, waves + 1
     return Statistics(time, waves, grid * block)
+
+
+@contextmanager
+def _workspace(memory: DeviceMemory, module: Module) -> Generator[int]:
+    """The address of memory for the barrier of all blocks, 0 where a kernel has none."""
+    if not module.meets:
+        yield 0
+        return
+    address = memory.allocate(_WORKSPACE, "workspace of the grid's barrier")
+    memory.write(address, np.zeros(_WORKSPACE, np.uint8))
+    try:
+        yield address
+    finally:
+        memory.free(address)
 
 
 def _extents(given: int | Sequence[int]) -> Extents:

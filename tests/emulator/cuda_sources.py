@@ -21,6 +21,11 @@ class Example:
         arguments: arrays and numbers; an array of None's place in `expected` is only read.
         expected: by position of the argument what is in it afterwards.
         tolerance: absolute and relative; 0 = the same bits.
+        least: the first compute capability that has it, ten times.
+        cluster: blocks of a cluster.
+        cooperative: whether all blocks are resident at once.
+        shared: bytes of dynamic shared memory.
+        printed: what the kernel prints.
     """
 
     source: str
@@ -29,6 +34,11 @@ class Example:
     arguments: tuple[Any, ...]
     expected: dict[int, np.ndarray]
     tolerance: float = 0.0
+    least: int = 75
+    cluster: int = 1
+    cooperative: bool = False
+    shared: int = 0
+    printed: str = ""
 
 
 def _real(*shape: int) -> np.ndarray:
@@ -229,9 +239,50 @@ def _votes() -> Example:
     return Example(source, 1, 64, arguments, {1: kept, 2: np.array([len(odd)])})
 
 
+def _tables_and_branches() -> Example:
+    x = RNG.integers(0, 1 << 16, 96).astype(np.int32)
+    source = """
+    __constant__ int primes[8] = {2, 3, 5, 7, 11, 13, 17, 19};
+    __device__ int calls;
+    __device__ __noinline__ int power(int base, int exponent) {
+      int result = 1;
+      for (; exponent; exponent >>= 1, base *= base) if (exponent & 1) result *= base;
+      return result;
+    }
+    __global__ void kernel(const int* x, int* y, int* called) {
+      int v = x[blockIdx.x * blockDim.x + threadIdx.x], digits[8], n = 0;
+      for (int rest = v; rest; rest /= 10) digits[n++] = rest % 10;
+      int result = 0;
+      switch (v % 9) {
+        case 0: result = v / 3; break;
+        case 1: result = -v; break;
+        case 2: result = n ? digits[n / 2] : -1;
+        case 3: result += 100; break;
+        case 4: result = power(v % 10, v % 5); atomicAdd(&calls, 1); break;
+        case 5: result = v << 2; break;
+        case 6: result = primes[v % 8]; break;
+        case 7: result = v ^ 255; break;
+        default: result = n;
+      }
+      y[blockIdx.x * blockDim.x + threadIdx.x] = result;
+      __syncthreads();
+      if (threadIdx.x == 0) called[blockIdx.x] = *(volatile int*)&calls >= 0;
+    }"""
+    y = []
+    for v in map(int, x):
+        digits = str(v)[::-1] if v else ""
+        n = len(digits)
+        middle = int(digits[n // 2]) if n else -1
+        prime = (2, 3, 5, 7, 11, 13, 17, 19)[v % 8]
+        y.append([v // 3, -v, middle + 100, 100, (v % 10) ** (v % 5), v << 2, prime, v ^ 255, n][v % 9])
+    arguments = (x, np.zeros(96, np.int32), np.zeros(3, np.int32))
+    return Example(source, 3, 32, arguments, {1: np.array(y), 2: np.ones(3)})
+
+
 EXAMPLES: dict[str, Callable[[], Example]] = {
     "saxpy": _saxpy, "vectors": _vectors, "transpose": _transpose, "sum of blocks": _sum_of_blocks,
     "histogram": _histogram, "scan": _scan, "product": _product, "softmax": _softmax, "bitonic sort": _bitonic_sort,
     "mandelbrot": _mandelbrot, "volume": _volume, "votes": _votes,
+    "tables and branches": _tables_and_branches,
 }  # fmt: skip
 """By name."""

@@ -181,3 +181,38 @@ def test_cluster():
     found("race between blocks", missing.replace("FIRST", both), (128, np.uint32), **options)
     waits = CLUSTER.replace("FIRST", "setp.lt.u32 %p1, %b, 1;\n@%p1 barrier.cluster.arrive;\nbarrier.cluster.wait;")
     found("deadlock", waits, (128, np.uint32), **options)
+
+
+# As Numba calls the barrier of a grid: every block writes its word, and reads its neighbour's behind the barrier.
+MET = """mul.wide.u32 %rd1, %i, 4;
+    add.s64 %rd1, %rd1, %x0;
+    st.global.u32 [%rd1], %i;
+    {
+    .param .b32 p0;
+    .param .b64 r0;
+    st.param.b32 [p0+0], 1;
+    call.uni (r0), cudaCGGetIntrinsicHandle, (p0);
+    ld.param.b64 %rd2, [r0+0];
+    }
+    {
+    .param .b64 p0;
+    .param .b32 p1;
+    .param .b32 r0;
+    st.param.b64 [p0+0], %rd2;
+    st.param.b32 [p1+0], 0;
+    call.uni (r0), cudaCGSynchronize, (p0, p1);
+    }
+    xor.b32 %r1, %i, 64;
+    mul.wide.u32 %rd3, %r1, 4;
+    add.s64 %rd3, %rd3, %x0;
+    ld.global.u32 %r2, [%rd3];
+    add.s64 %rd1, %rd1, 512;
+    st.global.u32 [%rd1], %r2;"""
+
+
+def test_the_barrier_of_the_device_runtime():
+    (words,) = launch(MET, ((256,), np.uint32), grid=4, block=32, cooperative=True)
+    np.testing.assert_array_equal(words[128:], np.arange(128) ^ 64)
+    found("all blocks wait for each other; allowed: a cooperative launch", MET, ((256,), np.uint32), grid=4)
+    apart = MET.replace("call.uni (r0), cudaCGSynchronize, (p0, p1);", "bar.sync 0;")
+    found("race", apart, ((256,), np.uint32), grid=4, cooperative=True)

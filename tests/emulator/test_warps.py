@@ -154,3 +154,33 @@ def test_lanes_that_leave_before_a_shuffle_are_missed():
     END:"""
     with pytest.raises(EmulationFault, match=r"divergent shuffle: the mask names lanes \[0, 1, 2\]"):
         compute(body, [VALUES[:32]], "u4")
+
+
+def test_who_is_named_by_a_mask_need_not_wait_for_others():
+    """Each side of a branch votes among itself; its lanes go on to where the whole warp meets."""
+    body = """setp.lt.u32 %p1, %t, 3;
+    @%p1 bra FEW;
+    vote.sync.ballot.b32 %d0, %p1, 0xfffffff8;
+    bra MEET;
+    FEW:
+    vote.sync.ballot.b32 %d0, %p1, 7;
+    MEET:
+    bar.warp.sync -1;"""
+    same(compute(body, [VALUES[:32]], "u4"), np.where(LANE < 3, 7, 0).astype(np.uint32))
+
+
+def test_a_branch_for_each_index_of_a_table():
+    body = """and.b32 %r1, %t, 3;
+    setp.lt.u32 %p1, %t, 30;
+    TABLE: .branchtargets ZERO, ONE, ZERO, THREE;
+    mov.u32 %d0, 9;
+    @%p1 brx.idx %r1, TABLE;
+    bra END;
+    ZERO: mov.u32 %d0, 100;
+    bra END;
+    ONE: mov.u32 %d0, 101;
+    bra END;
+    THREE: mov.u32 %d0, 103;
+    END:"""
+    wanted = np.where(LANE < 30, np.array([100, 101, 100, 103])[LANE % 4], 9)
+    same(compute(body, [VALUES[:32]], "u4"), wanted.astype(np.uint32))

@@ -21,6 +21,7 @@ from gncodegen.emulator.isa.integers import (
     shift_right,
     wide,
 )
+from gncodegen.emulator.isa.packed import pairs
 from gncodegen.emulator.ptx.operands import Decoder, unsupported
 from gncodegen.emulator.ptx.scalars import DTYPE, Array
 from gncodegen.emulator.ptx.text import Instruction
@@ -49,6 +50,8 @@ def two(decoder: Decoder, instruction: Instruction) -> Effect:
         return half(decoder, instruction)
     if kind == "f32x2":
         return pair(decoder, instruction, _float_two(instruction))
+    if kind.endswith("16x2"):
+        return pairs(decoder, instruction)
     function: Compute
     result = kind
     if kind.startswith("f"):
@@ -144,6 +147,8 @@ def extreme(decoder: Decoder, instruction: Instruction) -> Effect:
     name, kind, parts = instruction.opcode[0], instruction.opcode[-1], instruction.opcode
     if kind in HALVES:
         return half(decoder, instruction)
+    if kind.endswith("16x2"):
+        return pairs(decoder, instruction)
     if not kind.startswith("f"):
         function: Compute = np.minimum if name == "min" else np.maximum
         return _decode(decoder, instruction, function, [kind] * (len(instruction.operands) - 1), kind)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from gncodegen.emulator.isa.access import addresses, read_bytes, write_bytes
-from gncodegen.emulator.isa.effects import Compute, Effect, fetch, put
-from gncodegen.emulator.ptx.operands import Decoder, unsupported
-from gncodegen.emulator.ptx.scalars import DTYPE, Array, element
+from gncodegen.emulator.isa.arithmetic import HALVES, narrow, widen
+from gncodegen.emulator.isa.effects import Compute, Effect, fetch, put, together
+from gncodegen.emulator.ptx.operands import Decoder, unsupported, vector
+from gncodegen.emulator.ptx.scalars import DTYPE, Array, element, type_of
 from gncodegen.emulator.ptx.spaces import WINDOW_BITS, space_of
 from gncodegen.emulator.ptx.text import Instruction
 from gncodegen.emulator.state.lanes import ActiveLanes
@@ -40,22 +41,53 @@ OPERATIONS: dict[str, Compute] = {
 
 
 def atomic(decoder: Decoder, instruction: Instruction) -> Effect:
-    """Atom and red on 32- and 64-bit integers and floats, in global, shared and generic space."""
+    """Atom and red on integers, floats, half types and their pairs, in global, shared and generic space.
+
+    A vector of them is as many atomic operations, one after the other.
+    """
     parts, operands = instruction.opcode, list(instruction.operands)
     name = next((part for part in parts[1:] if part in OPERATIONS), "")
-    if not name or DTYPE[parts[-1]].itemsize < 4 or parts[-1] in {"f16x2", "bf16x2"} or "vec" in parts:
+    kind = type_of(parts)
+    if not name or kind == "b128":
         raise unsupported(instruction)
-    dtype, function, space = DTYPE[parts[-1]], OPERATIONS[name], space_of(instruction)
-    target = decoder.destination(operands.pop(0), dtype) if parts[0] == "atom" else -1
-    base, offset = decoder.address(operands[0])
-    sources = [decoder.source(text, dtype) for text in operands[1:]]
+    targets = vector(operands.pop(0)) if parts[0] == "atom" else []
+    # A cache policy may stand behind the values.
+    sources = [vector(text) for text in operands[1 : 3 if name == "cas" else 2]]
+    found: list[Effect] = []
+    for i in range(len(sources[0])):
+        target = decoder.destination(targets[i], DTYPE[kind]) if targets else -1
+        base, offset = decoder.address(operands[0])
+        one = [decoder.source(texts[i], DTYPE[kind]) for texts in sources]
+        place = base, offset + i * DTYPE[kind].itemsize
+        found.append(_of_one(instruction, _function(instruction, name, kind), target, place, one))
+    return together(found)
+
+
+def _function(instruction: Instruction, name: str, kind: str) -> Compute:
+    """What an operation does with the bits of its type."""
+    if kind not in HALVES or name in {"exch", "cas"}:
+        return OPERATIONS[name]
+    if name not in {"add", "min", "max"}:
+        raise unsupported(instruction)
+
+    def compute(old: Array, given: Array) -> Array:
+        halves = (widen(np.ascontiguousarray(word).view(np.uint16), kind) for word in (old, given))
+        return narrow(OPERATIONS[name](*halves), kind).view(DTYPE[kind])
+
+    return compute
+
+
+def _of_one(
+    instruction: Instruction, function: Compute, target: int, place: tuple[int, int], sources: list[int]
+) -> Effect:
+    parts, space, dtype = instruction.opcode, space_of(instruction), DTYPE[type_of(instruction.opcode)]
     acquires = not {"acquire", "acq_rel"}.isdisjoint(parts)
     releases = not {"release", "acq_rel"}.isdisjoint(parts)
     nbytes = dtype.itemsize
     kind = element(nbytes)
 
     def execute(wave: Wave, active: ActiveLanes) -> None:
-        address = addresses(wave.values, base, offset, active)
+        address = addresses(wave.values, *place, active)
         given = [fetch(wave.values, source, active) for source in sources]
         wave.strong_store(active, address, releases, joins=True)
         before = read_bytes(wave, space, address, active, nbytes, strong=True).view(dtype).copy()

@@ -9,7 +9,7 @@ import numpy as np
 
 from gncodegen.emulator.isa.arithmetic import HALVES, widen
 from gncodegen.emulator.isa.effects import Compute, Effect, pure, several
-from gncodegen.emulator.ptx.operands import Decoder
+from gncodegen.emulator.ptx.operands import Decoder, unsupported
 from gncodegen.emulator.ptx.scalars import DTYPE, Array
 from gncodegen.emulator.ptx.text import Instruction
 
@@ -53,10 +53,9 @@ def setp(decoder: Decoder, instruction: Instruction) -> Effect:
     """Setp and set, with a combining predicate and a second, complementary destination."""
     name, parts, operands = instruction.opcode[0], instruction.opcode, instruction.operands
     kind = parts[-1]
-    compare = comparison(parts[1], kind.startswith(("f", "bf")))
     if kind in HALVES:
-        plain = compare
-        compare = lambda a, b: plain(widen(np.asarray(a), kind), widen(np.asarray(b), kind))  # noqa: E731
+        return _of_halves(decoder, instruction)
+    compare = comparison(parts[1], kind.startswith("f"))
     boolean = next((_BOOLEAN[part] for part in parts[2:] if part in _BOOLEAN), None)
     sources = [decoder.source(text, DTYPE[kind]) for text in operands[1:3]]
     invert = False
@@ -81,6 +80,46 @@ def setp(decoder: Decoder, instruction: Instruction) -> Effect:
 
     targets = [decoder.destination(text, _PRED) for text in (first, second or "_")]
     return several(both, sources, targets) if second else pure(compute, sources, targets[0])
+
+
+_ONE = {"f16": 0x3C00, "bf16": 0x3F80}
+
+
+def _of_halves(decoder: Decoder, instruction: Instruction) -> Effect:
+    """Setp and set of f16, bf16 and their pairs, of which setp's two destinations get one half each."""
+    name, parts, operands = instruction.opcode[0], instruction.opcode, instruction.operands
+    kind, compare = parts[-1], comparison(parts[1], floating=True)
+    boolean = next((_BOOLEAN[part] for part in parts[2:] if part in _BOOLEAN), None)
+    extra, invert = _predicate(decoder, operands[3]) if boolean is not None else (-1, False)
+    sources = [*(decoder.source(text, DTYPE[kind]) for text in operands[1:3]), *([extra] if extra >= 0 else [])]
+
+    def halves(a: Array, b: Array, third: Array | None = None) -> Array:
+        """One column for a number, two for a pair."""
+        words = np.broadcast_arrays(np.atleast_1d(a), np.atleast_1d(b))
+        found = compare(*(widen(np.ascontiguousarray(word)[:, None].view(np.uint16), kind) for word in words))
+        if boolean is None or third is None:
+            return found
+        return boolean(found, np.atleast_1d(~np.asarray(third) if invert else third)[:, None])
+
+    if name == "setp":
+        first, _, second = operands[0].partition("|")
+        targets = [decoder.destination(text, _PRED) for text in (first, second or "_")]
+
+        def both(*given: Any) -> tuple[Array, Array]:
+            found = halves(*given)
+            return found[:, 0], found[:, 1] if kind.endswith("x2") else ~halves(*given)[:, 0]
+
+        return several(both, sources, targets)
+    result = parts[-2]
+    if kind.endswith("x2") and result != kind:
+        raise unsupported(instruction)
+    true = _ONE.get(result.removesuffix("x2"), -1)
+    dtype = np.dtype(np.uint16) if result in HALVES else DTYPE[result]
+
+    def compute(*given: Any) -> Array:
+        return np.where(halves(*given), np.array(true).astype(dtype), dtype.type(0)).view(DTYPE[result])[:, 0]
+
+    return pure(compute, sources, decoder.destination(operands[0], DTYPE[result]))
 
 
 def _set(decoder: Decoder, instruction: Instruction, compute: Compute, sources: list[int]) -> Effect:

@@ -91,3 +91,15 @@ def several(function: Compute, sources: Sequence[int], destinations: Sequence[in
                 values[destination][index] = result
 
     return execute
+
+
+def together(effects: Sequence[Effect]) -> Effect:
+    """An instruction that does several things, one after the other."""
+    if len(effects) == 1:
+        return effects[0]
+
+    def execute(wave: Wave, active: ActiveLanes) -> None:
+        for effect in effects:
+            effect(wave, active)
+
+    return execute

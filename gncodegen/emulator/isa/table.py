@@ -6,10 +6,12 @@ from gncodegen.emulator.isa import (
     arithmetic,
     async_copies,
     atomics,
+    calls,
     comparison,
     conversion,
     integers,
     matrix,
+    packed,
     transfers,
     warps,
 )
@@ -48,4 +50,6 @@ BUILDERS: dict[str, Builder] = {
     "cp": async_copies.copy_async,
     "ldmatrix": async_copies.load_matrix,
     "mma": matrix.multiply,
+    **dict.fromkeys(packed.VIDEO, packed.video),
+    "call": calls.call,
 }

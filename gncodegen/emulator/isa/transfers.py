@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gncodegen.emulator.isa.access import addresses, read_bytes, write_bytes
-from gncodegen.emulator.isa.effects import Effect, fetch, pure, put
+from gncodegen.emulator.isa.effects import Effect, fetch, pure, put, together
 from gncodegen.emulator.ptx.operands import Decoder, nothing, unsupported, vector
 from gncodegen.emulator.ptx.scalars import DTYPE, Array, element
 from gncodegen.emulator.ptx.spaces import LOCAL, RANK_BITS, SHARED, WINDOW_BITS, space_of
@@ -33,7 +33,7 @@ def load(decoder: Decoder, instruction: Instruction) -> Effect:
         if name.startswith("%") and name in decoder.registers:
             return _chosen_parameter(decoder, instruction, name, targets, dtype)
         passed = [decoder.parameter(name, offset + i * dtype.itemsize, dtype) for i in range(count)]
-        return _together([pure(np.asarray, [one], target) for one, target in zip(passed, targets, strict=True)])
+        return together([pure(np.asarray, [one], target) for one, target in zip(passed, targets, strict=True)])
     base, offset = decoder.address(instruction.operands[1])
     nbytes = count * dtype.itemsize
     strong = not _STRONG.isdisjoint(instruction.opcode)
@@ -99,7 +99,7 @@ def store(decoder: Decoder, instruction: Instruction) -> Effect:
     if space == "param":
         name, offset = decoder.place(instruction.operands[0])
         passed = [decoder.parameter(name, offset + i * dtype.itemsize, dtype) for i in range(count)]
-        return _together([pure(np.asarray, [source], one) for source, one in zip(sources, passed, strict=True)])
+        return together([pure(np.asarray, [source], one) for source, one in zip(sources, passed, strict=True)])
     base, offset = decoder.address(instruction.operands[0])
     nbytes = count * dtype.itemsize
     strong = not _STRONG.isdisjoint(instruction.opcode)
@@ -116,17 +116,6 @@ def store(decoder: Decoder, instruction: Instruction) -> Effect:
         if strong:
             wave.strong_store(active, address, releases)
         write_bytes(wave, space, address, active, nbytes, data.view(element(nbytes)), strong=strong)
-
-    return execute
-
-
-def _together(steps: list[Effect]) -> Effect:
-    if len(steps) == 1:
-        return steps[0]
-
-    def execute(wave: Wave, active: ActiveLanes) -> None:
-        for step in steps:
-            step(wave, active)
 
     return execute
 

@@ -14,6 +14,13 @@ def gathers(instruction: Instruction) -> bool:
     return "warp" in parts if name in {"bar", "barrier"} else "sync" in parts
 
 
+def members(instruction: Instruction) -> str:
+    """The operand of such an instruction that names the lanes it waits for, "" for the whole warp."""
+    if instruction.opcode[0] in {"mma", "ldmatrix"}:
+        return ""
+    return instruction.operands[0 if "bar" in instruction.opcode[0] else -1]
+
+
 def control(instruction: Instruction) -> str:
     """How an instruction steers its lanes, "" if it does not.
 

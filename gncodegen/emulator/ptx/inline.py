@@ -91,7 +91,10 @@ class InlinedKernel:
         opcode, _, operands = rest.partition(" ")
         parts, arguments = opcode.split("."), split(operands)
         if parts[0] == "call":
-            self._call(arguments, original, depth)
+            self._call(arguments, original, depth, name, negated)
+            return
+        if parts[0] == "brx":
+            self._indexed(arguments, original, name, negated)
             return
         if parts[0] == "ret" and end:
             parts, arguments = ["bra"], [end]
@@ -100,24 +103,37 @@ class InlinedKernel:
     def _emit(self, text: str, parts: list[str], operands: list[str], guard: str, negated: bool) -> None:
         self.code.append(Instruction(text, tuple(parts), tuple(operands), guard, negated, *self._location))
 
-    def _call(self, operands: list[str], text: str, depth: int) -> None:
+    def _indexed(self, operands: list[str], text: str, guard: str, negated: bool) -> None:
+        """brx.idx as a branch for each index of its table; another index is undefined."""
+        self._scopes += 1
+        chosen, end = f"%chosen@{self._scopes}", f"$behind@{self._scopes}"
+        self.registers[chosen] = "pred"
+        if guard:
+            self._emit(text, ["bra"], [end], guard, not negated)
+        for number, target in enumerate(self.tables[operands[1]]):
+            self._emit(text, ["setp", "eq", "u32"], [chosen, operands[0], str(number)], "", False)
+            self._emit(text, ["bra"], [target], chosen, False)
+        self._emit(text, ["trap"], [], "", False)
+        self.labels[end] = len(self.code)
+
+    def _call(self, operands: list[str], text: str, depth: int, guard: str, negated: bool) -> None:
         returned = split(operands.pop(0)[1:-1]) if operands[0].startswith("(") else []
         name, passed = operands[0], split(operands[1][1:-1]) if len(operands) > 1 else []
         function = self._ptx.functions.get(name)
-        if function is None or depth >= DEEPEST_CALL or _guarded(text):
-            reason = "calls itself" if function else "is not defined in this PTX text"
-            raise EmulationFault(f"the called function {name} {reason}", instruction=text)
+        if function is None:  # the driver's, if anyone's
+            self._emit(text, ["call", name], [*returned, *passed], guard, negated)
+            return
+        if depth >= DEEPEST_CALL:
+            raise EmulationFault(f"the called function {name} calls itself", instruction=text)
         self._scopes += 1
         formal = [one.name for one in (*function.returns, *function.parameters)]
         scope = Scope(dict(zip(formal, [*returned, *passed], strict=True)), f"@{self._scopes}")
         end = f"$return@{self._scopes}"
+        if guard:
+            self._emit(text, ["bra"], [end], guard, not negated)
         self._body(function.body, scope, end, depth + 1)
         self.labels[end] = len(self.code)
 
 
 def _rest(declared: Variable) -> tuple[str, int, int, str | None]:
     return declared.kind, declared.alignment, declared.elements, declared.initial
-
-
-def _guarded(text: str) -> bool:
-    return text.startswith("@")

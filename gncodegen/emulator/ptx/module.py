@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gncodegen.emulator.ptx import text
-from gncodegen.emulator.ptx.control import control, gathers
+from gncodegen.emulator.ptx.control import control, gathers, members
+from gncodegen.emulator.ptx.device_runtime import LIBRARY
 from gncodegen.emulator.ptx.inline import InlinedKernel
 from gncodegen.emulator.ptx.layout import Layout
 from gncodegen.emulator.ptx.operands import Builder, Decoder, Effect, nothing, unsupported
 from gncodegen.emulator.ptx.registers import RegisterLayout
-from gncodegen.emulator.ptx.scalars import DTYPE
+from gncodegen.emulator.ptx.scalars import DTYPE, type_of
 from gncodegen.emulator.ptx.text import Instruction
 from gncodegen.errors import EmulationFault
 
@@ -21,7 +22,8 @@ from gncodegen.errors import EmulationFault
 class Step(NamedTuple):
     """A decoded instruction: its guard's operand (-1: none), and either what it executes or how it steers.
 
-    `target`: a branch's target, or the operand of a warp barrier's mask. `gathers`: whether lanes wait for their warp.
+    `gathers`: whether lanes wait for others of their warp. `target`: a branch's target, or the operand of the mask that
+    names those others (-1: all).
     """
 
     instruction: Instruction
@@ -37,7 +39,8 @@ class Module:
     """One `.entry` of a PTX text, decoded.
 
     Attributes: `entry` (name), `parameters`, `layout` (of its variables), `steps`, `labelled` (the steps that branches
-    lead to), `operands`, `registers` (their layout) and `granule` (the smallest bytes accessed, by space).
+    lead to), `operands`, `registers` (their layout), `granule` (the smallest bytes accessed, by space) and `meets`
+    (whether all blocks of a launch wait for each other, which must be cooperative then).
 
     Args:
         ptx: PTX 7 to 9 text.
@@ -50,6 +53,7 @@ class Module:
 
     def __init__(self, ptx: str, builders: Mapping[str, Builder], entry: str = "") -> None:
         file = text.read(ptx)
+        file.functions = text.read(LIBRARY).functions | file.functions
         function = _entry(file, entry)
         self.entry, self.parameters, self.files = function.name, tuple(function.parameters), file.files
         self._builders = builders
@@ -62,6 +66,7 @@ class Module:
         self.labelled = frozenset(kernel.labels.values())
         self.operands, self.registers = decoder.operands, RegisterLayout(decoder.registers)
         self.granule = _granules(kernel.code)
+        self.meets = any(operand.name == "%envreg1" for operand in decoder.operands)
 
     def source_line(self, pc: int) -> int:
         """The line of the generated source that an instruction comes from, 0 if unknown."""
@@ -126,7 +131,8 @@ def _entry(file: text.PtxFile, name: str) -> text.Function:
 def _target(decoder: Decoder, kernel: InlinedKernel, instruction: Instruction, steering: str) -> int:
     if steering == "branch":
         return kernel.labels[instruction.operands[0]]
-    return decoder.source(instruction.operands[0], DTYPE["u32"]) if steering == "warp" else -1
+    named = members(instruction) if gathers(instruction) else ""
+    return decoder.source(named, DTYPE["u32"]) if named else -1
 
 
 def _named(kernel: InlinedKernel) -> Counter[str]:
@@ -157,5 +163,6 @@ def _access_bytes(opcode: tuple[str, ...], filled: bool, size: tuple[str, ...]) 
         return 0 if not size else 4 if filled else int(size[0], 0)
     if "param" in opcode or "local" in opcode:
         return 0
-    count = next((int(part[1:]) for part in opcode if part in {"v2", "v4", "v8"}), 1)
-    return count * DTYPE[opcode[-1]].itemsize
+    together = {"v2", "v4", "v8"} if opcode[0] in {"ld", "st"} else set[str]()  # atomics are one by one
+    count = next((int(part[1:]) for part in opcode if part in together), 1)
+    return count * DTYPE[type_of(opcode)].itemsize

@@ -24,6 +24,7 @@ SPECIAL = frozenset({
     "%laneid", "%warpid", "%nwarpid", "%smid", "%clock", "%clock64", "%globaltimer", "%gridid",
     "%dynamic_smem_size", "%total_smem_size", "%lanemask_eq", "%lanemask_lt", "%lanemask_le", "%lanemask_gt",
     "%lanemask_ge", "%cluster_ctarank", "%cluster_nctarank", "%is_explicit_cluster", "%nsmid",
+    "%envreg1", "%envreg2",
     *(f"%{name}.{axis}" for name in ("tid", "ntid", "ctaid", "nctaid", "clusterid", "nclusterid", "cluster_ctaid",
                                      "cluster_nctaid") for axis in "xyz"),
 })  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ _INTEGERS = {
     for size in (1, 2, 4, 8)
 }
 # Half types and pairs are handled as bits; the instruction that computes with them converts.
-_AS_BITS = {"f16": "b16", "bf16": "b16", "f16x2": "b32", "bf16x2": "b32", "tf32": "b32", "f32x2": "b64"}
+_AS_BITS = {"f16": "b16", "bf16": "b16", "f16x2": "b32", "bf16x2": "b32", "tf32": "b32", "f32x2": "b64",
+            "u16x2": "b32", "s16x2": "b32"}  # fmt: skip
 DTYPE: dict[str, np.dtype[Any]] = {
     "pred": np.dtype(np.bool_),
     "f32": np.dtype(np.float32),
@@ -49,6 +51,11 @@ def literal(text: str, dtype: np.dtype[Any]) -> Any:
         return np.bool_(number != 0)
     bits = UNSIGNED[dtype.itemsize].type(number & ((1 << 8 * dtype.itemsize) - 1))
     return bits.view(dtype)
+
+
+def type_of(opcode: Sequence[str]) -> str:
+    """The type an opcode names; where it names several, the last."""
+    return next(part for part in reversed(opcode) if part in DTYPE)
 
 
 def element(nbytes: int) -> Any:

@@ -26,7 +26,7 @@ _LOCATION = re.compile(
 _STATEMENT = re.compile(
     r"[\s;]*(?:(?P<scope>\{)|(?P<location>\.loc\s[^\n]*)|(?P<label>[\w$%]+)\s*:(?!:)|(?P<statement>[^\s;][^;]*))"
 )
-_REGISTER = re.compile(r"\.reg\s+(?:\.v[24]\s+)?\.(\w+)\s+(.*)", re.S)
+_REGISTER = re.compile(r"\.reg\s*(?:\.v[24]\s+)?\.(\w+)\s+(.*)", re.S)
 _PART = re.compile(r"(?:[^,{\[(]|\{[^}]*\}|\[[^\]]*\]|\([^)]*\))+")
 _BRACE = re.compile(r"[{}]")
 _VISIBLE = re.compile(r"\S")

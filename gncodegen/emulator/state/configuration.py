@@ -27,7 +27,7 @@ class LaunchConfiguration:
     Attributes: `grid` blocks of `block` threads in clusters of `cluster` blocks, `dynamic_shared` bytes a block;
     `cooperative`: all blocks are resident at once; `checks`: uninitialised reads and races are looked for; `extents`,
     of the grid and of a block along x, y and z; `agreeing`: threads may store the same value to one place by one
-    instruction.
+    instruction; `workspace`: the address of what the barrier of all blocks needs, 0 for none.
     """
 
     module: Module
@@ -41,6 +41,7 @@ class LaunchConfiguration:
     checks: bool
     extents: tuple[Extents, Extents]
     agreeing: bool = False
+    workspace: int = 0
 
     @property
     def shared_bytes(self) -> int:
@@ -74,6 +75,7 @@ class LaunchConfiguration:
             "lanemask_eq": bit, "lanemask_lt": bit - np.uint64(1), "lanemask_le": 2 * bit - np.uint64(1),
             "lanemask_gt": ~(2 * bit - np.uint64(1)) & np.uint64(0xFFFF_FFFF),
             "lanemask_ge": ~(bit - np.uint64(1)) & np.uint64(0xFFFF_FFFF),
+            "envreg1": self.workspace >> 32, "envreg2": self.workspace & 0xFFFF_FFFF,
             "cluster_ctarank": block % cluster, "cluster_nctarank": cluster, "is_explicit_cluster": cluster > 1,
         }  # fmt: skip
         return np.asarray(plain[base])
