@@ -48,7 +48,11 @@ LARGER = 40
 CASES_A_NETWORK = 50
 """Batches through each drawn network."""
 
-Counts = dict[str, int]
+COUNTS = ("cases", "wrong", "crashes", "hangs")
+
+Counts = dict[str, Any]
+"""COUNTS → how many, and "failures" → what there was, with its seed; what is missing is none."""
+
 Run = Callable[[int, int, Path], Counts]
 
 
@@ -95,13 +99,8 @@ def prediction(number: int = 1) -> Any:
     """
     if number % LARGER == 0:
         return network().predict(images())
-    layers = [
-        gnc.FeatureInputLayer(4, normalization="none"),
-        gnc.GroupNormalizationLayer(2),
-        gnc.ReluLayer(),
-        gnc.SoftmaxLayer(),
-    ]
-    return gnc.compile(layers, batch_size=4, training=False).predict(images()[:, 0, :2, :].reshape(-1, 4))
+    layers = [gnc.FeatureInputLayer(4, normalization="none"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer()]
+    return gnc.compile([*layers, gnc.SoftmaxLayer()], batch_size=4, training=False).predict(images()[:, 0, :2, :].reshape(-1, 4))
 
 
 def expected_of(cases: int) -> dict[int, Any]:
@@ -118,7 +117,7 @@ def use_cache(place: Path) -> None:
 
 
 def child(work: Callable[[], bool]) -> int:
-    """Starts a forked child that does some work and ends with 0 where it was right."""
+    """Starts a child that does some work and ends with 0 where it was right."""
     pid = os.fork()
     if pid:
         return pid
@@ -147,8 +146,9 @@ def ended(pid: int, killed: bool = False) -> Counts:
 
 
 def added(*counts: Counts) -> Counts:
-    """The sum."""
-    return {key: sum(each.get(key, 0) for each in counts) for key in ("cases", "wrong", "crashes", "hangs")}
+    """The sum, with nothing missing."""
+    failures = [failure for each in counts for failure in each.get("failures", [])]
+    return {key: sum(each.get(key, 0) for each in counts) for key in COUNTS} | {"failures": failures}
 
 
 # ---- one process, many networks --------------------------------------------------------------------------------------
@@ -358,9 +358,8 @@ def mutated(name: str) -> Run:
     def run(cases: int, seed: int, folder: Path) -> Counts:
         gc.set_threshold(50_000, 20, 50)  # parsers make many small objects and little garbage: a quarter of the time
         ends, findings = mutations.run(mutations.ATTACKS[name], cases, seed)
-        for finding, number in findings.items():
-            print(f"{name}, seed {number}: {finding}", file=sys.stderr)
-        return {"cases": cases, "wrong": cases - ends["accepted"] - ends["refused"]}
+        failures = [f"seed {number}: {finding}" for finding, number in findings.items()]
+        return {"cases": cases, "wrong": cases - ends["accepted"] - ends["refused"], "failures": failures}
 
     return run
 
@@ -369,14 +368,14 @@ def drawn_networks(cases: int, seed: int, folder: Path) -> Counts:
     """A case is a batch through a drawn network, of which each has CASES_A_NETWORK, against the float64 oracle."""
     os.environ["GNCODEGEN_COMPILE_WORKERS"] = "1"  # to start one takes as long as to compile a network's kernels
     environment.environment.cache_clear()
-    judged = wrong = 0
+    judged, failures = 0, list[str]()
     for first in range(0, cases, CASES_A_NETWORK):
         try:
             judged += judge(seed + first, min(CASES_A_NETWORK, cases - first))
         except Exception as error:
-            print(f"drawn-networks, seed {seed + first}: {type(error).__name__}: {error}", file=sys.stderr)
-            judged, wrong = judged + 1, wrong + 1
-    return {"cases": judged, "wrong": wrong}
+            failures.append(f"seed {seed + first}: {type(error).__name__}: {error}"[:1000])
+            judged += 1
+    return {"cases": judged, "wrong": len(failures), "failures": failures}
 
 
 ATTACKS = (
