@@ -100,7 +100,8 @@ def prediction(number: int = 1) -> Any:
     if number % LARGER == 0:
         return network().predict(images())
     layers = [gnc.FeatureInputLayer(4, normalization="none"), gnc.GroupNormalizationLayer(2), gnc.ReluLayer()]
-    return gnc.compile([*layers, gnc.SoftmaxLayer()], batch_size=4, training=False).predict(images()[:, 0, :2, :].reshape(-1, 4))
+    net = gnc.compile([*layers, gnc.SoftmaxLayer()], batch_size=4, training=False)
+    return net.predict(images()[:, 0, :2].reshape(-1, 4))
 
 
 def expected_of(cases: int) -> dict[int, Any]:
