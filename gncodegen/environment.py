@@ -58,7 +58,12 @@ def _integer(name: str, allowed: str) -> int:
 def _cache_dir() -> Path:
     given = os.environ.get("GNCODEGEN_CACHE_DIR")
     if given:
-        return Path(given).expanduser().absolute()
+        try:
+            return Path(given).expanduser().absolute()
+        except RuntimeError as error:
+            raise OptionsError(
+                f"GNCODEGEN_CACHE_DIR={given!r}: there is no such user's home; allowed: a folder; write its whole path"
+            ) from error
     from platformdirs import user_cache_path  # noqa: PLC0415  a folder that was named needs no search
 
     return user_cache_path("gncodegen", appauthor=False)

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gncodegen.cache.cleaning import clean_sometimes
+from gncodegen.cache.files import is_whole
 from gncodegen.errors import CompileError
 from gncodegen.footprint import check_program
 from gncodegen.kernels.program import Program
@@ -25,6 +26,10 @@ from gncodegen.specification import Specification
 
 if TYPE_CHECKING:
     from gncodegen.passes.lower import Lowering
+
+
+TRIES = 3
+"""To compile a function whose files another process removes meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ class Functions:
     def _lower(self, specification: Specification) -> Lowered:
         target = self._backend.target
         known = load_program(specification, target.tag)
+        tell(trace.CACHE, lambda: f"{specification.function}: {'lowered' if known is None else 'from the cache'}")
         if known is None:
             from gncodegen.passes.lower import Lowering  # noqa: PLC0415  a Program from disk needs no IR
 
@@ -137,20 +143,30 @@ class Functions:
                 files = target.write(program.schedules)
         self._files |= zip(program.schedules, files, strict=True)
         check_program(program, self._options.target)
+        for _ in range(TRIES - 1):
+            try:
+                return self._linked(specification, program, files)
+            except CompileError:
+                if all(is_whole(source.path) for source in files):
+                    raise
+                files = target.write(program.schedules)  # somebody has cleared the cache
+        return self._linked(specification, program, files)
+
+    def _linked(self, specification: Specification, program: Program, files: list[Source]) -> Lowered:
+        """A Program, of whose schedules these are the files, with its kernels compiled and in memory."""
         begin = perf_counter()
         try:
-            compiled = target.compile(files)
-            if compiled:
-                clean_sometimes()
+            compiled = self._backend.target.compile(files)
         except CompileError as error:
             raise CompileError(f"{_layers_at_fault(program, files, str(error))}{error}") from error
-        origin = "lowered" if known is None else "from the cache"
         seconds = perf_counter() - begin
-        tell(trace.CACHE, lambda: f"{program} {origin}; {compiled} kernels compiled in {seconds:.2f} s")
+        tell(trace.CACHE, lambda: f"{program}: {compiled} kernels compiled in {seconds:.2f} s")
         files = files[: len(program.kernels)]  # others are for later runs
         files, overrides = replaced(program, files, self._options, self._backend, self._persistent)
         sources = dict(zip(program.kernels, files, strict=True))
         runner = self._backend.runner(program, sources, self._persistent)
+        if compiled:
+            clean_sometimes()  # what this function needs is in memory
         return Lowered(specification, program, sources, runner, overrides)
 
     def _written(self, schedules: Collection[Schedule]) -> list[Source]:

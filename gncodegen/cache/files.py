@@ -9,11 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from gncodegen.cache import disk
-from gncodegen.cache.folder import check, instead_of, log
+from gncodegen.cache.folder import check, fault, instead_of, log
 from gncodegen.errors import CacheError
 
 DAY = 86_400
 """Seconds."""
+
+MOST_BYTES = 1 << 28
+"""Of a file; a larger one is not what was written."""
 
 MARKS = {".ll": b";", ".ptx": b"//"}
 """How a comment starts in files of these suffixes; "#" in others."""
@@ -77,19 +80,21 @@ def _seal(name: str, content: bytes) -> bytes:
 def _read(path: Path, quiet: bool = False) -> bytes | None:
     try:
         with disk.opened(path, follow=False) as file:
-            written, sealed = os.fstat(file.fileno()).st_mtime, file.read()
+            facts = os.fstat(file.fileno())
+            sealed = b"" if facts.st_size > MOST_BYTES or fault(facts) else file.read()
     except OSError:  # also what the disk no longer gives
         return None
     check(path.parent)
     content = sealed[: -len(_seal(path.name, b""))]
     if sealed[len(content) :] == _seal(path.name, content):
-        if time.time() - written > DAY:
+        if time.time() - facts.st_mtime > DAY:
             with suppress(OSError):  # what is used stays longest; a cache that cannot be written is not cleaned
                 os.utime(path)
         return content
     if not quiet:
         cure = "; to edit a kernel, run `gncodegen edit`" if path.suffix == ".py" else ""
-        log.warning("%s is damaged, or was not written by gncodegen: it is not used, and made anew%s", path, cure)
+        what = "is damaged, was not written by gncodegen, or others can write to it"
+        log.warning("%s %s: it is not used, and made anew%s", path, what, cure)
     return None
 
 

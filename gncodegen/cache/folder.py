@@ -98,8 +98,6 @@ def check(folder: Path) -> None:
     Raises:
         CacheError: somebody else owns it or may write to it, or to a folder on the way to it; names the cure.
     """
-    if not hasattr(os, "geteuid"):
-        return
     real = folder.resolve()
     base = environment().cache_dir
     if folder.is_relative_to(base) and not real.is_relative_to(base.resolve()):
@@ -108,16 +106,18 @@ def check(folder: Path) -> None:
         )
     for place in (real, *real.parents):
         own = place == real or place.is_relative_to(base.resolve())
-        if found := _fault(place.stat(), own):
-            fault, cure = found
+        if found := fault(place.stat(), own):
+            wrong, cure = found
             raise CacheError(
-                f"the cache folder {str(folder)!r} is not believed: {str(place)!r} {fault}; allowed: folders that only "
+                f"the cache folder {str(folder)!r} is not believed: {str(place)!r} {wrong}; allowed: folders that only "
                 f"you can write to; {cure.format(str(place))}set GNCODEGEN_CACHE_DIR to a folder of your own"
             )
 
 
-def _fault(facts: os.stat_result, own: bool) -> tuple[str, str] | None:
-    """What is wrong with one folder, and a cure; `own`: it is the cache's or lies in it, and not on the way to it."""
+def fault(facts: os.stat_result, own: bool = True) -> tuple[str, str] | None:
+    """What is wrong with a folder or file, and a cure; `own`: it is the cache's or in it, and not on the way to it."""
+    if not hasattr(os, "geteuid"):
+        return None
     me, cure = os.geteuid(), "run `chmod go-w {!r}`, or "
     if facts.st_uid not in (me, 0) and not (own and environment().cache_shared):
         trusted = "set GNCODEGEN_CACHE_SHARED=1 if you trust its owner, or " if own else ""

@@ -88,6 +88,29 @@ def test_what_is_no_file_is_not_read(place):
         assert files.read(place / name) is None
 
 
+def test_what_is_larger_than_any_file_is_not_read_into_memory(place):
+    path = files.write(place / "a.o", CONTENT)
+    os.truncate(path, 1 << 40)  # takes no room on a disk that knows holes
+    assert files.read(path) is None
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda path: path.chmod(0o606),
+        pytest.param(
+            lambda path: os.chown(path, 12345, -1), marks=pytest.mark.skipif(os.geteuid() != 0, reason="root only")
+        ),
+    ],
+)
+def test_a_file_that_others_can_write_to_is_made_anew(place, give, caplog):
+    path = files.write(place / "a.o", CONTENT)
+    give(path)
+    assert files.read(path) is None
+    assert f"{path} is damaged, was not written by gncodegen, or others can write to it" in caplog.text
+    assert files.read(files.write(path, CONTENT)) == CONTENT
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o722, 0o702])
 def test_a_folder_that_others_write_to_is_refused(place, mode):
     place.mkdir()

@@ -136,9 +136,13 @@ def test_a_read_only_warm_cache_without_a_home(warm, cache):
 
 @pytest.mark.full(like="cache/test_processes.py::test_a_read_only_warm_cache_without_a_home")
 @pytest.mark.parametrize(
-    "place", ["a file", "odd", *(pytest.param(p, marks=pytest.mark.full) for p in ("no home", "~"))]
+    "place", ["a file", "nobody's home", "odd", *(pytest.param(p, marks=pytest.mark.full) for p in ("no home", "~"))]
 )
 def test_odd_places(warm, tmp_path, place):
+    if place == "nobody's home":
+        said = start("~nobody of this name/cache").communicate()[1]
+        assert "there is no such user's home; allowed: a folder; write its whole path" in said.splitlines()[-1]
+        return
     if place == "a file":
         (tmp_path / "file").write_text("")
         process = start(tmp_path / "file")
@@ -166,6 +170,23 @@ def test_a_worker_that_dies_costs_nothing(warm, tmp_path):
     dying += "w._START = 'import os; print(\"ready\", flush=True); input(); os._exit(9)'\n"
     process = start(tmp_path / "cache", dying + SCRIPT, GNCODEGEN_COMPILE_WORKERS="3")
     assert result(process)[0] == warm[1]
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "if calls == [1]: [p.unlink() for n in sources[:2] for p in n.path.parent.glob(n.path.stem + '.*')]",
+        pytest.param("if len(calls) % 3 != 0: cleaning.clear()", marks=pytest.mark.full),
+    ],
+)
+def test_files_that_are_removed_meanwhile_are_made_again(warm, cache, meanwhile):
+    removing = "from gncodegen import lowering\nfrom gncodegen.cache import cleaning\n"
+    removing += "from gncodegen.targets.cpu.target import CpuTarget\ncalls, real = [], CpuTarget.compile\n"
+    removing += f"def late(self, sources):\n    calls.append(1)\n    {meanwhile}\n    return real(self, sources)\n"
+    removing += "CpuTarget.compile = late\nlowering.clean_sometimes = cleaning.clear\n"
+    said = SCRIPT.replace('sources = "".join(kernel.source for kernel in net.kernels.values())', "sources = ''")
+    bare = start(cache, said)
+    assert result(start(cache, removing + said))[0] == result(bare)[0]
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.full)])
