@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,13 @@ def test_a_kill_at_any_line_leaves_one_of_both(folder: Path, monkeypatch: pytest
     assert fill(folder) == {2.0}
 
 
+@pytest.fixture
+def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With files that may not grow: Python takes a .pyc that it wrote in part for done."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+
+@pytest.mark.usefixtures("no_bytecode")
 def test_what_cannot_be_written_leaves_the_old_state_and_nothing_else(folder: Path) -> None:
     before, limits = contents(folder), resource.getrlimit(resource.RLIMIT_FSIZE)
     sizes = [len(content) - 1 for name, content in before.items() if name != FOREIGN]
@@ -85,6 +93,7 @@ def test_places_that_cannot_be_written_to(folder: Path, monkeypatch: pytest.Monk
     assert contents(folder) == before
 
 
+@pytest.mark.usefixtures("no_bytecode")
 def test_a_file_holds_the_old_content_or_the_new(tmp_path: Path) -> None:
     path, limits = tmp_path / "y.npy", resource.getrlimit(resource.RLIMIT_FSIZE)
     saving.write_file(path, b"old")

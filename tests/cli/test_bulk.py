@@ -78,7 +78,10 @@ def test_what_cannot_be_is_refused(files: tuple[str, str], capsys: pytest.Captur
     assert "--ranks 2 without --output" in capsys.readouterr().err
 
 
-def test_a_disk_that_fills_up_is_told_and_what_did_not_fit_is_done_again(files: tuple[str, str]) -> None:
+def test_a_disk_that_fills_up_is_told_and_what_did_not_fit_is_done_again(
+    files: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python takes a .pyc that it wrote in part for done
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     class Filling(Wide):
