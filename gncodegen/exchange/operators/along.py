@@ -26,10 +26,14 @@ def cumulated(node: Node) -> Value:
     return mapped(node.construction, value, axis, summed.T if node.attributes.get("reverse", 0) else summed)
 
 
-def first_maximum(node: Node, value: Value, axis: int, last: bool = False) -> Value:
-    """1 at the first maximum along one axis, or at the last, else 0."""
+def first_maximum(node: Node, value: Value, axis: int, last: bool = False, left: Value | None = None) -> Value:
+    """1 at the first maximum along one axis, or at the last, else 0; with `left`, 1 or 0, of the places where it is 1.
+
+    What is not left must be −∞, which may be the maximum of what is.
+    """
     most = reduced(node, value, (axis,), "maximum")
     there = node.construction.joined([value, most], gnc.ElementwiseLayer("equal"))
+    there = there if left is None else combined(node, "multiply", [there, left])
     others = np.tril(np.ones((value.shape[axis],) * 2), -1)
     before = mapped(node.construction, there, axis, others.T if last else others)
     return combined(node, "multiply", [there, with_constant(node, "equal", before, np.zeros(()))])

@@ -28,15 +28,17 @@ def largest(node: Node) -> Sequence[Value]:
     if not 1 <= count <= min(MOST_TAKEN, value.shape[axis]):
         raise Unsupported(f"k = {count} of {value.shape[axis]}; allowed: 1 to {min(MOST_TAKEN, value.shape[axis])}")
     least = not node.attributes.get("largest", 1)
-    left = construction.alike(value, gnc.UnaryLayer("negative")) if least else value
+    rest = construction.alike(value, gnc.UnaryLayer("negative")) if least else value
+    left: Value | None = None
     found, places = list[Value](), list[Value]()
     for number in range(count):
-        there = first_maximum(node, left, axis)
-        found.append(reduced(node, left, (axis,), "maximum"))
+        there = first_maximum(node, rest, axis, left=left)
+        found.append(reduced(node, rest, (axis,), "maximum"))
         places.append(place_of(node, there, axis))
         if number + 1 < count:
             others = construction.with_constant("equal", there, np.zeros(()))
-            left = construction.with_constant("select", others, np.asarray(-np.inf), more=[left])
+            rest = construction.with_constant("select", others, np.asarray(-np.inf), more=[rest])
+            left = others if left is None else combined(node, "multiply", [left, others])
     joined = joined_along(construction, found, axis)
     values = construction.alike(joined, gnc.UnaryLayer("negative")) if least else joined
     return [values, joined_along(construction, places, axis)]
