@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gncodegen.exchange.construction import Construction, Unsupported, Value
+from gncodegen.exchange.construction import Construction, Unsupported, Value, broadcast_shape
 from gncodegen.exchange.node import MANY, Node, Operand
 from gncodegen.exchange.operators import OPERATORS, arithmetic, elementwise, logic
 from gncodegen.exchange.operators.movement import RESHAPES
@@ -214,6 +214,27 @@ def _alike(node: Node, operands: Sequence[Found | None], first: Displaced) -> li
     return _run(node, [_refitted(node, each, pattern) for each in operands], pattern.groups)
 
 
+def _expanded(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
+    """Repeated along axes of extent 1, each of which gets an own axis."""
+    (constant,) = _constants(operands[1:])
+    assert constant is not None
+    target = [int(n) for n in constant.ravel()]
+    wanted = [1] * (len(first.groups) - len(target)) + target
+    if len(wanted) > len(first.groups):
+        raise Unsupported(f"it expands to {len(wanted)} axes; allowed: as many as the array has, {len(first.groups)}")
+    broadcast_shape([first.shape, tuple(wanted)])
+    wide = [axis for axis, (want, extent) in enumerate(zip(wanted, first.shape, strict=True)) if extent == 1 != want]
+    if not wide:
+        return [first]
+    value = node.construction.reshaped(first.value, (*first.value.shape, *(1 for _ in wide)))
+    groups = list(first.groups)
+    for place, axis in enumerate(wide):
+        groups[axis] = (*groups[axis], first.value.rank + place)
+    ones = np.ones([wanted[axis] for axis in wide])
+    found = node.construction.with_constant("multiply", value, ones)
+    return [_placed(node.construction, found, tuple(groups))]
+
+
 def _along(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
     """Along one axis, or along all from it on."""
     along = OPERATORS[node.step.operator].along
@@ -334,6 +355,7 @@ STEPS: Mapping[str, Run] = {
     **dict.fromkeys(("Split", "Gather"), _parted),
     "Slice": _sliced,
     "Concat": _joined,
+    "Expand": _expanded,
     "Attention": _attended,
     **dict.fromkeys(
         ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd"), _reduced

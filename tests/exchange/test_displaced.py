@@ -13,7 +13,7 @@ from gncodegen.errors import NetworkError
 
 TIME, CHANNELS = 4, 6
 CONSTANTS = {"apart": (TIME, -1, 2, 3), "turned": (TIME, -1, 3, 2), "whole": (TIME, -1, CHANNELS), "starts": (1, 0, 2),
-             "ends": (4, 2**62, 5), "two": (2,), "first": (0,)}  # fmt: skip
+             "ends": (4, 2**62, 5), "two": (2,), "first": (0,), "wide": (1, 1, 5, 1)}  # fmt: skip
 
 
 def model(*steps, opset=17):
@@ -22,7 +22,7 @@ def model(*steps, opset=17):
     for number, (operator, constant, attributes) in enumerate(steps):
         given = [str(number), *filter(None, constant.split())]
         nodes.append(helper.make_node(operator, given, [str(number + 1)], **attributes))
-    rank = 4 if steps[-1][1] in ("apart", "turned", "two") else 3
+    rank = 4 if steps[-1][1] in ("apart", "turned", "two", "wide") else 3
     order = [1, 0, *range(2, rank)]
     nodes.append(helper.make_node("Transpose", [str(len(steps))], ["y"], perm=order))
     constants = {name: np.array(value, np.int64) for name, value in CONSTANTS.items()}
@@ -36,6 +36,7 @@ def model(*steps, opset=17):
         model(("Reshape", "apart", {}), ("Reshape", "turned", {})),
         model(("Slice", "starts ends", {})),
         model(("Unsqueeze", "two", {})),
+        model(("Unsqueeze", "two", {}), ("Expand", "wide", {})),
         model(("Softmax", "", {"axis": 0})),
         model(("Softmax", "", {"axis": 2}), opset=11),
         model(("Hardmax", "", {"axis": -1})),

@@ -191,6 +191,30 @@ def constants(x):
     return y + torch.ones_like(x) + x.new_full((8,), 0.5)
 
 
+def windows(x):
+    y = F.fold(F.unfold(x, (3, 2), padding=1, stride=(2, 1), dilation=(1, 2)) * 2, 8, (3, 2), (1, 2), 1, (2, 1))
+    distances = torch.cdist(x.flatten(2), x.flatten(2)[:, :2] * 2) + torch.cdist(x[:, :, 0], x[:, :2, 1], p=1)
+    return y, distances, x[:, [0, 2], [1, -1]], x[:, :, [[0], [1]], [2, 3]], (x * 300).abs().to(torch.uint8) * x
+
+
+def observed(x, places):
+    """As masks of transformers are made, from the number of each observation; the first query may see nothing."""
+    own, keys = torch.arange(x.size(0)).view(-1, 1, 1), torch.arange(4)[None, None, :]
+    steps = torch.arange(4)[None].expand(x.size(0), -1)[own, keys]
+    allowed = (places < 0.9)[own, keys] & (keys >= 1) & (steps <= torch.arange(4)[None, :, None])
+    y = F.scaled_dot_product_attention(x, x, x, attn_mask=allowed[:, None])
+    return y, x[own[:, 0], [1], 2:, :] * places[own, 1][..., None]
+
+
+def samples(x, places, theta):
+    y = F.grid_sample(x, places * 1.3, align_corners=False)
+    y = y + F.grid_sample(x, places * 1.3, padding_mode="border", align_corners=True)
+    y = y + F.grid_sample(x, places * 1.3, mode="nearest", align_corners=False)
+    y = y + F.grid_sample(x, places * 4, padding_mode="reflection", align_corners=False)
+    y = y + F.grid_sample(x, places * 4, padding_mode="reflection", align_corners=True)
+    return y, F.grid_sample(x, F.affine_grid(theta, x.shape, align_corners=False), align_corners=True)
+
+
 CASES = {
     "activations": (Call(activations), (2, 4, 3)),
     "arithmetic": (Call(arithmetic), (2, 3, 4)),
@@ -207,6 +231,9 @@ CASES = {
     "blocks": (Call(blocks, nn.ChannelShuffle(3), nn.PixelShuffle(2), nn.PixelUnshuffle(2)), IMAGES),
     "constants": (Call(constants), IMAGES),
     "slopes": (Call(convolutions, nn.PReLU(6), nn.PReLU()), IMAGES),
+    "windows": (Call(windows), IMAGES),
+    "observed": (Call(observed), (2, 2, 4, 3), (2, 4)),
+    "samples": (Call(samples), (2, 2, 5, 6), (2, 3, 4, 2), (2, 2, 3)),
     "images": (
         Call(
             convolutions,
@@ -246,7 +273,7 @@ CASES = {
     "places": (Places(), (2, 4), (2, 5)),
     "without effect": (Call(convolutions, nn.Dropout(0.5), nn.Identity(), nn.Softmin(1), nn.Flatten()), (2, 3, 4)),
 }  # fmt: skip
-KEPT = ("activations", "conditions", "placed", "parts", "norms", "products of arrays", "places")
+KEPT = ("activations", "conditions", "observed", "placed", "parts", "norms", "products of arrays", "places")
 
 
 @pytest.mark.few

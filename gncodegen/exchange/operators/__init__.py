@@ -17,6 +17,7 @@ from gncodegen.exchange.operators import (
     products,
     reduction,
     resizing,
+    sampling,
     windows,
 )
 from gncodegen.exchange.operators.row import Operator
@@ -35,5 +36,6 @@ OPERATORS: Mapping[str, Operator] = {
     **along.OPERATORS,
     **ordering.OPERATORS,
     **resizing.OPERATORS,
+    **sampling.OPERATORS,
 }
 """Operator of the default domain → how it becomes layers."""

@@ -11,6 +11,7 @@ import numpy as np
 import gncodegen as gnc
 from gncodegen.exchange.construction import Unsupported, Value
 from gncodegen.exchange.operators.matrices import multiplied, turned
+from gncodegen.exchange.operators.reduction import reduced
 from gncodegen.exchange.operators.row import Operator, single
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ def _shares(node: Node, scores: Value) -> Value:
     if isinstance(mask, Value):
         if not node.attributes.get("additive", 0):  # whether it is a condition, which is 1 and 0 here, is not known
             raise Unsupported("a mask that is computed; allowed: a constant, or MatMul, Add and Softmax in its place")
+        if not np.any(added):
+            return _shares_of_computed(node, scores, mask)
         scores = construction.joined([scores, mask], gnc.ElementwiseLayer("add", 2))
     elif mask is not None:
         known = _added(mask) if mask.dtype == bool else mask
@@ -125,6 +128,16 @@ def _shares(node: Node, scores: Value) -> Value:
     if not nothing.any():
         return shares
     return construction.with_constant("multiply", shares, np.where(nothing, 0.0, 1.0))
+
+
+def _shares_of_computed(node: Node, scores: Value, mask: Value) -> Value:
+    """The same where a computed mask is added; of queries that it allows nothing the softmax would be no number."""
+    construction = node.construction
+    finite = construction.with_constant("maximum", mask, np.asarray(np.finfo(np.float32).min))
+    shares = _softmax(construction, construction.joined([scores, finite], gnc.ElementwiseLayer("add", 2)))
+    most = reduced(node, mask, (mask.rank - 1,), "maximum")
+    anything = construction.with_constant("greater", most, np.asarray(-np.inf))
+    return construction.joined([shares, anything], gnc.ElementwiseLayer("multiply", 2))
 
 
 def _of_positions(node: Node, rows: int, columns: int) -> NDArray[Any]:

@@ -57,6 +57,12 @@ def _layer(stem: str, rank: int) -> Any:
     return found
 
 
+def _frozen(node: Node) -> dict[str, float]:
+    """What training leaves as it is: a bias that the model does not have, weights that an importer made up."""
+    weights = {} if node.attributes.get("learned", 1) else {"weight_learn_rate_factor": 0.0}
+    return weights if node.has(2) else {**weights, "bias_learn_rate_factor": 0.0}
+
+
 def convolution(node: Node) -> Value:
     """Y = x ⋆ w + b; weights are (filters, channels / groups, *window)."""
     rank = len(_spatial(node))
@@ -71,8 +77,7 @@ def convolution(node: Node) -> Value:
         "padding": _pads(node, window, stride, dilation),
         "weights": np.moveaxis(weights, (0, 1), (-1, -2)),
         "bias": bias,
-        # A bias that the model does not have stays zero in training.
-        **({} if node.has(2) else {"bias_learn_rate_factor": 0.0}),
+        **_frozen(node),
     }
     if groups == 1:
         layer = _layer("Convolution", rank)(window, filters, **shared)
@@ -118,7 +123,7 @@ def _transposed(node: Node, weights: NDArray[Any], bias: NDArray[Any]) -> Any:
         cropping=sides,
         weights=np.moveaxis(weights, (0, 1), (-1, -2)),
         bias=bias,
-        **({} if node.has(2) else {"bias_learn_rate_factor": 0.0}),
+        **_frozen(node),
     )
 
 

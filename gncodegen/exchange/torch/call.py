@@ -19,6 +19,9 @@ class Array(str):
     __slots__ = ()
 
 
+OWN = Array("the number of each observation")
+"""An index that says of every observation itself: 0 … N − 1 along the first axis."""
+
 Extents = tuple[int, ...]
 
 
@@ -58,6 +61,7 @@ class Call:
         number: position in the graph, from 1.
         arguments: by the names of the operator's schema, defaults filled in.
         shape: of its first result.
+        dtype: of its first result, as torch names it.
         results: how many it has.
         writer: where steps go.
     """
@@ -67,6 +71,7 @@ class Call:
     number: int
     arguments: Mapping[str, Any]
     shape: Extents
+    dtype: str
     results: int
     writer: Writer
 

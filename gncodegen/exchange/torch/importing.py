@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from gncodegen.errors import NetworkError
 from gncodegen.exchange.construction import Unsupported
 from gncodegen.exchange.node import MANY, Step
 from gncodegen.exchange.torch.binding import bound
-from gncodegen.exchange.torch.call import Array, Call, Writer
+from gncodegen.exchange.torch.call import OWN, Array, Call, Writer
 from gncodegen.exchange.torch.capture import Captured, captured
 from gncodegen.exchange.torch.framework import framework
 from gncodegen.exchange.torch.operators import OPERATORS
@@ -102,6 +102,12 @@ def _refuse(step: Step, operands: Sequence[NDArray[Any] | None]) -> Sequence[NDA
     raise Unsupported(f"{step.operator} of constants; allowed: at least one array computed at run time")
 
 
+MOVED = {
+    "alias", "clone", "contiguous", "expand", "flatten", "reshape", "select", "slice", "squeeze", "to", "_to_copy",
+    "unflatten", "unsqueeze", "view",
+}  # fmt: skip
+"""Operators that leave the numbers of observations what they are, where the first axis stays that of observations."""
+
 OF_BITS = {form.format(name) for form in ("__{}__", "bitwise_{}") for name in ("and", "or", "xor", "not")}
 """Operators that are those of conditions where they get conditions."""
 
@@ -118,6 +124,7 @@ class _Walk:
         self.writer = Writer()
         self.inputs: dict[str, tuple[int | None, ...]] = {}
         self._known: dict[Any, Any] = {}
+        self._own: list[Any] = []  # tensors that stand for the numbers of observations, of which they hold the first
         for node in found.inputs:
             self.inputs[node.name] = tuple(n if n < MANY else None for n in _shape(node.meta["val"]))
             self._known[node] = self._array(node.name, _shape(node.meta["val"]))
@@ -149,14 +156,36 @@ class _Walk:
             return self._known[node.args[0]][node.args[1]]
         if node.op == "call_function" and not hasattr(value, "shape") and not isinstance(value, (tuple, list)):
             return None if value is None else _number(value)
+        if node.op == "call_function" and (own := self._numbers(node)) is not None:
+            self._own.append(own)
+            return own
         arguments = _arguments(node, self._of)
         if arguments is None:
             return self._call(node, number, {str(i): self._of(each) for i, each in enumerate(node.args)})
-        if _name(node) in LIKE or not any(isinstance(each, Array) for each in _flat(arguments.values())):
+        flat = _flat(arguments.values())
+        known = not any(isinstance(each, Array) for each in flat)
+        if any(map(self._is_own, flat)) and not (_name(node) == "index" and self._is_own(arguments["indices"][0])):
+            known = False  # what is computed with the numbers of observations differs between them
+        if _name(node) in LIKE or known:
             constant = self._constant(node)
             if constant is not None:
                 return constant
         return self._call(node, number, arguments)
+
+    def _numbers(self, node: Any) -> Any:
+        """What stands for 0 … N − 1 along the first axis, as for one observation; None where it is something else."""
+        name, value = _name(node), node.meta.get("val")
+        if name not in MOVED | {"arange"} or not hasattr(value, "shape") or _shape(value)[:1] != (MANY,):
+            return None
+        if name == "arange":
+            torch = framework("from_torch")
+            given = _arguments(node, self._of) or {}
+            usual = not given.get("start") and given.get("step", 1) == 1
+            return torch.zeros(1, dtype=value.dtype) if usual else None
+        return self._constant(node) if self._is_own(self._of(node.args[0])) else None
+
+    def _is_own(self, value: Any) -> bool:
+        return any(value is each for each in self._own)
 
     def _of(self, argument: Any) -> Any:
         """An argument with nodes replaced by what they stand for."""
@@ -175,11 +204,20 @@ class _Walk:
             many = type(extent) is int and extent >= MANY and extent % MANY == 0
             return extent // MANY if many else extent
 
+        # Numbers in the place of values are float64, whatever the module's own tensors are.
+        floats = [each for each in _flat(map(self._of, node.args)) if getattr(each, "is_floating_point", bool)()]
+        wide = any(each.dtype == torch.float64 for each in floats)
+
+        def widened(value: Any) -> Any:
+            if isinstance(value, list):
+                return [*map(widened, value)]
+            return value.double() if wide and isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
         def given(argument: Any) -> Any:
             value = self._of(argument)
             if isinstance(value, Array):
-                return torch.empty([*map(one, self.writer.shapes[value])], dtype=argument.meta["val"].dtype)
-            return [*map(one, value)] if isinstance(value, list) else value
+                value = torch.empty([*map(one, self.writer.shapes[value])], dtype=argument.meta["val"].dtype)
+            return widened([*map(one, value)] if isinstance(value, list) else value)
 
         arguments = [given(each) for each in node.args]
         # The end of a slice that has none is the largest number that there is.
@@ -193,9 +231,10 @@ class _Walk:
         value = node.meta.get("val")
         several = isinstance(value, (tuple, list))
         results: list[Any] = [each for each in value if hasattr(each, "shape")] if several else [value]
-        shape = _shape(results[0]) if results and hasattr(results[0], "shape") else ()
+        first = results[0] if results and hasattr(results[0], "shape") else None
+        shape, dtype = ((), "") if first is None else (_shape(first), str(first.dtype))
         named = {name: self._named(each) for name, each in arguments.items()}
-        call = Call(str(node.target), _title(node), number, named, shape, len(results), self.writer)
+        call = Call(str(node.target), _title(node), number, named, shape, dtype, len(results), self.writer)
         made: Any = self._converted(call, node)
         made = (made,) if isinstance(made, Array) else made
         for name, result in zip(made, results, strict=False):
@@ -212,6 +251,8 @@ class _Walk:
                 raise Unsupported("a sum of conditions; allowed: one of floats; write a | b, or a.float() + b")
             if _name(node) in OF_BITS and str(node.meta["val"].dtype) != "torch.bool":
                 raise Unsupported("bits of whole numbers; allowed: conditions")
+            if OWN in _flat(call.arguments.values()) and _name(node) != "index":
+                raise Unsupported("the number of each observation; allowed: as an index along the first axis")
             if row is None:
                 raise Unsupported(
                     "no layer computes it; allowed: the operators of docs/exchange.md; write the module with those, or "
@@ -223,6 +264,8 @@ class _Walk:
 
     def _named(self, argument: Any) -> Any:
         """An argument with known tensors as constants under names."""
+        if self._is_own(argument):
+            return OWN
         if isinstance(argument, list):
             return [self._named(each) for each in argument]
         return self.writer.constant(_host(argument)) if hasattr(argument, "detach") else argument
@@ -244,7 +287,7 @@ def _arguments(node: Any, of: Any) -> dict[str, Any] | None:
     return found | {name: of(given) for name, given in node.kwargs.items()}
 
 
-def _flat(values: Any) -> list[Any]:
+def _flat(values: Iterable[Any]) -> list[Any]:
     return [each for value in values for each in (_flat(value) if isinstance(value, (list, tuple)) else [value])]
 
 

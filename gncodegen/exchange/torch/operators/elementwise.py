@@ -112,12 +112,14 @@ def dropout(call: Call) -> list[Array]:
 
 def cast(call: Call) -> Array:
     """Nothing between floats and conditions; whole numbers are floats without a fraction."""
-    kind = str(call.get("dtype", "torch.float32"))
+    kind = call.dtype
     if kind == "torch.bool":
         return call.emit("Not", call.emit("Equal", call.first, 0.0))
     if kind in ("torch.int64", "torch.int32"):
         return truncated(call)
-    allowed = ("torch.float32", "torch.float64", "torch.int64", "torch.int32", "torch.bool")
+    if kind == "torch.uint8":
+        return call.emit("Mod", truncated(call), 256.0)
+    allowed = ("torch.float32", "torch.float64", "torch.int64", "torch.int32", "torch.uint8", "torch.bool")
     require(kind in allowed, f"dtype = {kind}", ", ".join(allowed))
     return call.emit("Identity", call.first)
 
@@ -174,8 +176,10 @@ OPERATORS: Mapping[str, Row] = {
     "_prelu_kernel": row(prelu, "PRelu"),
     "dropout": row(lambda call: dropout(call)[0], "Dropout"),
     "native_dropout": row(dropout, "Dropout"),
-    "_to_copy": row(cast, "Identity", "Equal", "Not", "Sign", "Abs", "Floor", "Mul"),
-    "to": row(cast, "Identity", "Equal", "Not", "Sign", "Abs", "Floor", "Mul"),
+    **{
+        name: row(cast, "Identity", "Equal", "Not", "Sign", "Abs", "Floor", "Mul", "Mod")
+        for name in ("_to_copy", "to", "type_as")
+    },
     "glu": row(gated, "Split", "Sigmoid", "Mul"),
     "softmax": along("Softmax"),
     "_softmax": along("Softmax"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 import numpy as np
 
-from gncodegen.exchange.torch.call import Array, Call, Row, require, row
+from gncodegen.exchange.torch.call import OWN, Array, Call, Row, require, row
 
 LAST = np.iinfo(np.int64).max
 """An end behind all elements."""
@@ -147,14 +148,31 @@ def selected(call: Call) -> Array:
 
 
 def indexed(call: Call) -> Array:
-    """Those at places along one axis."""
-    given = [(axis, index) for axis, index in enumerate(call["indices"]) if index is not None]
-    require(len(given) == 1, f"indices along {len(given)} axes", "along one")
-    ((axis, index),) = given
-    places = call.known(index)
-    mask = index in call.writer.conditions if places is None else places.dtype.kind not in "iu"
-    require(not mask, "a mask as index", "places; torch.where keeps the shape")
-    return call.emit("Gather", call.first, index if places is None else places, axis=axis)
+    """Those at places along one axis, or at constant places along several neighbouring ones."""
+    given = {axis: index for axis, index in enumerate(call["indices"]) if index is not None}
+    observed = given.get(0) is OWN  # of each observation its own: the first axis of the result, too
+    if observed:
+        del given[0]
+    known = {axis: call.known(index) for axis, index in given.items()}
+    for axis, index in given.items():
+        places = known[axis]
+        mask = index in call.writer.conditions if places is None else places.dtype.kind not in "iu"
+        require(not mask, "a mask as index", "places; torch.where keeps the shape")
+    if not given:
+        return call.reshape(call.first, call.shape)
+    first, last = min(given), max(given)
+    if first == last and not observed:
+        return call.emit("Gather", call.first, given[first] if known[first] is None else known[first], axis=first)
+    constants = [places for places in known.values() if places is not None]
+    neighbours = len(constants) == last - first + 1 and (first == 1 if observed else first > 0)
+    require(neighbours, f"indices along axes {sorted(given)}", "neighbouring, constant ones behind the first axis")
+    extents = call.shape_of(call.first)
+    joined = call.reshape(call.first, (*extents[:first], prod(extents[first : last + 1]), *extents[last + 1 :]))
+    within = [places % extent for places, extent in zip(constants, extents[first : last + 1], strict=True)]
+    places = np.ravel_multi_index(np.broadcast_arrays(*within), extents[first : last + 1])
+    if not observed:
+        return call.emit("Gather", joined, places, axis=first)
+    return call.reshape(call.emit("Gather", joined, places.ravel(), axis=1), call.shape)
 
 
 def looked_up(call: Call) -> Array:
@@ -248,7 +266,7 @@ OPERATORS: Mapping[str, Row] = {
     "expand": row(expanded, "Expand"),
     "copy": row(lambda call: call.emit("Expand", call["src"], np.asarray(call.shape, np.int64)), "Expand"),
     "repeat_interleave": row(interleaved, "Reshape", "Expand"),
-    "index": row(indexed, "Gather"),
+    "index": row(indexed, "Reshape", "Gather"),
     "tile": row(tiled, "Tile"),
     "repeat": row(repeated, "Reshape", "Expand"),
     "cat": row(joined, "Concat"),

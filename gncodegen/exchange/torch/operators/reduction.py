@@ -74,6 +74,17 @@ def cosine_similarity(call: Call) -> Array:
     return call.emit("ReduceSum", call.emit("Mul", *units), axes=[axis], keepdims=0)
 
 
+def distances(call: Call) -> Array:
+    """The p-norm of every row of one matrix minus every row of another, p of 1 or 2."""
+    order, rows, columns = float(call.get("p", 2)), call["x1"], call["x2"]
+    require(order in (1, 2), f"p = {order}", "1, 2")
+    apart = [
+        call.reshape(array, (*call.shape_of(array)[:-2], *extents, call.shape_of(array)[-1]))
+        for array, extents in ((rows, (call.shape_of(rows)[-2], 1)), (columns, (1, call.shape_of(columns)[-2])))
+    ]
+    return call.emit("ReduceL1" if order == 1 else "ReduceL2", call.emit("Sub", *apart), axes=[-1], keepdims=0)
+
+
 def cumulated(call: Call) -> Array:
     """Sums of the elements up to each place along one axis."""
     return call.emit("CumSum", call.first, np.asarray(call.axis(call["dim"], call.first)))
@@ -137,6 +148,7 @@ OPERATORS: Mapping[str, Row] = {
     "linalg_vector_norm": row(norm, "ReduceL1", "ReduceL2"),
     "norm": row(norm, "ReduceL1", "ReduceL2"),
     "cosine_similarity": row(cosine_similarity, "ReduceL2", "Max", "Div", "Mul", "ReduceSum"),
+    **{name: row(distances, "Reshape", "Sub", "ReduceL1", "ReduceL2") for name in ("cdist", "_cdist_forward")},
     "cumsum": row(cumulated, "CumSum"),
     "cumprod": row(cumulated_product, "CumProd"),
     "topk": row(largest, "TopK"),

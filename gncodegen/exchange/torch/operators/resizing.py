@@ -58,12 +58,37 @@ def antialiased(mode: str, **more: Any) -> Callable[[Call], Array]:
     return checked
 
 
+SAMPLES, OUTSIDE = ("linear", "nearest", "cubic"), ("zeros", "border", "reflection")
+"""Modes as ONNX names them, by torch's numbers."""
+
+
+def sampled(call: Call) -> Array:
+    """Images at places."""
+    mode, outside = SAMPLES[int(call["interpolation_mode"])], OUTSIDE[int(call["padding_mode"])]
+    corners = int(bool(call["align_corners"]))
+    return call.emit("GridSample", call.first, call["grid"], mode=mode, padding_mode=outside, align_corners=corners)
+
+
+def affine_grid(call: Call) -> Array:
+    """The places of an image's elements, (column, row, 1), times a matrix for each observation."""
+    extents = call.shape[1:-1]
+    axes = [np.linspace(-1, 1, n) if call["align_corners"] else (np.arange(n) * 2 + 1) / n - 1 for n in extents]
+    grids = np.meshgrid(*axes, indexing="ij")[::-1]
+    places = np.stack([*grids, np.ones(extents)], -1).reshape(-1, len(extents) + 1)
+    found = call.emit("MatMul", places, call.emit("Transpose", call["theta"], perm=[0, 2, 1]))
+    return call.reshape(found, call.shape)
+
+
 OPERATORS: Mapping[str, Row] = {
     **{f"upsample_nearest{rank}d": row(resized("nearest", "asymmetric"), "Resize") for rank in (1, 2, 3)},
     **{
         f"_upsample_nearest_exact{rank}d": row(resized("nearest", "half_pixel", "round_prefer_ceil"), "Resize")
         for rank in (1, 2, 3)
     },
+    "grid_sampler": row(sampled, "GridSample"),
+    "grid_sampler_2d": row(sampled, "GridSample"),
+    "grid_sampler_3d": row(sampled, "GridSample"),
+    "affine_grid_generator": row(affine_grid, "Transpose", "MatMul", "Reshape"),
     "upsample_linear1d": row(resized("linear", "half_pixel"), "Resize"),
     "upsample_bilinear2d": row(resized("linear", "half_pixel"), "Resize"),
     "upsample_trilinear3d": row(resized("linear", "half_pixel"), "Resize"),

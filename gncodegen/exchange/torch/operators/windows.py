@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gncodegen.exchange.torch.call import Array, Call, Row, per_axis, require, row
 from gncodegen.exchange.torch.operators.resizing import to_sizes
@@ -41,6 +42,47 @@ def convolution(call: Call) -> Array:
     if call.get("transposed", "output_padding" in call.arguments and "transposed" not in call.arguments):
         return call.emit("ConvTranspose", *operands, output_padding=per_axis(call["output_padding"], rank), **shared)
     return call.emit("Conv", *operands, **shared)
+
+
+def _one_each(channels: int, window: Sequence[int], dense: bool) -> NDArray[Any]:
+    """Weights of filters that have a 1 at one place of one channel's window: channel by channel, place by place."""
+    count = prod(window)
+    ones = np.eye(count, dtype=np.float32).reshape(count, *window)
+    if not dense:
+        return np.tile(ones, (channels, *(1 for _ in window)))[:, None]
+    apart = np.eye(channels, dtype=np.float32)[:, None, :, *(None for _ in window)] * ones[None, :, None]
+    return apart.reshape(channels * count, channels, *window)
+
+
+def unfolded(call: Call) -> Array:
+    """The elements of every window as channels: a convolution whose filters pick one each."""
+    window, channels = per_axis(call["kernel_size"], 2), call.shape_of(call.first)[1]
+    found = call.emit(
+        "Conv", call.first, _one_each(channels, window, False), strides=per_axis(call["stride"], 2),
+        dilations=per_axis(call["dilation"], 2), pads=_pads(per_axis(call["padding"], 2)), group=channels, learned=0,
+    )  # fmt: skip
+    return call.reshape(found, call.shape)
+
+
+def folded(call: Call) -> Array:
+    """Its adjoint: windows that overlap are added."""
+    window, sides = per_axis(call["kernel_size"], 2), per_axis(call["padding"], 2)
+    stride, dilation = per_axis(call["stride"], 2), per_axis(call["dilation"], 2)
+    extents, count = per_axis(call["output_size"], 2), prod(window)
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
+    rows = [
+        (n + 2 * side - span) // step + 1 for n, side, span, step in zip(extents, sides, spans, stride, strict=True)
+    ]
+    more = [
+        n - ((number - 1) * step + span - 2 * side)
+        for n, number, step, span, side in zip(extents, rows, stride, spans, sides, strict=True)
+    ]
+    observations, channels = call.shape_of(call.first)[0], call.shape_of(call.first)[1] // count
+    return call.emit(
+        "ConvTranspose", call.reshape(call.first, (observations, channels * count, *rows)),
+        _one_each(channels, window, True), strides=stride, dilations=dilation, pads=_pads(sides),
+        output_padding=more, learned=0,
+    )  # fmt: skip
 
 
 def _window(call: Call, rank: int) -> dict[str, Any]:
@@ -137,6 +179,8 @@ def single(convert: Callable[[Call], list[Array]], *operators: str) -> Row:
 OPERATORS: Mapping[str, Row] = {
     **{f"conv{rank}d": row(convolution, "Conv") for rank in (1, 2, 3)},
     **{f"conv_transpose{rank}d": row(convolution, "ConvTranspose") for rank in (1, 2, 3)},
+    "im2col": row(unfolded, "Conv", "Reshape"),
+    "col2im": row(folded, "Reshape", "ConvTranspose"),
     "convolution": row(convolution, "Conv", "ConvTranspose"),
     **{f"max_pool{rank}d": single(max_pool, "MaxPool") for rank in (1, 2, 3)},
     **{f"max_pool{rank}d_with_indices": row(max_pool, "MaxPool") for rank in (1, 2, 3)},
