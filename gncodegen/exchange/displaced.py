@@ -215,7 +215,7 @@ def _alike(node: Node, operands: Sequence[Found | None], first: Displaced) -> li
 
 
 def _expanded(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
-    """Repeated along axes of extent 1, each of which gets an own axis."""
+    """Repeated along axes of extent 1."""
     (constant,) = _constants(operands[1:])
     assert constant is not None
     target = [int(n) for n in constant.ravel()]
@@ -226,13 +226,11 @@ def _expanded(node: Node, operands: Sequence[Found | None], first: Displaced) ->
     wide = [axis for axis, (want, extent) in enumerate(zip(wanted, first.shape, strict=True)) if extent == 1 != want]
     if not wide:
         return [first]
-    value = node.construction.reshaped(first.value, (*first.value.shape, *(1 for _ in wide)))
-    groups = list(first.groups)
-    for place, axis in enumerate(wide):
-        groups[axis] = (*groups[axis], first.value.rank + place)
-    ones = np.ones([wanted[axis] for axis in wide])
-    found = node.construction.with_constant("multiply", value, ones)
-    return [_placed(node.construction, found, tuple(groups))]
+    ones = [1] * first.value.rank
+    for axis in wide:
+        ones[first.groups[axis][0]] = wanted[axis]
+    found = node.construction.with_constant("multiply", first.value, np.ones(ones))
+    return [_placed(node.construction, found, first.groups)]
 
 
 def _along(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:

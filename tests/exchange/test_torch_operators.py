@@ -194,6 +194,7 @@ def constants(x):
 def windows(x):
     y = F.fold(F.unfold(x, (3, 2), padding=1, stride=(2, 1), dilation=(1, 2)) * 2, 8, (3, 2), (1, 2), 1, (2, 1))
     distances = torch.cdist(x.flatten(2), x.flatten(2)[:, :2] * 2) + torch.cdist(x[:, :, 0], x[:, :2, 1], p=1)
+    distances = distances + torch.cdist(x[:, :, 0], torch.arange(16.0, dtype=x.dtype).view(1, 2, 8))
     return y, distances, x[:, [0, 2], [1, -1]], x[:, :, [[0], [1]], [2, 3]], (x * 300).abs().to(torch.uint8) * x
 
 

@@ -123,6 +123,9 @@ class Call:
 
     def reshape(self, array: Array, shape: Sequence[int]) -> Array:
         """The elements of an array in another shape."""
+        known = self.known(array)
+        if known is not None and max((*shape, 0)) < MANY:
+            return self.writer.constant(known.reshape(shape))
         return self.emit("Reshape", array, np.asarray(shape, np.int64), allowzero=1)
 
     def refuse(self, reason: str) -> tuple[Array, ...]:
