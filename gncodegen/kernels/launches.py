@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
-from gncodegen.kernels.schedule import Problem, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Tensor
 
 
 def slots(problem: Problem) -> tuple[str, ...]:
@@ -21,6 +22,44 @@ def traffic(problem: Problem) -> int:
 def row_size(tensor: Tensor) -> int:
     """Values of one observation, the first axis being that of observations; 1 where there are none."""
     return max(1, prod(tensor.shape[1:]))
+
+
+def by_elements(
+    problem: Problem,
+    template: str,
+    shape: Mapping[str, Constant],
+    tiles: Mapping[str, Constant],
+    flops: int,
+    in_place: tuple[tuple[int, int], ...],
+    more: tuple[str, ...] = (),
+    numbers: Mapping[str, int] | None = None,
+) -> Plan:
+    """One launch over the elements of the first result.
+
+    Args:
+        problem: whose operands are as large as that.
+        template: as in Schedule.
+        shape: as there.
+        tiles: as there; "block" says how many elements a tile has.
+        flops: of an element.
+        in_place: as Plan.in_place.
+        more: arguments behind operands and results.
+        numbers: as Schedule.numbers, with their values; "count" stands in front of them.
+    """
+    y, block = problem.results[0], int(str(tiles["block"]))
+    numbers = {"count": y.count, **(numbers or {})}
+    schedule = problem.schedule(template, y.dtype, shape=shape, tiles=tiles, numbers=numbers)
+    launch = Launch(
+        schedule,
+        (*slots(problem), *more),
+        grid=-(-y.count // block),
+        writes=(len(problem.operands),),
+        bytes=traffic(problem),
+        flops=flops * y.count,
+        order=Order(block, row_size(y)),
+        numbers=tuple(numbers.values()),
+    )
+    return Plan((launch,), in_place=in_place)
 
 
 def modelled_rows(problem: Problem, tensor: Tensor) -> Tensor:

@@ -5,26 +5,48 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.schedule import Launch, Plan, Problem, Schedule
-
-ByRows = Callable[..., Plan]
-"""(problem, template, flops of an element, in place, **shape) → one launch over rows, each on its own."""
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Schedule
 
 Scheduled = Callable[..., tuple[Schedule, int]]
-"""(problem, template, shape) → a schedule over blocks of rows, and the number of blocks."""
+"""(problem, template, shape) → a schedule over blocks of as many rows as its tile "block", and the number of blocks."""
 
 Summed = Callable[..., Plan]
 """(problem, schedule, grid, flops of an element, in place) → launches that sum result 0, the loss, over blocks."""
 
 
-def plans(by_rows: ByRows, scheduled: Scheduled, summed: Summed) -> Mapping[str, Callable[[Problem], Plan]]:
+def plans(scheduled: Scheduled, summed: Summed) -> Mapping[str, Callable[[Problem], Plan]]:
     """Op → its plan, with a target's launches."""
     return {
-        "softmax": lambda problem: _softmax(problem, by_rows),
-        "softmax_gradient": lambda problem: _softmax_gradient(problem, by_rows),
+        "softmax": lambda problem: _softmax(problem, scheduled),
+        "softmax_gradient": lambda problem: _softmax_gradient(problem, scheduled),
         "softmax_cross_entropy": lambda problem: _softmax_cross_entropy(problem, scheduled, summed),
-        "softmax_cross_entropy_gradient": lambda problem: _softmax_cross_entropy_gradient(problem, by_rows),
+        "softmax_cross_entropy_gradient": lambda problem: _softmax_cross_entropy_gradient(problem, scheduled),
     }
+
+
+def by_rows(
+    problem: Problem,
+    scheduled: Scheduled,
+    template: str,
+    flops: int,
+    in_place: tuple[tuple[int, int], ...],
+    **shape: Constant,
+) -> Plan:
+    """One launch over rows of classes, each on its own; `flops` of an element."""
+    schedule, grid = scheduled(problem, template, shape)
+    x = problem.operands[0]
+    order = Order(int(str(schedule.tiles["block"])), rows_of(problem)[0] // x.shape[0]) if x.count else ()
+    launch = Launch(
+        schedule,
+        slots(problem),
+        grid,
+        writes=(len(problem.operands),),
+        bytes=traffic(problem),
+        flops=flops * x.count,
+        order=order,
+        numbers=numbers_of(problem),
+    )
+    return Plan((launch,), in_place=in_place)
 
 
 def rows_of(problem: Problem) -> tuple[int, int]:
@@ -70,14 +92,14 @@ def parts_launch(
     )
 
 
-def _softmax(problem: Problem, by_rows: ByRows) -> Plan:
+def _softmax(problem: Problem, scheduled: Scheduled) -> Plan:
     """Y = exp(x − max) / Σ exp(x − max) per row."""
-    return by_rows(problem, "softmax", 25, ((0, 0),))
+    return by_rows(problem, scheduled, "softmax", 25, ((0, 0),))
 
 
-def _softmax_gradient(problem: Problem, by_rows: ByRows) -> Plan:
+def _softmax_gradient(problem: Problem, scheduled: Scheduled) -> Plan:
     """Dx = y · (dy − Σ y·dy) per row."""
-    return by_rows(problem, "softmax_gradient", 4, ((0, 1), (0, 0)))
+    return by_rows(problem, scheduled, "softmax_gradient", 4, ((0, 1), (0, 0)))
 
 
 def _softmax_cross_entropy(problem: Problem, scheduled: Scheduled, summed: Summed) -> Plan:
@@ -86,8 +108,7 @@ def _softmax_cross_entropy(problem: Problem, scheduled: Scheduled, summed: Summe
     return summed(problem, schedule, grid, 30, ((1, 0),))
 
 
-def _softmax_cross_entropy_gradient(problem: Problem, by_rows: ByRows) -> Plan:
+def _softmax_cross_entropy_gradient(problem: Problem, scheduled: Scheduled) -> Plan:
     """Dz = (y · Σ w t − w t) / N per row."""
-    return by_rows(
-        problem, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=problem.numbers("class_weights")
-    )
+    weights = problem.numbers("class_weights")
+    return by_rows(problem, scheduled, "softmax_cross_entropy_gradient", 5, ((0, 0), (0, 1)), class_weights=weights)

@@ -9,7 +9,7 @@ from gncodegen.kernels import broadcast, elementwise
 from gncodegen.kernels.activations import activation
 from gncodegen.kernels.broadcast import Broadcast
 from gncodegen.kernels.epilogue import fused
-from gncodegen.kernels.launches import row_size, slots, traffic
+from gncodegen.kernels.launches import by_elements, row_size, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 BLOCK = 16384
@@ -29,27 +29,8 @@ def flat(
     numbers: Mapping[str, int] | None = None,
 ) -> Plan:
     """One launch over the elements of the first result, in blocks; `numbers` as Schedule.numbers, with their values."""
-    y = problem.results[0]
-    numbers = {"count": y.count, **(numbers or {})}
-    schedule = problem.schedule(
-        template,
-        y.dtype,
-        shape=shape,
-        numbers=numbers,
-        tiles={"block": BLOCK, "vector": problem.machine.lanes(y.dtype)},
-    )
-    arguments = (*slots(problem), *more)
-    launch = Launch(
-        schedule,
-        arguments,
-        grid=-(-y.count // BLOCK),
-        writes=(len(problem.operands),),
-        bytes=traffic(problem),
-        flops=flops * y.count,
-        order=Order(BLOCK, row_size(y)),
-        numbers=tuple(numbers.values()),
-    )
-    return Plan((launch,), in_place=in_place)
+    tiles: dict[str, Constant] = {"block": BLOCK, "vector": problem.machine.lanes(problem.results[0].dtype)}
+    return by_elements(problem, template, shape, tiles, flops, in_place, more, numbers)
 
 
 def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flops: int) -> Plan:

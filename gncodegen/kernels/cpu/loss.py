@@ -6,24 +6,18 @@ from collections.abc import Callable, Mapping
 
 from gncodegen.kernels import loss
 from gncodegen.kernels.cpu import elementwise
-from gncodegen.kernels.launches import slots, traffic
-from gncodegen.kernels.loss import NUMBERS, numbers_of, parts_launch, rows_of
-from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.loss import NUMBERS, parts_launch, rows_of
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 
 BLOCK = 4096
 """Elements of one tile, about: an exponential is worth several ordinary operations."""
-
-
-def _block(problem: Problem) -> int:
-    """Rows of one tile."""
-    return max(1, BLOCK // max(1, rows_of(problem)[1]))
 
 
 def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) -> tuple[Schedule, int]:
     """The schedule over blocks of rows, and the number of blocks."""
     rows, classes = rows_of(problem)
     dtype = problem.operands[0].dtype
-    block = _block(problem)
+    block = max(1, BLOCK // max(1, classes))
     schedule = problem.schedule(
         template,
         dtype,
@@ -32,26 +26,6 @@ def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) ->
         numbers=NUMBERS,
     )
     return schedule, -(-rows // block)
-
-
-def _by_rows(
-    problem: Problem, template: str, flops: int, in_place: tuple[tuple[int, int], ...], **shape: Constant
-) -> Plan:
-    """One launch over rows, each on its own."""
-    schedule, grid = _schedule(problem, template, shape)
-    x = problem.operands[0]
-    order = Order(_block(problem), rows_of(problem)[0] // x.shape[0]) if x.count else ()
-    launch = Launch(
-        schedule,
-        slots(problem),
-        grid,
-        writes=(len(problem.operands),),
-        bytes=traffic(problem),
-        flops=flops * x.count,
-        order=order,
-        numbers=numbers_of(problem),
-    )
-    return Plan((launch,), in_place=in_place)
 
 
 def _summed(
@@ -80,9 +54,8 @@ def _cross_entropy(problem: Problem) -> Plan:
 
 def _cross_entropy_gradient(problem: Problem) -> Plan:
     """Dy = −w t / (y N)."""
-    return _by_rows(
-        problem, "cross_entropy_gradient", 3, ((0, 0), (0, 1)), class_weights=problem.numbers("class_weights")
-    )
+    weights = problem.numbers("class_weights")
+    return loss.by_rows(problem, _schedule, "cross_entropy_gradient", 3, ((0, 0), (0, 1)), class_weights=weights)
 
 
 def _half_squared_error(problem: Problem) -> Plan:
@@ -94,7 +67,7 @@ def _half_squared_error(problem: Problem) -> Plan:
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
-    **loss.plans(_by_rows, _schedule, _summed),
+    **loss.plans(_schedule, _summed),
     "cross_entropy": _cross_entropy,
     "cross_entropy_gradient": _cross_entropy_gradient,
     "half_squared_error": _half_squared_error,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 from gncodegen.kernels.cpu.elementwise import BLOCK, flat
-from gncodegen.kernels.launches import modelled_rows, row_size, slots, traffic
-from gncodegen.kernels.movement import collapsed, padded_axes, run
+from gncodegen.kernels.launches import row_size, slots, traffic
+from gncodegen.kernels.movement import Transposition, padded_axes, run
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 
@@ -51,43 +51,19 @@ def _slice(problem: Problem) -> Plan:
 
 def _transpose(problem: Problem) -> Plan:
     """Y = x with its axes reordered: a copy, rows in another order, or blocks turned about their diagonal."""
-    x, permutation = problem.operands[0], problem.integers("permutation")
-    leads = permutation[:1] == (0,)
-    model = modelled_rows(problem, x) if leads else x
-    extents, permutation = collapsed(model.shape, permutation)
-    if len(extents) <= 1 or x.count == 0:
+    found = Transposition.of(problem)
+    if found is None:
         return flat(problem, "copy", {}, 0, ((0, 0),))
-    strides = tuple(prod(extents[axis + 1 :]) for axis in range(len(extents)))
-    outs = tuple(extents[axis] for axis in permutation)
-    out_strides = tuple(prod(outs[axis + 1 :]) for axis in range(len(outs)))
-    last, turned = len(extents) - 1, permutation[-1]
-    # Besides the last axes of x and of y, every axis is an outer one, in the order of y.
-    outer = [place for place, axis in enumerate(permutation) if axis not in (last, turned)]
-    shape: dict[str, Constant] = {
-        "inner": tuple(outs[place] for place in outer[1:]),  # the first of them ends with the rows
-        "outer_from": tuple(strides[permutation[place]] for place in outer),
-        "outer_to": tuple(out_strides[place] for place in outer),
-    }
-    outers = prod(outs[place] for place in outer) * x.count // model.count
-    # The axis of observations is the first of the outer ones where it is the first of y too.
-    share = outers // x.shape[0] if leads and 0 not in (last, turned) else 0
-    if turned == last:
-        width = extents[last]
-        block = max(1, BLOCK // width)
-        order = Order(block, share) if share else ()
-        tiles = {"block": block}
-        return _plan(problem, "permute_rows", shape | {"width": width}, tiles, -(-outers // block), order, rows=outers)
-    rows, columns = extents[turned], extents[last]
-    block = max(64, BLOCK // columns // 64 * 64)
-    shape |= {
-        "rows": rows,
-        "columns": columns,
-        "from_stride": strides[turned],
-        "to_stride": out_strides[permutation.index(last)],
-    }
-    blocks = -(-rows // block)
-    order = Order(1, share, blocks) if share else ()
-    return _plan(problem, "transpose", shape, {"block": block, "blocks": blocks}, outers * blocks, order)
+    if found.width:
+        block = max(1, BLOCK // found.width)
+        order = Order(block, found.share) if found.share else ()
+        shape, grid = found.shape | {"width": found.width}, -(-found.outers // block)
+        return _plan(problem, "permute_rows", shape, {"block": block}, grid, order, rows=found.outers)
+    block = max(64, BLOCK // found.number("columns") // 64 * 64)
+    blocks = -(-found.number("rows") // block)
+    order = Order(1, found.share, blocks) if found.share else ()
+    tiles = {"block": block, "blocks": blocks}
+    return _plan(problem, "transpose", found.shape, tiles, found.outers * blocks, order)
 
 
 def source(extent: int, before: int, after: int, mode: str) -> tuple[int, ...]:

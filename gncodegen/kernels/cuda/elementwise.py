@@ -8,7 +8,7 @@ from math import gcd, lcm
 
 from gncodegen.kernels import broadcast, elementwise
 from gncodegen.kernels.broadcast import Broadcast
-from gncodegen.kernels.launches import row_size, slots, traffic
+from gncodegen.kernels.launches import by_elements, row_size, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Machine, Order, Plan, Problem
 
 THREADS = 256
@@ -34,28 +34,15 @@ def flat(
 ) -> Plan:
     """One launch over the elements of the first result; `numbers` as Schedule.numbers, with their values."""
     y = problem.results[0]
-    numbers = {"count": y.count, **(numbers or {})}
     lanes = gcd(problem.machine.lanes(y.dtype), row_size(y))
     unroll = unrolled(problem.modelled.results[0].count // lanes, problem.machine)
-    block = THREADS * unroll * lanes
-    schedule = problem.schedule(
-        template,
-        y.dtype,
-        shape=shape,
-        tiles={"threads": THREADS, "lanes": lanes, "unroll": unroll, "block": block},
-        numbers=numbers,
-    )
-    launch = Launch(
-        schedule,
-        (*slots(problem), *more),
-        grid=-(-y.count // block),
-        writes=(len(problem.operands),),
-        bytes=traffic(problem),
-        flops=flops * y.count,
-        order=Order(block, row_size(y)),
-        numbers=tuple(numbers.values()),
-    )
-    return Plan((launch,), in_place=in_place)
+    tiles: dict[str, Constant] = {
+        "threads": THREADS,
+        "lanes": lanes,
+        "unroll": unroll,
+        "block": THREADS * unroll * lanes,
+    }
+    return by_elements(problem, template, shape, tiles, flops, in_place, more, numbers)
 
 
 # ---- rows of columns ---------------------------------------------------------------------------------------------

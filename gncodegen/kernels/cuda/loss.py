@@ -7,9 +7,9 @@ from math import gcd
 
 from gncodegen.kernels import loss
 from gncodegen.kernels.cuda.elementwise import THREADS, flat
-from gncodegen.kernels.launches import row_size, slots, traffic
-from gncodegen.kernels.loss import NUMBERS, numbers_of, parts_launch, rows_of
-from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.launches import row_size
+from gncodegen.kernels.loss import NUMBERS, parts_launch, rows_of
+from gncodegen.kernels.schedule import Constant, Launch, Plan, Problem, Schedule, Tensor
 
 WARP = 32
 """Lanes of a warp."""
@@ -37,26 +37,6 @@ def _rows_tiles(classes: int) -> dict[str, Constant]:
         "goes": max(1, -(-classes // (lanes_per_row * held))),
         "block": THREADS // lanes_per_row,
     }
-
-
-def _by_rows(
-    problem: Problem, template: str, flops: int, in_place: tuple[tuple[int, int], ...], **shape: Constant
-) -> Plan:
-    """One launch over rows, each on its own."""
-    schedule, grid = _schedule(problem, template, shape)
-    x = problem.operands[0]
-    order = Order(int(str(schedule.tiles["block"])), rows_of(problem)[0] // x.shape[0]) if x.count else ()
-    launch = Launch(
-        schedule,
-        slots(problem),
-        grid,
-        writes=(len(problem.operands),),
-        bytes=traffic(problem),
-        flops=flops * x.count,
-        order=order,
-        numbers=numbers_of(problem),
-    )
-    return Plan((launch,), in_place=in_place)
 
 
 def _schedule(problem: Problem, template: str, shape: Mapping[str, Constant]) -> tuple[Schedule, int]:
@@ -120,7 +100,7 @@ def _half_squared_error(problem: Problem) -> Plan:
 
 
 PLANS: Mapping[str, Callable[[Problem], Plan]] = {
-    **loss.plans(_by_rows, _schedule, _summed),
+    **loss.plans(_schedule, _summed),
     "cross_entropy": _cross_entropy,
     "cross_entropy_gradient": _cross_entropy_gradient,
     "half_squared_error": _half_squared_error,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import gcd, prod
+from math import gcd
 
 from gncodegen.kernels.cuda.elementwise import THREADS, flat, unrolled
-from gncodegen.kernels.launches import modelled_rows, row_size, slots, traffic
-from gncodegen.kernels.movement import collapsed, padded_axes, run
+from gncodegen.kernels.launches import row_size, slots, traffic
+from gncodegen.kernels.movement import Transposition, padded_axes, run
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 TURNED_COLUMNS = 32
@@ -56,49 +56,24 @@ def _slice(problem: Problem) -> Plan:
 
 def _transpose(problem: Problem) -> Plan:
     """Y = x with its axes reordered: a copy, rows in another order, or tiles turned in shared memory."""
-    x, permutation = problem.operands[0], problem.integers("permutation")
-    leads = permutation[:1] == (0,)
-    model = modelled_rows(problem, x) if leads else x
-    extents, permutation = collapsed(model.shape, permutation)
-    if len(extents) <= 1 or x.count == 0:
+    found = Transposition.of(problem)
+    if found is None:
         return flat(problem, "copy", {}, 0, ((0, 0),))
-    strides = tuple(prod(extents[axis + 1 :]) for axis in range(len(extents)))
-    outs = tuple(extents[axis] for axis in permutation)
-    out_strides = tuple(prod(outs[axis + 1 :]) for axis in range(len(outs)))
-    last, turned = len(extents) - 1, permutation[-1]
-    # Besides the last axes of x and of y, every axis is an outer one, in the order of y.
-    outer = [place for place, axis in enumerate(permutation) if axis not in (last, turned)]
-    shape: dict[str, Constant] = {
-        "inner": tuple(outs[place] for place in outer[1:]),  # the first of them ends with the grid
-        "outer_from": tuple(strides[permutation[place]] for place in outer),
-        "outer_to": tuple(out_strides[place] for place in outer),
-    }
-    # The axis of observations is the first of the outer ones where it is the first of y too.
-    follows = leads and 0 not in (last, turned)
-    if turned == last:
-        return _gathered(problem, "permute_rows", {**shape, "width": extents[last]}, (extents[last],), follows)
-    shape |= {
-        "rows": extents[turned],
-        "columns": extents[last],
-        "from_stride": strides[turned],
-        "to_stride": out_strides[permutation.index(last)],
-    }
-    outers = prod(outs[place] for place in outer) * x.count // model.count
-    return _turned(problem, shape, outers, outers // x.shape[0] if follows else 0)
+    if found.width:
+        shape = found.shape | {"width": found.width}
+        return _gathered(problem, "permute_rows", shape, (found.width,), found.share > 0)
+    return _turned(problem, found)
 
 
-def _turned(problem: Problem, shape: Mapping[str, Constant], outers: int, share: int) -> Plan:
-    """One launch over tiles of the matrices whose rows and columns change places; an observation has `share`, or 0."""
-    dtype = problem.results[0].dtype
-    rows, columns, from_stride, to_stride = (
-        int(str(shape[name])) for name in ("rows", "columns", "from_stride", "to_stride")
-    )
+def _turned(problem: Problem, found: Transposition) -> Plan:
+    """One launch over tiles of the matrices whose rows and columns change places."""
+    dtype, rows, columns = problem.results[0].dtype, found.number("rows"), found.number("columns")
     tile_columns = min(columns, TURNED_COLUMNS)
     tile_rows = min(max(TURNED_VALUES // tile_columns, TURNED_COLUMNS), rows)
     lanes = problem.machine.lanes(dtype)
     blocks = -(-rows // tile_rows), -(-columns // tile_columns)
-    starts_from = (from_stride, *_integers_of(shape["outer_from"]))
-    starts_to = (to_stride, *_integers_of(shape["outer_to"]))
+    starts_from = (found.number("from_stride"), *_integers_of(found.shape["outer_from"]))
+    starts_to = (found.number("to_stride"), *_integers_of(found.shape["outer_to"]))
     tiles: dict[str, Constant] = {
         "threads": THREADS,
         "tile_rows": tile_rows,
@@ -108,10 +83,10 @@ def _turned(problem: Problem, shape: Mapping[str, Constant], outers: int, share:
         "lanes_in": gcd(lanes, columns, tile_columns, *starts_from),
         "lanes_out": gcd(lanes, rows, tile_rows, *starts_to),
     }
-    schedule = problem.schedule("transpose", dtype, shape=shape, tiles=tiles)
-    tiles_of_matrix = blocks[0] * blocks[1]
-    order = Order(1, share, tiles_of_matrix) if share else ()
-    return Plan((Launch(schedule, slots(problem), outers * tiles_of_matrix, (1,), traffic(problem), order=order),))
+    schedule = problem.schedule("transpose", dtype, shape=found.shape, tiles=tiles)
+    matrix = blocks[0] * blocks[1]
+    order = Order(1, found.share, matrix) if found.share else ()
+    return Plan((Launch(schedule, slots(problem), found.outers * matrix, (1,), traffic(problem), order=order),))
 
 
 def _integers_of(value: Constant) -> tuple[int, ...]:
