@@ -18,6 +18,7 @@ from gncodegen.cache import files
 from gncodegen.cache.folder import root
 from gncodegen.compiled import Compiled
 from gncodegen.errors import NetworkError, OptionsError
+from gncodegen.layers.archive import shaping_names
 from gncodegen.layers.checks import shown
 from gncodegen.layers.formats import axis_order
 from gncodegen.layers.network import Network
@@ -123,10 +124,12 @@ def _record() -> Path:
 def _remember(compiled: Compiled) -> None:
     """Notes what was compiled, for `gncodegen inspect`."""
     try:
-        data, _ = compiled.network.to_json()
+        data, arrays = compiled.network.to_json()
     except NetworkError:
         return  # a callable cannot be written; the record stays that of the compilation before
-    files.keep(_record(), json.dumps({"network": data, "options": asdict(compiled.options)}).encode())
+    shapes = {name: arrays[name].shape for name in shaping_names(data["layers"]) if name in arrays}
+    record = {"network": data, "options": asdict(compiled.options), "shapes": shapes}
+    files.keep(_record(), json.dumps(record).encode())
 
 
 @takes_options("caller", "compile")
@@ -141,7 +144,9 @@ def last(**choices: Any) -> Compiled:
     """
     try:
         record = json.loads(files.read(_record()) or b"")
-        network, chosen = Network.from_json(record["network"]), CompileOptions(**(record["options"] | choices))
+        arrays = {name: np.ones(shape, np.float32) for name, shape in record["shapes"].items()}
+        network = Network.from_json(record["network"], arrays)
+        chosen = CompileOptions(**(record["options"] | choices))
     except OptionsError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

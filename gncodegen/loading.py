@@ -17,6 +17,7 @@ from gncodegen.cache import disk
 from gncodegen.errors import GncodegenError, NetworkError
 from gncodegen.kernels.loss_scale import LOSS_SCALE, STATE
 from gncodegen.kernels.solvers import SOLVERS
+from gncodegen.layers.archive import shaping_names
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.state import Hyperparameters
@@ -135,19 +136,29 @@ def _state(folder: Path, record: Mapping[str, Any], changes: Mapping[str, Any]) 
     if len(names) != len(PARTS) or not all(map(is_part, names, PARTS)):
         raise MalformedError(f"files = {names}, which are not those of {' and '.join(PARTS)}")
     data: dict[str, Any] = entry(record, "network", dict)
-    # Without arrays at first: its shapes say how large they may be.
-    parameters = Network.from_json(data).parameters
+    # Without other arrays at first: its shapes say how large they may be.
+    outline = Network.from_json(data, _shaping_arrays(folder / names[0], data))
+    parameters = outline.parameters
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     learned = [name for name, parameter in parameters.items() if parameter.learnable and options.training]
     kept = {f"{array}/{name}": shapes[name] for array in SOLVERS[options.solver].state for name in learned}
     if options.training and options.scales_loss:
         kept[f"{LOSS_SCALE}/{LOSS_SCALE}"] = STATE.shape
-    arrays = arrays_of(folder / names[0], shapes, _properties(Network.from_json(data)))
+    arrays = arrays_of(folder / names[0], shapes, _properties(outline))
     solver = arrays_of(folder / names[1], kept)
     return NetworkState(
         Network.from_json(data, arrays), replace(options, **changes), numbers, steps,
         {name: arrays[name] for name in shapes}, solver, entry(record, "trained", bool),
     )  # fmt: skip
+
+
+def _shaping_arrays(path: Path, data: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The arrays in a file that give layers their shapes, such as constants; they are not checked yet."""
+    from safetensors import safe_open  # noqa: PLC0415  used here only
+
+    names = set(shaping_names(data["layers"]))
+    with disk.opened(path), safe_open(path, "numpy") as content:
+        return {name: content.get_tensor(name) for name in content.keys() if name in names}  # noqa: SIM118
 
 
 def _properties(network: Network) -> dict[str, int]:

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors.numpy import load, save
 from support.states import damage, state
 
 import gncodegen as gnc
-from gncodegen import loading, saving
+from gncodegen import compiler, loading, saving
 from gncodegen.errors import GncodegenError
 
 
@@ -100,7 +101,7 @@ def test_records_that_are_refused(folder: Path, changes: dict[str, Any], said: s
         ("arrays", {"fc.weights": np.ones((3, 144), "i4")}, r"fc.weights \(3, 144\) of I32, not .* of F16, F32"),
         ("arrays", {"velocity/conv.weights": np.ones(2, "f4")}, "velocity/conv.weights .*, not nothing of that name"),
         ("arrays", {"fc.epsilon": np.ones(2, "f4")}, "fc.epsilon .* not nothing of that name"),
-        ("arrays", {"imageinput.mean": np.ones((7, 7, 2), "f4")}, r"imageinput.mean \(7, 7, 2\) of F32, not \(2,\)"),
+        ("arrays", {"imageinput.mean": np.ones(2, "i4")}, r"imageinput.mean \(2,\) of I32, not \(2,\) of F16, F32"),
         ("solver", {"velocity/conv.weights": None}, "lacks velocity/conv.weights"),
         ("solver", {"velocity/fc.bias": np.ones((1, 3), "f4")}, r"velocity/fc.bias \(1, 3\) of F32, not \(3,\)"),
         ("solver", {"speed/fc.bias": np.ones(3, "f4")}, "speed/fc.bias .* not nothing of that name"),
@@ -110,6 +111,44 @@ def test_arrays_that_are_refused(folder: Path, part: str, changes: dict[str, Any
     change_arrays(folder, part, changes)
     with pytest.raises(gnc.NetworkError, match=f"holds no saved network: {part}-.*{said}"):
         loading.read(folder, {})
+
+
+def test_statistics_of_another_shape_are_refused(folder: Path) -> None:
+    change_arrays(folder, "arrays", {"imageinput.mean": np.ones((7, 7, 2), "f4")})
+    with pytest.raises(
+        gnc.LayerError, match=r'mean has shape \(7, 7, 2\); allowed: \(2,\) for "channel" or \(6, 6, 2\)'
+    ):
+        loading.read(folder, {})
+
+
+ADDED = {"num_inputs": 1, "constant": np.ones((1, 6, 1)), "constant_learn_rate_factor": 1}
+FLAT = gnc.ImageInputLayer((6, 6, 2), normalization="none")
+SHAPED = {
+    "mean of each element": gnc.ImageInputLayer((6, 6, 2), mean=np.ones((6, 6, 2))),
+    "one mean": gnc.ImageInputLayer((6, 6, 2), mean=3.0),
+    "not used": gnc.ImageInputLayer((6, 6, 2), normalization="none", mean=3.0),
+    "matrix": [FLAT, gnc.MatrixProductLayer(constant=np.ones((2, 5)))],
+    "learned": [
+        FLAT,
+        gnc.ElementwiseLayer("add", num_inputs=1, constant=np.ones((1, 6, 1)), constant_learn_rate_factor=1),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", SHAPED)
+def test_arrays_that_give_layers_their_shapes_are_read_first(tmp_path: Path, kind: str) -> None:
+    layers = SHAPED[kind] if isinstance(SHAPED[kind], list) else [SHAPED[kind]]
+    saved = state(layers=[*layers, gnc.FullyConnectedLayer(3), gnc.RegressionLayer()])
+    saving.write(saved, tmp_path / "net")
+    loaded = loading.read(tmp_path / "net", {})
+    assert loaded.network.layers == saved.network.with_values(dict(saved.values)).layers
+    assert {name: each.shape for name, each in loaded.values.items()} == {
+        name: each.shape for name, each in saved.network.parameters.items()
+    }
+    assert loaded.solver.keys() == saved.solver.keys()
+    compiler._remember(SimpleNamespace(network=saved.network, options=saved.options))
+    shapes = {name: each.shape for name, each in compiler.last(training=False).network.parameters.items()}
+    assert shapes == {name: each.shape for name, each in saved.network.parameters.items()}
 
 
 def test_arrays_that_were_changed_are_refused(folder: Path) -> None:

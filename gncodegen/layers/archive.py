@@ -18,7 +18,7 @@ from gncodegen.errors import NetworkError
 from gncodegen.layers.base import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -113,6 +113,13 @@ def layer_from_json(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
     properties = {field: _read(value) for field, value in properties.items()}
     properties |= {field: arrays[f"{name}.{field}"] for field in known if f"{name}.{field}" in arrays}
     return types[type_name](**properties)
+
+
+def shaping_names(layers: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The names of arrays that what `layer_to_json` wrote cannot be read without: they give layers their shapes."""
+    for data in layers:
+        found = layer_types().get(data.get("type", ""))
+        yield from (f"{data.get('name', '')}.{field}" for field in (found.shaping if found else ()))
 
 
 def unwritable(layer: Layer, arrays: Container[str]) -> Iterator[str]:

@@ -121,7 +121,7 @@ class Layer:
     numbered: ClassVar[bool] = True
     """Whether the first automatic name has a number too: "conv_1", but "softmax"."""
     shaping: ClassVar[frozenset[str]] = frozenset()
-    """Learnables whose values give the layer its shape: they stay where the array is another layer's."""
+    """Arrays whose shapes decide those of the layer: they stay where the array is another layer's."""
     is_input: ClassVar[bool] = False
     is_output: ClassVar[bool] = False
     """Output layers compute the loss; their last operation takes the targets as second operand."""

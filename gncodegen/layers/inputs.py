@@ -56,6 +56,7 @@ class InputLayer(Layer):
     max: Statistic = field(default=None, repr=False)
     numbered: ClassVar[bool] = False
     is_input: ClassVar[bool] = True
+    shaping: ClassVar[frozenset[str]] = frozenset(_NEUTRAL)
 
     def __post_init__(self) -> None:
         super().__post_init__()
