@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         statistics = run(
             module, grid=options.grid, block=options.block, arguments=passed, memory=memory, cluster=options.cluster,
             cooperative=options.cooperative, dynamic_shared=options.shared, checks=not options.no_checks,
-            agreeing=options.agreeing,
+            agreeing=options.agreeing, leaving=options.leaving,
         )  # fmt: skip
     except EmulationFault as fault:
         print(f"fault: {fault}", file=sys.stderr)
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--entry", default="", help="name of the kernel; by default the file's first")
     parser.add_argument("--no-checks", action="store_true", help="do not look for races and uninitialised reads")
     parser.add_argument("--agreeing", action="store_true", help="threads may store one value to one place at once")
+    parser.add_argument("--leaving", action="store_true", help="threads may end before a barrier of others")
     parser.add_argument("--out", type=Path, help="folder for the arrays after the run, NAME.npy by parameter")
     return parser
 

@@ -118,7 +118,9 @@ class Barriers:
         for wait in here:
             places[wait.active.index] = wait.pc
         rows = places.reshape(wave.blocks, -1)[blocks]
-        odd = rows != rows[:, :1]
+        odd = rows != rows.max(axis=1, keepdims=True)
+        if wave.configuration.leaving:
+            odd &= wave.alive.reshape(wave.blocks, -1)[blocks]
         if odd.any():
             row = int(np.flatnonzero(odd.any(axis=1))[0])
             block = int(np.flatnonzero(blocks)[row])

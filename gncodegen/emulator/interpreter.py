@@ -89,7 +89,7 @@ class Interpreter:
         self._resumed = -1
         if not active.count:
             return None
-        wave.expected = expected
+        wave.expected = NOBODY if wave.configuration.leaving else expected
         active.whole = active.count == wave.live
         return active
 

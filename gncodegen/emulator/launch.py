@@ -49,6 +49,7 @@ def run(
     dynamic_shared: int = 0,
     checks: bool = True,
     agreeing: bool = False,
+    leaving: bool = False,
     budget: int = BUDGET,
     traffic: Traffic | None = None,
 ) -> Statistics:
@@ -65,6 +66,7 @@ def run(
         dynamic_shared: bytes of dynamic shared memory a block.
         checks: whether to look for uninitialised reads and races; bounds, alignment and barriers are always checked.
         agreeing: whether threads may store the same value to one place by one instruction, as kernels of Triton do.
+        leaving: whether threads may end before a barrier that others of their block reach, as from sm_70 on they may.
         budget: instructions after which a wave counts as hanging.
         traffic: where to count the bytes of global accesses, if anywhere.
 
@@ -83,7 +85,7 @@ def run(
     with _workspace(memory, module) as workspace:
         configuration = LaunchConfiguration(
             module, memory, arguments, grid, block, cluster, cooperative, dynamic_shared, checks, extents,
-            agreeing, workspace,
+            agreeing, leaving, workspace,
         )  # fmt: skip
         observers = [*(_observers(configuration) if checks else ()), *([traffic] if traffic else ())]
         step = grid if cooperative else max(LANES // (block * cluster), 1) * cluster

@@ -174,7 +174,10 @@ DIVERGENT = "setp.lt.u32 %p1, %t, 16;\n@%p1 bra SOME;\n{}\nbra.uni DONE;\nSOME:\
 def test_divergent_barriers():
     found("divergent barrier: 16 of 32 threads", DIVERGENT.format("", "bar.sync 0;") + "\nmov.u32 %r1, 0;")
     found("divergent barrier", DIVERGENT.format("bar.sync 0;", "bar.sync 0;"))
-    found("divergent barrier", "setp.lt.u32 %p1, %t, 16;\n@%p1 ret;\nbar.sync 0;")
+    left = "setp.lt.u32 %p1, %t, 16;\n@%p1 ret;\n"
+    found("divergent barrier", f"{left}bar.sync 0;")
+    launch(f"{left}bar.sync 0;\nbar.warp.sync -1;", leaving=True)
+    found("divergent barrier", DIVERGENT.format("bar.sync 0;", "bar.sync 0;"), leaving=True)
 
 
 def test_deadlock():
@@ -192,6 +195,23 @@ def test_inactive_lanes():
     found("does not name", shuffle.replace("-1", "0xffff"))
     found("divergent vote", "setp.lt.u32 %p1, %t, 4;\n@%p1 vote.sync.any.pred %p2, %p1, -1;")
     found("divergent bar.warp.sync", "setp.lt.u32 %p1, %t, 4;\n@%p1 bar.warp.sync -1;")
+
+
+LOCK = """AGAIN:
+    atom.global.cas.b32 %r1, [%x0], 0, 1;
+    setp.ne.u32 %p1, %r1, 0;
+    @%p1 bra AGAIN;
+    ld.volatile.global.u32 %r2, [%x0+4];
+    add.u32 %r2, %r2, 1;
+    st.volatile.global.u32 [%x0+4], %r2;
+    atom.global.exch.b32 %r1, [%x0], 0;"""
+
+
+def test_a_lock():
+    """Who holds it goes on, whatever the others' loop does."""
+    (words,) = launch(LOCK, np.zeros(2, np.uint32), grid=3, budget=100_000)
+    assert list(words) == [0, 96]
+    found("no progress: threads spin on a flag that nobody will set", LOCK.replace("exch.b32", "or.b32"), WORDS[:2] * 0)
 
 
 def test_no_progress():

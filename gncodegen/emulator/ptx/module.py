@@ -39,8 +39,9 @@ class Module:
     """One `.entry` of a PTX text, decoded.
 
     Attributes: `entry` (name), `parameters`, `layout` (of its variables), `steps`, `labelled` (the steps that branches
-    lead to), `operands`, `registers` (their layout), `granule` (the smallest bytes accessed, by space) and `meets`
-    (whether all blocks of a launch wait for each other, which must be cooperative then).
+    lead to), `operands`, `registers` (their layout), `granule` (the smallest bytes accessed, by space), `meets`
+    (whether all blocks of a launch wait for each other, which must be cooperative then) and `locks` (whether threads
+    may wait for what one of them gives free).
 
     Args:
         ptx: PTX 7 to 9 text.
@@ -66,6 +67,7 @@ class Module:
         self.labelled = frozenset(kernel.labels.values())
         self.operands, self.registers = decoder.operands, RegisterLayout(decoder.registers)
         self.granule = _granules(kernel.code)
+        self.locks = any("cas" in one.opcode for one in kernel.code)
         self.meets = any(operand.name == "%envreg1" for operand in decoder.operands)
 
     def source_line(self, pc: int) -> int:

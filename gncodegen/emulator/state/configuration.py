@@ -27,7 +27,8 @@ class LaunchConfiguration:
     Attributes: `grid` blocks of `block` threads in clusters of `cluster` blocks, `dynamic_shared` bytes a block;
     `cooperative`: all blocks are resident at once; `checks`: uninitialised reads and races are looked for; `extents`,
     of the grid and of a block along x, y and z; `agreeing`: threads may store the same value to one place by one
-    instruction; `workspace`: the address of what the barrier of all blocks needs, 0 for none.
+    instruction; `leaving`: they may end before a barrier that others reach; `workspace`: the address of what the
+    barrier of all blocks needs, 0 for none.
     """
 
     module: Module
@@ -41,6 +42,7 @@ class LaunchConfiguration:
     checks: bool
     extents: tuple[Extents, Extents]
     agreeing: bool = False
+    leaving: bool = False
     workspace: int = 0
 
     @property

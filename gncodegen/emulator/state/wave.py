@@ -33,7 +33,7 @@ class Wave(Threads):
         super().__init__(module, first, blocks, configuration.block)
         self.configuration = configuration
         self.progress = True
-        self.spins = configuration.cooperative or configuration.cluster > 1
+        self.spins = configuration.cooperative or configuration.cluster > 1 or module.locks
         self.spun: Mask = np.zeros(self.size, np.bool_)  # a strong access since the last branch backwards
         self.copies = AsyncCopies(self.size)
         self.spaces = StateSpaces([

@@ -190,22 +190,38 @@ _DISPATCHER = "numba.cuda.dispatcher"
 """Where device functions are compiled when a kernel calls them."""
 
 
-def compile_own(kernel: Any, values: tuple[Any, ...], capability: tuple[int, int]) -> str:
-    """PTX of a kernel that is none of ours, for arguments like these; device functions it calls need no driver.
+def is_pointer(kind: Any) -> bool:
+    """Whether a parameter of this type is a bare address."""
+    return isinstance(kind, types.CPointer)
+
+
+def types_of(values: tuple[Any, ...], declared: Any) -> tuple[Any, ...]:
+    """Numba types of a kernel's parameters.
+
+    Args:
+        values: its arguments.
+        declared: its signature, or the types, where they do not follow from the arguments; None = they do.
+    """
+    if declared is not None:
+        return tuple(getattr(declared, "args", declared))
+    typeof: Any = _taken("numba.cuda.typing.typeof", "typeof")
+    argument: Any = _taken("numba.cuda.typing.typeof", "Purpose").argument
+    return tuple(typeof(value, argument) for value in values)
+
+
+def compile_own(kernel: Any, parameters: tuple[Any, ...], capability: tuple[int, int]) -> str:
+    """PTX of a kernel that is none of ours; device functions it calls need no driver.
 
     Args:
         kernel: a Python function, or what `numba.cuda.jit` made of it.
-        values: its arguments.
+        parameters: Numba types.
         capability: (major, minor).
     """
-    typeof: Any = _taken("numba.cuda.typing.typeof", "typeof")
-    argument: Any = _taken("numba.cuda.typing.typeof", "Purpose").argument
     asked: Any = _taken("numba.cuda.dispatcher", "get_current_device")
     module: Any = import_module(_DISPATCHER)
     module.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
     try:
-        given = tuple(typeof(value, argument) for value in values)
         compile_ptx: Any = _taken("numba.cuda", "compile_ptx")
-        return compile_ptx(getattr(kernel, "py_func", kernel), given, cc=capability, lineinfo=True)[0]
+        return compile_ptx(getattr(kernel, "py_func", kernel), parameters, cc=capability, lineinfo=True)[0]
     finally:
         module.get_current_device = asked

@@ -39,7 +39,12 @@ def test_arguments_that_do_not_fit_are_refused(emulated):  # noqa: F811
         emulated(nothing)[1, 32]([1])
 
 
-@pytest.mark.parametrize("name", few(["reduction", "vecadd", "matmul", "ufunc", "cpu_gpu_compat"], 1))
+EXAMPLES = ("cpointer", "sessionize", "reduction", "vecadd", "matmul", "ufunc", "cpu_gpu_compat", "globals", "random",
+            "montecarlo", "cg")  # fmt: skip
+"""All but two: "ffi" links CUDA C++ and needs cffi, and "laplace" is "cg" with ten times the barriers."""
+
+
+@pytest.mark.parametrize("name", few(EXAMPLES, 2))
 def test_examples_of_numba_cuda(monkeypatch, name):
     pytest.importorskip("numba.cuda.tests")
     found = cases(monkeypatch, name)
