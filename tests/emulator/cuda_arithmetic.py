@@ -48,7 +48,8 @@ def _brain_floats() -> Example:
     a, b = from_bfloat16(x).astype(float), from_bfloat16(y).astype(float)
     total = to_bfloat16(np.array([32, (a[::2] > 1).sum()], np.float32))
     arguments = (x, y, np.zeros(64, np.float32), np.zeros(2, np.uint16))
-    return Example(source, 1, 32, arguments, {2: a * b + np.minimum(a, b), 3: total}, 1e-2, least=80)
+    # Before sm_90 the header adds in a loop that begins with a weak load, a race with others' stores.
+    return Example(source, 1, 32, arguments, {2: a * b + np.minimum(a, b), 3: total}, 1e-2, least=90)
 
 
 def _mathematics() -> Example:

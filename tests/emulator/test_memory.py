@@ -82,6 +82,21 @@ def test_shared_generic_and_dynamic():
     same(found, np.concatenate([np.arange(32)[::-1] + 32 * b + 1 for b in range(3)]).astype(np.uint32))
 
 
+def test_shared_addresses_have_32_bits():
+    body = """shl.b32 %r2, %t, 2;
+    mov.u32 %r1, tile;
+    sub.u32 %r3, %r1, %r2;
+    st.shared.u32 [%r3+124], %t;
+    bar.sync 0;
+    add.u32 %r3, %r1, %r2;
+    ld.shared.u32 %r4, [%r3];
+    mul.wide.u32 %rd1, %t, 4;
+    add.s64 %rd1, %rd1, %x0;
+    st.global.u32 [%rd1], %r4;"""
+    (found,) = launch(body, (32, np.uint32), variables=".shared .align 4 .b8 tile[128];")
+    same(found, np.arange(32, dtype=np.uint32)[::-1])
+
+
 def test_local_and_constants():
     variables = (
         ".const .align 4 .b8 table[16] = {0, 0, 128, 63, 0, 0, 0, 64, 0, 0, 64, 64, 0, 0, 128, 64};\n"

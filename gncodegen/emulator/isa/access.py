@@ -18,10 +18,12 @@ _READY = {size: np.full(size, 0xFF, np.uint8).view(element(size))[0] for size in
 
 
 def addresses(values: list[Any], base: int, offset: int, active: ActiveLanes) -> Offsets:
-    """Each active lane's address as int64: operand number `base`, plus an offset in bytes."""
+    """Each active lane's address as int64: operand number `base`, plus an offset in bytes, in the bits it has."""
     start = fetch(values, base, active)
-    wide: Offsets = start.view(np.int64) if start.dtype.itemsize == 8 else start.astype(np.int64)
-    return wide + offset if offset else wide
+    if start.dtype.itemsize == 8:
+        wide: Offsets = start.view(np.int64)
+        return wide + offset if offset else wide
+    return (start.astype(np.int64) + offset) & 0xFFFF_FFFF if offset else start.astype(np.int64)
 
 
 def read_bytes(
