@@ -53,7 +53,7 @@ class Calls:
         data_format: str,
         wanted: Mapping[Key, str],
         activations: tuple[str, ...],
-        out: tuple[Any, ...],
+        out: Mapping[Key, Any],
     ) -> list[NDArray[Any]]:
         """Some results of prediction, batch by batch; of a last, shorter one the kernels do the tiles it needs.
 
@@ -62,14 +62,13 @@ class Calls:
             data_format: their axis order.
             wanted: argument → its axes.
             activations: layers whose outputs are results too.
-            out: the caller's arrays for all results, or none.
+            out: the caller's arrays for all results, or none, by argument.
         """
         inputs = self._conversion.inward(x, data_format)
         normalized = tuple(self._conversion.normalizations(inputs))
         lowered = self._lowered("predict", activations=activations, normalized=normalized)
-        given = dict(zip(wanted, out, strict=True)) if out else {}
         results = self.places.results(
-            lowered.program, wanted, [each.array for each in inputs.values()], data_format, given,
+            lowered.program, wanted, [each.array for each in inputs.values()], data_format, out,
             self._conversion.lengths(inputs),
         )  # fmt: skip
 
@@ -104,9 +103,9 @@ class Calls:
         t: Any,
         data_format: str,
         activations: tuple[str, ...] = (),
-        out: Mapping[str, Any] | None = None,
+        out: Mapping[Key, Any] | None = None,
     ) -> Results:
-        """All results of one run over the whole of x; `out` has the caller's arrays for gradients."""
+        """All results of one run over the whole of x; `out` has the caller's arrays for some, by argument."""
         if self._network.output_layer is None:
             allowed = "networks that end in a ClassificationLayer or RegressionLayer; append one"
             raise CompileError(f"{function}: the network has no output layer; allowed: {allowed}")
@@ -121,16 +120,15 @@ class Calls:
         others: Mapping[Key, Any],
         data_format: str,
         activations: tuple[str, ...] = (),
-        out: Mapping[str, Any] | None = None,
+        out: Mapping[Key, Any] | None = None,
     ) -> Results:
         """All results of one run over these inputs and other arguments, which have one batch; `out` as for `once`."""
         lowered = self._lowered(function, inputs.observations, activations, inputs.normalized)
         arrays = {**inputs.arrays, **others}
         kinds = [key for key in lowered.program.arguments if key[0] in OUTPUT_KINDS]
-        wanted = {key: self._conversion.letters(key) if key[0] == "gradient" else "" for key in kinds}
-        given = {("gradient", name): array for name, array in (out or {}).items()}
+        wanted = {key: self._conversion.letters(key) for key in kinds}
         read = list(arrays.values())
-        results = self.places.results(lowered.program, wanted, read, data_format, given, inputs.lengths)
+        results = self.places.results(lowered.program, wanted, read, data_format, out or {}, inputs.lengths)
         lowered.runner.run({**arrays, **results.arrays})
         self._conversion.scale(results.arrays, inputs.normalizations)
         return results

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gncodegen import loading, saving
 from gncodegen.calls import LOSS, Calls, T, Y
 from gncodegen.direct import DirectPrediction
-from gncodegen.errors import ArrayError, CompileError, NetworkError
+from gncodegen.errors import CompileError, NetworkError
 from gncodegen.footprint import check_network
 from gncodegen.kernels.loss_scale import INITIAL, LOSS_SCALE, STATE
 from gncodegen.kernels.program import SUMS
@@ -26,7 +26,7 @@ from gncodegen.options import CompileOptions
 from gncodegen.parallel.averaging import Averaging
 from gncodegen.process.signals import Uninterrupted
 from gncodegen.readable import Readable
-from gncodegen.runtime.backend import Backend, PersistentBuffers
+from gncodegen.runtime.backend import Backend, Key, PersistentBuffers
 from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.runtime.rows import Given
 from gncodegen.runtime.state import Hyperparameters, Parameters
@@ -102,11 +102,8 @@ class Compiled(Readable):
             result = direct(x[0])
             if result is not None:
                 return result
-        wanted = self._conversion.results
-        given = () if out is None else out if isinstance(out, tuple) else (out,)
-        if given and len(given) != len(wanted):
-            raise ArrayError(f"out: {len(given)} arrays; allowed: one for each of {len(wanted)} outputs; give as many")
-        results = self._calls.in_batches(x, data_format, wanted, (), given)
+        given = self._calls.places.given(out)
+        results = self._calls.in_batches(x, data_format, self._conversion.results, (), given)
         if data_format not in self._direct:
             self._direct[data_format] = self._calls.direct(data_format)
         return results[0] if len(results) == 1 else tuple(results)
@@ -119,7 +116,8 @@ class Compiled(Readable):
         """
         node = self.network[layer_name]
         letters = {("activation", node.name): "B" + node.size.format}
-        return self._calls.in_batches((x,), data_format, letters, (node.name,), () if out is None else (out,))[0]
+        given = {} if out is None else dict.fromkeys(letters, out)
+        return self._calls.in_batches((x,), data_format, letters, (node.name,), given)[0]
 
     def loss(self, x: Any, t: Any, data_format: str = "") -> float:
         """The loss of one batch of any size: that of training, with dropout and batch statistics, if compiled for it.
@@ -139,12 +137,18 @@ class Compiled(Readable):
         That of x stands under "input"; of several inputs each stands under "input/NAME". `out` has arrays for some or
         all of them, which they are written to.
         """
-        return self._calls.places.gradients(
-            self._calls.once("gradients", x, t, data_format, out=out or {}), data_format
-        )
+        results = self._calls.once("gradients", x, t, data_format, out=_of("gradient", out))
+        return self._calls.places.gradients(results, data_format)
 
     def vjp(
-        self, x: Any, dy: Any, data_format: str = "", *, training: bool = False, iteration: int | None = None
+        self,
+        x: Any,
+        dy: Any,
+        data_format: str = "",
+        *,
+        training: bool = False,
+        iteration: int | None = None,
+        out: tuple[Any, Mapping[str, Any] | None] = (None, None),
     ) -> tuple[Any, dict[str, NDArray[Any]]]:
         """The outputs for x, and the gradient of Σ dy·y for every learnable and input, under the names of `gradients`.
 
@@ -157,22 +161,24 @@ class Compiled(Readable):
             data_format: axis order of x and dy; "" = that of the compilation.
             training: with dropout and the batch's statistics, as `forward` computes.
             iteration: of the `forward` whose dropout masks are taken; None = the masks of the next one.
+            out: what the outputs and the gradients are written to, as for `predict` and for `gradients`.
         """
         given = self._conversion.whole((x,), data_format)
         cotangents = self._conversion.cotangents(dy, given.observations, data_format, given.lengths)
+        places, function = self._calls.places, "training_vjp" if training else "vjp"
+        into = places.given(out[0]) | _of("gradient", out[1])
         with self._backend.lock, self.hyperparameters.at(iteration):
-            results = self._calls.whole("training_vjp" if training else "vjp", given, cotangents, data_format)
-        places = self._calls.places
+            results = self._calls.whole(function, given, cotangents, data_format, out=into)
         return places.outputs(results, data_format), places.gradients(results, data_format)
 
-    def forward(self, *x: Any, data_format: str = "") -> Any:
+    def forward(self, *x: Any, data_format: str = "", out: Any = None) -> Any:
         """The outputs in training mode, of one batch of any size; otherwise as `predict`.
 
         Dropout drops, with another mask in every call, and batch norms take the batch's statistics and update theirs.
         """
-        given = self._conversion.whole(x, data_format)
+        given, into = self._conversion.whole(x, data_format), self._calls.places.given(out)
         with self._backend.lock, Uninterrupted():
-            results = self._calls.whole("training_forward", given, {}, data_format)
+            results = self._calls.whole("training_forward", given, {}, data_format, out=into)
             self.hyperparameters.iteration += 1
         return self._calls.places.outputs(results, data_format)
 
@@ -360,3 +366,8 @@ class Compiled(Readable):
             kept = self._persistent.solver_state.get(array)  # no loss scale is of another type
             if kept is not None and name in kept.shapes:  # nothing is of prediction only
                 kept.write(name, value)
+
+
+def _of(kind: str, arrays: Mapping[str, Any] | None) -> dict[Key, Any]:
+    """The caller's arrays by argument, given those of one kind by name."""
+    return {(kind, name): array for name, array in (arrays or {}).items()}

@@ -230,7 +230,9 @@ class ArrayConversion:
         return x, port.shape, y, letters
 
     def letters(self, key: Key) -> str:
-        """The axes of a gradient, channel last: those of an input, or "" for a parameter."""
+        """The axes of an output or a gradient, channel last: "" for a parameter's, and for other results."""
+        if key[0] != "gradient":
+            return self.results.get(key, "")
         prefix, _, name = key[1].partition("/")
         node = self._inputs.get(("input", name or "x")) if prefix == "input" else None
         return "" if node is None else "B" + node.size.format

@@ -102,6 +102,18 @@ class Places:
         cut, lengths = self._conversion.cut, results.lengths
         return [cut(key, array, wanted[key], data_format, lengths) for key, array in found.items()]
 
+    def given(self, out: Any) -> dict[Key, Any]:
+        """The caller's arrays for the network's outputs, by argument: one, or a tuple of several; None = there is none.
+
+        Raises:
+            ArrayError: they are not as many as the outputs.
+        """
+        wanted = self._conversion.results
+        arrays = () if out is None else out if isinstance(out, tuple) else (out,)
+        if arrays and len(arrays) != len(wanted):
+            raise ArrayError(f"out: {len(arrays)} arrays; allowed: one for each of {len(wanted)} outputs; give as many")
+        return dict(zip(wanted, arrays, strict=False))
+
     def outputs(self, results: Results, data_format: str) -> Any:
         """The network's outputs as the caller sees them; a tuple where there are several."""
         found = tuple(self.outward(results, self._conversion.results, data_format))

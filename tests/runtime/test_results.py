@@ -184,6 +184,21 @@ def test_every_call_that_returns_arrays_takes_them(classifier):
     relu = np.empty((6, 8, 8, 4), np.float32)
     assert classifier.activations(x, "relu", out=relu) is relu
     np.testing.assert_array_equal(relu, classifier.activations(x, "relu"))
+    assert classifier.forward(x, out=scores) is scores
+    np.testing.assert_array_equal(scores, classifier.forward(x))
+
+
+@pytest.mark.parametrize("data_format", ["", "BCSS"])
+def test_vector_jacobian_products_go_where_the_caller_says(net, data_format):
+    x = images(5) if not data_format else np.ascontiguousarray(images(5).transpose(0, 3, 1, 2))
+    y, gradients = net.vjp(x, x + 1, data_format)
+    into = {name: np.empty_like(value) for name, value in gradients.items()}
+    written, found = net.vjp(x, x + 1, data_format, out=(np.empty_like(y), into))
+    np.testing.assert_array_equal(written, y)
+    assert found.keys() == gradients.keys()
+    for name, value in gradients.items():
+        assert found[name] is into[name]
+        np.testing.assert_array_equal(into[name], value)
 
 
 frozen = np.zeros((4, 3), np.float32)
