@@ -56,9 +56,10 @@ def predictions(net: Net, batch: int, rounds: int) -> list[dict[str, Any]]:
         x = net.data(count)[0]
         tuned = gnc.compile(net.layers(), training=False, batch_size=count)
         times: dict[str, list[float]] = {"any": [], "tuned": []}
-        for _ in range(rounds):
-            times["any"].append(_seconds(compiled.predict, x, least=TURN))
-            times["tuned"].append(_seconds(tuned.predict, x, least=TURN))
+        turns = {"any": compiled, "tuned": tuned}
+        for number in range(rounds):
+            for name in sorted(turns, reverse=number % 2 > 0):
+                times[name].append(_seconds(turns[name].predict, x, least=TURN))
         ratio = median(a / b for a, b in zip(times["any"], times["tuned"], strict=True))
         rows.append({"observations": count, "ratio": ratio} | {k: 1e3 * median(v) for k, v in times.items()})
     return rows

@@ -63,6 +63,9 @@ ITEM_SIZE = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "
 COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
 """The type that values of a storage type compute in, where it is another; templates name it `real`."""
 
+ENOUGH_TILES = 16
+"""Tiles that keep the cores of a large machine busy; below it a launch is split further."""
+
 STACK_BYTES = 4 << 20
 """Most that a kernel of the CPU may keep on its thread's stack: half of what threads have."""
 
@@ -236,17 +239,20 @@ class Order(NamedTuple):
 
     `units` units of `tiles` neighbouring tiles each do `observations` observations, in order; all of that is gone
     through `repeats` times, such as for each block of filters. The last observation of a run may lie inside a unit: its
-    kernel reads numbers that say where to stop.
+    kernel reads numbers that say where to stop. Where that makes less than ENOUGH_TILES units, and `observations` may
+    be cut into as many as `cuts`, units are smaller and more; kernels of such launches compute `needed`, too.
     """
 
     observations: int = 1
     units: int = 1
     tiles: int = 1
     repeats: int = 1
+    cuts: int = 0
 
     def needed(self, count: int) -> int:
         """Units that do the first `count` observations."""
-        return -(-count * self.units // self.observations)
+        fewest = min(ENOUGH_TILES, -(-count * self.cuts // self.observations))
+        return max(-(-count * self.units // self.observations), fewest)
 
     def grid(self, count: int, first: int, most: int) -> int:
         """Tiles of a launch that do the first `count` observations, of its `most` tiles from number `first` on."""

@@ -16,6 +16,8 @@ import pytest
 import gncodegen as gnc
 from gncodegen.errors import CompileError, NetworkError, OptionsError, SaveError, TargetError
 from gncodegen.exchange.standalone import native
+from gncodegen.exchange.standalone.driver import LAUNCH, tiles_of
+from gncodegen.kernels.schedule import Order
 
 COUNTS = (3, 4, 11)
 """Observations of a call: fewer than a batch, one, and two with a part of one."""
@@ -306,3 +308,14 @@ def test_an_object_for_a_cpu_by_name(network, arrays, tmp_path):
     ctypes.CDLL(str(tmp_path / "net.so")).net_predict(*places[:-1], ctypes.c_long(count), places[-1])
     for result, wanted in zip(results, network.predict(*arrays.values()), strict=True):
         np.testing.assert_allclose(result.reshape(wanted.shape), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 40, 63])
+@pytest.mark.parametrize("order", [(64, 27, 1, 2, 128), (64, 27, 1, 1), (1, 3, 4), (256, 1024)])
+def test_an_object_does_the_tiles_that_a_program_does(order, count):
+    each = Order(*order)
+    most = each.needed(64) * each.tiles * each.repeats
+    words = [0, 2, most, 0, 0, *each]
+    assert len(words) == LAUNCH
+    assert tiles_of.py_func([0, *words], 1, count, 64) == each.grid(count, 2, most)
+    assert tiles_of.py_func([0, *words], 1, 64, 64) == most

@@ -10,15 +10,17 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from gncodegen.kernels.schedule import ENOUGH_TILES
 from gncodegen.targets.cpu.intrinsics import clear, copy, device, int64, pointer, uint8
 from gncodegen.targets.cpu.runner import SERIAL_BELOW
 
-LAUNCH = 9
-"""Words of a launch: kernel, first tile, tiles, its place in the arguments, nanoseconds, and the four of its order."""
+LAUNCH = 10
+"""Words of a launch: kernel, first tile, tiles, its place in the arguments, nanoseconds, and the five of its order."""
 
 pointer_to: Any = pointer
 copy_bytes: Any = copy
 clear_bytes: Any = clear
+enough: Any = ENOUGH_TILES
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,15 @@ def part_of(whole: Any, rows: Any, batch: Any) -> Any:
 
 
 @device
-def tiles_of(rows: Any, batch: Any, observations: Any, units: Any, tiles: Any, first: Any, most: Any) -> Any:
-    """`Order.grid`, where a unit has so many tiles in all."""
+def tiles_of(launch: Any, one: Any, rows: Any, batch: Any) -> Any:
+    """`Order.grid` of the launch whose words begin at `one`."""
+    most = launch[one + 2]
     if rows == batch:
         return most
-    return min(max((rows * units + observations - 1) // observations * tiles - first, 0), most)
+    observations, cuts = launch[one + 5], launch[one + 9]
+    fewest = min(enough, (rows * cuts + observations - 1) // observations)
+    units = max((rows * launch[one + 6] + observations - 1) // observations, fewest)
+    return min(max(units * launch[one + 7] * launch[one + 8] - launch[one + 1], 0), most)
 
 
 def driver(
@@ -132,8 +138,7 @@ def driver(
             for index in range(launches):
                 one = words * index
                 kernel, first, given = launch[one], launch[one + 1], table[fixed + 3] + 8 * launch[one + 3]
-                nanoseconds, tiles = part_of(launch[one + 4], counted, batch), launch[one + 7] * launch[one + 8]
-                grid = tiles_of(counted, batch, launch[one + 5], launch[one + 6], tiles, first, launch[one + 2])
+                nanoseconds, grid = part_of(launch[one + 4], counted, batch), tiles_of(launch, one, counted, batch)
                 if loop != 0 and grid > 1 and nanoseconds >= most:
                     call(loop, (table[fixed + 5], kernel, first, first + grid, given))
                 else:

@@ -245,7 +245,8 @@ class _Native:
         layout, calls, name = self._layout, self._calls, self._name
         rows = [
             f"i64 ptrtoint (ptr @{kernel} to i64), i64 {call.first}, i64 {call.grid}, i64 {start}, "
-            f"i64 {cost(self._alone.program, call)}, " + ", ".join(f"i64 {word}" for word in call.order or (1, 0, 0, 0))
+            f"i64 {cost(self._alone.program, call)}, "
+            + ", ".join(f"i64 {word}" for word in call.order or (1, 0, 0, 0, 0))
             for kernel, call, start in zip(kernels, calls, self._starts, strict=True)
         ]
         ports = ", ".join(f"i64 %p{place}" for place in range(layout.ports))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gncodegen.kernels.cpu import partials
 from gncodegen.kernels.cpu.bias import row_sums
-from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, Correlation, bands_of, inside, panels_of
+from gncodegen.kernels.cpu.correlation import Correlation, bands_of, inside, panels_of
 from gncodegen.kernels.cpu.register_tiles import even_parts, filled
 from gncodegen.kernels.epilogue import added_slots, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, Tensor
+from gncodegen.kernels.schedule import ENOUGH_TILES, ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gncodegen.kernels.cpu.convolution_channelwise import channelwise_weight_gradient, is_channelwise
 from gncodegen.kernels.cpu.register_tiles import even_parts, fits, step_cycles, vector_counts
 from gncodegen.kernels.cpu.winograd_weights import weight_output, winograd_weight_gradient
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Tensor
+from gncodegen.kernels.schedule import ENOUGH_TILES, ITEM_SIZE, Constant, Launch, Machine, Plan, Plans, Problem, Tensor
 from gncodegen.kernels.window_axis import extents, named
 from gncodegen.kernels.window_problem import WindowProblem, describe
 
@@ -27,9 +27,6 @@ PARTIAL_BYTES = 96 << 10
 
 WIDEST_BLOCK = 64
 """Most channels of a block."""
-
-ENOUGH_TILES = 16
-"""Tiles that keep the cores of a large machine busy."""
 
 REDUCE_SHAPE = ("window_d", "window_h", "window_w", "channels", "filters", "groups", "bias", "split")
 REDUCE_TILES = ("lanes", "vectors", "rows_per_tile", "lines", "channel_block", "partial", "bias_partial")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from gncodegen.kernels.cpu.register_tiles import even_parts, filled, fits, step_cycles, vector_counts
-from gncodegen.kernels.schedule import ITEM_SIZE, Machine
+from gncodegen.kernels.schedule import ENOUGH_TILES, ITEM_SIZE, Machine
 from gncodegen.kernels.window_axis import Axes, Axis
 
 BAND_BYTES = 128 << 10
@@ -30,9 +30,6 @@ STREAM_BYTES = 8
 
 LONGEST_SUM = 512
 """Products that an accumulator sums in one go; longer sums are sums of such sums, for accuracy."""
-
-ENOUGH_TILES = 16
-"""Tiles that keep the cores of a large machine busy; below it a launch is split further."""
 
 TAIL = 2.0
 """Tiles in whose time cores are idle at the end of a launch: half a tile for each of four cores."""

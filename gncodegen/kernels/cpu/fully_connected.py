@@ -8,10 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gncodegen.kernels.cpu.bias import column_sums
-from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
+from gncodegen.kernels.cpu.correlation import LONGEST_SUM
 from gncodegen.kernels.cpu.register_tiles import even_parts, filled, fits, product_tile, step_cycles, vector_counts
 from gncodegen.kernels.epilogue import added_slots, product_epilogue, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, computed_in
+from gncodegen.kernels.schedule import (
+    ENOUGH_TILES,
+    ITEM_SIZE,
+    Constant,
+    Launch,
+    Machine,
+    Order,
+    Plan,
+    Problem,
+    computed_in,
+)
 
 TILE_WORK = 1 << 18
 """Multiply-adds that make a tile of the grid worth its start."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, LONGEST_SUM
+from gncodegen.kernels.cpu.correlation import LONGEST_SUM
 from gncodegen.kernels.cpu.register_tiles import even_parts, product_tile, vector_counts
 from gncodegen.kernels.launches import slots, traffic
 from gncodegen.kernels.matrix_product import matrices
 from gncodegen.kernels.schedule import (
+    ENOUGH_TILES,
     ITEM_SIZE,
     STACK_BYTES,
     Constant,

@@ -12,10 +12,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from gncodegen.kernels.cpu.correlation import ENOUGH_TILES, FILTER_SHARE, Correlation
+from gncodegen.kernels.cpu.correlation import FILTER_SHARE, Correlation
 from gncodegen.kernels.cpu.register_tiles import LINE, block_vectors, even_parts, prefetching, row_counts, step_cycles
 from gncodegen.kernels.epilogue import added_slots, residual_in_place
-from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Launch, Machine, Order, Plan, Problem, Schedule, Tensor
+from gncodegen.kernels.schedule import (
+    ENOUGH_TILES,
+    ITEM_SIZE,
+    Constant,
+    Launch,
+    Machine,
+    Order,
+    Plan,
+    Problem,
+    Schedule,
+    Tensor,
+)
 from gncodegen.kernels.window_axis import extents, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
 
@@ -120,6 +131,11 @@ class _Winograd:
         return self.work.batch * count_patches(self.work, self.output)
 
     @property
+    def observations(self) -> int:
+        """Those that all patches belong to."""
+        return (self.problem if self.work is self.given else self.problem.modelled).observations
+
+    @property
     def points(self) -> int:
         return (self.output + 2) ** 2
 
@@ -165,14 +181,8 @@ class _Winograd:
         problem, dtype = self.problem, dtype or self.problem.operands[0].dtype
         return problem.schedule(template, dtype, shape=shape, tiles=self.blocking | tiles, numbers=numbers)
 
-    def units(self, parts: int) -> int:
-        """The parts, each a share of the model's patches, that the observations take."""
-        return -(-self.given.batch * parts // max(1, self.work.batch))
-
-    def main(
-        self, template: str, tiles: dict[str, Constant], operands: tuple[str, ...], parts: int, repeats: int
-    ) -> Launch:
-        """The launch that writes the result: parts of all patches, for several blocks of filters."""
+    def main(self, template: str, tiles: dict[str, Constant], operands: tuple[str, ...], order: Order) -> Launch:
+        """The launch that writes the result: units of the patches, for several blocks of filters."""
         shape = self.patch_shape | {"filters": self.work.filters} | self.epilogue
         if template == "winograd_heavy":
             shape |= self.filter_shape
@@ -180,10 +190,9 @@ class _Winograd:
         y = self.problem.results[0]
         tensors = (*self.problem.operands[:2], *((y,) if "residual" in self.epilogue else ()), y)
         moved = sum(tensor.bytes for tensor in tensors)
-        grid, batch = self.units(parts) * repeats if y.count else 0, self.given.batch
+        grid, batch = order.needed(self.problem.observations) * order.repeats if y.count else 0, self.given.batch
         tiles = {"vectors": self.vectors, "shared_batch": self.work.batch} | tiles
         schedule = self.schedule(template, shape, tiles, ("batch",))
-        order = Order(self.problem.modelled.observations, parts, 1, repeats)
         return Launch(schedule, slots, grid, (len(slots) - 1,), moved, self.given.flops, order=order, numbers=(batch,))
 
 
@@ -231,6 +240,13 @@ def _fastest(this: _Winograd, heights: Sequence[int], patches: int) -> int:
     return min(heights, key=lambda rows: -(-patches // rows) * step_cycles(rows, this.vectors, this.problem.machine))
 
 
+def _few(tile_rows: int) -> int:
+    """Rows of the register tile for what is left of a block, such as one of FEWEST_PATCHES; 0 = there is none."""
+    if tile_rows > FEWEST_PATCHES:
+        return FEWEST_PATCHES
+    return max(2, FEWEST_PATCHES % tile_rows or tile_rows // 2) if tile_rows > 2 else 0
+
+
 def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
     """Filters to points; then blocks of patches, past which the filters stream."""
     channels, machine = this.work.channels, this.problem.machine
@@ -240,7 +256,10 @@ def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
     buffer = Tensor((this.filter_blocks * this.points * filter_step,), this.work.dtype)
     tiles: dict[str, Constant] = {
         "tile_rows": tile_rows,
+        "few_rows": _few(tile_rows),
         "blocks": blocks,
+        "cuts": this.patches // FEWEST_PATCHES,
+        "enough_tiles": ENOUGH_TILES,
         "piece": piece,
         **prefetching(this.width, ITEM_SIZE[this.work.dtype], buffer.bytes <= FILTER_SHARE * machine.l2),
         "filter_step": filter_step,
@@ -254,7 +273,8 @@ def _light(this: _Winograd, blocks: int, tile_rows: int) -> Plan:
     schedule = this.schedule("winograd_filters", this.filter_shape, tiling, dtype=this.work.dtype)
     moved = this.problem.operands[1].bytes + buffer.bytes
     filters = Launch(schedule, ("operand1", "workspace0"), this.filter_blocks * channel_shares, (1,), moved)
-    main = this.main("winograd", tiles, ("operand0", "workspace0"), blocks, shares)
+    order = Order(this.observations, blocks, 1, shares, this.patches // FEWEST_PATCHES)
+    main = this.main("winograd", tiles, ("operand0", "workspace0"), order)
     return Plan((filters, main), (buffer,), residual_in_place(this.epilogue))
 
 
@@ -293,6 +313,7 @@ def _heavy(this: _Winograd, parts: int, tile_rows: int) -> Plan:
     step = patches * piece + STEP_PADDING
     tiles: dict[str, Constant] = {
         "tile_rows": tile_rows,
+        "few_rows": _few(tile_rows),
         "parts": parts,
         "piece": piece,
         "line": LINE // ITEM_SIZE[this.work.dtype],
@@ -309,8 +330,10 @@ def _heavy(this: _Winograd, parts: int, tile_rows: int) -> Plan:
     }  # fmt: skip
     schedule = this.schedule("winograd_points", this.patch_shape, reading, ("batch",))
     moved = this.problem.operands[0].bytes + buffer.bytes
-    order, grid = Order(this.problem.modelled.observations, blocks), this.units(blocks) if patches else 0
+    order = Order(this.observations, blocks)
+    grid = order.needed(this.problem.observations) if patches else 0
     arguments, numbers = ("operand0", "workspace0"), (this.given.batch,)
     points = Launch(schedule, arguments, grid, (1,), moved, order=order, numbers=numbers)
-    main = this.main("winograd_heavy", tiles, ("workspace0", "operand1"), parts, this.filter_blocks)
+    order = Order(this.observations, parts, 1, this.filter_blocks)
+    main = this.main("winograd_heavy", tiles, ("workspace0", "operand1"), order)
     return Plan((points, main), (buffer,), residual_in_place(this.epilogue))

@@ -7,6 +7,7 @@ from support.execution import problem_of
 from support.targets import machine
 
 from gncodegen.kernels import catalog
+from gncodegen.kernels.schedule import Order, Tensor
 
 CONVOLUTIONS = {
     # name: side of the image, channels, filters, side of the window
@@ -71,3 +72,18 @@ def test_no_number_needs_another_kernel(name):
         known = schedules(CASES[name], batch, batch)
         for n in (1, 2, 7, 33, 49, 64, 100, 150, 500):
             assert schedules(CASES[name], n, batch) == known, (batch, n)
+
+
+@pytest.mark.parametrize(("n", "fewest"), [(1, 2), (3, 6), (7, 14), (64, 16)])
+def test_few_observations_are_cut_for_all_cores(n, fewest):
+    """Kernels for 64 images of 16 patches each: blocks of those are smaller where there are few."""
+    given, results = [((n, 14, 14, 16), "float32"), ((3, 3, 16, 24), "float32")], [((n, 14, 14, 24), "float32")]
+    attributes = {"stride": (1, 1), "dilation": (1, 1), "padding": (1,) * 4, "groups": 1}
+    problem = problem_of("convolution", given, results, attributes, machine("cpu", cores=2))
+    operands, larger = problem.operands, Tensor((64, 14, 14, 24), "float32")
+    model = replace(problem, operands=(Tensor((64, 14, 14, 16), "float32"), operands[1]), results=(larger,))
+    for each in (replace(problem, model=model), problem):
+        *_, main = catalog.plan(each).launches
+        order = Order(*main.order)
+        assert main.schedule.template == "winograd"
+        assert order.needed(problem.observations) * order.repeats == main.grid >= fewest
