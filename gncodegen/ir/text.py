@@ -18,6 +18,9 @@ from gncodegen.errors import CompileError, GncodegenError
 from gncodegen.ir.gn import GN
 from gncodegen.ir.kern import KERN
 
+MOST_SHOWN = 400
+"""Letters of a line in an error."""
+
 
 @cache
 def context() -> Context:
@@ -26,6 +29,11 @@ def context() -> Context:
     for dialect in (Builtin, Func, GN, KERN):
         known.load_dialect(dialect)
     return known
+
+
+def shortened(line: str) -> str:
+    """A line as an error shows it."""
+    return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]} …"
 
 
 @contextmanager
@@ -37,8 +45,8 @@ def reported(stage: str) -> Generator[None]:
     try:
         yield
     except (DiagnosticException, ParseError, ArgSpecParseError) as error:
-        notes = "\n".join(getattr(error, "__notes__", ()))
-        raise CompileError(f"stage {stage!r}: {error}" + (f"\n{notes}" if notes else "")) from error
+        lines = "\n".join([str(error), *getattr(error, "__notes__", ())]).splitlines()
+        raise CompileError(f"stage {stage!r}: " + "\n".join(map(shortened, lines))) from error
     except GncodegenError:
         raise
     except RecursionError as error:

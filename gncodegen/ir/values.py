@@ -84,7 +84,10 @@ def decode(attribute: Attribute) -> Value:
         case StringAttr():
             return attribute.data
         case BytesAttr():
-            return attribute.data.decode()
+            try:
+                return attribute.data.decode()
+            except UnicodeDecodeError as error:
+                raise VerifyException(f"the text {attribute.data!r} is not UTF-8") from error
         case ArrayAttr():
             return tuple(decode(entry) for entry in attribute.data)
         case DictionaryAttr():

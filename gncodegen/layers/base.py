@@ -152,7 +152,7 @@ class Layer:
 
     def _refusal(self, given: str, allowed: str, cure: str) -> LayerError:
         named: Any = getattr(self, "name")  # noqa: B009  it may be what is refused, and of any type
-        label = type(self).__name__ + (f" {named!r}" if isinstance(named, str) and named else "")
+        label = type(self).__name__ + (f" {shown(named)}" if isinstance(named, str) and named else "")
         return LayerError(f"{label}: {given}; allowed: {allowed}; {cure}")
 
     def _identity(self) -> tuple[Any, ...]:

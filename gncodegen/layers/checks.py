@@ -49,6 +49,10 @@ class Check:
         return Check(either, f"{self.allowed} or {other.allowed}", self.example)
 
 
+MOST_LETTERS = 10_000
+"""Of a name: names of files' parts hold 65,535 bytes."""
+
+
 def shown(value: object) -> str:
     """The value as an error message shows it: short, and of a large array the shape and type only."""
     if isinstance(value, np.ndarray) and cast("NDArray[Any]", value).size > 8:
@@ -189,7 +193,8 @@ def _flag(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    require(isinstance(value, str))
+    require(isinstance(value, str) and len(value) <= MOST_LETTERS and "\0" not in value)
+    value.encode()  # half of a surrogate pair is a ValueError: no file can hold it
     return str(value)
 
 
@@ -229,7 +234,7 @@ def _class_weights(value: Any) -> tuple[float, ...]:
 
 
 flag = Check(_flag, "True or False", "True")
-text = Check(_text, "text", '"layer_1"')
+text = Check(_text, f"text of up to {MOST_LETTERS:,} letters, none of them NUL", '"layer_1"')
 positive_int = integer_from(1, "a positive int", "8")
 non_negative_int = integer_from(0, "a non-negative int", "0")
 positive_number = number_where(lambda x: x > 0, "a finite number > 0", "1e-5")

@@ -19,7 +19,7 @@ from gncodegen.errors import CompileError
 from gncodegen.ir.kern import KernelOp
 from gncodegen.ir.printing import print_module
 from gncodegen.ir.program import program_of
-from gncodegen.ir.text import context, parse_module, reported
+from gncodegen.ir.text import context, parse_module, reported, shortened
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Machine
 from gncodegen.layers.checks import shown
@@ -188,7 +188,7 @@ def run_pipeline(text: str, spec: str, name: str = "<text>", machine: Machine | 
         except (ValueError, TypeError, StopIteration, RuntimeError) as error:
             if isinstance(error, CompileError):
                 raise
-            reason = "" if isinstance(error, StopIteration) else f": {error}"
+            reason = "" if isinstance(error, StopIteration) else f": {shortened(str(error))}"
             unknown = [name for name in re.findall(r"(?:^|[,}])\s*([\w-]+)", spec) if name not in PASSES]
             close = [found[0] for name in unknown if (found := alike(name, PASSES))]
             cure = f"; write {any_of(dict.fromkeys(close))}" if close else ""

@@ -125,6 +125,8 @@ def test_faulty_text_is_a_compile_error(text: str, message: str) -> None:
         ("builtin.module {" * 10**4, "the IR is nested too deeply"),
         ("builtin.module attributes {a = " + "9" * 5000 + "} {}", "5000 digits"),
         ("builtin.module attributes {a = " + "9" * 50 + "} {}", "out of range"),
+        ("@" * 10**6, "net.mlir:1:1"),
+        (" " * 10**6 + "@", "net.mlir:1:1000001"),
         ("builtin.module attributes {a = dense<0> : tensor<1000000000000xi32>} {}", "no op takes a dense literal"),
     ],
 )  # fmt: skip
@@ -133,7 +135,14 @@ def test_hostile_text_is_refused_at_once(text: str, message: str) -> None:
     with pytest.raises(CompileError, match=message) as refusal:
         parse_module(text, "net.mlir")
     assert "fault of gncodegen" not in str(refusal.value)
+    assert len(str(refusal.value)) < 3000
     assert time.process_time() - start < 1
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    text = print_module(build_module(NETWORKS[next(iter(NETWORKS))](), "predict", batch_size=2))
+    with pytest.raises(CompileError, match=r"the text b'relu\\xff' is not UTF-8"):
+        parse_module(text.replace('"relu"', '"relu\\FF"'))
 
 
 def test_quotes_in_comments_and_escapes_are_fine() -> None:

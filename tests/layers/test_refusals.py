@@ -21,6 +21,10 @@ PROPERTIES = [
     (lambda: gnc.GroupNormalizationLayer(np.bool_(True)), ["num_groups = ", "True", "positive int"]),
     (lambda: gnc.ReluLayer(name=np.array([1, 2])), ["ReluLayer: name = array([1, 2])", "text"]),
     *(
+        (lambda name=name: gnc.ReluLayer(name=name), ["ReluLayer", "name = '", "text of up to 10,000 letters"])
+        for name in ("a\0b", "\ud800", "x" * 10_001)
+    ),
+    *(
         (lambda batched=batched: gnc.TensorInputLayer((3,), batched=batched), ["batched = ", "True or F"])
         for batched in (2, "True", None, ())
     ),
