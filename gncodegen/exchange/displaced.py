@@ -286,6 +286,24 @@ def _parted(node: Node, operands: Sequence[Found | None], first: Displaced) -> l
     return _run(node, [first.value, *constants], groups, axis=_axis(first, axis))
 
 
+def _gathered(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
+    """Parts along one axis; or the rows of a table at such places."""
+    table = operands[0]
+    if not isinstance(table, np.ndarray):
+        return _parted(node, operands, first)
+    if int(node.attributes.get("axis", 0)):
+        raise Unsupported("computed places along another axis of a constant than the first; allowed: the first")
+    behind = ((first.value.rank + place,) for place in range(table.ndim - 1))
+    return _run(node, [table, first.value], (*first.groups, *behind))
+
+
+def _extreme(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
+    """Where the largest or least stands along one axis."""
+    axis = int(node.attributes.get("axis", 0)) % len(first.groups)
+    groups = first.groups if node.attributes.get("keepdims", 1) else _dropped(first.groups, [axis])
+    return _run(node, [first.value], groups, axis=_axis(first, axis))
+
+
 def _sliced(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
     """Parts along several axes."""
     _constants(operands[1:])
@@ -327,6 +345,15 @@ def _joined(node: Node, operands: Sequence[Found | None], first: Displaced) -> l
     return _run(node, [each.value for each in arrays], first.groups, axis=_axis(first, axis))
 
 
+def _per_channel(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
+    """With numbers for each element of axis 1, over all others."""
+    channels = _axis(first, 1) - 1
+    order = (channels, *(own for own in range(first.value.rank) if own != channels))
+    value = node.construction.permuted(first.value, order)
+    groups = tuple(tuple(own if own == OBSERVATIONS else order.index(own) for own in group) for group in first.groups)
+    return _run(node, [value, *_constants(operands[1:])], groups)
+
+
 def _reduced(node: Node, operands: Sequence[Found | None], first: Displaced) -> list[Found]:
     """Over axes."""
     given = node.integers(1, "axes")
@@ -350,9 +377,12 @@ STEPS: Mapping[str, Run] = {
     },
     **{name: _along for name, row in OPERATORS.items() if row.along},
     **dict.fromkeys(("MatMul", "Gemm"), _product),
-    **dict.fromkeys(("Split", "Gather"), _parted),
+    "Split": _parted,
+    "Gather": _gathered,
+    **dict.fromkeys(("ArgMax", "ArgMin"), _extreme),
     "Slice": _sliced,
     "Concat": _joined,
+    "BatchNormalization": _per_channel,
     "Expand": _expanded,
     "Attention": _attended,
     **dict.fromkeys(

@@ -175,6 +175,15 @@ class TimeFirst(nn.Module):
         return self.attention(x, x, x)[0]
 
 
+def test_what_a_module_made_from_numbers_and_parameters_is_of_any_type_inside() -> None:
+    """A number of the module's goes through a layer of its own when it is read; outputs that are None are left out."""
+    step = nn.Linear(2, 3)
+    module = Call(lambda x, step: (x + step(torch.tensor([[10.0, 1.0]])), None), step)
+    with pytest.warns(UserWarning, match="computed once"):
+        graph = gnc.from_torch(module, torch.zeros(2, 3))
+    assert len(graph.outputs) == 1
+
+
 def test_a_module_that_computes_along_its_first_axis_is_one_observation() -> None:
     with pytest.warns(UserWarning, match="taken as one observation of the example's shapes, since .*observations"):
         graph, errors = differences(TimeFirst(), (5, 3, 4))

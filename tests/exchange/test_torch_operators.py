@@ -191,10 +191,15 @@ def constants(x):
     return y + torch.ones_like(x) + x.new_full((8,), 0.5)
 
 
-def windows(x):
+def windows(x, norm):
     y = F.fold(F.unfold(x, (3, 2), padding=1, stride=(2, 1), dilation=(1, 2)) * 2, 8, (3, 2), (1, 2), 1, (2, 1))
     distances = torch.cdist(x.flatten(2), x.flatten(2)[:, :2] * 2) + torch.cdist(x[:, :, 0], x[:, :2, 1], p=1)
     distances = distances + torch.cdist(x[:, :, 0], torch.arange(16.0, dtype=x.dtype).view(1, 2, 8))
+    flat = x.permute(0, 2, 3, 1).flatten(0, 2)  # of all observations, as a codebook is looked up
+    lines = norm(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, 8))
+    x = torch.cat([x, torch.empty(x.size(0), 0, 8, 8, dtype=x.dtype)], 1) + lines.transpose(1, 2)
+    codes = F.embedding(flat.argmin(1), torch.arange(18.0, dtype=x.dtype).view(6, 3)).view(x.size(0), 8, 8, 3)
+    distances = distances + codes.sum((1, 2, 3))[:, None, None] + x.unfold(2, 3, 2).unfold(1, 6, 1)[:, :, 0, 0, 0, :2]
     return y, distances, x[:, [0, 2], [1, -1]], x[:, :, [[0], [1]], [2, 3]], (x * 300).abs().to(torch.uint8) * x
 
 
@@ -232,7 +237,7 @@ CASES = {
     "blocks": (Call(blocks, nn.ChannelShuffle(3), nn.PixelShuffle(2), nn.PixelUnshuffle(2)), IMAGES),
     "constants": (Call(constants), IMAGES),
     "slopes": (Call(convolutions, nn.PReLU(6), nn.PReLU()), IMAGES),
-    "windows": (Call(windows), IMAGES),
+    "windows": (Call(windows, nn.BatchNorm1d(6)), IMAGES),
     "observed": (Call(observed), (2, 2, 4, 3), (2, 4)),
     "samples": (Call(samples), (2, 2, 5, 6), (2, 3, 4, 2), (2, 2, 3)),
     "images": (

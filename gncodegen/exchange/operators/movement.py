@@ -92,7 +92,7 @@ def concat(node: Node) -> Value:
     for index, operand in enumerate(node.operands):
         if isinstance(operand, Value):
             parts.append(operand)
-        else:
+        elif node.constant(index).size:
             parts.append(_held(node.construction, first, axis, node.own(node.constant(index), first)))
     return joined_along(node.construction, parts, axis)
 

@@ -21,7 +21,7 @@ class Captured:
         tensors: name of a placeholder → the module's own tensor.
         names: name of a placeholder → what the module calls that tensor.
         inputs: placeholders of the arrays that the caller gives.
-        results: the nodes whose values the module returns, in order.
+        results: the nodes whose values the module returns, in order, without None.
     """
 
     nodes: Sequence[Any]
@@ -81,8 +81,13 @@ def captured(module: Any, example_inputs: Any, free: bool = True) -> Captured:
     returned = list(program.graph.nodes)[-1].args[0]
     user = torch.export.graph_signature.OutputKind.USER_OUTPUT
     results = [
-        node for node, spec in zip(returned, signature.output_specs, strict=True) if spec.kind == user
+        node
+        for node, spec in zip(returned, signature.output_specs, strict=True)
+        if spec.kind == user and node is not None
     ]  # buffers that training changes come first
+    numbers = [result for result in results if not hasattr(result, "meta")]
+    if numbers:
+        raise NetworkError([f"from_torch: an output is {numbers[0]!r}; allowed: tensors and None; return those alone"])
     return Captured(list(program.graph.nodes), values, {k: v for k, v in own.items() if v in tensors}, inputs, results)
 
 

@@ -39,7 +39,7 @@ def from_torch(module: Any, example_inputs: Any) -> LayerGraph:
     observations, whatever the example has. A module that computes along its first axis, as one that takes (T, N, C), is
     taken as one observation of the example's shapes; a warning says so. A tensor that the module reads in several
     places is one parameter. In training mode dropout is a layer; in evaluation mode it is gone. Batch norms are layers
-    in both.
+    in both. Of several outputs those that are None are left out.
 
     Args:
         module: an nn.Module of float32 or float64 tensors.

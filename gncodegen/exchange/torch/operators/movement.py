@@ -175,6 +175,15 @@ def indexed(call: Call) -> Array:
     return call.reshape(call.emit("Gather", joined, places.ravel(), axis=1), call.shape)
 
 
+def windowed(call: Call) -> Array:
+    """Windows along one axis, whose elements stand along a new last one."""
+    axis, size, step = call.axis(call["dimension"], call.first), int(call["size"]), int(call["step"])
+    places = np.arange(call.shape[axis])[:, None] * step + np.arange(size)
+    apart = call.emit("Gather", call.first, places, axis=axis)
+    order = [*range(axis + 1), *range(axis + 2, len(call.shape)), axis + 1]
+    return call.emit("Transpose", apart, perm=order)
+
+
 def looked_up(call: Call) -> Array:
     """The rows of a table at places."""
     return call.emit("Gather", call["weight"], call["indices"], axis=0)
@@ -280,6 +289,7 @@ OPERATORS: Mapping[str, Row] = {
     "narrow": row(narrowed, "Slice"),
     "select": row(selected, "Gather"),
     "index_select": row(selected, "Gather"),
+    "unfold": row(windowed, "Gather", "Transpose"),
     "embedding": row(looked_up, "Gather"),
     "one_hot": row(one_hot, "Gather"),
     "gather": row(gathered, "GatherElements"),
