@@ -49,6 +49,18 @@ def test_what_has_no_room_is_refused_with_its_bytes(case):
     assert time.process_time() - start < 1
 
 
+@pytest.mark.parametrize(
+    ("line", "given"), [(8, {"extents": 2**32}), (8, {"scale": 1e308}), (10**5, {"extents": 10**6, "method": "area"})]
+)
+def test_weights_of_a_resized_axis_that_have_no_room(line, given):
+    layers = [gnc.SequenceInputLayer((line, 2), min_length=2, normalization="none"), gnc.Resize1dLayer(**given), *END]
+    start = time.process_time()
+    for function in (gnc.compile, gnc.Network.build):
+        with pytest.raises(NetworkError, match=r"along an axis are (inf|[\d,]+) bytes; allowed: up to 1,073,741,824"):
+            function(layers)
+    assert time.process_time() - start < 1
+
+
 def test_a_batch_that_has_no_room():
     with pytest.raises(NetworkError, match=r"batch_size = 1000000000000 needs 1,536,000,000,000,000 bytes"):
         gnc.compile([IMAGE, *END], batch_size=10**12)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+MOST_WEIGHTS = 1 << 27
+"""Of an axis: inputs times outputs."""
+
+
 @dataclass(frozen=True, eq=False)
 class ResizeLayer(Layer):
     """Other extents for the `rank` S axes of an observation, at each time step alike, axis by axis.
@@ -72,10 +76,16 @@ class ResizeLayer(Layer):
             n = size.shape[axis]
             if self.extents is not None:
                 m = one_per_axis(self.extents, self.rank)[place]
-                yield axis, n, m, m / n
-            elif self.scale is not None:
-                scale = self.scale[place] if isinstance(self.scale, tuple) else self.scale
-                yield axis, n, floor(n * scale), scale
+                scale = m / n
+            else:
+                scale = self.scale[place] if isinstance(self.scale, tuple) else self.scale or 1.0
+                m = floor(min(n * scale, MOST_WEIGHTS + 1))
+            if n * m > MOST_WEIGHTS:
+                raise LayerError(
+                    f"weights of {n:,} inputs in {n * scale:,.0f} outputs along an axis are {8 * n * n * scale:,.0f} "
+                    f"bytes; allowed: up to {8 * MOST_WEIGHTS:,}; take fewer outputs, or fewer at a time"
+                )
+            yield axis, n, m, scale
 
     def output_size(self, inputs: tuple[Size, ...]) -> Size:
         shape = list(inputs[0].shape)
