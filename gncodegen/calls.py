@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.batching import batches
-from gncodegen.direct import DirectPrediction
+from gncodegen.direct import SMALL, DirectCall
 from gncodegen.errors import CompileError
 from gncodegen.kernels.program import OUTPUT_KINDS
 from gncodegen.layers.network import Network
@@ -17,6 +17,7 @@ from gncodegen.lowering import Lowered
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.backend import Backend
 from gncodegen.runtime.conversion import ArrayConversion
+from gncodegen.runtime.executor import Executor
 from gncodegen.runtime.places import Places, Results
 from gncodegen.runtime.rows import Given, Key, Rows, seen
 
@@ -82,19 +83,31 @@ class Calls:
             predicting(count).runner.run(arguments, count)
         return self.places.outward(results, wanted, data_format)
 
-    def direct(self, data_format: str) -> DirectPrediction | None:
-        """The short way for arrays of this axis order, where there is one."""
+    def direct(self, data_format: str, function: str = "predict") -> DirectCall | None:
+        """The short way for arrays of this axis order, where there is one.
+
+        Args:
+            data_format: of the caller's arrays.
+            function: "loss", or one whose result is the network's output.
+        """
         facts = self._conversion.direct(data_format)
         if facts is None:
             return None
-        lowered = self._lowered("predict")
         x, observation, y, letters = facts
-        buffer = lowered.program.buffers[lowered.program.arguments[y]]
         dtype = np.dtype(self._options.array_dtype)
-        if buffer.dtype != self._options.array_dtype:
+        lowered = self._lowered(function)
+        result = LOSS if function == "loss" else y
+        buffer = lowered.program.buffers[lowered.program.arguments[result]]
+        if function != "loss" and buffer.dtype != self._options.array_dtype:
             return None
-        result, empty = seen(letters, buffer.shape), self._backend.empty
-        return DirectPrediction(lowered.program, lowered.runner, empty, x, y, observation, dtype, result)
+        shape, kept = None if function == "loss" else seen(letters, buffer.shape), None
+        if isinstance(lowered.runner, Executor) and buffer.bytes <= SMALL:
+            kept = lowered.runner.result(result)
+            kept = kept if shape is None else kept.reshape(len(kept), *shape)
+        program, runner, backend, kind = lowered.program, lowered.runner, self._backend, np.dtype(buffer.dtype)
+        return DirectCall(
+            program, runner, backend.lock, backend.empty, x, result, observation, dtype, shape, kind, kept
+        )
 
     def once(
         self,

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from gncodegen import loading, saving
 from gncodegen.calls import LOSS, Calls, T, Y
-from gncodegen.direct import DirectPrediction
-from gncodegen.errors import CompileError, NetworkError
+from gncodegen.direct import DirectCall
+from gncodegen.errors import ArrayError, CompileError, NetworkError, OptionsError
 from gncodegen.footprint import check_network
 from gncodegen.kernels.loss_scale import INITIAL, LOSS_SCALE, STATE
 from gncodegen.kernels.program import SUMS
+from gncodegen.layers.checks import shown
 from gncodegen.layers.network import Network
 from gncodegen.lowering import Functions
 from gncodegen.options import CompileOptions
@@ -74,10 +75,10 @@ class Compiled(Readable):
             self._backend.import_device_array,
             self.parameters.statistics,
         )
-        self._direct: dict[str, DirectPrediction | None] = {}
+        self._direct: dict[str, DirectCall | None] = {}
         self._functions = Functions(network, options, self._backend, self._persistent, self._conversion.axes)
         self.lowered = self._functions.lowered
-        self._calls = Calls(network, options, self._backend, self._conversion, self.lowered)
+        self.calls = Calls(network, options, self._backend, self._conversion, self.lowered)
         self._main = self.lowered("train_step" if options.training else "predict")
 
     # ---- running -------------------------------------------------------------------------------------------------
@@ -98,14 +99,15 @@ class Compiled(Readable):
         Raises:
             ArrayError: x does not fit the input layers, or out the outputs.
         """
-        if out is None and len(x) == 1 and (direct := self._direct.get(data_format)):
+        known = isinstance(data_format, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if known and out is None and len(x) == 1 and (direct := self._direct.get(data_format)):
             result = direct(x[0])
             if result is not None:
                 return result
-        given = self._calls.places.given(out)
-        results = self._calls.in_batches(x, data_format, self._conversion.results, (), given)
+        given = self.calls.places.given(out)
+        results = self.calls.in_batches(x, data_format, self._conversion.results, (), given)
         if data_format not in self._direct:
-            self._direct[data_format] = self._calls.direct(data_format)
+            self._direct[data_format] = self.calls.direct(data_format)
         return results[0] if len(results) == 1 else tuple(results)
 
     def activations(self, x: Any, layer_name: str, data_format: str = "", *, out: Any = None) -> NDArray[Any]:
@@ -117,7 +119,7 @@ class Compiled(Readable):
         node = self.network[layer_name]
         letters = {("activation", node.name): "B" + node.size.format}
         given = {} if out is None else dict.fromkeys(letters, out)
-        return self._calls.in_batches((x,), data_format, letters, (node.name,), given)[0]
+        return self.calls.in_batches((x,), data_format, letters, (node.name,), given)[0]
 
     def loss(self, x: Any, t: Any, data_format: str = "") -> float:
         """The loss of one batch of any size: that of training, with dropout and batch statistics, if compiled for it.
@@ -127,7 +129,7 @@ class Compiled(Readable):
             t: class indices (N,), one-hot rows, or responses shaped like the output.
             data_format: axis order of x; "" = that of the compilation.
         """
-        return float(self._calls.once("loss", x, t, data_format).arrays[LOSS])
+        return float(self.calls.once("loss", x, t, data_format).arrays[LOSS])
 
     def gradients(
         self, x: Any, t: Any, data_format: str = "", *, out: Mapping[str, Any] | None = None
@@ -137,8 +139,8 @@ class Compiled(Readable):
         That of x stands under "input"; of several inputs each stands under "input/NAME". `out` has arrays for some or
         all of them, which they are written to.
         """
-        results = self._calls.once("gradients", x, t, data_format, out=_of("gradient", out))
-        return self._calls.places.gradients(results, data_format)
+        results = self.calls.once("gradients", x, t, data_format, out=_of("gradient", out))
+        return self.calls.places.gradients(results, data_format)
 
     def vjp(
         self,
@@ -165,10 +167,10 @@ class Compiled(Readable):
         """
         given = self._conversion.whole((x,), data_format)
         cotangents = self._conversion.cotangents(dy, given.observations, data_format, given.lengths)
-        places, function = self._calls.places, "training_vjp" if training else "vjp"
+        places, function = self.calls.places, "training_vjp" if training else "vjp"
         into = places.given(out[0]) | _of("gradient", out[1])
         with self._backend.lock, self.hyperparameters.at(iteration):
-            results = self._calls.whole(function, given, cotangents, data_format, out=into)
+            results = self.calls.whole(function, given, cotangents, data_format, out=into)
         return places.outputs(results, data_format), places.gradients(results, data_format)
 
     def forward(self, *x: Any, data_format: str = "", out: Any = None) -> Any:
@@ -176,11 +178,11 @@ class Compiled(Readable):
 
         Dropout drops, with another mask in every call, and batch norms take the batch's statistics and update theirs.
         """
-        given, into = self._conversion.whole(x, data_format), self._calls.places.given(out)
+        given, into = self._conversion.whole(x, data_format), self.calls.places.given(out)
         with self._backend.lock, Uninterrupted():
-            results = self._calls.whole("training_forward", given, {}, data_format, out=into)
+            results = self.calls.whole("training_forward", given, {}, data_format, out=into)
             self.hyperparameters.iteration += 1
-        return self._calls.places.outputs(results, data_format)
+        return self.calls.places.outputs(results, data_format)
 
     def as_torch_module(self) -> Any:
         """A `torch.nn.Module` whose forward and backward run this network's kernels; see docs/exchange.md."""
@@ -194,7 +196,7 @@ class Compiled(Readable):
         Outputs are in the network's own axis order.
         """
         names = tuple(node.name for node in self.network.nodes if not node.layer.is_output)
-        found = self._calls.once("gradients", x, t, data_format, names).arrays
+        found = self.calls.once("gradients", x, t, data_format, names).arrays
         outputs, gradients = (
             {name: np.asarray(value) for (kind, name), value in found.items() if kind == wanted}
             for wanted in ("activation", "gradient")
@@ -224,6 +226,8 @@ class Compiled(Readable):
                 "train_step: compiled for prediction; allowed: networks with an output layer; call "
                 "gncodegen.compile(layers, training=True) with a ClassificationLayer or RegressionLayer"
             )
+        if not isinstance(parts, int) or isinstance(parts, bool) or parts < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise OptionsError(f"train_step: parts = {shown(parts)}; allowed: a positive int; write parts=1")
         given = self._conversion.whole((x,), data_format)
         targets = self._conversion.targets(t, given.observations, given.lengths)
         if parts > 1:
@@ -280,7 +284,7 @@ class Compiled(Readable):
 
         `out` is as for `predict`.
         """
-        return self._calls.evaluate(x, t, data_format, out)
+        return self.calls.evaluate(x, t, data_format, out)
 
     def stream(self, stream: Any) -> AbstractContextManager[None]:
         """Runs this network's work on the caller's CUDA stream: `with compiled.stream(torch.cuda.current_stream()): …`.
@@ -369,5 +373,14 @@ class Compiled(Readable):
 
 
 def _of(kind: str, arrays: Mapping[str, Any] | None) -> dict[Key, Any]:
-    """The caller's arrays by argument, given those of one kind by name."""
+    """The caller's arrays by argument, given those of one kind by name.
+
+    Raises:
+        ArrayError: they are no mapping.
+    """
+    if arrays is not None and not isinstance(arrays, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ArrayError(
+            f"out = {shown(arrays)}; allowed: arrays by the names of gradients; write "
+            'out={"conv_1.weights": array}, or leave it out'
+        )
     return {(kind, name): array for name, array in (arrays or {}).items()}

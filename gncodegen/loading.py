@@ -18,6 +18,7 @@ from gncodegen.errors import GncodegenError, NetworkError
 from gncodegen.kernels.loss_scale import LOSS_SCALE, STATE
 from gncodegen.kernels.solvers import SOLVERS
 from gncodegen.layers.archive import shaping_names
+from gncodegen.layers.checks import required_path
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
 from gncodegen.runtime.state import Hyperparameters
@@ -50,7 +51,7 @@ def read(directory: str | Path, changes: Mapping[str, Any]) -> NetworkState:
         LayerError: a layer's property is out of range.
         OptionsError: an option or a number is out of range.
     """
-    folder = Path(directory)
+    folder = required_path(directory, "directory", 'write gnc.load("trained")')
 
     def state() -> NetworkState:
         record = json_of(folder / RECORD)

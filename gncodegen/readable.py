@@ -119,7 +119,8 @@ class Readable:
         from gncodegen.ir.changes import about  # noqa: PLC0415  running needs no IR
 
         lines = self._functions.lowering(function or self.program.function).lines(stage)
-        return about(lines, self.network[layer].name) if layer else lines
+        every = isinstance(layer, str) and not layer  # pyright: ignore[reportUnnecessaryIsInstance]
+        return lines if every else about(lines, self.network[layer].name)
 
     @property
     def kernels(self) -> Kernels:
@@ -158,7 +159,7 @@ class Readable:
         count = min(given.observations, self.options.batch_size)
         arrays = {key: array[:count] for key, array in given.arrays.items()}
         if t is not None:
-            arrays[T] = self._conversion.targets(t, len(t), {})[:count]
+            arrays[T] = self._conversion.targets(t, given.observations, {})[:count]
         function = "predict" if t is None else "train_step" if self.options.training else "loss"
         lowered, state = self._functions.lowered(function, count, normalized=given.normalized), self.state
         try:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from gncodegen.cache import disk, locks
 from gncodegen.errors import GncodegenError, SaveError
+from gncodegen.layers.checks import required_path
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
 
@@ -61,9 +62,10 @@ def write(state: NetworkState, directory: str | Path) -> None:
 
     Raises:
         NetworkError: a layer cannot be written.
+        OptionsError: directory is no path.
         SaveError: the folder cannot be written to; what was in it is as it was.
     """
-    folder = Path(directory)
+    folder = required_path(directory, "save: directory", 'write save("trained")')
     data, arrays = state.network.to_json(dict(state.values))
     contents = {
         part_name(part, content): content
@@ -97,7 +99,7 @@ def require_writable(directory: str | Path) -> None:
     Raises:
         SaveError: it is a file, or it or the folder that it would be made in cannot be written to.
     """
-    folder = Path(directory).absolute()
+    folder = required_path(directory, "directory", 'write "trained"').absolute()
     with writing(folder):
         place = next(each for each in (folder, *folder.parents) if each.exists())
         if not place.is_dir():
@@ -148,7 +150,7 @@ def write_file(path: str | Path, content: bytes) -> None:
     Raises:
         SaveError: it cannot be written.
     """
-    place = Path(path)
+    place = required_path(path, "path", 'write "report.html"')
     with writing(place):
         if place.exists() and not place.is_file():
             place.write_bytes(content)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gncodegen.errors import NetworkError, OptionsError, SaveError
+from gncodegen.layers.checks import required_path
 from gncodegen.runtime.sequences import pads
 from gncodegen.saving import writing
 
@@ -123,7 +124,7 @@ def export(compiled: Compiled, path: str | Path, **choices: Any) -> None:
         NetworkError: the format cannot hold the network; `issues` names every layer.
         SaveError: the file cannot be written.
     """
-    place = Path(path).expanduser()
+    place = required_path(path, "export: path", 'write export("net.onnx")')
     row = FORMATS.get(place.suffix)
     if row is None:
         allowed = ", ".join(f"{ending or 'no ending'} ({each.becomes})" for ending, each in FORMATS.items())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gncodegen.functional.form import Form, Given
+from gncodegen.functional.call import Given
+from gncodegen.functional.form import Form
 from gncodegen.functional.prepared import kind
 from gncodegen.layers.normalization import (
     BatchNormalizationLayer,

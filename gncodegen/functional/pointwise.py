@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gncodegen.errors import ArrayError
-from gncodegen.functional.form import Form, Given
+from gncodegen.functional.call import Given
+from gncodegen.functional.form import Form
 from gncodegen.functional.prepared import kind
 from gncodegen.layers import activations
 from gncodegen.layers.activations import UNARY, ActivationLayer, SoftmaxLayer, UnaryLayer

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from math import prod
@@ -30,6 +29,9 @@ MOST = 256
 
 SMALL = 16 << 10
 """Bytes of a parameter up to which it is quicker to compare it with the last one than to write it."""
+
+ZEROS = (None, b"")
+"""What stands for the bytes of a parameter that was left out."""
 
 _FORMATS = {2: "BC", 3: "BTC", 4: "BSSC", 5: "BSSSC"}
 """Axis order assumed for an array of that many axes."""
@@ -117,8 +119,15 @@ def _order_of(data_format: str | None, axes: int) -> Order | None:
         return None
     batched = "B" in letters
     whole = letters if batched else "B" + letters
-    inner = "".join(sorted(whole, key="BTSC".index))
-    return Order(whole, batched, inner, None if inner == whole else permutation(whole, inner))
+    places = inner_axes(whole)
+    inner = "".join(whole[place] for place in places)
+    return Order(whole, batched, inner, None if inner == whole else places)
+
+
+@lru_cache(maxsize=MOST)
+def inner_axes(letters: str) -> tuple[int, ...]:
+    """For each axis that kernels read, B first and C last, the place among these."""
+    return permutation(letters, "".join(sorted(letters, key="BTSC".index)))
 
 
 class Prepared:
@@ -142,9 +151,11 @@ class Prepared:
         self._name = network.nodes[-1].name
         self._values = self.compiled.parameters.stored
         self._shapes = dict(self._values.shapes)
-        self._written: dict[str, tuple[np.dtype[Any], bytes]] = {}  # small arrays that the network has still
+        self._written: dict[str, tuple[np.dtype[Any] | None, bytes]] = {}  # small arrays that the network has still
         self._version = self._values.version
-        self.lock = forks.lock(forks.Rank.CALL) if self._shapes else nullcontext()
+
+        self.lock = forks.lock(forks.Rank.CALL)
+        """Held while parameters are those of a call."""
 
     def key(self, parameter: str) -> str:
         """The name that the network has for a parameter of the layer."""
@@ -156,21 +167,54 @@ class Prepared:
         Raises:
             ArrayError: one has another shape.
         """
-        if self._version != self._values.version:  # as statistics that a run moved
-            self._written.clear()
+        if self._version != self._values.version:
+            self._forget()
         for name, value in parameters.items():
-            key = self.key(name)
-            shape = self._shapes[key]
-            usual = type(value) is np.ndarray and value.shape == shape and value.dtype.kind in "fiub"
-            # What the network has already is not written again: kernels that follow from it alone would run anew.
-            written = (value.dtype, value.tobytes()) if usual and value.nbytes <= SMALL else None
-            if written and self._written.get(key) == written:
+            self._write(self.key(name), value)
+
+    def set_again(self, keys: Iterable[tuple[str, int]], values: tuple[Any, ...]) -> None:
+        """The same, quickly where the network has the values already.
+
+        Args:
+            keys: the network's names of parameters, each with its place among `values`; -1 = it is zeros.
+            values: arrays.
+        """
+        if self._version != self._values.version:
+            self._forget()
+        written = self._written
+        for key, place in keys:
+            if place < 0:
+                if written.get(key) is not ZEROS:
+                    self._write(key, None)
                 continue
+            value = values[place]
+            if value.nbytes > SMALL or written.get(key) != (value.dtype, value.tobytes()):
+                self._write(key, value)
+
+    def changed(self, names: frozenset[str]) -> None:
+        """A run has changed these parameters, as statistics, and no others."""
+        for key in names:
             self._written.pop(key, None)
-            self._values.write(key, value if usual else self._shaped(key, value))
-            if written:
-                self._written[key] = written
         self._version = self._values.version
+
+    def _forget(self) -> None:
+        """Somebody else has changed some of them."""
+        self._written.clear()
+        self._version = self._values.version
+
+    def _write(self, key: str, value: Any) -> None:
+        # What the network has already is not written again: kernels that follow from it alone would run anew.
+        shape = self._shapes[key]
+        usual = type(value) is np.ndarray and value.shape == shape and value.dtype.kind in "fiub"
+        small = usual and value.nbytes <= SMALL
+        now = ZEROS if value is None else (value.dtype, value.tobytes()) if small else None
+        if now is not None and self._written.get(key) == now:
+            return
+        self._written.pop(key, None)
+        self._values.write(key, value if usual else self._shaped(key, value))
+        self._version = self._values.version
+        if now is not None:
+            self._written[key] = now
 
     def _shaped(self, key: str, value: Any) -> NDArray[Any]:
         """A value as an array of a parameter's shape."""
@@ -192,6 +236,12 @@ def prepared(
 
 
 atexit.register(prepared.cache_clear)  # while the modules are there that give its memory back
+
+
+def inward(x: NDArray[Any], order: Order) -> NDArray[Any]:
+    """An array of the caller's in the order that kernels read."""
+    x = x if order.batched else x[None]
+    return x if order.inward is None else x.transpose(order.inward)
 
 
 def outward(y: Any, order: Order, letters: str) -> Any:

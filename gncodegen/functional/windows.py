@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gncodegen.errors import ArrayError
-from gncodegen.functional.form import Form, Given
+from gncodegen.functional.call import Given
+from gncodegen.functional.form import Form
 from gncodegen.functional.prepared import kind, order_of
 from gncodegen.layers.base import Layer
 from gncodegen.layers.convolution import (

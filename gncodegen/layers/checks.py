@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Annotated, Any, cast
 from uuid import UUID
 
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gncodegen.allocation import unchanging
+from gncodegen.errors import OptionsError
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,35 @@ def require(condition: bool) -> None:
     """Refuse the value unless the condition holds."""
     if not condition:
         raise ValueError
+
+
+def path(value: Any) -> Path:
+    """A path as a user gives it; `~` is his home folder.
+
+    Raises:
+        ValueError: it is none.
+    """
+    require(isinstance(value, (str, PathLike)))
+    text = fspath(cast("str | PathLike[str]", value))
+    require(isinstance(text, str) and bool(text) and "\0" not in text)  # pyright: ignore[reportUnnecessaryIsInstance]
+    return Path(text).expanduser()
+
+
+def required_path(value: Any, what: str, example: str) -> Path:
+    """The same of an argument of a call.
+
+    Args:
+        value: what was given.
+        what: how the message names it.
+        example: the call as it should be.
+
+    Raises:
+        OptionsError: it is no path.
+    """
+    try:
+        return path(value)
+    except (ValueError, RuntimeError) as error:  # RuntimeError: nobody's home folder
+        raise OptionsError(f"{what} = {shown(value)}; allowed: a path, as text or pathlib.Path; {example}") from error
 
 
 LARGEST = 2**63 - 1

@@ -80,7 +80,7 @@ def get_l2_factor(target: Any, *arguments: Any) -> float:
 def _get_factor(target: Any, factor: str, arguments: tuple[Any, ...]) -> float:
     target = _layers(target)
     name, parameter = _given(target, arguments, ("parameter",), f'get_{factor}(graph, "gn1", "scale")')
-    if name is not None:
+    if not isinstance(target, Layer):
         found = (target if isinstance(target, Network) else _graph(target))[name]
         target = found if isinstance(found, Layer) else found.layer
     return float(getattr(target, _property(target, factor, parameter)))
@@ -147,9 +147,9 @@ def _property(layer: Layer, factor: str, parameter: str) -> str:
         for field in fields(layer)
         if field.name.endswith(factor)
     }
-    if parameter not in properties:
+    if not isinstance(parameter, str) or parameter not in properties:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise LayerError(
-            f"{type(layer).__name__} {layer.name!r}: parameter {parameter!r}; "
+            f"{type(layer).__name__} {layer.name!r}: parameter {shown(parameter)}; "
             f"allowed: {', '.join(properties) or 'none'}; name one of the layer's learnables"
         )
     return properties[parameter]

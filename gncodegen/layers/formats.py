@@ -21,9 +21,10 @@ def axis_order(data_format: str, letters: str) -> str:
     Raises:
         ArrayError: the array has an axis that `data_format` does not place.
     """
-    if data_format == "":
+    text = isinstance(data_format, str)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if text and not data_format:
         return letters
-    order = _order(data_format, letters) if isinstance(data_format, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
+    order = _order(data_format, letters) if text else None
     if order is None:
         raise ArrayError(
             f"data_format = {shown(data_format)}; allowed: any order of the letters of {letters!r}; "

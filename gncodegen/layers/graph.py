@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gncodegen.errors import NetworkError
 from gncodegen.layers.base import Layer
+from gncodegen.layers.checks import shown
 from gncodegen.layers.wiring import Placed, free_name, name_layers, wire
 from gncodegen.tables import alike
 
@@ -178,7 +179,11 @@ class LayerGraph:
             NetworkError: there is no such layer, a new name is taken, or the first new layer lacks a connected input.
         """
         self._require_layer(name)
-        array = [layers] if isinstance(layers, Layer) else list(layers)
+        given = [layers] if isinstance(layers, Layer) else layers
+        _, issues = wire(given)
+        if issues:
+            raise NetworkError(issues)
+        array = list(given)
         if not array:
             raise _refusal(f"replace: no layer for {name!r}", "one or more layers", f"write graph.remove({name!r})")
         if len(array) == 1 and not array[0].name:
@@ -242,10 +247,10 @@ class LayerGraph:
             raise NetworkError(issues)
 
     def _require_layer(self, name: str) -> str:
-        if name not in self._layers:
+        if not isinstance(name, str) or name not in self._layers:  # pyright: ignore[reportUnnecessaryIsInstance]
             cures = [*(f"write {each!r}" for each in alike(name, self._layers)), "add it with graph.add(layers)"]
             allowed = ", ".join(map(repr, self._layers)) or "none yet"
-            raise _refusal(f"there is no layer {name!r}", allowed, " or ".join(cures))
+            raise _refusal(f"there is no layer {shown(name)}", allowed, " or ".join(cures))
         return name
 
     def _input(self, text: str) -> tuple[str, str]:
@@ -269,8 +274,8 @@ class LayerGraph:
         return name
 
     def _split(self, text: str) -> tuple[str, str]:
-        if text in self._layers:
-            return text, ""
+        if not isinstance(text, str) or text in self._layers:  # pyright: ignore[reportUnnecessaryIsInstance]
+            return self._require_layer(text), ""
         name, _, port = text.rpartition("/")
         return (name, port) if name in self._layers else (self._require_layer(text), "")
 

@@ -12,6 +12,7 @@ import numpy as np
 from gncodegen.errors import ArrayError, LayerError, NetworkError
 from gncodegen.layers.archive import layer_arrays, layer_from_json, layer_to_json, unwritable
 from gncodegen.layers.base import Layer, Parameter, Size
+from gncodegen.layers.checks import shown
 from gncodegen.layers.examine import examine
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.initializers import initialize
@@ -142,8 +143,8 @@ class Network:
 
     def __getitem__(self, name: str) -> Node:
         """The node of a layer name; raises NetworkError where there is none."""
-        if name not in self._by_name:
-            raise NetworkError([f"there is no layer {name!r}; write {any_of(near(name, self._by_name))}"])
+        if not isinstance(name, str) or name not in self._by_name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise NetworkError([f"there is no layer {shown(name)}; write {any_of(near(name, self._by_name))}"])
         return self._by_name[name]
 
     def __contains__(self, name: object) -> bool:

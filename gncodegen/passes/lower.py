@@ -16,6 +16,7 @@ from gncodegen.ir.program import program_of
 from gncodegen.ir.text import reported
 from gncodegen.kernels.program import Program
 from gncodegen.kernels.schedule import Machine, Problem
+from gncodegen.layers.checks import shown
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
 from gncodegen.passes.fuse import Fuse
@@ -73,9 +74,9 @@ class Lowering:
 
     def lines(self, stage: str) -> list[Line]:
         """The lines of that text, with their layers."""
-        if stage not in STAGES:
+        if not isinstance(stage, str) or stage not in STAGES:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise CompileError(
-                f"there is no stage {stage!r}; allowed: {', '.join(STAGES)}; write {any_of(near(stage, STAGES))}"
+                f"there is no stage {shown(stage)}; allowed: {', '.join(STAGES)}; write {any_of(near(stage, STAGES))}"
             )
         module = self.module()
         run(module, self.passes[: STAGES.index(stage)])

@@ -92,7 +92,8 @@ class CheckedExecutor(Executor):
     _constant_memory: dict[int, Guarded]
 
     def _execute(self, arguments: Mapping[Key, NDArray[Any]], hoisted: bool, count: int) -> None:
-        self._follow()
+        if self._owner is not None:
+            self._follow(self._owner)
         program = self.program
         given = {
             index: self._persistent[key] if key in self._persistent else self._argument(arguments, key)

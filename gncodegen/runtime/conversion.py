@@ -134,6 +134,8 @@ class ArrayConversion:
 
     def _input(self, key: Key, x: Any, data_format: str) -> Rows:
         """The observations of one input."""
+        if data_format is not None and not isinstance(data_format, str):  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
+            axis_order(data_format, "B" + self._inputs[key].size.format)  # says what is allowed
         port = self._ports.get((key, data_format))
         if port is None:
             port = self._ports[key, data_format] = self._port(key, data_format)

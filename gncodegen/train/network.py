@@ -13,7 +13,7 @@ import numpy as np
 from gncodegen import compiler
 from gncodegen.errors import ArrayError, OptionsError
 from gncodegen.layers.base import Layer
-from gncodegen.layers.checks import shown
+from gncodegen.layers.checks import required_path, shown
 from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.layers.normalization import BatchNormalizationLayer
@@ -169,7 +169,8 @@ def prepare_training(
     ranks = ranks or Ranks()
     if augment is not None and not callable(augment):  # pyright: ignore[reportUnnecessaryComparison]
         raise OptionsError(f"augment = {shown(augment)}; allowed: None or f(x, y, generator) → (x, y); give a function")
-    data_format = choices.get("data_format", CompileOptions.data_format) or ""
+    data_format = choices.get("data_format", CompileOptions.data_format)
+    data_format = "" if data_format is None else data_format
     target = _target(options, choices, ranks.averaging.target)
     network = Network.build(layers)
     if y is None:
@@ -182,10 +183,11 @@ def prepare_training(
         validation = _samples(*options.validation_data, network, data_format, "validation_data:")
     check_together(network, options, ranks)
     facts = _facts(network, data.observations, options)
-    saved = checkpoints(Path(resume))[-1:] if resume is not None else []
+    folder = None if resume is None else required_path(resume, "resume", 'write resume="checkpoints"')
+    saved = checkpoints(folder)[-1:] if folder is not None else []
     known = [read(path, facts) for path in saved]
     own = options.checkpoint_path
-    if ranks.first and own is not None and (resume is None or Path(resume) != own):
+    if ranks.first and own is not None and folder != own:
         refuse_others(own)
     if known:
         seed = known[0][1]

@@ -22,6 +22,7 @@ from gncodegen.layers.checks import (
     number_where,
     one_of,
     optional,
+    path,
     positive_int,
     positive_number,
     require,
@@ -61,11 +62,6 @@ def _functions(value: Any) -> tuple[OutputFcn, ...]:
     functions: tuple[Any, ...] = (value,) if callable(value) else tuple(value)
     require(all(map(callable, functions)))
     return functions
-
-
-def _path(value: Any) -> Path:
-    require(isinstance(value, str | Path) and bool(str(value)))
-    return Path(value)
 
 
 def _mapping(value: Any) -> Mapping[str, float]:
@@ -164,7 +160,7 @@ class TrainingOptions:
     output_network: Annotated[
         Literal["last-iteration", "best-validation-loss"], one_of("last-iteration", "best-validation-loss")
     ] = "last-iteration"
-    checkpoint_path: Annotated[Path | None, optional(Check(_path, "a folder's path", '"checkpoints"'))] = None
+    checkpoint_path: Annotated[Path | None, optional(Check(path, "a folder's path", '"checkpoints"'))] = None
     checkpoint_frequency: Annotated[int, positive_int] = 1
     checkpoint_frequency_unit: Annotated[Literal["epoch", "iteration"], one_of("epoch", "iteration")] = "epoch"
     checkpoints_kept: Annotated[int, positive_int] = 3

@@ -193,6 +193,56 @@ def test_repeated_losses_and_statistics_of_a_batch_see_their_arrays():
         assert_near(functional.batchnorm(X + shift, OFFSET, SCALE), functional.batchnorm(X, OFFSET, SCALE), 1e-5)
 
 
+LOGITS = normal(2, 6)
+
+REPEATED = {
+    "groupnorm": lambda: functional.groupnorm(X, 3, OFFSET, SCALE),
+    "a named number": lambda: functional.groupnorm(X, 3, OFFSET, SCALE, epsilon=1e-3),
+    "named arrays": lambda: functional.groupnorm(X, num_groups=3, scale=SCALE, offset=OFFSET),
+    "another order": lambda: functional.groupnorm(X, 2, OFFSET[:4], SCALE[:4], data_format="BCSS"),
+    "no batch axis": lambda: functional.softmax(X[0], data_format="SSC"),
+    "float16": lambda: functional.relu(X.astype(np.float16)),
+    "bytes swapped": lambda: functional.relu(X.astype(">f4")),
+    "strided": lambda: functional.instancenorm(X[:, ::2], OFFSET, SCALE),
+    "batchnorm": lambda: functional.batchnorm(X, OFFSET, SCALE),
+    "statistics": lambda: functional.batchnorm(X, OFFSET, SCALE, OFFSET + 1, SCALE**2),
+    "convolution": lambda: functional.convolution(X, WEIGHTS, padding="same"),
+    "mse": lambda: functional.mse(X, X + 1),
+    "class indices": lambda: functional.crossentropy(functional.softmax(LOGITS), np.array([1, 5])),
+    "rows": lambda: functional.crossentropy(functional.softmax(LOGITS), np.eye(6)[[1, 5]]),
+    "class weights": lambda: functional.crossentropy(functional.softmax(LOGITS), np.array([1, 5]), np.arange(1, 7)),
+}
+"""What a call of each kind of arguments is, all of them made anew."""
+
+
+@pytest.mark.parametrize("name", chosen(REPEATED, "groupnorm", "another order", "mse", "class weights", "float16"))
+def test_repeated_calls_take_the_short_way_to_the_same_bits(name, monkeypatch):
+    first = REPEATED[name]()
+    forms = (functional.form.Form, "_result"), (functional.form, "resolve")
+    for place, attribute in forms:
+        monkeypatch.setattr(place, attribute, lambda *_: pytest.fail("the long way"))
+    for _ in range(2):
+        again = REPEATED[name]()
+        np.testing.assert_array_equal(again, first)
+        assert np.asarray(again).dtype == np.asarray(first).dtype
+        assert not np.shares_memory(again, first) or np.ndim(first) == 0
+
+
+def test_repeated_losses_refuse_what_the_first_would():
+    y = functional.softmax(LOGITS)
+    for _ in range(2):
+        assert np.isfinite(functional.crossentropy(y, np.array([1, 5])))
+        for wrong in (np.array([1, -1]), np.array([6, 1]), np.array([1, 12]), np.array([-13, 1])):
+            with pytest.raises(gnc.ArrayError, match=r"class index \S+; allowed: whole numbers 0 … 5"):
+                functional.crossentropy(y, wrong)
+        assert np.isnan(functional.crossentropy(np.full_like(y, np.nan), np.array([1, 5])))
+
+
+def test_results_of_repeated_calls_are_the_callers_own():
+    first, other = functional.relu(X), functional.relu(-X)
+    np.testing.assert_array_equal(first - other, X)
+
+
 def test_repeated_calls_tell_types_apart():
     for _ in range(2):
         assert functional.relu(X).dtype == np.float32
@@ -202,7 +252,7 @@ def test_repeated_calls_tell_types_apart():
         assert_near(functional.leakyrelu(X, 1), X, 0)
     prepared.cache_clear()
     gc.collect()
-    assert not any(each.ready() for each in functional.relu._repeated.values())
+    assert not any(way.ready() for way in functional.relu._repeated.ways.values())
     assert_near(functional.relu(X), np.maximum(X, 0), 0)
 
 

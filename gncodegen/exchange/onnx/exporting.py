@@ -19,6 +19,7 @@ from gncodegen.exchange.onnx.operations import LAYERS, OPERATIONS
 from gncodegen.exchange.onnx.operations.row import LayerRow, Step
 from gncodegen.exchange.onnx.package import package
 from gncodegen.layers.base import Operation
+from gncodegen.layers.checks import shown
 from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.network import Network, Node
 from gncodegen.layers.outputs import ClassificationLayer
@@ -58,8 +59,9 @@ def write(compiled: Compiled, path: Path, *, opset: int = OLDEST_OPSET, data_for
     """
     onnx = package("export")
     newest = onnx.defs.onnx_opset_version()
-    if not OLDEST_OPSET <= opset <= newest:
-        raise OptionsError(f"opset = {opset!r}; allowed: {OLDEST_OPSET} to {newest}; write opset={OLDEST_OPSET}")
+    whole = isinstance(opset, int) and not isinstance(opset, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not whole or not OLDEST_OPSET <= opset <= newest:
+        raise OptionsError(f"opset = {shown(opset)}; allowed: {OLDEST_OPSET} to {newest}; write opset={OLDEST_OPSET}")
     options = compiled.options
     letters = data_format or options.data_format or ""
     proto = model(compiled.network, dict(compiled.parameters), options.array_dtype, letters, opset)

@@ -13,6 +13,7 @@ from gncodegen.exchange.torch.capture import captured
 from gncodegen.exchange.torch.framework import framework
 from gncodegen.exchange.torch.importing import source
 from gncodegen.exchange.translation import translated
+from gncodegen.layers.checks import shown
 from gncodegen.layers.network import Network
 from gncodegen.layers.tensors import TensorInputLayer
 
@@ -39,6 +40,14 @@ def to_state_dict(net: Any, module: Any) -> dict[str, Any]:
     """
     torch = framework("to_state_dict")
     compiled = getattr(net, "compiled", net)
+    if not isinstance(getattr(compiled, "network", None), Network):
+        raise NetworkError(
+            [f"to_state_dict: net = {shown(net)}; allowed: a compiled or trained network; give what compile returned"]
+        )
+    if not isinstance(module, torch.nn.Module):
+        raise NetworkError(
+            [f"to_state_dict: module = {shown(module)}; allowed: an nn.Module like the one that was imported; give it"]
+        )
     network: Network = compiled.network
     found = captured(module, _examples(torch, network, module), free=_is_batched(network))
 

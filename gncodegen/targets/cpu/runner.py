@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,8 @@ class Launches:
     starts: Int64Array
     work: int = field(init=False)
     """Nanoseconds of one core that can be shared."""
+    alone: Callable[[], None] | None = field(default=None, init=False)
+    """The run of what is always done by the calling thread, once it is known."""
 
     def __post_init__(self) -> None:
         shared = (self.grids > 1) & (self.costs >= SERIAL_BELOW)
@@ -63,7 +65,7 @@ class Launches:
         arguments = self.argv.ctypes.data + 8 * self.starts
         columns = (self.functions, self.grids, self.firsts, shared, arguments)
         self._columns = [np.ascontiguousarray(column, np.int64) for column in columns]
-        self._progress = np.zeros(0, np.int64)
+        self._progress, self._workers = np.zeros(0, np.int64), 0
         addresses = [column.ctypes.data for column in self._columns]
         self._table = np.array([len(self.functions), 1, 0, *addresses, 0], np.int64)
         self._address = self._table.ctypes.data
@@ -79,9 +81,11 @@ class Launches:
 
     def table(self, workers: int) -> int:
         """The address of what the launch loop reads, for a run of so many workers that begins now."""
-        if self._table[_WORKERS] != workers:
+        if self._workers != workers:
+            self._workers = 0
             self._progress = np.zeros(len(self.functions) * (workers + 1) * COUNTER_BYTES // 8, np.int64)
             self._table[_WORKERS], self._table[_PROGRESS] = workers, self._progress.ctypes.data
+            self._workers = workers
         elif workers > 1:
             self._progress.fill(0)
         return self._address
@@ -96,13 +100,13 @@ class _Loop:
         self._parts = np.array([self._numbers.ctypes.data], np.int64)
         self._strides, self._one = np.array([8], np.int64), np.array([1], np.int64)
         self._counts: dict[int, Int64Array] = {}
-        self._alone = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(self._kernel.address)
         self._ends = self._parts.ctypes.data, self._one.ctypes.data, self._strides.ctypes.data
+        address = self._kernel.address
 
-    def alone(self, table: int) -> None:
-        """All by the calling thread."""
-        parts, one, strides = self._ends
-        self._alone(parts, one, strides, table)
+        self.alone: Callable[[int], None] = partial(
+            ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(address), *self._ends
+        )
+        """All by the calling thread; takes a table's address."""
 
     def together(self, parallel_for: Callable[..., None], table: int, workers: int) -> None:
         """By so many threads."""
@@ -127,11 +131,13 @@ def _loop() -> _Loop:
 
 def run(launches: Launches) -> None:
     """Runs launches in order, on all threads but for small ones."""
-    loop = _loop()
-    count = 1 if launches.work < SHARED_FROM else workers()
+    small = launches.work < SHARED_FROM
+    count = 1 if small else workers()
     table = launches.table(count)
-    if count == 1:
-        loop.alone(table)
+    if count > 1:
+        with turn():
+            _loop().together(parallel_for(), table, count)
         return
-    with turn():
-        loop.together(parallel_for(), table, count)
+    alone = partial(_loop().alone, table)
+    launches.alone = alone if small else None
+    alone()
