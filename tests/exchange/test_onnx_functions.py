@@ -81,6 +81,18 @@ def test_operators_outside_the_table_are_what_their_definitions_say(operator, op
     check(model([node], shape, opset, constants), shape)
 
 
+def test_attributes_that_a_node_leaves_out_are_those_of_the_definition():
+    made = model([helper.make_node("MeanVarianceNormalization", ["x"], ["y"])], (3, 2, 4), 13)  # axes 0, 2, 3
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    check(made, (3, 2, 4))
+
+
+def test_a_part_without_elements_is_left_out_of_a_join():
+    nodes = [helper.make_node("Split", ["x", "s"], ["a", "b"], axis=1)]
+    nodes.append(helper.make_node("Concat", ["b", "a", "a"], ["y"], axis=1))
+    check(model(nodes, (4, 3), 18, [("s", np.array([4, 0]))]), (4, 3))
+
+
 def test_operators_without_a_definition_are_all_named():
     inner = function("Inner", ["a"], ["b"], [helper.make_node("Det", ["a"], ["b"])])
     nodes = [helper.make_node("Inner", ["x"], ["h"], domain="own"), helper.make_node("NonZero", ["h"], ["y"])]

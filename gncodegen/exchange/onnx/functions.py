@@ -39,6 +39,7 @@ def opened(onnx: Any, proto: Any, opset: int) -> Any:
         if not wanted:
             break
         model = _light(onnx, proto, graph)
+        _with_defaults(onnx, model, wanted, opset)
         try:
             graph = onnx.inliner.inline_selected_functions(model, wanted, inline_schema_functions=True).graph
         except (RuntimeError, ValueError, TypeError):  # its nodes are told of as any that no layer covers
@@ -72,6 +73,18 @@ def _is_defined(onnx: Any, domain: str, name: str, opset: int) -> bool:
     except onnx.defs.SchemaError:  # it is newer than the model's opset
         return False
     return schema.has_function or schema.has_context_dependent_function
+
+
+def _with_defaults(onnx: Any, model: Any, wanted: list[tuple[str, str]], opset: int) -> None:
+    """Writes the attributes that such nodes leave out: a function's body reads those of the call alone."""
+    own = {(each.domain, each.name) for each in model.functions}
+    for node in model.graph.node:
+        if (node.domain, node.op_type) not in wanted or (node.domain, node.op_type) in own:
+            continue
+        given = {each.name for each in node.attribute}
+        for name, attribute in onnx.defs.get_schema(node.op_type, opset, "").attributes.items():
+            if name not in given and attribute.default_value.type:
+                node.attribute.append(attribute.default_value)
 
 
 def _light(onnx: Any, proto: Any, graph: Any) -> Any:

@@ -54,7 +54,14 @@ def split(node: Node) -> Sequence[Operand]:
     ends = np.cumsum(sizes)
     if ends[-1] != extent:
         raise Unsupported(f"split = {sizes} of {extent} elements; allowed: parts that add up")
-    return [taken(node, value, axis, range(end - size, end)) for end, size in zip(ends.tolist(), sizes, strict=True)]
+    ahead = (1,) * node.batching.skipped
+    return [
+        # A part without elements is a constant of that shape, which joins leave out.
+        taken(node, value, axis, range(end - size, end))
+        if size
+        else np.zeros((*ahead, *value.shape[:axis], 0, *value.shape[axis + 1 :]), np.float32)
+        for end, size in zip(ends.tolist(), sizes, strict=True)
+    ]
 
 
 def tiled(node: Node) -> Value:
