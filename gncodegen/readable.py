@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from gncodegen.layers.graph import LayerGraph
 from gncodegen.layers.network import Network
 from gncodegen.lowering import Functions, Lowered
 from gncodegen.options import CompileOptions
+from gncodegen.process.forks import kept
 from gncodegen.runtime.backend import Backend, PersistentBuffers
 from gncodegen.runtime.conversion import ArrayConversion
 from gncodegen.saving import NetworkState
@@ -127,7 +127,7 @@ class Readable:
         """Name → kernel, of every function lowered so far; shown as a table."""
         return kernels_of(self._functions.known, self._backend.target)
 
-    @cached_property
+    @kept
     def memory(self) -> MemoryPlan:
         """The planned buffers of the function compiled first."""
         return MemoryPlan.of(self.program)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 from gncodegen.errors import NetworkError
@@ -14,6 +14,7 @@ from gncodegen.kernels.schedule import Machine
 from gncodegen.kernels.templates import template_digest
 from gncodegen.layers.network import Network
 from gncodegen.options import CompileOptions
+from gncodegen.process.forks import kept
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Specification:
         options = replace(self.options, batch_size=self.observations or self.options.batch_size)
         return replace(self, options=options, choices=(), observations=0)
 
-    @cached_property
+    @kept
     def key(self) -> str | None:
         """A digest of all of this and of the compiler itself; None where a callable makes the network unique."""
         try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 from gncodegen.kernels.schedule import Order, Schedule, Tensor
+from gncodegen.process.forks import kept
 
 STEPS = ("train_step", "train_part", "train_last_part")
 """Functions that learn: a step; a part of a mini-batch, whose gradients are added up; its last part, which steps."""
@@ -147,18 +147,18 @@ class Program:
         """Of its kernels, and of those that other numbers of observations need, in the order of their files."""
         return (*self.kernels.values(), *self.others)
 
-    @cached_property
+    @kept
     def hoisted(self) -> int:
         """How many of the first calls lead to constants: they run again only when a parameter has changed."""
         written = ((i, self.buffers[call.arguments[slot]]) for i, call in enumerate(self.calls) for slot in call.writes)
         return max((i for i, buffer in written if buffer.kind == "constant"), default=-1) + 1
 
-    @cached_property
+    @kept
     def batch_size(self) -> int:
         """Observations of a whole run."""
         return next((buffer.shape[0] for buffer in self.buffers if buffer.kind == "input" and buffer.shape), 1)
 
-    @cached_property
+    @kept
     def in_order(self) -> bool:
         """Whether a run can be of fewer observations: each call that is not hoisted follows them."""
         return all(call.order for call in self.calls[self.hoisted :])
@@ -179,7 +179,7 @@ class Program:
             return call.numbers
         return tuple(number * count // self.batch_size for number in call.numbers)
 
-    @cached_property
+    @kept
     def stops(self) -> tuple[Stop, ...]:
         """Where a run stops between two calls because of reductions, in order."""
         begun = {self.root(index): each.begin for each in self.reductions for index in each.buffers}
@@ -199,19 +199,19 @@ class Program:
         buffers = [self.buffers[self.root(index)] for index in reduction.buffers]
         return min(each.offset for each in buffers), max(each.offset + each.bytes for each in buffers)
 
-    @cached_property
+    @kept
     def changes_parameters(self) -> bool:
         """Whether a call writes parameters or state."""
         return bool(self.changed)
 
-    @cached_property
+    @kept
     def changed(self) -> frozenset[str]:
         """Names of the parameters and state that a call writes."""
         written = {self.root(call.arguments[slot]) for call in self.calls for slot in call.writes}
         buffers = (self.buffers[index] for index in written)
         return frozenset(buffer.name for buffer in buffers if buffer.kind in ("parameter", "state"))
 
-    @cached_property
+    @kept
     def arguments(self) -> dict[tuple[str, str], int]:
         """(kind, name) → index of every buffer the caller supplies."""
         return {(b.kind, b.name): index for index, b in enumerate(self.buffers) if b.is_argument}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from gncodegen.errors import CompileError
+from gncodegen.process.forks import kept
 
 Constant = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 
@@ -125,7 +125,7 @@ class Problem:
         """Of the batch, at least 1: what an Order counts by. The steps of a sequence are an axis of their own."""
         return max(1, self.operands[0].shape[0])
 
-    @cached_property
+    @kept
     def digest(self) -> str:
         """A name for the problem: equal problems have equal ones, in every process."""
         facts = (self.op, self.operands, self.results, sorted(self.attributes.items()), self.machine)

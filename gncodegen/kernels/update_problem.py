@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 from gncodegen.kernels.schedule import ITEM_SIZE, Constant, Problem, Tensor
 from gncodegen.kernels.solvers import SOLVERS, Solver
+from gncodegen.process.forks import kept
 
 NORM_CLIPS = ("l2norm", "global-l2norm")
 """Clips that need the norms of the gradients first."""
@@ -24,7 +24,7 @@ class UpdateProblem:
 
     problem: Problem
 
-    @cached_property
+    @kept
     def solver(self) -> Solver:
         """The row of the table."""
         return SOLVERS[self.problem.text("solver")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from gncodegen.layers.inputs import InputLayer
 from gncodegen.layers.sequences import Mask, Masking, maskings
 from gncodegen.layers.sharing import Reading
 from gncodegen.layers.wiring import LayerArray, Placed, Wired
+from gncodegen.process.forks import kept
 from gncodegen.tables import any_of, near
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Network:
 
         return analyze_network(self, require_output=False).html
 
-    @cached_property
+    @kept
     def _by_name(self) -> dict[str, Node]:
         return {node.name: node for node in self.nodes}
 
@@ -176,7 +176,7 @@ class Network:
             for source, port in zip(node.inputs, node.layer.input_names, strict=True)
         )
 
-    @cached_property
+    @kept
     def inputs(self) -> tuple[Node, ...]:
         """The nodes of the input layers, in the order the user wrote them."""
         return tuple(sorted((n for n in self.nodes if n.layer.is_input), key=lambda node: node.index))
@@ -216,19 +216,19 @@ class Network:
         """Output size by layer name."""
         return {node.name: node.size for node in self.nodes}
 
-    @cached_property
+    @kept
     def maskings(self) -> Mapping[str, Masking]:
         """What masks do at each layer, by name; empty where no sequences have padding that is masked."""
         nodes = ((node.layer, node.inputs, node.input_sizes, node.size) for node in self.nodes)
         return maskings(nodes)
 
-    @cached_property
+    @kept
     def masks(self) -> tuple[Mask, ...]:
         """The masks that layers take, each once."""
         uses = (each for m in self.maskings.values() for each in (m.before, m.norm, m.after) if each is not None)
         return tuple(dict.fromkeys(uses))
 
-    @cached_property
+    @kept
     def parameters(self) -> dict[str, Parameter]:
         """Every parameter, state included, by key "groupnorm_1.scale", in topological order."""
         return {f"{node.name}.{p.name}": p for node in self.nodes for p in node.parameters}

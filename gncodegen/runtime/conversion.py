@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from gncodegen.layers.formats import axis_order, permutation
 from gncodegen.layers.network import Network, Node, argument_name, result_name
 from gncodegen.layers.outputs import ClassificationLayer
 from gncodegen.layers.tensors import TensorInputLayer, is_one_number
+from gncodegen.process.forks import kept
 from gncodegen.runtime.arrays import as_array, batch, check_batch, one_hot
 from gncodegen.runtime.device_array import DeviceArray
 from gncodegen.runtime.input_normalization import InputNormalization, input_normalization
@@ -335,7 +335,7 @@ class ArrayConversion:
             found["cotangent", result_name(self._network, node)] = own
         return found
 
-    @cached_property
+    @kept
     def _target(self) -> tuple[Node, tuple[int, ...], tuple[int, ...], bool]:
         """The output layer, the shape of a target, the axes of a batch as kernels read them, whether steps end."""
         node = self._network.loss

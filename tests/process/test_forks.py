@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -147,3 +147,48 @@ def test_a_fork_waits_for_locks_of_other_threads():
     assert forked == [0]
     with outer, inner:
         pass
+
+
+def test_a_fork_waits_for_locks_that_are_made_while_it_waits():
+    early, late = forks.lock(forks.Rank.LOWERING), []
+    early.acquire()
+    forked: list[int] = []
+
+    def fork():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if late[0].acquire(blocking=False) else 1)
+        forked.append(os.waitpid(pid, 0)[1])
+
+    thread = Thread(target=fork)
+    thread.start()
+    thread.join(0.2)
+    late.append(forks.lock(forks.Rank.CALL))
+    with late[0]:
+        early.release()
+        thread.join(0.2)
+        assert not forked
+    thread.join(30)
+    assert forked == [0]
+
+
+def test_what_is_kept_of_an_object_holds_no_lock_in_a_child():
+    inside, go = Event(), Event()
+
+    class Slow:
+        @forks.kept
+        def value(self):
+            inside.set()
+            go.wait(30)
+            return 1
+
+    thread = Thread(target=lambda: Slow().value)
+    thread.start()
+    inside.wait(30)
+    pid = os.fork()
+    if pid == 0:
+        go.set()
+        os._exit(0 if Slow().value == 1 else 1)
+    go.set()
+    thread.join(30)
+    assert os.waitpid(pid, 0)[1] == 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from gncodegen.kernels.cpu.correlation import FILTER_SHARE, Correlation
 from gncodegen.kernels.cpu.register_tiles import LINE, block_vectors, even_parts, prefetching, row_counts, step_cycles
@@ -29,6 +28,7 @@ from gncodegen.kernels.schedule import (
 )
 from gncodegen.kernels.window_axis import extents, per_axis
 from gncodegen.kernels.window_problem import WindowProblem
+from gncodegen.process.forks import kept
 
 FEWEST_CHANNELS = 8
 """Channels and filters from which fewer products outweigh the transforms."""
@@ -105,7 +105,7 @@ class _Winograd:
     def lanes(self) -> int:
         return self.problem.machine.lanes(self.work.dtype)
 
-    @cached_property
+    @kept
     def vectors(self) -> int:
         """Vectors of a block of filters; of heavy ones there are blocks enough for all cores."""
         enough = -(-ENOUGH_TILES // max(1, self.patches // MOST_PATCHES)) if self.heavy else 1

@@ -8,10 +8,10 @@ run of elements, in wide rows of lcm(C, lanes).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import lcm
 
 from gncodegen.kernels.schedule import Constant
+from gncodegen.process.forks import kept
 
 WARP = 32
 QUARTER_REGISTERS = 16 << 10
@@ -110,7 +110,7 @@ class Panel:
         """Blocks of threads."""
         return ceiling(self.panels * self.parts, self.members)
 
-    @cached_property
+    @kept
     def width(self) -> int:
         """Elements of a wide row of a panel."""
         return lcm(self.channels, self.lanes) if self.flat else self.block_channels
@@ -120,7 +120,7 @@ class Panel:
         """Elements from one wide row to the next."""
         return self.width if self.flat else self.channels
 
-    @cached_property
+    @kept
     def columns(self) -> int:
         """Threads side by side."""
         return self.width // self.lanes
@@ -130,7 +130,7 @@ class Panel:
         """Threads of a panel with work."""
         return self.columns * self.row_step
 
-    @cached_property
+    @kept
     def panel_threads(self) -> int:
         """Threads of a panel."""
         return ceiling(self.active, WARP) * WARP
@@ -145,7 +145,7 @@ class Panel:
         """Wide rows of a panel."""
         return ceiling(self.rows * self.channels, self.stride)
 
-    @cached_property
+    @kept
     def share_rows(self) -> int:
         """Wide rows of one block's share; the last may have fewer."""
         return self.counted * self.row_step or ceiling(self.wide_rows, self.parts)
@@ -160,7 +160,7 @@ class Panel:
         """Elements from the last share's begin to the observation's end."""
         return self.rows * self.channels - (self.parts - 1) * self.share
 
-    @cached_property
+    @kept
     def steps(self) -> int:
         """Accesses of one thread."""
         return ceiling(self.share_rows, self.row_step)
@@ -241,7 +241,7 @@ class Panel:
         """Whether every thread adds up its channels' sums itself, and shuffles reach the whole group."""
         return self.direct and self.table_group == 1 and self.table_rows * self.lanes <= 64
 
-    @cached_property
+    @kept
     def registers(self) -> int:
         """Registers of one thread, about: guards are branches, over which the assembler keeps more alive."""
         guards = self.guarded * self.lanes * self.held + (64 if self.guarded > MANY_GUARDS else 0)
@@ -252,7 +252,7 @@ class Panel:
         other = OTHER_REGISTERS + HELD_REGISTERS * self.held
         return ceiling(self.data + other + guards + gathered + waits, 8) * 8
 
-    @cached_property
+    @kept
     def blocks_per_processor(self) -> int:
         """Blocks of a multiprocessor that registers and threads allow: each of its four quarters holds whole warps."""
         # Fewer than four where a thread needs about 96 or more, a third of them data: memory stays busy by the bytes

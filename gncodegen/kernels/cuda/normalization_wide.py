@@ -6,11 +6,11 @@ It reads its elements again for each of its passes; they mostly lie in L2 then.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import gcd
 
 from gncodegen.kernels.cuda.normalization_panel import WARP, Panel, ceiling
 from gncodegen.kernels.schedule import Constant, Machine
+from gncodegen.process.forks import kept
 
 MOST_WIDE_THREADS = 512
 MOST_ACCESSES = 32
@@ -29,7 +29,7 @@ class WidePanel(Panel):
         """Threads of a block."""
         return min(MOST_WIDE_THREADS, ceiling(self.columns, WARP) * WARP)
 
-    @cached_property
+    @kept
     def blocks_per_processor(self) -> int:
         """Blocks of a multiprocessor: 64 registers for each of 1024 threads, or 128 for a gradient in float64."""
         return min(16, (1024 if self.held < 4 else 512) // self.threads)
