@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -44,12 +45,13 @@ def pad(
     """Pads the spatial axes; mode is "constant", "symmetric-include-edge", "symmetric-exclude-edge" or "replicate"."""
     x = np.asarray(x, np.float64)
     # The index of the element of x that each padded element copies; −1 where it is the constant.
-    source = np.arange(x[0, ..., 0].size).reshape(x.shape[1:-1])
+    positions = math.prod(x.shape[1:-1])
+    source = np.arange(positions).reshape(x.shape[1:-1])
     if mode == "constant":
         source = np.pad(source, padding, constant_values=-1)
     else:
         source = np.pad(source, padding, mode=NUMPY_MODES[mode])  # pyright: ignore[reportArgumentType, reportCallIssue]
-    flat = x.reshape(x.shape[0], -1, x.shape[-1])
+    flat = x.reshape(x.shape[0], positions, x.shape[-1])
     inside = source >= 0
     y = np.full((x.shape[0], *source.shape, x.shape[-1]), value, np.float64)
     y[:, inside] = flat[:, source[inside]]
