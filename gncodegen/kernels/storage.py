@@ -17,6 +17,7 @@ class Stored:
     Args:
         results: numbers of the results that are activations or gradients of them, if an operand is one.
         families: whose kernels read and write 16 bits, where operands and results are activations.
+        disjoint: those that do so only where no element lies in two windows.
         alike: whether they do so only where all operands are activations.
         wide: whether the op reads float32, so that what nobody else reads stays float32.
         kept: whether its results stay float32 as well.
@@ -26,6 +27,7 @@ class Stored:
 
     results: tuple[int, ...] = (0,)
     families: tuple[str, ...] = ()
+    disjoint: tuple[str, ...] = ()
     alike: bool = False
     wide: bool = False
     kept: bool = False
@@ -73,9 +75,9 @@ STORED: Mapping[str, Stored] = {
     "group_norm_gradient": Stored(families=_BOTH, results=(0, 3)),
     "channel_normalize_gradient": Stored(families=_BOTH),
     "statistics_gradient": Stored(families=_BOTH),
-    # Kernels of the CPU add to what lies in memory, which would round every sum.
-    "max_pool_gradient": Stored(families=_CUDA),
-    "average_pool_gradient": Stored(families=_CUDA),
+    # Where windows overlap, kernels of the CPU add to what lies in memory, which would round every sum.
+    "max_pool_gradient": Stored(families=_CUDA, disjoint=_CPU),
+    "average_pool_gradient": Stored(families=_CUDA, disjoint=_CPU),
     "pad_gradient": Stored(families=_CUDA),
     "activation_gradient": Stored(families=_BOTH),
     "elementwise_gradient": Stored(families=_BOTH, alike=True),

@@ -86,7 +86,7 @@ class _Storing:
         wide = moved or row.kept or not all(_is_read_narrow(result) for result in results)
         all_given = not row.alike or len(given) == len(operation.operands)
         widens = wide and row.widens and not operation.values.get("residual")
-        if (widens or not wide) and self.family in row.families and all_given:
+        if (widens or not wide) and self._has_kernels(operation, row) and all_given:
             self._take(operation, narrow=True)
             if widens:
                 operation.set_attribute("wide", True)
@@ -105,6 +105,13 @@ class _Storing:
                 self.raw[value] = None
             else:
                 self.narrow.add(value)
+
+    def _has_kernels(self, operation: GnOperation, row: Stored) -> bool:
+        """Whether the family's kernels of an op read and write 16 bits."""
+        if self.family in row.disjoint:
+            axes = zip(operation.values.integers("window"), operation.values.integers("stride"), strict=True)
+            return all(size <= step for size, step in axes)
+        return self.family in row.families
 
     def _take(self, operation: Operation, *, narrow: bool) -> None:
         """Gives an op its operands in 16 bits, or in float32."""

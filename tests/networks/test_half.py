@@ -122,10 +122,12 @@ def test_slices_and_restarts_keep_the_bits(dtype: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("target", ON)
 def test_activations_take_half_the_bytes(dtype: str, target: str) -> None:
-    """What lives from the forward to the backward pass; no kernel is compiled."""
+    """What lives from the forward to the backward pass, pools and their gradients included; no kernel is compiled."""
+    pooled = layers()
+    pooled[4:4] = [gnc.MaxPooling2dLayer(2, stride=2), gnc.AveragePooling2dLayer(1)]
 
     def kept(kind: str) -> list[Any]:
-        _, program = lower(Network.build(layers()), "train_step", batch_size=4, dtype=kind, machine=machine(target))
+        _, program = lower(Network.build(pooled), "train_step", batch_size=4, dtype=kind, machine=machine(target))
         return [block for block in MemoryPlan.of(program).blocks if block.shape == (4, 6, 6, 8)]
 
     half, whole = kept(dtype), kept("float32")

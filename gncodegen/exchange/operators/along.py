@@ -99,8 +99,10 @@ def gather(node: Node) -> Value:
     if not places.size or np.any(places >= extent) or np.any(places < -extent):
         raise Unsupported(f"places of shape {places.shape}; allowed: at least one, within the axis")
     indices = (places % extent).ravel().tolist()
-    if indices == list(range(indices[0], indices[0] + len(indices))):
-        part = taken(node, value, axis, range(indices[0], indices[0] + len(indices)))
+    step = max(indices[1] - indices[0], 1) if len(indices) > 1 else 1
+    progression = range(indices[0], indices[0] + len(indices) * step, step)
+    if indices == list(progression):
+        part = taken(node, value, axis, progression)
     else:
         part = mapped(node.construction, value, axis, np.eye(extent)[indices])
     if not places.ndim:

@@ -24,7 +24,11 @@ def taken(node: Node, value: Value, axis: int, places: range) -> Value:
         return value
     if not len(places):
         raise Unsupported("its result is empty; allowed: at least one element")
-    if places.step != 1:
+    if places.step > 1:
+        # Pools of one element each: a product with rows that have a 1 each would make NaN of 0 · ∞.
+        run = taken(node, value, axis, range(places.start, places[-1] + 1))
+        return node.construction.along(run, axis, gnc.AveragePooling2dLayer(1, stride=(1, places.step)))
+    if places.step < 0:
         return mapped(node.construction, value, axis, np.eye(extent)[list(places)])
     crop = gnc.CropLayer((0, 0, places.start, extent - places.stop))
     return node.construction.along(value, axis, crop)
@@ -108,7 +112,7 @@ def _wrapped(node: Node, value: Value, axis: int, sides: tuple[int, int]) -> Val
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "Slice": single(slice_, "Crop; Convolution with a window of 1 where the step is not 1"),
+    "Slice": single(slice_, "Crop; AveragePooling of one element where the step is not 1, Convolution backwards"),
     "Split": Operator(split, "Crop"),
     "Tile": single(tiled, "DepthConcatenation"),
     "Pad": single(pad, "Padding, Crop, DepthConcatenation"),
