@@ -87,6 +87,20 @@ def test_attributes_that_a_node_leaves_out_are_those_of_the_definition():
     check(made, (3, 2, 4))
 
 
+@pytest.mark.parametrize("batch", ["N", 2])
+def test_whole_numbers_are_places_inside_of_a_function(batch):
+    draw = np.random.default_rng(1)
+    caches = [(name, draw.standard_normal((9, 4)).astype(np.float32)) for name in ("cosines", "sines")]
+    node = helper.make_node("RotaryEmbedding", ["x", "cosines", "sines", "places"], ["y"], interleaved=1)
+    made = model([node], (3, 5, 8), 23, caches)
+    made.graph.input.append(helper.make_tensor_value_info("places", TensorProto.INT64, [batch, 5]))
+    made.graph.input[0].type.tensor_type.shape.dim[0].CopyFrom(made.graph.input[1].type.tensor_type.shape.dim[0])
+    given = {"x": x_of((3, 5, 8)), "places": draw.integers(9, size=(2, 5))}
+    (wanted,) = ReferenceEvaluator(made).run(None, given)
+    (found,) = interpreted(gnc.from_onnx(made), given)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_a_part_without_elements_is_left_out_of_a_join():
     nodes = [helper.make_node("Split", ["x", "s"], ["a", "b"], axis=1)]
     nodes.append(helper.make_node("Concat", ["b", "a", "a"], ["y"], axis=1))

@@ -82,13 +82,14 @@ def read(model: Any, shapes: Mapping[str, Sequence[int | None]] | None) -> Model
             raise _refused(
                 f"output {entry.name!r} is a condition", "outputs of floats", "put a Cast to float behind it"
             )
+    graph = opened(onnx, proto, opset)
     given = [entry for entry in proto.graph.input if entry.name not in constants]
-    inputs = {entry.name: _shape(onnx, entry, proto.graph) for entry in given}
+    inputs = {entry.name: _shape(onnx, entry, graph) for entry in given}
     for name, shape in (shapes or {}).items():
         if name not in inputs:
             raise _refused(f"shapes names {name!r}", f"inputs of the model: {', '.join(inputs)}", "correct the name")
         inputs[name] = tuple(None if extent is None else int(extent) for extent in shape)
-    return Model(_without_arrays(opened(onnx, proto, opset)), opset, constants, inputs)
+    return Model(_without_arrays(graph), opset, constants, inputs)
 
 
 def _without_arrays(graph: Any) -> Any:
