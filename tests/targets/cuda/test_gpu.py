@@ -69,7 +69,7 @@ class TestDeviceArrays:
         np.testing.assert_array_equal(y.numpy(), pooled(x))
         np.testing.assert_array_equal(y[2:5].numpy(), pooled(x)[2:5])
         assert y.__cuda_array_interface__["data"] == (y.address, False)
-        assert y.__cuda_array_interface__["stream"] == compiled._calls._backend.device.stream_handle
+        assert y.__cuda_array_interface__["stream"] == compiled._backend.device.stream_handle
 
     def test_a_last_batch_is_filled_up_on_the_device(self, stub):
         compiled, x = gnc.compile(LAYERS, "cuda", batch_size=4), images(7)
