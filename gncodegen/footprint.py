@@ -87,7 +87,7 @@ def _faults(node: Node, options: CompileOptions) -> list[str]:
 
 
 def _parameter_bytes(node: Node, options: CompileOptions) -> int:
-    """Of parameters while they are drawn, in float64; then as they were, as kernels read them, and of the solver."""
+    """Of parameters while they are drawn, in float64; then as drawn, as kernels read them, of gradients and solver."""
     itemsize = ITEM_SIZE[options.array_dtype]
-    kept = itemsize * (2 + (len(SOLVERS[options.solver].state) if options.training else 0))
+    kept = itemsize * (2 + (1 + len(SOLVERS[options.solver].state) if options.training else 0))
     return max(kept, _DRAWN + itemsize) * sum(prod(parameter.shape) for parameter in node.parameters)

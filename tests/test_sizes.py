@@ -82,6 +82,13 @@ def test_what_a_container_does_not_give_is_no_room(monkeypatch):
         gnc.compile([gnc.FeatureInputLayer(10**6), gnc.FullyConnectedLayer(1)], training=False, batch_size=1)
 
 
+def test_gradients_and_the_solver_have_no_room(monkeypatch):
+    monkeypatch.setattr(footprint, "_machine_bytes", lambda: 15 * 10**6)
+    layers = [gnc.FeatureInputLayer(10**6, normalization="none"), gnc.FullyConnectedLayer(1), gnc.RegressionLayer()]
+    with pytest.raises(NetworkError, match=r"its parameters need 16,000,016 bytes; allowed: 15,000,000"):
+        gnc.compile(layers, batch_size=1)
+
+
 def test_an_arena_that_has_no_room(monkeypatch):
     monkeypatch.setattr(footprint, "_machine_bytes", lambda: 60_000)
     layers = [IMAGE, gnc.Convolution2dLayer(1, 6), gnc.PreluLayer(), gnc.Convolution2dLayer(1, 6), *END]
