@@ -36,24 +36,27 @@ class Shapes(ModulePass):
             raise PassFailedException(f"batch_size = {self.batch_size}; allowed: 0 to 2⁶³ − 1; correct the option")
         function = function_of(op)
         before: dict[SSAValue, Tensor] = {}
+        observations = 0
         if self.batch_size:
             for argument, slot in slots(function):
                 if slot.kind in ("input", "mask", "target", "cotangent"):
                     tensor, axis = tensor_of(argument), max(slot.format.find("B"), 0)
+                    observations = tensor.shape[axis]
                     shape = (*tensor.shape[:axis], self.batch_size, *tensor.shape[axis + 1 :])
                     taken = set_argument(function, argument, tensor_type(replace(tensor, shape=shape)), slot)
                     before[taken] = tensor
         for operation in operations_of(function):
             if isinstance(operation, GnOperation):
-                self._infer(operation, before)
+                self._infer(operation, before, observations)
         function.update_function_type()
 
-    def _infer(self, operation: GnOperation, before: dict[SSAValue, Tensor]) -> None:
+    def _infer(self, operation: GnOperation, before: dict[SSAValue, Tensor], observations: int) -> None:
         if operation.operands and operation.operands[0] in before:
             given = before[operation.operands[0]].shape, tensor_of(operation.operands[0]).shape
             for name in ("shape", "input_shape"):
                 if any(declared.name == name for declared in operation.ATTRIBUTES):
-                    operation.set_attribute(name, _grown(*given, operation.values.integers(name)))
+                    shape = _grown(*given, operation.values.integers(name), observations, self.batch_size)
+                    operation.set_attribute(name, shape)
         try:
             inferred = operation.infer(tuple(map(tensor_of, operation.operands)), operation.values)
         except VerifyException as error:
@@ -64,13 +67,15 @@ class Shapes(ModulePass):
                 before[Rewriter.replace_value_with_new_type(result, tensor_type(tensor))] = old
 
 
-def _grown(before: tuple[int, ...], after: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Another shape of the same elements in the same order, when one axis of theirs has changed.
+def _grown(
+    before: tuple[int, ...], after: tuple[int, ...], shape: tuple[int, ...], old: int, new: int
+) -> tuple[int, ...]:
+    """Another shape of the same elements in the same order, when `old` observations have become `new`.
 
-    That axis begins where an axis of `shape` does, which holds it and maybe some behind it.
+    The axis that changed, which holds observations and maybe what is behind them, begins where one of `shape` does that
+    holds them, too; either may hold more of what is behind.
     """
     changed = next(axis for axis, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1])
-    old, new = before[changed], after[changed]
     for axis, extent in enumerate(shape):
         if prod(shape[:axis]) == prod(before[:changed]) and old and extent % old == 0:
             return (*shape[:axis], extent // old * new, *shape[axis + 1 :])
