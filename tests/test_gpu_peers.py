@@ -147,6 +147,7 @@ def test_a_graph_is_captured_where_its_forward_pass_ran(stream):
 
 
 def test_steps_of_the_demo_network():
+    torch.manual_seed(0)  # of other starts, the loss may rise on its way down
     calls, failed = gpu_peers.made(Peers().train_steps(4), lambda: None)
     assert not failed
     assert list(calls) == [
