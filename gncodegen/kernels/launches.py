@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Tensor
+from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Schedule, Tensor
 
 
 def slots(problem: Problem) -> tuple[str, ...]:
@@ -22,6 +22,38 @@ def traffic(problem: Problem) -> int:
 def row_size(tensor: Tensor) -> int:
     """Values of one observation, the first axis being that of observations; 1 where there are none."""
     return max(1, prod(tensor.shape[1:]))
+
+
+def over_all(
+    problem: Problem,
+    schedule: Schedule,
+    grid: int,
+    flops: int,
+    order: tuple[int, ...],
+    numbers: tuple[int, ...],
+    more: tuple[str, ...] = (),
+) -> Launch:
+    """A launch that takes all arrays of its op and writes the first result.
+
+    Args:
+        problem: the op.
+        schedule: of the kernel.
+        grid: its tiles.
+        flops: of an element of the result.
+        order: as Launch.order.
+        numbers: the values of Schedule.numbers.
+        more: arguments behind operands and results.
+    """
+    return Launch(
+        schedule,
+        (*slots(problem), *more),
+        grid,
+        writes=(len(problem.operands),),
+        bytes=traffic(problem),
+        flops=flops * problem.results[0].count,
+        order=order,
+        numbers=numbers,
+    )
 
 
 def by_elements(
@@ -49,15 +81,8 @@ def by_elements(
     y, block = problem.results[0], int(str(tiles["block"]))
     numbers = {"count": y.count, **(numbers or {})}
     schedule = problem.schedule(template, y.dtype, shape=shape, tiles=tiles, numbers=numbers)
-    launch = Launch(
-        schedule,
-        (*slots(problem), *more),
-        grid=-(-y.count // block),
-        writes=(len(problem.operands),),
-        bytes=traffic(problem),
-        flops=flops * y.count,
-        order=Order(block, row_size(y)),
-        numbers=tuple(numbers.values()),
+    launch = over_all(
+        problem, schedule, -(-y.count // block), flops, Order(block, row_size(y)), tuple(numbers.values()), more
     )
     return Plan((launch,), in_place=in_place)
 

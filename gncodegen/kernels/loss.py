@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gncodegen.kernels.launches import slots, traffic
+from gncodegen.kernels.launches import over_all, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem, Schedule
 
 Scheduled = Callable[..., tuple[Schedule, int]]
@@ -36,16 +36,7 @@ def by_rows(
     schedule, grid = scheduled(problem, template, shape)
     x = problem.operands[0]
     order = Order(int(str(schedule.tiles["block"])), rows_of(problem)[0] // x.shape[0]) if x.count else ()
-    launch = Launch(
-        schedule,
-        slots(problem),
-        grid,
-        writes=(len(problem.operands),),
-        bytes=traffic(problem),
-        flops=flops * x.count,
-        order=order,
-        numbers=numbers_of(problem),
-    )
+    launch = over_all(problem, schedule, grid, flops, order, numbers_of(problem))
     return Plan((launch,), in_place=in_place)
 
 

@@ -9,7 +9,7 @@ from gncodegen.kernels import broadcast, elementwise
 from gncodegen.kernels.activations import activation
 from gncodegen.kernels.broadcast import Broadcast
 from gncodegen.kernels.epilogue import fused
-from gncodegen.kernels.launches import by_elements, row_size, slots, traffic
+from gncodegen.kernels.launches import by_elements, over_all, row_size, slots, traffic
 from gncodegen.kernels.schedule import Constant, Launch, Order, Plan, Problem
 
 BLOCK = 16384
@@ -62,16 +62,7 @@ def _columns(problem: Problem, template: str, shape: Mapping[str, Constant], flo
         },
         numbers=("count",),
     )
-    launch = Launch(
-        schedule,
-        slots(problem),
-        grid,
-        writes=(len(problem.operands),),
-        bytes=traffic(problem),
-        flops=flops * y.count,
-        order=order,
-        numbers=(y.count,),
-    )
+    launch = over_all(problem, schedule, grid, flops, order, (y.count,))
     return Plan((launch,), in_place=((0, 0),))
 
 
